@@ -1,0 +1,93 @@
+"""Image and pixel AUROC of bundles on a labelled category, by each engine and each search, in one run.
+
+    python -m bench.accuracy ../shared/data/bottle bottle.bundle [MORE.bundle ...] [--leave-out uneven]
+
+Maps are compared with masks at the input size. A line a combination; --json for machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from edge_ad import Runtime
+from edge_ad.engines import installed_engines
+from edge_ad.errors import EngineUnavailableError
+from export.dataset import TestImage, load_category
+
+SIZE = (256, 256)  # (H, W) at which maps and masks are compared
+
+
+def measure(runtime: Runtime, images: list[TestImage]) -> dict[str, float]:
+    """Image AUROC, pixel AUROC, and the median milliseconds of a frame."""
+    labels, scores, maps, masks, ms = [], [], [], [], []
+    for image in images:
+        verdict = runtime.inspect(image.path)
+        labels.append(image.defect is not None)
+        scores.append(verdict.score)
+        ms.append(verdict.timings["total"] - verdict.timings["read"])
+        maps.append(cv2.resize(verdict.anomaly_map, SIZE[::-1], interpolation=cv2.INTER_AREA))
+        masks.append(_mask(image))
+    return {
+        "image_auroc": float(roc_auc_score(labels, scores)),
+        "pixel_auroc": float(roc_auc_score(np.stack(masks).ravel(), np.stack(maps).ravel())),
+        "median_ms": float(np.median(ms)),
+    }
+
+
+def _mask(image: TestImage) -> np.ndarray:
+    if image.defect is None:
+        return np.zeros(SIZE, np.bool_)
+    if image.mask is None:
+        raise SystemExit(f"no mask for {image.path}: pixel AUROC needs one for every defect")
+    mask = cv2.imread(str(image.mask), cv2.IMREAD_GRAYSCALE)
+    return cv2.resize(mask, SIZE[::-1], interpolation=cv2.INTER_NEAREST) > 127
+
+
+def runtimes(bundle: Path, threads: int | None) -> Iterator[Runtime]:
+    """A runtime for every engine that can run the bundle, and every search it has."""
+    for engine, search in itertools.product(installed_engines(), ("exact", "graph")):
+        try:
+            yield Runtime(bundle, engine=engine, search=search, threads=threads)
+        except EngineUnavailableError:
+            continue
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("category", type=Path)
+    parser.add_argument("bundles", type=Path, nargs="+")
+    parser.add_argument("--leave-out", nargs="*", default=[], help="kinds of defect")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    images = [image for image in load_category(options.category).test if image.defect not in options.leave_out]
+    for bundle in options.bundles:
+        for runtime in runtimes(bundle, options.threads):
+            row = {
+                "bundle": bundle.name,
+                "backbone": runtime.manifest.backbone.name,
+                "coreset": runtime.manifest.index.size,
+                "engine": runtime.engine,
+                "search": runtime.search,
+                **measure(runtime, images),
+            }
+            if options.json:
+                print(json.dumps(row), flush=True)
+            else:
+                numbers = "  ".join(f"{row[k]:.4f}" for k in ("image_auroc", "pixel_auroc"))
+                names = "  ".join(f"{row[k]!s:<12}" for k in ("bundle", "backbone", "coreset", "engine", "search"))
+                print(f"{names}  image {numbers.replace('  ', '  pixel ')}  {row['median_ms']:.1f} ms", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

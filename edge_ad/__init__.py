@@ -1,0 +1,47 @@
+"""edge-ad: an edge runtime for visual anomaly detection.
+
+from edge_ad import Runtime
+verdict = Runtime("cable.bundle").inspect(frame)
+"""
+
+from edge_ad.build_info import build_info
+from edge_ad.errors import (
+    BackboneError,
+    BundleCorruptError,
+    BundleError,
+    BundleNotFoundError,
+    BundleVersionError,
+    DatasetError,
+    EdgeADError,
+    EngineError,
+    EngineUnavailableError,
+    FrameError,
+    NativeError,
+    ParityError,
+    SpecError,
+)
+from edge_ad.runtime import Runtime
+from edge_ad.verdict import Region, Verdict
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackboneError",
+    "BundleCorruptError",
+    "BundleError",
+    "BundleNotFoundError",
+    "BundleVersionError",
+    "DatasetError",
+    "EdgeADError",
+    "EngineError",
+    "EngineUnavailableError",
+    "FrameError",
+    "NativeError",
+    "ParityError",
+    "Region",
+    "Runtime",
+    "SpecError",
+    "Verdict",
+    "__version__",
+    "build_info",
+]

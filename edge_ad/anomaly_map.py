@@ -1,0 +1,58 @@
+"""Anomaly map: patch distances, upsampled and smoothed, in the pixels of the frame.
+
+Source: Roth et al., "Towards Total Recall in Industrial Anomaly Detection" (2022), section 3.3: bilinear upsampling
+of the patch scores, then a Gaussian of sigma 4 at the scale of the input.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad.spec import Box, Size
+
+SIGMA_PX = 4.0  # at the input scale
+_RADIUS = int(4 * SIGMA_PX + 0.5)  # the kernel ends at 4 sigma, as in the paper's code
+
+
+def anomaly_map(
+    distances: NDArray[np.float32],
+    patch_mask: NDArray[np.bool_] | None,
+    pixel_mask: NDArray[np.uint8] | None,
+    tensor_size: Size,
+    box: Box,
+    frame_size: Size,
+) -> NDArray[np.float32]:
+    """The (H, W) float32 anomaly map of a frame; units are those of the distances, 0 outside the region of interest.
+
+    Args:
+        distances: (h, w) float32 patch distances; where `patch_mask` is False the value is not used.
+        patch_mask: (h, w) bool, True for patches inside the region; None for all.
+        pixel_mask: (H, W) u8 of the tensor's size, 0 outside the region; None without ROI.
+        tensor_size: (H, W) of the tensor.
+        box: where the tensor lies in the frame, frame pixels.
+        frame_size: (H, W) of the frame.
+    """
+    if patch_mask is None:
+        tensor_map = _smooth(distances, tensor_size)
+    else:
+        # normalised convolution: masked patches weigh nothing, so that they do not dim the border of the region
+        weight = patch_mask.astype(np.float32)
+        tensor_map = _smooth(np.where(patch_mask, distances, np.float32(0)), tensor_size)
+        tensor_map /= np.maximum(_smooth(weight, tensor_size), np.float32(1e-6))
+    if pixel_mask is not None:
+        tensor_map[pixel_mask == 0] = 0
+    y0, x0, y1, x1 = box
+    crop_map = cv2.resize(tensor_map, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
+    if crop_map.shape == frame_size:
+        return crop_map  # type: ignore[return-value]
+    full = np.zeros(frame_size, np.float32)
+    full[y0:y1, x0:x1] = crop_map
+    return full
+
+
+def _smooth(patches: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+    upsampled = cv2.resize(patches, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    kernel = (2 * _RADIUS + 1, 2 * _RADIUS + 1)
+    return cv2.GaussianBlur(upsampled, kernel, SIGMA_PX, borderType=cv2.BORDER_REFLECT)  # type: ignore[return-value]

@@ -1,0 +1,399 @@
+"""The only reader and writer of ``*.bundle``; FORMAT.md specifies the file.
+
+A bundle is a stored ZIP in one canonical layout: the manifest decides every byte that is not data. So the
+reader does not interpret ZIP structures; it computes from the manifest what they must be, and compares.
+Compression, encryption, zip64, overlaps, duplicates and garbage are all the same to it: bytes that differ.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import mmap
+import os
+import re
+import secrets
+import stat
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, Final, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad import spec
+from edge_ad.errors import BundleCorruptError, BundleError, BundleNotFoundError, SpecError
+from edge_ad.spec import Manifest, MemberSpec
+
+__all__ = ["Bundle", "write_bundle"]
+
+MAX_FILE_BYTES = 2**32 - 1  # offsets of a ZIP without zip64
+ALIGNMENT = 64  # a cache line, and the widest vector register
+CHUNK_BYTES = 2**18  # read and hashed at a time; stays in a core's cache
+
+_COMMENT = re.compile(rb"edge-ad ([1-9][0-9]{0,8}) sha256:([0-9a-f]{64})\Z")
+_COMMENT_LIMIT = len("edge-ad 999999999 sha256:") + 64
+
+_LOCAL = struct.Struct("<4s5H3I2H")
+_EXTRA = struct.Struct("<3H")  # id, length of the rest, alignment; zeros up to the data follow
+_CENTRAL = struct.Struct("<4s6H3I5H2I")
+_END = struct.Struct("<4s4H2IH")
+_SIZE_AT, _CRC_AT = 18, 16  # in a local header; in an entry of the central directory
+_EXTRA_ID = 0xD935  # the alignment field of Android's zipalign, which ZIP tools pass over
+_COMMON = (20, 0, 0, 0, 0x0021)  # version 2.0, no flags, stored, 1980-01-01 00:00: equal input, equal file
+_MADE_BY, _MODE = 3 << 8 | 20, 0o100644 << 16  # Unix, whose file mode unzip then reads
+
+_AGAIN = "Copy the bundle again, or export it again; a ZIP tool cannot make or change one."
+_REMEDIES = {
+    errno.ENOSPC: "Free some space on that disk and write it again.",
+    errno.EFBIG: "Write to a file system that takes files of this size, or choose a smaller coreset.",
+    errno.ENOENT: "Make its directory first.",
+    errno.EACCES: "Choose a place that you may use, and a file that no other program holds open.",
+    errno.EROFS: "Choose a directory that can be written.",
+    errno.EISDIR: "Give the path of a .bundle file.",
+}
+
+Payload = NDArray[Any] | bytes | bytearray | memoryview
+
+
+class Bundle:
+    """A verified bundle, memory-mapped.
+
+    Immutable, and safe to share between threads. Arrays and blobs are views of the map: they stay valid after
+    `close`, and after another bundle was renamed to the same path. The file must not be changed in place
+    (``cp`` over it) while a view of it lives: use `write_bundle` or ``mv``, which rename.
+
+    Attributes:
+        path: where it was opened.
+        manifest: what it says of itself.
+        id: first 16 hexadecimal digits of the SHA-256 of its manifest, which holds the hash of each member.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, digest: str, layout: _Layout, data: mmap.mmap) -> None:
+        """For `open` alone."""
+        self.path: Final = path
+        self.manifest: Final = manifest
+        self.id: Final = digest[:16]
+        self._members: Final = {slot.name: (slot, manifest.members[slot.name]) for slot in layout.slots[1:]}
+        self._data: mmap.mmap | None = data
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Opens the bundle at `path` after every byte of it was checked.
+
+        Raises:
+            BundleNotFoundError: there is no such file.
+            BundleVersionError: a newer edge-ad wrote it.
+            BundleCorruptError: it is not a bundle, or it was truncated, altered or made to harm.
+            BundleError: it is not a regular file, or it cannot be read or mapped.
+        """
+        where = Path(path)
+        try:
+            with open(where, "rb", opener=_open_at_once) as file:
+                reader = _Reader(file, where)
+                digest, manifest, layout = reader.verify()
+                data = mmap.mmap(file.fileno(), reader.size, access=mmap.ACCESS_READ)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            remedy = "Check the path; python -m export makes a bundle."
+            raise BundleNotFoundError(f"there is no bundle at {where}", remedy=remedy) from error
+        except (OSError, ValueError, OverflowError) as error:  # ValueError: NUL in the path; file shrunk
+            raise _unusable(f"{where} cannot be read", error) from error
+        return cls(where, manifest, digest, layout, data)
+
+    def array(self, name: str) -> NDArray[Any]:
+        """Read-only view of an array member: dtype and shape of the manifest, C order, 64-byte aligned.
+
+        The values are the exporter's, bit for bit: a float array may hold NaN, which its user must refuse.
+
+        Raises:
+            BundleCorruptError: there is no such member, or it is not an array.
+            BundleError: the bundle is closed.
+        """
+        slot, member = self._find(name)
+        if member.dtype is None or member.shape is None:
+            raise BundleCorruptError(f"member {name} of {self.path} is not an array", remedy=_AGAIN)
+        dtype = np.dtype(member.dtype).newbyteorder("<")
+        view: NDArray[Any] = np.ndarray(member.shape, dtype, buffer=self._map(), offset=slot.data_at)
+        return view
+
+    def blob(self, name: str) -> memoryview:
+        """Read-only view of a member's bytes, an array's too.
+
+        Raises:
+            BundleCorruptError: there is no such member.
+            BundleError: the bundle is closed.
+        """
+        slot, _ = self._find(name)
+        return memoryview(self._map())[slot.data_at : slot.data_at + slot.size]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._members
+
+    def close(self) -> None:
+        """Gives up the map; it goes when the last view of it does. Closing twice is allowed."""
+        self._data = None
+
+    def __enter__(self) -> Bundle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _find(self, name: str) -> tuple[_Slot, MemberSpec]:
+        if name not in self._members:
+            raise BundleCorruptError(f"{self.path} has no member {name}", got=[*self._members], remedy=_AGAIN)
+        return self._members[name]
+
+    def _map(self) -> mmap.mmap:
+        data = self._data
+        if data is None:
+            raise BundleError(f"{self.path} is closed", remedy="Open it again.")
+        return data
+
+
+def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapping[str, Payload]) -> str:
+    """Writes a bundle and returns its id.
+
+    The bundle appears at `path` complete or not at all; what was there stays until then, and readers that
+    hold it keep it. A symbolic link is followed. Equal input gives an equal file. Arrays are streamed (after
+    a copy if not little-endian in C order) and must not change meanwhile. Calls from several threads are
+    independent; on one path the last to finish wins.
+
+    Args:
+        path: target, a new file or a regular one.
+        manifest: all but the members; `Manifest.members` is computed here, and what it holds is passed over.
+        members: by name, in any order; uint8, int32 or float32 arrays of any shape, or bytes.
+
+    Raises:
+        SpecError: the manifest, or a member's name or shape, is what a reader would refuse.
+        BundleError: a member's dtype or the whole size is not allowed, or the file cannot be written.
+    """
+    payloads = {name: _payload(name, value) for name, value in members.items()}
+    specs = {
+        name: MemberSpec(data.nbytes, hashlib.sha256(data).hexdigest(), dtype, shape)
+        for name, (data, dtype, shape) in sorted(payloads.items())
+    }
+    raw = spec.manifest_to_json(dataclasses.replace(manifest, members=specs))
+    layout, digest = _lay_out(specs, len(raw)), hashlib.sha256(raw).hexdigest()
+    if layout.file_size > MAX_FILE_BYTES:
+        what, remedy = f"{os.fspath(path)!s} would be too large", "Choose a smaller coreset."
+        raise BundleError(
+            what, expected=f"{MAX_FILE_BYTES} bytes at most", got=layout.file_size, remedy=remedy
+        )
+    data = [memoryview(raw), *(payloads[slot.name][0] for slot in layout.slots[1:])]
+    try:
+        _write_atomically(Path(os.path.realpath(path)), _file_parts(layout, data, digest))
+    except (OSError, ValueError) as error:
+        raise _unusable(f"{os.fspath(path)} cannot be written", error) from error
+    return digest[:16]
+
+
+# ---------------------------------------------------------------------------------------------------- layout
+
+
+class _Slot(NamedTuple):
+    """Where a member stands in the file, in bytes."""
+
+    name: str
+    header_at: int
+    data_at: int
+    size: int
+
+
+class _Layout(NamedTuple):
+    slots: Sequence[_Slot]  # in the order of the file: the manifest, then the members by name
+    directory_at: int
+    file_size: int
+
+
+def _lay_out(members: Mapping[str, MemberSpec], manifest_size: int) -> _Layout:
+    """Plain arithmetic, so that sizes of a hostile manifest may be anything."""
+    slots, at = [], 0
+    for name, size in ((spec.MANIFEST_NAME, manifest_size), *((n, members[n].size) for n in sorted(members))):
+        data_at = -(-(at + _LOCAL.size + len(name) + _EXTRA.size) // ALIGNMENT) * ALIGNMENT
+        slots.append(_Slot(name, at, data_at, size))
+        at = data_at + size
+    entries_size = sum(_CENTRAL.size + len(slot.name) for slot in slots)
+    return _Layout(slots, at, at + entries_size + _END.size + len(_comment("0" * 64)))
+
+
+def _local_header(slot: _Slot, crc: int) -> bytes:
+    extra_size = slot.data_at - slot.header_at - _LOCAL.size - len(slot.name)
+    fixed = _LOCAL.pack(b"PK\3\4", *_COMMON, crc, slot.size, slot.size, len(slot.name), extra_size)
+    extra = _EXTRA.pack(_EXTRA_ID, extra_size - 4, ALIGNMENT).ljust(extra_size, b"\0")
+    return fixed + slot.name.encode() + extra
+
+
+def _directory(layout: _Layout, crcs: Sequence[int], digest: str) -> bytes:
+    """Central directory, end record and comment: the file from `directory_at` on."""
+    entries = b""
+    for (name, header_at, _, size), crc in zip(layout.slots, crcs, strict=True):
+        head = (b"PK\1\2", _MADE_BY, *_COMMON, crc, size, size)
+        entries += _CENTRAL.pack(*head, len(name), 0, 0, 0, 0, _MODE, header_at) + name.encode()
+    count, comment = len(layout.slots), _comment(digest)
+    end = _END.pack(b"PK\5\6", 0, 0, count, count, len(entries), layout.directory_at, len(comment))
+    return entries + end + comment
+
+
+def _comment(digest: str) -> bytes:
+    return f"edge-ad {spec.FORMAT_VERSION} sha256:{digest}".encode()
+
+
+def _u32(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 4], "little")
+
+
+# ---------------------------------------------------------------------------------------------------- reading
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # O_NONBLOCK: opening a FIFO would wait for a writer. O_NOCTTY: a terminal must not become ours.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+
+
+class _Reader:
+    """Checks an open file, in the order of FORMAT.md.
+
+    It reads and does not map: a failing disk, or a file that shrinks, gives an error to `read` but kills a
+    process that maps it (SIGBUS).
+    """
+
+    def __init__(self, file: BufferedReader, path: Path) -> None:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError(f"{path} is not a regular file", remedy=_REMEDIES[errno.EISDIR])
+        self.file, self.path, self.size = file, path, status.st_size
+
+    def verify(self) -> tuple[str, Manifest, _Layout]:
+        """SHA-256 of the manifest, the manifest, and where its members stand."""
+        digest = self.read_comment()
+        raw = self.read_manifest(digest)
+        try:
+            manifest = spec.manifest_from_json(raw)
+        except SpecError as error:
+            what = f"{self.path}: {error.what}"
+            raise BundleCorruptError(what, expected=error.expected, got=error.got, remedy=_AGAIN) from error
+        layout = _lay_out(manifest.members, len(raw))
+        if layout.file_size != self.size:
+            self.fail("the file has the wrong size", f"{layout.file_size} bytes", self.size)
+        self.compare_headers(layout, digest)
+        for slot in layout.slots[1:]:
+            expected, found = manifest.members[slot.name].sha256, self.sha256(slot.data_at, slot.size)
+            if found != expected:
+                self.fail(f"member {slot.name} is damaged", f"SHA-256 {expected}", found)
+        return digest, manifest, layout
+
+    def read_comment(self) -> str:
+        """SHA-256 of the manifest, from the archive comment."""
+        if not 0 < self.size <= MAX_FILE_BYTES:
+            self.fail("the file has not the size of a bundle", f"1..{MAX_FILE_BYTES} bytes", self.size)
+        length = min(self.size, _COMMENT_LIMIT)
+        match = _COMMENT.search(self.read(self.size - length, length))
+        if match is None:
+            self.fail("this is no bundle, or its end is cut off or damaged", "the comment of a bundle")
+        spec.check_version(int(match[1]), self.path)
+        return match[2].decode()
+
+    def read_manifest(self, digest: str) -> bytes:
+        size = _u32(self.read(_SIZE_AT, 4), 0)
+        if size > spec.MAX_MANIFEST_BYTES:
+            self.fail("the manifest is too large", f"{spec.MAX_MANIFEST_BYTES} bytes at most", size)
+        raw = self.read(_lay_out({}, size).slots[0].data_at, size)
+        found = hashlib.sha256(raw).hexdigest()
+        if found != digest:
+            self.fail("the manifest is damaged", f"SHA-256 {digest}", found)
+        return raw
+
+    def compare_headers(self, layout: _Layout, digest: str) -> None:
+        """All bytes but the data. A member's two CRC-32 must agree; it is SHA-256 that proves the data."""
+        found = self.read(layout.directory_at, self.size - layout.directory_at)
+        crcs, at = [], 0
+        for slot in layout.slots:
+            crcs.append(_u32(found, at + _CRC_AT))
+            at += _CENTRAL.size + len(slot.name)
+        if found != _directory(layout, crcs, digest):
+            self.fail("the ZIP directory is not what the manifest makes it")
+        for slot, crc in zip(layout.slots, crcs, strict=True):
+            if self.read(slot.header_at, slot.data_at - slot.header_at) != _local_header(slot, crc):
+                self.fail(f"the ZIP header of {slot.name} is not what the manifest makes it")
+
+    def read(self, at: int, size: int) -> bytes:
+        if at + size > self.size:  # before anything of that size is allocated
+            self.fail("the file is cut off", f"{at + size} bytes or more", self.size)
+        self.file.seek(at)
+        data = self.file.read(size)
+        if len(data) != size:
+            self.fail("the file shrank while it was read", f"{size} bytes at {at}", len(data))
+        return data
+
+    def sha256(self, at: int, size: int) -> str:
+        digest, end = hashlib.sha256(), at + size
+        for start in range(at, end, CHUNK_BYTES):
+            digest.update(self.read(start, min(CHUNK_BYTES, end - start)))
+        return digest.hexdigest()
+
+    def fail(self, what: str, expected: object = None, got: object = None) -> NoReturn:
+        raise BundleCorruptError(f"{self.path}: {what}", expected=expected, got=got, remedy=_AGAIN)
+
+
+# ---------------------------------------------------------------------------------------------------- writing
+
+
+def _payload(name: str, value: Payload) -> tuple[memoryview, Any, tuple[int, ...] | None]:
+    """Bytes of a member, and dtype and shape of an array."""
+    if not isinstance(value, np.ndarray):
+        view = memoryview(value)
+        return view if view.c_contiguous else memoryview(bytes(view)), None, None
+    if value.dtype.name not in spec.DTYPES:
+        what, remedy = f"{name} has a dtype that no member may have", "Convert it first."
+        raise BundleError(what, expected=" or ".join(spec.DTYPES), got=value.dtype, remedy=remedy)
+    flat = np.ascontiguousarray(value, value.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
+    return flat.data, value.dtype.name, value.shape
+
+
+def _file_parts(layout: _Layout, data: Sequence[memoryview], digest: str) -> Iterator[memoryview | bytes]:
+    """The whole file, in order; data is passed through without a copy."""
+    crcs = []
+    for slot, payload in zip(layout.slots, data, strict=True):
+        crcs.append(zlib.crc32(payload))
+        yield _local_header(slot, crcs[-1])
+        yield payload
+    yield _directory(layout, crcs, digest)
+
+
+def _write_atomically(target: Path, parts: Iterable[memoryview | bytes]) -> None:
+    """Writes beside `target` and renames; whatever is raised, an interrupt too, the rest is removed."""
+    if target.exists() and not target.is_file():
+        raise BundleError(f"{target} is there and is no regular file", remedy="Give the path of a file.")
+    # 50 characters of the name: at most 200 bytes, so that the temporary name fits wherever the name does.
+    temporary = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:  # mode as the umask gives, which mkstemp would narrow to 0600
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    # The bundle is complete and in its place; this makes the rename outlive a power cut. Some network file
+    # systems refuse it, Windows has none, a directory may be writable but not readable: nothing to report.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _unusable(what: str, error: Exception) -> BundleError:
+    number = error.errno if isinstance(error, OSError) else None
+    remedy = _REMEDIES.get(number or 0, "Check the path and the disk.")
+    return BundleError(what, got=os.strerror(number) if number else error, remedy=remedy)

@@ -1,0 +1,59 @@
+"""The `edge-ad` command: info, inspect, check. Exit codes: 0 all good, 1 some anomalous, 2 error, 130 interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from edge_ad.errors import EdgeADError
+
+__all__ = ["main"]
+
+OK, ANOMALOUS, ERROR, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    from edge_ad.cli import check, info, inspect
+
+    parser = argparse.ArgumentParser(
+        prog="edge-ad", description="Inspects images with a bundle, without torch."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in (info, inspect, check):
+        name = command.__name__.rpartition(".")[2]
+        sub = commands.add_parser(name, help=command.HELP, description=command.HELP)
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    options = parser.parse_args(arguments)
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+        return code
+    except EdgeADError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return ERROR
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `edge-ad inspect ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ERROR
+
+
+def add_runtime_options(parser: argparse.ArgumentParser) -> None:
+    """The options that go to `Runtime` as they are."""
+    parser.add_argument("bundle", help="the bundle file")
+    parser.add_argument("--engine", choices=("auto", "openvino", "onnxruntime"), default="auto")
+    parser.add_argument("--device", default="CPU", help="device of OpenVINO")
+    parser.add_argument("--threads", type=int, help="by default one for each physical core")
+    parser.add_argument(
+        "--cores", type=lambda text: [int(core) for core in text.split(",")], help="cores to stay on: 0,1"
+    )
+    parser.add_argument("--precision", choices=("f32", "bf16"), help="by default the bundle's")
+    parser.add_argument("--search", choices=("auto", "exact", "graph"), default="auto")
+
+
+RUNTIME_OPTIONS = ("engine", "device", "threads", "cores", "precision", "search")

@@ -1,0 +1,72 @@
+"""`edge-ad info BUNDLE`: what a bundle is, without opening an engine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from edge_ad.build_info import build_info
+from edge_ad.bundle import Bundle
+from edge_ad.spec import Manifest, encode
+
+HELP = "Says what a bundle holds, and what is installed here."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument(
+        "bundle", nargs="?", help="the bundle file; without one only this machine is described"
+    )
+    parser.add_argument("--json", action="store_true", help="everything, as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints; returns the exit code."""
+    machine = build_info()
+    if options.bundle is None:
+        print(json.dumps(machine, indent=2) if options.json else table(machine))
+        return 0
+    with Bundle.open(options.bundle) as bundle:
+        manifest, identity = bundle.manifest, bundle.id
+    if options.json:
+        print(json.dumps({"id": identity, "manifest": encode(manifest), "machine": machine}, indent=2))
+        return 0
+    print(table({"bundle": f"{options.bundle} ({identity})", **describe(manifest)}))
+    print()
+    print(table(machine))
+    return 0
+
+
+def describe(manifest: Manifest) -> dict[str, str]:
+    """A line for each part of the manifest."""
+    backbone, index, calibration = manifest.backbone, manifest.index, manifest.calibration
+    engines = [
+        name
+        for name, member in (("onnx", "model.onnx"), ("openvino", "model.xml"))
+        if member in manifest.members
+    ]
+    graph, roi = index.graph, manifest.roi
+    size = "any size" if manifest.frame.size is None else "{} x {}".format(*manifest.frame.size)
+    value = f" {calibration.value:g}" if calibration.value else ""
+    return {
+        "name": f"{manifest.name}, made {manifest.created}",
+        "producer": ", ".join(f"{name} {version}" for name, version in manifest.producer.items()),
+        "method": manifest.head.method
+        + (f", Eq. 7 b={manifest.head.reweight_neighbors}" * bool(manifest.head.reweight_neighbors)),
+        "frame": f"{size} at export, {manifest.frame.bit_depth} bit, {manifest.frame.color_order} arrays",
+        "roi": "none" if roi is None else f"{roi.source}, halo {roi.halo_px} px",
+        "backbone": f"{backbone.name} [{' '.join(backbone.layers)}], weights {backbone.weights}",
+        "models": " ".join(engines),
+        "tensor": f"{backbone.tensor_size[0]} x {backbone.tensor_size[1]} of {backbone.input_size[0]} x {backbone.input_size[1]}",
+        "patches": f"{backbone.grid[0]} x {backbone.grid[1]}, D = {backbone.dim}",
+        "coreset": f"{index.size:,} of {index.patches:,} patches",
+        "graph": "none" if graph is None else f"M {graph.m}, ef {graph.ef}, recall {graph.recall:.3f}",
+        "threshold": f"{calibration.threshold:.4g} ({calibration.rule}{value} of {len(calibration.good_scores)} "
+        f"held-out goods, {calibration.split}; 95% {calibration.interval[0]:.4g}..{calibration.interval[1]:.4g})",
+    }
+
+
+def table(rows: dict[str, str]) -> str:
+    """Aligned "name  value" lines."""
+    width = max(map(len, rows)) + 2
+    return "\n".join(f"{name:<{width}}{value}" for name, value in rows.items())

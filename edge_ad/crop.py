@@ -1,0 +1,71 @@
+"""From a frame to the tensor that the engine gets: crop, resize, fill outside the region of interest.
+
+The same code serves export and runtime, so that the coreset has seen just what a frame on the PC goes through.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad.spec import BackboneSpec, Box, Frame, FrameSpec, RoiSpec, Size
+
+
+def scale_box(box: Box, size: Size, frame_size: Size) -> Box:
+    """The box of a (H, W) image of `size`, in the pixels of a frame of `frame_size`; at least one pixel each way."""
+    scale_y, scale_x = frame_size[0] / size[0], frame_size[1] / size[1]
+    y0, y1 = round(box[0] * scale_y), round(box[2] * scale_y)
+    x0, x1 = round(box[1] * scale_x), round(box[3] * scale_x)
+    y0, x0 = min(y0, frame_size[0] - 1), min(x0, frame_size[1] - 1)
+    return (y0, x0, max(y1, y0 + 1), max(x1, x0 + 1))
+
+
+def resize(image: Frame, size: Size) -> Frame:
+    """`image` at (H, W) `size`: area averages where it shrinks (no aliasing), bilinear where it grows."""
+    if image.shape[:2] == size:
+        return image
+    shrinks = image.shape[0] >= size[0] and image.shape[1] >= size[1]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (size[1], size[0]), interpolation=interpolation)  # type: ignore[return-value]
+
+
+class Crop:
+    """Makes tensors of frames. Immutable and safe to share between threads.
+
+    Args:
+        frame: what the frames are.
+        backbone: input size and crop.
+        roi: region of interest or None.
+        mask: (H, W) u8 of the crop's size, 255 where pixels are kept and 0 where they are filled; None without ROI.
+    """
+
+    def __init__(
+        self, frame: FrameSpec, backbone: BackboneSpec, roi: RoiSpec | None, mask: NDArray[np.uint8] | None
+    ) -> None:
+        self._frame = frame
+        self._input_size, self._box, self._size = backbone.input_size, backbone.crop, backbone.tensor_size
+        self._outside = None if mask is None else mask == 0
+        self._fill = None if roi is None else np.array(roi.fill, np.uint8)
+
+    def box(self, frame_size: Size) -> Box:
+        """The crop in pixels of a frame of (H, W) `frame_size`."""
+        return scale_box(self._box, self._input_size, frame_size)
+
+    def __call__(self, frame: Frame, *, from_file: bool = False) -> NDArray[np.uint8]:
+        """(1, H, W, 3) u8 BGR tensor of a checked frame; `from_file` says that colours are BGR whatever is declared."""
+        y0, x0, y1, x1 = self.box((frame.shape[0], frame.shape[1]))
+        crop = self.to_u8(resize(np.ascontiguousarray(frame[y0:y1, x0:x1]), self._size))
+        if crop.ndim == 2:
+            crop = cv2.cvtColor(crop, cv2.COLOR_GRAY2BGR)  # type: ignore[assignment]
+        elif self._frame.color_order == "rgb" and not from_file:
+            crop = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)  # type: ignore[assignment]
+        if self._outside is not None:
+            crop = np.where(self._outside[:, :, None], self._fill, crop)
+        return np.ascontiguousarray(crop)[None]
+
+    def to_u8(self, image: Frame) -> NDArray[np.uint8]:
+        """u8 pixels: a u16 image is divided by the declared white level, brighter values are white."""
+        if image.dtype == np.uint8:
+            return image  # type: ignore[return-value]
+        return cv2.convertScaleAbs(image, alpha=255.0 / self._frame.white_level)  # type: ignore[return-value]

@@ -1,0 +1,52 @@
+"""The backbone graph by ONNX Runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from edge_ad.engines.base import Models
+from edge_ad.errors import EngineError, EngineUnavailableError
+
+
+class OnnxRuntimeEngine:
+    """`Engine` by ONNX Runtime; a session may be run from several threads at once."""
+
+    name = "onnxruntime"
+    precision = "f32"
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self.version: str = ort.__version__
+        self._session = session
+        self._input = session.get_inputs()[0].name
+
+    def __call__(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
+        try:
+            # a fresh array each run: ONNX Runtime hands its buffer over
+            return self._session.run(None, {self._input: tensor})[0]  # type: ignore[no-any-return]
+        except Exception as error:  # ONNX Runtime has no base class of its own
+            raise EngineError("ONNX Runtime failed on a frame", got=str(error).strip()) from error
+
+
+def open_models(models: Models, *, device: str, threads: int, precision: str) -> OnnxRuntimeEngine:
+    """See `edge_ad.engines.open_engine`."""
+    if device != "CPU" or precision != "f32":
+        raise EngineUnavailableError(
+            "ONNX Runtime is used on the CPU in f32 only",
+            expected="device 'CPU', precision 'f32'",
+            got=f"{device!r}, {precision!r}",
+            remedy="Use engine='openvino' for other devices and precisions.",
+        )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # spinning burns the cores that the search, the camera and the PLC driver need between two runs
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(bytes(models.onnx or b""), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # as above
+        raise EngineError("ONNX Runtime cannot load the model", got=str(error).strip()[:500]) from error
+    return OnnxRuntimeEngine(session)

@@ -1,0 +1,107 @@
+"""Every error that edge-ad raises on purpose.
+
+    EdgeADError
+    |-- BundleError               the bundle file cannot be used
+    |   |-- BundleNotFoundError   there is no such file
+    |   |-- BundleCorruptError    broken, truncated, altered or hostile
+    |   `-- BundleVersionError    written by a newer format
+    |-- SpecError                 an option or a field of the manifest is out of its range
+    |-- FrameError                a frame cannot be inspected (dtype, shape, size, unreadable file)
+    |-- EngineError               the engine failed, or gave NaN or Inf
+    |   `-- EngineUnavailableError  not installed, or it cannot run this bundle
+    |-- ParityError               a result differs from the one it must equal (golden probes, engines, torch)
+    |-- NativeError               the compiled core refused its input or this CPU
+    |-- DatasetError              (export) the images cannot be used
+    `-- BackboneError             (export) the backbone or its weights cannot be used
+
+A message says what is wrong, what was expected, what was got, and what to do about it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackboneError",
+    "BundleCorruptError",
+    "BundleError",
+    "BundleNotFoundError",
+    "BundleVersionError",
+    "DatasetError",
+    "EdgeADError",
+    "EngineError",
+    "EngineUnavailableError",
+    "FrameError",
+    "NativeError",
+    "ParityError",
+    "SpecError",
+]
+
+
+class EdgeADError(Exception):
+    """Base of the tree: ``except EdgeADError`` catches whatever edge-ad refuses.
+
+    Args:
+        what: what is wrong, one clause.
+        expected: what would have been accepted.
+        got: what came instead.
+        remedy: what the reader can do about it.
+    """
+
+    def __init__(
+        self, what: str, *, expected: object = None, got: object = None, remedy: str | None = None
+    ) -> None:
+        self.what, self.expected, self.got, self.remedy = what, expected, got, remedy
+        parts = [what]
+        if expected is not None:
+            parts.append(f"expected {expected}")
+        if got is not None:
+            parts.append(f"got {got}")
+        message = "; ".join(parts)
+        super().__init__(f"{message}. {remedy}" if remedy else message)
+
+
+class BundleError(EdgeADError):
+    """The bundle file cannot be used."""
+
+
+class BundleNotFoundError(BundleError):
+    """There is no bundle at the path."""
+
+
+class BundleCorruptError(BundleError):
+    """The bundle is truncated, altered, malformed or hostile."""
+
+
+class BundleVersionError(BundleError):
+    """The bundle was written in a format this version does not read."""
+
+
+class SpecError(EdgeADError):
+    """An option, or a field of a manifest, is outside what it may be."""
+
+
+class FrameError(EdgeADError):
+    """A frame cannot be inspected."""
+
+
+class EngineError(EdgeADError):
+    """An engine failed, or gave NaN or Inf."""
+
+
+class EngineUnavailableError(EngineError):
+    """The engine is not installed here, or cannot run this bundle."""
+
+
+class ParityError(EdgeADError):
+    """A result differs from the one it must equal."""
+
+
+class NativeError(EdgeADError):
+    """The compiled core refused its input, or this CPU lacks what was asked for."""
+
+
+class DatasetError(EdgeADError):
+    """The images of a category cannot be used for an export."""
+
+
+class BackboneError(EdgeADError):
+    """The backbone, its layers or its weights cannot be used."""

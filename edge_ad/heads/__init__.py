@@ -1,0 +1,1 @@
+"""Heads: from patches to distances and a score. One module a method."""

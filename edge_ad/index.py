@@ -1,0 +1,85 @@
+"""The index: nearest coreset row of every patch, by exact search or by the HNSW graph."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad import native
+
+# Below this many coreset rows exact search is as fast as the graph (bench/NOTES.md).
+GRAPH_FROM_ROWS = 4096
+_RECHECK = 16  # queries of one exact re-check: a full tile of the exact kernel
+
+Nearest = tuple[NDArray[np.float32], NDArray[np.int32]]
+
+
+def choose_search(wanted: str, rows: int, *, has_graph: bool) -> str:
+    """ "exact" or "graph": as wanted, or for "auto" what is faster at this many coreset rows."""
+    if wanted != "auto":
+        return wanted
+    return "graph" if has_graph and rows >= GRAPH_FROM_ROWS else "exact"
+
+
+class Index:
+    """Finds nearest coreset rows. Immutable and safe to share between threads.
+
+    Args:
+        coreset: the patch vectors of the good images.
+        graph: HNSW graph over them; None searches exactly.
+        ef: breadth of the graph search.
+        grid_width: patches in a row of the grid.
+        rows: (R,) int32 ascending row-major patch numbers inside the region of interest; None for all.
+        pool: threads.
+    """
+
+    def __init__(
+        self,
+        coreset: native.Coreset,
+        graph: native.Graph | None,
+        *,
+        ef: int,
+        grid_width: int,
+        rows: NDArray[np.int32] | None,
+        pool: native.Pool,
+    ) -> None:
+        self.coreset = coreset
+        self._graph, self._ef, self._grid_width, self._rows, self._pool = graph, ef, grid_width, rows, pool
+
+    def exact(self, patches: NDArray[np.float32], rows: NDArray[np.int32] | None) -> Nearest:
+        """Exact distances (R,) float32 and coreset rows (R,) int32 of the patches `rows` (all by default)."""
+        return native.exact_search(self.coreset, patches, self._pool, rows)
+
+    def nearest(self, patches: NDArray[np.float32]) -> Nearest:
+        """Distances (R,) float32, Euclidean, and coreset rows (R,) int32 of the patches in the region of interest.
+
+        With the graph some distances can be too large, never too small; the largest one is exact all the same.
+
+        Args:
+            patches: (P, D) float32, row-major patches of the grid.
+        """
+        if self._graph is None:
+            return self.exact(patches, self._rows)
+        distances, nearest = native.graph_search(
+            self._graph, patches, self._pool, self._ef, self._grid_width, self._rows
+        )
+        self._recheck(patches, distances, nearest)
+        return distances, nearest
+
+    def _recheck(
+        self, patches: NDArray[np.float32], distances: NDArray[np.float32], nearest: NDArray[np.int32]
+    ) -> None:
+        """Replaces the largest distances by exact ones until none that is left could be the maximum.
+
+        An approximate neighbour is never nearer than the true one, so that the true maximum is found as soon as the
+        best exact distance is at least the next approximate one.
+        """
+        order = np.argsort(-distances, kind="stable")
+        best = -np.inf
+        for start in range(0, len(order), _RECHECK):
+            if best >= distances[order[start]]:
+                return
+            chosen = order[start : start + _RECHECK]
+            rows = chosen.astype(np.int32) if self._rows is None else self._rows[chosen]
+            distances[chosen], nearest[chosen] = self.exact(patches, rows)
+            best = max(best, float(distances[chosen].max()))

@@ -1,0 +1,394 @@
+"""The native core: exact search, graph search and k-centre selection, with arguments checked.
+
+Arrays are C-contiguous; ``Q`` queries and ``N`` coreset vectors have ``D`` float32 elements each; distances
+are Euclidean, not squared. Every call releases the GIL while it works and hands control back to Python at
+least about once a second, so that Ctrl-C works. :mod:`edge_ad.reference` says the same in plain NumPy.
+
+The instruction set is chosen by what the CPU reports, on first use; ``EDGE_AD_FORCE_ISA`` (``portable``,
+``avx2``, ``avx512`` or ``neon``) overrides that. Results are the same for every number of threads. Between
+instruction sets the last bits of a distance may differ.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad.errors import NativeError
+from edge_ad.native import _core
+
+__all__ = [
+    "STRIPE_ROWS",
+    "Coreset",
+    "Graph",
+    "KCenter",
+    "Pool",
+    "exact_search",
+    "graph_search",
+    "isa",
+    "supported_isas",
+]
+
+Float32Array = NDArray[np.float32]
+Int32Array = NDArray[np.int32]
+
+STRIPE_ROWS = 4  # kStripeRows in graph.hpp
+_MOST_THREADS = 1024
+_CALL_MULTIPLY_ADDS = 1.5e10  # a thread, one call into C++: a fraction of a second even without SIMD
+_TILE_QUERIES = 192  # four tiles of AVX-512, a multiple of the others
+_CALL_GRAPH_FLOATS = 1 << 24  # of queries, one call of graph search
+_CALL_PICKS = 32
+
+
+@functools.cache
+def _choose_isa() -> None:
+    forced = os.environ.get("EDGE_AD_FORCE_ISA")
+    if forced is not None:
+        try:
+            _core.use_isa(forced)
+        except NativeError as error:
+            raise NativeError(
+                f"EDGE_AD_FORCE_ISA: {error.what}",
+                expected=error.expected,
+                got=error.got,
+                remedy="Unset the variable to let the CPU decide.",
+            ) from None
+
+
+def isa() -> str:
+    """The instruction set in use: ``portable``, ``avx2``, ``avx512`` or ``neon``.
+
+    Raises:
+        NativeError: EDGE_AD_FORCE_ISA names one that is unknown or that this CPU cannot run.
+    """
+    _choose_isa()
+    return _core.isa()
+
+
+def supported_isas() -> tuple[str, ...]:
+    """The instruction sets this CPU and operating system can run, best first. Never empty."""
+    return tuple(_core.supported_isas())
+
+
+def _array(name: str, value: object, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
+    """Refuse what is not a C-contiguous, 4-byte aligned array of this dtype and shape (None: any size)."""
+    wanted = f"a C-contiguous {np.dtype(dtype).name} array of {len(shape)} dimension(s)"
+    if not isinstance(value, np.ndarray):
+        raise NativeError(f"{name} is not an array", expected=wanted, got=type(value).__name__)
+    if value.dtype != np.dtype(dtype) or value.ndim != len(shape):
+        raise NativeError(
+            f"{name} has the wrong dtype or rank",
+            expected=wanted,
+            got=f"{value.dtype} of shape {value.shape}",
+        )
+    if any(want is not None and want != have for want, have in zip(shape, value.shape, strict=True)):
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
+        raise NativeError(f"{name} has the wrong shape", expected=f"({sizes})", got=value.shape)
+    if not (value.flags.c_contiguous and value.flags.aligned):
+        raise NativeError(
+            f"{name} is not contiguous and aligned",
+            expected=wanted,
+            got=f"strides {value.strides}",
+            remedy="Pass it through numpy.ascontiguousarray.",
+        )
+
+
+def _integer(name: str, value: object, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
+        raise NativeError(
+            f"{name} is out of its range", expected=f"an integer, {least} .. {most}", got=repr(value)
+        )
+    return int(value)
+
+
+def _instance(name: str, value: object, wanted: type) -> None:
+    if not isinstance(value, wanted):
+        raise NativeError(
+            f"{name} has the wrong type",
+            expected=f"edge_ad.native.{wanted.__name__}",
+            got=type(value).__name__,
+        )
+
+
+class Pool:
+    """A standing pool of threads; the calling thread takes part, so ``threads=1`` starts none.
+
+    Idle workers sleep. Calls from several Python threads take turns. A forked child gets workers of its own
+    on its first call. Safe to share between threads.
+
+    Args:
+        threads: how many threads work on a call, the caller included: 1 .. 1024.
+        cores: CPU ids for the workers (Linux only): worker k = 1, 2, ... is pinned to
+            ``cores[k % len(cores)]``. ``cores[0]`` is so left to the calling thread, which is never pinned.
+
+    Raises:
+        NativeError: an argument is out of its range, or a thread cannot be started or pinned.
+    """
+
+    def __init__(self, threads: int, cores: Sequence[int] | None = None) -> None:
+        count = _integer("threads", threads, 1, _MOST_THREADS)
+        chosen = [] if cores is None else [_integer("core", core, 0, 1 << 20) for core in cores]
+        if cores is not None and (not chosen or len(set(chosen)) != len(chosen)):
+            raise NativeError("cores cannot be used", expected="one or more CPU ids, none twice", got=chosen)
+        self._core = _core.Pool(count, chosen)
+
+    @property
+    def threads(self) -> int:
+        """How many threads work on a call, the caller included."""
+        return self._core.threads
+
+
+class Coreset:
+    """The vectors to search among. Immutable and thread-safe.
+
+    Keeps a reference to the array, which may be read-only and memory-mapped, and must not change. A row
+    holding NaN or Inf is never returned as the nearest.
+
+    Args:
+        vectors: (N, D) float32, C-contiguous, N >= 1, D >= 1.
+
+    Raises:
+        NativeError: the array is of another kind, or empty.
+    """
+
+    def __init__(self, vectors: Float32Array) -> None:
+        _choose_isa()
+        _array("vectors", vectors, np.float32, (None, None))
+        self._vectors = vectors
+        self._core = _core.Coreset(vectors)
+
+    @property
+    def vectors(self) -> Float32Array:
+        """The (N, D) float32 array given."""
+        return self._vectors
+
+    @property
+    def size(self) -> int:
+        """N, the number of vectors."""
+        return int(self._vectors.shape[0])
+
+    @property
+    def dim(self) -> int:
+        """D, the number of elements of a vector."""
+        return int(self._vectors.shape[1])
+
+
+class Graph:
+    """An HNSW graph over a coreset (Malkov and Yashunin 2018), read from plain arrays and checked.
+
+    The arrays are copied: whatever becomes of them afterwards, a search stays inside its memory. Immutable
+    and thread-safe.
+
+    Args:
+        coreset: the vectors the nodes stand for, in the same order.
+        levels: (N,) uint8, the highest level of each node.
+        links0: (N, M0) int32, neighbours on level 0, each row padded by -1 at its end.
+        upper: (U, M) int32 with U = levels.sum(), padded likewise. The links of node i on level l >= 1 stand
+            in row ``levels[:i].sum() + l - 1`` and point to nodes whose level is l or higher.
+        entry: a node on the highest level.
+
+    Raises:
+        NativeError: the arrays are of another kind or do not make such a graph.
+    """
+
+    def __init__(
+        self,
+        coreset: Coreset,
+        levels: NDArray[np.uint8],
+        links0: Int32Array,
+        upper: Int32Array,
+        entry: int,
+    ) -> None:
+        _instance("coreset", coreset, Coreset)
+        _array("levels", levels, np.uint8, (coreset.size,))
+        _array("links0", links0, np.int32, (coreset.size, None))
+        _array("upper", upper, np.int32, (int(levels.sum(dtype=np.int64)), None))
+        self._coreset = coreset
+        self._entry = _integer("entry", entry, 0, coreset.size - 1)
+        self._core = _core.Graph(coreset._core, levels, links0, upper, self._entry)
+
+    @property
+    def coreset(self) -> Coreset:
+        """The vectors the nodes stand for."""
+        return self._coreset
+
+    @property
+    def entry(self) -> int:
+        """The node a search without seeds starts from."""
+        return self._entry
+
+
+def exact_search(
+    coreset: Coreset, queries: Float32Array, pool: Pool, rows: Int32Array | None = None
+) -> tuple[Float32Array, Int32Array]:
+    """The nearest vector of the coreset for each query: the least distance, ties to the lowest index.
+
+    What a query gets depends on the query and the coreset alone. Thread-safe.
+
+    Args:
+        coreset: where to search.
+        queries: (Q, D) float32, Q >= 0.
+        pool: the threads to use.
+        rows: (R,) int32, which queries to search, in any order; None for all.
+
+    Returns:
+        distances (R,) float32, Euclidean, and indices (R,) int32; R = Q without ``rows``. A query with NaN or
+        Inf, or so far off that its squared distance overflows, gets +inf and -1.
+
+    Raises:
+        NativeError: an argument is of another kind, or a row is outside the queries.
+    """
+    _check_search(coreset, queries, pool, rows)
+    count = len(queries) if rows is None else len(rows)
+    distances, indices = np.empty(count, np.float32), np.empty(count, np.int32)
+    whole = _TILE_QUERIES * pool.threads
+    step = whole * math.ceil(_CALL_MULTIPLY_ADDS * pool.threads / (coreset.size * coreset.dim * whole))
+    for start in range(0, count, step):
+        part = slice(start, start + step)
+        if rows is None:
+            chosen, some = queries[part], None
+        else:
+            chosen, some = queries, rows[part]
+        _core.exact_search(coreset._core, chosen, some, pool._core, distances[part], indices[part])
+    return distances, indices
+
+
+def graph_search(
+    graph: Graph,
+    queries: Float32Array,
+    pool: Pool,
+    ef: int,
+    grid_width: int,
+    rows: Int32Array | None = None,
+) -> tuple[Float32Array, Int32Array]:
+    """An approximate nearest vector for each patch of a grid, by best-first search of an HNSW graph.
+
+    The grid is searched in stripes of :data:`STRIPE_ROWS` rows. Inside a stripe a patch starts from the
+    answers of its left and its upper neighbour, where these were searched; otherwise from the entry point,
+    down the levels (Malkov and Yashunin 2018, algorithm 5). Then algorithm 2 runs on level 0. A distance has
+    the same bits as :func:`exact_search` gives for that row, so it is never below the exact one.
+    Thread-safe; the same for every number of threads.
+
+    Args:
+        graph: where to search.
+        queries: (Q, D) float32, row-major patches of a grid; Q is a multiple of ``grid_width``.
+        pool: the threads to use.
+        ef: how many candidates a search keeps, >= 1; more is slower and misses less.
+        grid_width: patches in a row of the grid.
+        rows: (R,) int32, ascending: the patches to search (those inside the ROI); None for all.
+
+    Returns:
+        distances (R,) float32, Euclidean, and indices (R,) int32; +inf and -1 where the query holds NaN or
+        Inf, or nothing reached is at a finite distance.
+
+    Raises:
+        NativeError: an argument is of another kind, or the rows are not ascending or outside the queries.
+    """
+    _instance("graph", graph, Graph)
+    _check_search(graph.coreset, queries, pool, rows)
+    ef = min(_integer("ef", ef, 1, 2**31 - 1), graph.coreset.size)
+    width = _integer("grid_width", grid_width, 1, 2**31 - 1)
+    if len(queries) % width:
+        raise NativeError("queries do not fill a grid", expected=f"a multiple of {width}", got=len(queries))
+    if rows is not None and np.any(np.diff(rows) <= 0):
+        raise NativeError("rows are not ascending", expected="each row greater than the one before", got=rows)
+    count = len(queries) if rows is None else len(rows)
+    distances, indices = np.empty(count, np.float32), np.empty(count, np.int32)
+    stripe = width * STRIPE_ROWS
+    step = stripe * math.ceil(_CALL_GRAPH_FLOATS / (stripe * graph.coreset.dim))
+    for start in range(0, len(queries), step):
+        if rows is None:
+            part, some = slice(start, start + step), None
+        else:
+            first, last = np.searchsorted(rows, (start, start + step))
+            part, some = slice(int(first), int(last)), rows[first:last] - np.int32(start)
+        _core.graph_search(
+            graph._core,
+            queries[start : start + step],
+            some,
+            pool._core,
+            ef,
+            width,
+            distances[part],
+            indices[part],
+        )
+    return distances, indices
+
+
+def _check_search(coreset: Coreset, queries: Float32Array, pool: Pool, rows: Int32Array | None) -> None:
+    _instance("coreset", coreset, Coreset)
+    _instance("pool", pool, Pool)
+    _array("queries", queries, np.float32, (None, coreset.dim))
+    if rows is None:
+        return
+    _array("rows", rows, np.int32, (None,))
+    if rows.size and not (int(rows.min()) >= 0 and int(rows.max()) < len(queries)):
+        raise NativeError(
+            "rows reach outside the queries",
+            expected=f"0 <= row < {len(queries)}",
+            got=f"{rows.min()} .. {rows.max()}",
+        )
+
+
+class KCenter:
+    """Greedy k-centre (farthest point) selection, a few picks at a time.
+
+    Each pick is the point farthest from all picked so far, ties to the lowest index: within twice the best
+    possible radius (Gonzalez 1985), and the coreset of PatchCore (Roth et al. 2022, algorithm 1, without the
+    random projection). Points that the triangle inequality keeps with their centre are not computed; the
+    picks are those of the plain algorithm. Memory besides the points: 8 bytes a point, 8 a pick.
+
+    Keeps a reference to the points, which must not change. Calls from several threads take turns.
+
+    Args:
+        points: (N, D) float32, C-contiguous, N >= 1, D >= 1, finite.
+        start: the first pick, 0 .. N - 1.
+        pool: the threads to use.
+
+    Raises:
+        NativeError: an argument is of another kind, or a distance is NaN or Inf.
+    """
+
+    def __init__(self, points: Float32Array, start: int, pool: Pool) -> None:
+        _choose_isa()
+        _array("points", points, np.float32, (None, None))
+        _instance("pool", pool, Pool)
+        first = _integer("start", start, 0, len(points) - 1)
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._core = _core.KCenter(points, first, pool._core)
+
+    def advance(self, n: int) -> int:
+        """Pick up to ``n`` more centres and return how many were picked.
+
+        Fewer only when every point left is an exact duplicate of a centre; those are never picked.
+
+        Raises:
+            NativeError: ``n`` is negative.
+        """
+        wanted, picked = _integer("n", n, 0, 2**31 - 1), 0
+        while picked < wanted:
+            with self._lock:
+                now = self._core.advance(min(_CALL_PICKS, wanted - picked), self._pool._core)
+            if now == 0:
+                break
+            picked += now
+        return picked
+
+    @property
+    def selected(self) -> Int32Array:
+        """(picks,) int32, a new array: the picked points in order, ``start`` first."""
+        with self._lock:
+            return np.array(self._core.selected, np.int32)
+
+    @property
+    def radius(self) -> float:
+        """The largest distance of a point from its nearest centre. Euclidean."""
+        with self._lock:
+            return self._core.radius

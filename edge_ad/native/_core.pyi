@@ -1,0 +1,54 @@
+"""The compiled extension. Use :mod:`edge_ad.native`, which checks what it is given."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+class Pool:
+    def __init__(self, threads: int, cores: Sequence[int]) -> None: ...
+    @property
+    def threads(self) -> int: ...
+
+class Coreset:
+    def __init__(self, vectors: NDArray[np.float32]) -> None: ...
+
+class Graph:
+    def __init__(
+        self,
+        coreset: Coreset,
+        levels: NDArray[np.uint8],
+        links0: NDArray[np.int32],
+        upper: NDArray[np.int32],
+        entry: int,
+    ) -> None: ...
+
+class KCenter:
+    def __init__(self, points: NDArray[np.float32], start: int, pool: Pool) -> None: ...
+    def advance(self, n: int, pool: Pool) -> int: ...
+    @property
+    def selected(self) -> list[int]: ...
+    @property
+    def radius(self) -> float: ...
+
+def exact_search(
+    coreset: Coreset,
+    queries: NDArray[np.float32],
+    rows: NDArray[np.int32] | None,
+    pool: Pool,
+    distances: NDArray[np.float32],
+    indices: NDArray[np.int32],
+) -> None: ...
+def graph_search(
+    graph: Graph,
+    queries: NDArray[np.float32],
+    rows: NDArray[np.int32] | None,
+    pool: Pool,
+    ef: int,
+    grid_width: int,
+    distances: NDArray[np.float32],
+    indices: NDArray[np.int32],
+) -> None: ...
+def isa() -> str: ...
+def supported_isas() -> list[str]: ...
+def use_isa(name: str) -> None: ...

@@ -1,0 +1,204 @@
+// Exact nearest neighbours in two steps. A tile of queries runs over the coreset as a matrix product that
+// keeps no distances, only the least value |c - m|^2 / 2 - <q - m, c> of each group of rows (m is the mean
+// of the coreset: it takes a common offset out of the rounding). Then the groups that rounding allows to
+// hold the nearest row, nearly always one, are computed again in the difference form, which decides.
+#include "exact.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "isa.hpp"
+
+namespace edge_ad {
+namespace {
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr std::size_t kSegmentRows = 32768;       // bounds the memory of the groups' minima
+constexpr std::size_t kBlockBytes = 320 << 10;    // coreset rows that stay in L2 while tiles pass
+constexpr std::size_t kSmallCoresetBytes = 4 << 20;
+constexpr std::size_t kStripeTiles = 4;
+constexpr std::size_t kDirectQueries = 6;  // fewer than a tile is worth
+constexpr std::size_t kDirectRows = 1024;  // rows a task of the direct search takes
+
+struct Best {
+    float squared = kInf;
+    std::int32_t index = -1;
+
+    void offer(float candidate, std::size_t i) {
+        if (candidate < squared) {
+            squared = candidate;
+            index = static_cast<std::int32_t>(i);
+        }
+    }
+};
+
+// The squared distance from the mean; not finite for a query that cannot be answered.
+float spread(const Coreset& coreset, const Kernels& with, const float* query) {
+    return with.sqdist(query, coreset.mean.data(), coreset.dim);
+}
+
+void write(const Best& best, float* distance, std::int32_t* index) {
+    *distance = std::sqrt(best.squared);
+    *index = best.index;
+}
+
+// Rows [first, first + count) against one query, at most 64 at a time.
+void offer_rows(const Coreset& coreset, const Kernels& kernels, const float* query, std::size_t first,
+                std::size_t count, Best& best) {
+    float squared[64];
+    while (count != 0) {
+        const std::size_t now = std::min<std::size_t>(count, 64);
+        kernels.sqdist_rows(query, coreset.row(first), now, coreset.dim, squared);
+        for (std::size_t i = 0; i < now; ++i)
+            if (squared[i] < best.squared && std::isfinite(coreset.half_norms[first + i]))
+                best.offer(squared[i], first + i);
+        first += now;
+        count -= now;
+    }
+}
+
+// A few queries: the difference form for every row, tasks of kDirectRows rows.
+void direct_search(const Coreset& coreset, const Queries& queries, Pool& pool, float* distances,
+                   std::int32_t* indices) {
+    const Kernels& with = kernels();
+    const std::size_t tasks = (coreset.size + kDirectRows - 1) / kDirectRows;
+    std::vector<Best> found(tasks * queries.count);
+    pool.run(tasks, [&](std::size_t task, Scratch&) {
+        const std::size_t first = task * kDirectRows;
+        const std::size_t count = std::min(kDirectRows, coreset.size - first);
+        for (std::size_t i = 0; i < queries.count; ++i)
+            if (std::isfinite(spread(coreset, with, queries.row(i))))
+                offer_rows(coreset, with, queries.row(i), first, count, found[task * queries.count + i]);
+    });
+    for (std::size_t i = 0; i < queries.count; ++i) {
+        Best best;
+        for (std::size_t task = 0; task < tasks; ++task) {
+            const Best& other = found[task * queries.count + i];
+            if (other.squared < best.squared) best = other;
+        }
+        write(best, distances + i, indices + i);
+    }
+}
+
+// The queries [first, first + count) of a call, packed for the kernels.
+struct Tile {
+    std::size_t first, count, vectors, width;
+    float* packed;   // [dim][width] less the mean
+    float* running;  // [width] least value so far
+    float* limits;   // [width] what a group's minimum must not pass to be looked at
+    double* norms;   // [width] of query - mean; negative: not a query, or not a usable one
+    Best* best;      // [width]
+    float* minima;   // [groups][width]
+};
+
+void pack(const Coreset& coreset, const Kernels& with, const Queries& queries, Tile& tile) {
+    const std::size_t dim = coreset.dim, width = tile.width;
+    for (std::size_t lane = 0; lane < width; ++lane) {
+        const float* query = lane < tile.count ? queries.row(tile.first + lane) : nullptr;
+        const float squared = query != nullptr ? spread(coreset, with, query) : kInf;
+        const bool good = std::isfinite(squared);
+        for (std::size_t k = 0; k < dim; ++k)
+            tile.packed[k * width + lane] = good ? query[k] - coreset.mean[k] : 0.0f;
+        tile.norms[lane] = good ? 1.001 * std::sqrt(static_cast<double>(squared)) : -1.0;
+        tile.running[lane] = kInf;
+        tile.best[lane] = Best{};
+    }
+}
+
+// How far above the least computed value the true winner's computed value can be. A dot product of dim
+// terms errs by at most dim * u * |a| |b| (u = 2^-24; Higham 2002, 3.5), a distance in the difference
+// form by (dim + 8) * u of its square; a few u more for the rounded terms.
+void set_limits(const Coreset& coreset, Tile& tile) {
+    constexpr double u = 1.0 / (1 << 24);
+    const double terms = static_cast<double>(coreset.dim) + 8.0;
+    for (std::size_t lane = 0; lane < tile.width; ++lane) {
+        const double norm = tile.norms[lane], least = tile.running[lane];
+        if (norm < 0.0 || least == kInf) {
+            tile.limits[lane] = -kInf;
+            continue;
+        }
+        const double error = u * (terms * norm * coreset.most_norm + 2.0 * coreset.most_half_norm);
+        const double squared = std::max(0.0, 2.0 * (least + error) + norm * norm);
+        const double limit = least + 2.0 * error + terms * u * squared;
+        tile.limits[lane] = std::nextafter(static_cast<float>(limit), kInf);
+    }
+}
+
+void decide(const Coreset& coreset, const Kernels& with, const Queries& queries, std::size_t first_group,
+            std::size_t groups, Tile& tile) {
+    set_limits(coreset, tile);
+    std::uint64_t lanes = 0;
+    std::size_t g = with.next_hit(tile.minima, tile.vectors, tile.limits, 0, groups, &lanes);
+    while (g < groups) {
+        const std::size_t row = std::min((first_group + g) * with.group_rows, coreset.size - with.group_rows);
+        for (; lanes != 0; lanes &= lanes - 1) {
+            const auto lane = static_cast<std::size_t>(__builtin_ctzll(lanes));
+            offer_rows(coreset, with, queries.row(tile.first + lane), row, with.group_rows, tile.best[lane]);
+        }
+        g = with.next_hit(tile.minima, tile.vectors, tile.limits, g + 1, groups, &lanes);
+    }
+}
+
+// A few tiles over the whole coreset, a segment at a time, and of that a block at a time.
+void search_tiles(const Coreset& coreset, const Kernels& with, const Queries& queries,
+                  std::vector<Tile>& tiles) {
+    const std::size_t groups = (coreset.size + with.group_rows - 1) / with.group_rows;
+    const std::size_t segment = kSegmentRows / with.group_rows;
+    const std::size_t block = std::max<std::size_t>(1, kBlockBytes / (with.group_rows * coreset.dim * 4));
+    for (std::size_t first = 0; first < groups; first += segment) {
+        const std::size_t last = std::min(first + segment, groups);
+        for (std::size_t g = first; g < last; g += block)
+            for (Tile& tile : tiles)
+                with.group_minima(tile.packed, tile.vectors, coreset.rows, coreset.size, coreset.dim,
+                                  coreset.half_norms.data(), g, std::min(g + block, last),
+                                  tile.minima + (g - first) * tile.width, tile.running);
+        for (Tile& tile : tiles) decide(coreset, with, queries, first, last - first, tile);
+    }
+}
+
+std::vector<Tile> make_tiles(const Coreset& coreset, const Kernels& with, std::size_t first,
+                             std::size_t count, Scratch& scratch) {
+    const std::size_t full = with.lanes * with.max_vectors;
+    const std::size_t number = (count + full - 1) / full;
+    const std::size_t groups =
+        (std::min(coreset.size, kSegmentRows) + with.group_rows - 1) / with.group_rows;
+    float* packed = scratch.get<float>(0, number * full * coreset.dim);
+    float* minima = scratch.get<float>(1, number * full * groups);
+    float* lanes = scratch.get<float>(2, number * full * 2);
+    double* norms = scratch.get<double>(3, number * full);
+    Best* best = scratch.get<Best>(4, number * full);
+    std::vector<Tile> tiles;
+    for (std::size_t t = 0; t < number; ++t) {
+        const std::size_t now = std::min(full, count - t * full), at = t * full;
+        const std::size_t vectors = (now + with.lanes - 1) / with.lanes;
+        tiles.push_back({first + at, now, vectors, vectors * with.lanes, packed + at * coreset.dim,
+                         lanes + 2 * at, lanes + 2 * at + full, norms + at, best + at, minima + at * groups});
+    }
+    return tiles;
+}
+
+}  // namespace
+
+void exact_search(const Coreset& coreset, const Queries& queries, Pool& pool, float* distances,
+                  std::int32_t* indices) {
+    const Kernels& with = kernels();
+    if (queries.count <= kDirectQueries || coreset.size < with.group_rows) {
+        if (queries.count != 0) direct_search(coreset, queries, pool, distances, indices);
+        return;
+    }
+    const bool small = coreset.size * coreset.dim <= kSmallCoresetBytes / 4;
+    const std::size_t stripe = with.lanes * with.max_vectors * (small ? 1 : kStripeTiles);
+    pool.run((queries.count + stripe - 1) / stripe, [&](std::size_t task, Scratch& scratch) {
+        const std::size_t first = task * stripe;
+        auto tiles = make_tiles(coreset, with, first, std::min(stripe, queries.count - first), scratch);
+        for (Tile& tile : tiles) pack(coreset, with, queries, tile);
+        search_tiles(coreset, with, queries, tiles);
+        for (const Tile& tile : tiles)
+            for (std::size_t lane = 0; lane < tile.count; ++lane)
+                write(tile.best[lane], distances + tile.first + lane, indices + tile.first + lane);
+    });
+}
+
+}  // namespace edge_ad

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "coreset.hpp"
+#include "pool.hpp"
+
+namespace edge_ad {
+
+// Some rows of a [.][dim] array of queries.
+struct Queries {
+    const float* data;
+    std::size_t dim;
+    const std::int32_t* rows;  // null: all
+    std::size_t count;
+
+    std::size_t index(std::size_t i) const { return rows == nullptr ? i : static_cast<std::size_t>(rows[i]); }
+    const float* row(std::size_t i) const { return data + index(i) * dim; }
+};
+
+// Writes for each query the Euclidean distance to, and the index of, the row with the least squared
+// distance in the difference form (Kernels::sqdist), ties to the lowest index: whatever the tiling, the
+// threads and the other queries. A query with NaN, Inf or a norm past float gets +inf and -1.
+void exact_search(const Coreset& coreset, const Queries& queries, Pool& pool, float* distances,
+                  std::int32_t* indices);
+
+}  // namespace edge_ad

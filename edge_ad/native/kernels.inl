@@ -1,0 +1,180 @@
+// The kernels, once for all instruction sets. Included by kernels_<isa>.cpp after `struct Simd`, inside an
+// unnamed namespace: nothing here has external linkage, so no linker can merge two builds of it.
+
+using Reg = Simd::Reg;
+constexpr std::size_t kLanes = Simd::kLanes;
+constexpr std::size_t kGroupRows = Simd::kGroupRows;
+constexpr std::size_t kMaxVectors = Simd::kMaxVectors;
+constexpr std::size_t kChains = 4;                       // independent sums of one distance
+constexpr std::size_t kStep = kChains * kLanes;          // floats a step of the main loop takes
+constexpr std::size_t kCheckEvery = kStep < 64 ? 64 : kStep;  // floats between looks at the limit
+
+EDGE_AD_INLINE float sum_of(const Reg* sums) {
+    return Simd::reduce_add(Simd::add(Simd::add(sums[0], sums[1]), Simd::add(sums[2], sums[3])));
+}
+
+EDGE_AD_INLINE void add_square(Reg& sum, Reg a, Reg b) {
+    const Reg difference = Simd::sub(a, b);
+    sum = Simd::fma(difference, difference, sum);
+}
+
+// The one definition of a squared distance: the order of its operations depends on dim alone. Sums of
+// squares never decrease, rounding included, so a partial sum above the limit decides.
+template <bool kLimited>
+EDGE_AD_INLINE float squared_distance(const float* a, const float* b, std::size_t dim, float limit) {
+    Reg sums[kChains] = {Simd::zero(), Simd::zero(), Simd::zero(), Simd::zero()};
+    std::size_t k = 0;
+    for (; k + kStep <= dim; k += kStep) {
+        if (kLimited && k != 0 && k % kCheckEvery == 0) {
+            const float partial = sum_of(sums);
+            if (partial > limit) return partial;
+        }
+        for (std::size_t c = 0; c < kChains; ++c)
+            add_square(sums[c], Simd::load(a + k + c * kLanes), Simd::load(b + k + c * kLanes));
+    }
+    for (std::size_t c = 0; k + kLanes <= dim; k += kLanes, ++c)
+        add_square(sums[c], Simd::load(a + k), Simd::load(b + k));
+    if (k < dim) add_square(sums[kChains - 1], Simd::load_partial(a + k, dim - k), Simd::load_partial(b + k, dim - k));
+    return sum_of(sums);
+}
+
+float sqdist(const float* a, const float* b, std::size_t dim) {
+    return squared_distance<false>(a, b, dim, 0.0f);
+}
+
+void sqdist_rows(const float* query, const float* rows, std::size_t count, std::size_t dim, float* out) {
+    for (std::size_t i = 0; i < count; ++i) out[i] = squared_distance<false>(query, rows + i * dim, dim, 0.0f);
+}
+
+EDGE_AD_INLINE void prefetch_row(const float* row, std::size_t dim, std::size_t most) {
+    const std::size_t floats = dim < most ? dim : most;
+    for (std::size_t k = 0; k < floats; k += 16) Simd::prefetch(row + k);
+}
+
+void sqdist_ids(const float* query, const float* base, const std::int32_t* ids, std::size_t count,
+                std::size_t dim, float limit, float* out) {
+    constexpr std::size_t kAhead = 3;
+    constexpr std::size_t kMostFloats = 128;  // the rest of a long row comes while its head is summed
+    for (std::size_t i = 0; i < count && i < kAhead; ++i)
+        prefetch_row(base + static_cast<std::size_t>(ids[i]) * dim, dim, kMostFloats);
+    for (std::size_t i = 0; i < count; ++i) {
+        if (i + kAhead < count)
+            prefetch_row(base + static_cast<std::size_t>(ids[i + kAhead]) * dim, dim, kMostFloats);
+        const float* row = base + static_cast<std::size_t>(ids[i]) * dim;
+        out[i] = squared_distance<true>(query, row, dim, limit);
+    }
+}
+
+// One group of coreset rows against a tile: kGroupRows * kVectors running dot products in registers.
+template <std::size_t kVectors>
+EDGE_AD_INLINE void group_minimum(const float* packed, const float* rows, std::size_t dim,
+                                  const float* half_norms, float* minima, Reg* running) {
+    Reg dots[kGroupRows][kVectors];
+    for (std::size_t r = 0; r < kGroupRows; ++r)
+        for (std::size_t v = 0; v < kVectors; ++v) dots[r][v] = Simd::zero();
+    for (std::size_t k = 0; k < dim; ++k) {
+        Reg queries[kVectors];
+        for (std::size_t v = 0; v < kVectors; ++v) queries[v] = Simd::load(packed + v * kLanes);
+        packed += kVectors * kLanes;
+        for (std::size_t r = 0; r < kGroupRows; ++r) {
+            const Reg element = Simd::broadcast(rows + r * dim + k);
+            for (std::size_t v = 0; v < kVectors; ++v) dots[r][v] = Simd::fma(element, queries[v], dots[r][v]);
+        }
+    }
+    for (std::size_t v = 0; v < kVectors; ++v) {
+        Reg least = Simd::splat(__builtin_huge_valf());
+        for (std::size_t r = 0; r < kGroupRows; ++r)
+            least = Simd::min_number(Simd::sub(Simd::broadcast(half_norms + r), dots[r][v]), least);
+        Simd::store(minima + v * kLanes, least);
+        running[v] = Simd::min_number(least, running[v]);
+    }
+}
+
+template <std::size_t kVectors>
+void group_minima_of(const float* packed, const float* rows, std::size_t size, std::size_t dim,
+                     const float* half_norms, std::size_t first, std::size_t last, float* minima,
+                     float* running) {
+    Reg least[kVectors];
+    for (std::size_t v = 0; v < kVectors; ++v) least[v] = Simd::load(running + v * kLanes);
+    for (std::size_t g = first; g < last; ++g) {
+        const std::size_t wanted = g * kGroupRows;
+        const std::size_t start = wanted + kGroupRows <= size ? wanted : size - kGroupRows;
+        group_minimum<kVectors>(packed, rows + start * dim, dim, half_norms + start, minima, least);
+        minima += kVectors * kLanes;
+    }
+    for (std::size_t v = 0; v < kVectors; ++v) Simd::store(running + v * kLanes, least[v]);
+}
+
+void group_minima(const float* packed, std::size_t vectors, const float* rows, std::size_t size,
+                  std::size_t dim, const float* half_norms, std::size_t first, std::size_t last, float* minima,
+                  float* running) {
+    if (vectors == 1) {
+        group_minima_of<1>(packed, rows, size, dim, half_norms, first, last, minima, running);
+    } else if (vectors == 2) {
+        group_minima_of<2>(packed, rows, size, dim, half_norms, first, last, minima, running);
+    } else {
+        group_minima_of<kMaxVectors>(packed, rows, size, dim, half_norms, first, last, minima, running);
+    }
+}
+
+std::size_t next_hit(const float* minima, std::size_t vectors, const float* limits, std::size_t group,
+                     std::size_t groups, std::uint64_t* lanes_hit) {
+    const std::size_t width = vectors * kLanes;
+    for (; group < groups; ++group) {
+        std::uint64_t hit = 0;
+        for (std::size_t v = 0; v < vectors; ++v) {
+            const Reg least = Simd::load(minima + group * width + v * kLanes);
+            hit |= static_cast<std::uint64_t>(Simd::le_mask(least, Simd::load(limits + v * kLanes)))
+                   << (v * kLanes);
+        }
+        if (hit != 0) {
+            *lanes_hit = hit;
+            return group;
+        }
+    }
+    return groups;
+}
+
+EDGE_AD_INLINE void relax_point(const float* point, const float* centre, std::size_t dim,
+                                std::int32_t centre_id, std::int32_t& nearest, float& least) {
+    const float distance = squared_distance<true>(point, centre, dim, least);
+    if (distance < least) {
+        least = distance;
+        nearest = centre_id;
+    }
+}
+
+float relax(const float* points, std::size_t dim, const float* centre, std::int32_t centre_id,
+            const float* limits, std::int32_t* nearest, float* sqdist, std::size_t begin, std::size_t end,
+            std::size_t* argmax) {
+    float most = -1.0f;
+    *argmax = begin;
+    std::size_t i = begin;
+    for (; i + kLanes <= end; i += kLanes) {
+        std::uint32_t movable = Simd::gt_mask(Simd::load(sqdist + i), Simd::gather(limits, nearest + i));
+        for (; movable != 0; movable &= movable - 1) {
+            const std::size_t p = i + static_cast<std::size_t>(__builtin_ctz(movable));
+            relax_point(points + p * dim, centre, dim, centre_id, nearest[p], sqdist[p]);
+        }
+        std::uint32_t higher = Simd::gt_mask(Simd::load(sqdist + i), Simd::splat(most));
+        for (; higher != 0; higher &= higher - 1) {
+            const std::size_t p = i + static_cast<std::size_t>(__builtin_ctz(higher));
+            if (sqdist[p] > most) {
+                most = sqdist[p];
+                *argmax = p;
+            }
+        }
+    }
+    for (; i < end; ++i) {
+        if (sqdist[i] > limits[nearest[i]])
+            relax_point(points + i * dim, centre, dim, centre_id, nearest[i], sqdist[i]);
+        if (sqdist[i] > most) {
+            most = sqdist[i];
+            *argmax = i;
+        }
+    }
+    return most;
+}
+
+constexpr Kernels kKernels = {Simd::kName,  kLanes,      kMaxVectors, kGroupRows, group_minima,
+                              next_hit,     sqdist,      sqdist_rows, sqdist_ids, relax};

@@ -1,0 +1,55 @@
+// Any CPU: vectors of four floats that the compiler maps onto whatever the ABI baseline has.
+#include "kernels.hpp"
+#include "simd_macros.hpp"
+
+namespace edge_ad {
+namespace {
+
+using Four = float __attribute__((vector_size(16)));
+using FourUnaligned = float __attribute__((vector_size(16), aligned(4), may_alias));
+
+struct Simd {
+    using Reg = Four;
+    static constexpr const char* kName = "portable";
+    static constexpr std::size_t kLanes = 4;
+    static constexpr std::size_t kMaxVectors = 2;
+    static constexpr std::size_t kGroupRows = 4;
+
+    EDGE_AD_INLINE Reg zero() { return Reg{0.0f, 0.0f, 0.0f, 0.0f}; }
+    EDGE_AD_INLINE Reg splat(float x) { return Reg{x, x, x, x}; }
+    EDGE_AD_INLINE Reg broadcast(const float* p) { return splat(*p); }
+    EDGE_AD_INLINE Reg load(const float* p) { return *reinterpret_cast<const FourUnaligned*>(p); }
+    EDGE_AD_INLINE Reg load_partial(const float* p, std::size_t n) {
+        return Reg{p[0], n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f, 0.0f};
+    }
+    EDGE_AD_INLINE void store(float* p, Reg a) { *reinterpret_cast<FourUnaligned*>(p) = a; }
+    EDGE_AD_INLINE Reg add(Reg a, Reg b) { return a + b; }
+    EDGE_AD_INLINE Reg sub(Reg a, Reg b) { return a - b; }
+    EDGE_AD_INLINE Reg fma(Reg a, Reg b, Reg c) { return a * b + c; }  // two roundings: no FMA in the baseline
+    EDGE_AD_INLINE Reg min_number(Reg a, Reg other) { return a < other ? a : other; }
+    EDGE_AD_INLINE float reduce_add(Reg a) { return (a[0] + a[2]) + (a[1] + a[3]); }
+    EDGE_AD_INLINE std::uint32_t le_mask(Reg a, Reg b) {
+        std::uint32_t mask = 0;
+        for (unsigned i = 0; i < 4; ++i) mask |= static_cast<std::uint32_t>(a[i] <= b[i]) << i;
+        return mask;
+    }
+    EDGE_AD_INLINE std::uint32_t gt_mask(Reg a, Reg b) {
+        std::uint32_t mask = 0;
+        for (unsigned i = 0; i < 4; ++i) mask |= static_cast<std::uint32_t>(a[i] > b[i]) << i;
+        return mask;
+    }
+    EDGE_AD_INLINE Reg gather(const float* base, const std::int32_t* ids) {
+        return Reg{base[ids[0]], base[ids[1]], base[ids[2]], base[ids[3]]};
+    }
+    EDGE_AD_INLINE void prefetch(const float* p) { __builtin_prefetch(p); }
+};
+
+#include "kernels.inl"
+
+}  // namespace
+
+const Kernels* kernels_portable() {
+    return &kKernels;
+}
+
+}  // namespace edge_ad

@@ -1,0 +1,175 @@
+// The only file that knows Python. edge_ad/native/__init__.py has checked dtypes and shapes and documents
+// the meaning; what can make a kernel leave its memory is checked here again.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <limits>
+#include <memory>
+#include <optional>
+
+#include "coreset.hpp"
+#include "error.hpp"
+#include "exact.hpp"
+#include "graph.hpp"
+#include "isa.hpp"
+#include "kcenter.hpp"
+#include "pool.hpp"
+
+namespace nb = nanobind;
+
+namespace {
+
+using edge_ad::Fault;
+using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Links = nb::ndarray<const std::int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Levels = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Ids = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using DistancesOut = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using IdsOut = nb::ndarray<std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+constexpr std::size_t kMostRows = static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max());
+
+void require(bool holds, const char* what, const std::string& expected, const std::string& got) {
+    if (!holds) throw Fault(what, expected, got);
+}
+
+void require_rows(const Matrix& array, const char* what) {
+    require(array.shape(0) >= 1 && array.shape(1) >= 1 && array.shape(0) <= kMostRows, what,
+            "at least one row and one column",
+            "(" + std::to_string(array.shape(0)) + ", " + std::to_string(array.shape(1)) + ")");
+}
+
+// The array is held so that its memory outlives every search.
+struct PyCoreset {
+    explicit PyCoreset(Matrix array) : vectors(std::move(array)) {
+        require_rows(vectors, "the coreset is empty or too large");
+        nb::gil_scoped_release released;
+        core = std::make_unique<edge_ad::Coreset>(vectors.data(), vectors.shape(0), vectors.shape(1));
+    }
+    Matrix vectors;
+    std::unique_ptr<edge_ad::Coreset> core;
+};
+
+// The coreset is kept alive by nb::keep_alive.
+struct PyGraph {
+    PyGraph(const PyCoreset& coreset, const Levels& levels, const Links& links0, const Links& upper,
+            std::int64_t entry) {
+        const std::size_t size = coreset.core->size;
+        require(levels.shape(0) == size, "levels do not match the coreset", std::to_string(size),
+                std::to_string(levels.shape(0)));
+        require(links0.shape(0) == size, "level-0 links do not match the coreset", std::to_string(size),
+                std::to_string(links0.shape(0)));
+        const edge_ad::GraphArrays arrays{levels.data(),  links0.data(),  links0.shape(1), upper.data(),
+                                          upper.shape(0), upper.shape(1), entry};
+        nb::gil_scoped_release released;
+        core = std::make_unique<edge_ad::Graph>(*coreset.core, arrays);
+    }
+    std::unique_ptr<edge_ad::Graph> core;
+};
+
+struct PyKCenter {
+    PyKCenter(Matrix array, std::int64_t start, edge_ad::Pool& pool) : points(std::move(array)) {
+        require_rows(points, "there are no points to select from, or too many");
+        require(start >= 0 && static_cast<std::size_t>(start) < points.shape(0), "start is not a point",
+                "0 .. " + std::to_string(points.shape(0) - 1), std::to_string(start));
+        nb::gil_scoped_release released;
+        core = std::make_unique<edge_ad::KCenter>(points.data(), points.shape(0), points.shape(1),
+                                                  static_cast<std::size_t>(start), pool);
+    }
+    Matrix points;
+    std::unique_ptr<edge_ad::KCenter> core;
+};
+
+edge_ad::Queries checked_queries(const edge_ad::Coreset& coreset, const Matrix& queries,
+                                 const std::optional<Ids>& rows, const DistancesOut& distances,
+                                 const IdsOut& indices, bool ascending) {
+    require(queries.shape(1) == coreset.dim, "queries do not match the coreset's dimension",
+            std::to_string(coreset.dim), std::to_string(queries.shape(1)));
+    require(queries.shape(0) <= kMostRows, "too many queries", std::to_string(kMostRows),
+            std::to_string(queries.shape(0)));
+    const std::size_t count = rows ? rows->shape(0) : queries.shape(0);
+    require(distances.shape(0) == count && indices.shape(0) == count, "results do not match the queries",
+            std::to_string(count), std::to_string(distances.shape(0)));
+    for (std::size_t i = 0; rows && i < count; ++i) {
+        const std::int32_t row = rows->data()[i];
+        require(row >= 0 && static_cast<std::size_t>(row) < queries.shape(0), "a row is not a query",
+                "0 <= row < " + std::to_string(queries.shape(0)), std::to_string(row));
+        require(!ascending || i == 0 || rows->data()[i - 1] < row, "rows are not ascending",
+                "each row greater than the one before", std::to_string(row));
+    }
+    return {queries.data(), coreset.dim, rows ? rows->data() : nullptr, count};
+}
+
+void exact_search(const PyCoreset& coreset, const Matrix& queries, const std::optional<Ids>& rows,
+                  edge_ad::Pool& pool, DistancesOut distances, IdsOut indices) {
+    const auto checked = checked_queries(*coreset.core, queries, rows, distances, indices, false);
+    nb::gil_scoped_release released;
+    edge_ad::exact_search(*coreset.core, checked, pool, distances.data(), indices.data());
+}
+
+void graph_search(const PyGraph& graph, const Matrix& queries, const std::optional<Ids>& rows,
+                  edge_ad::Pool& pool, std::size_t ef, std::size_t grid_width, DistancesOut distances,
+                  IdsOut indices) {
+    const auto checked =
+        checked_queries(graph.core->coreset(), queries, rows, distances, indices, true);
+    require(ef >= 1 && ef <= kMostRows, "ef is out of its range", "1 or more", std::to_string(ef));
+    require(grid_width >= 1 && grid_width <= kMostRows && queries.shape(0) % grid_width == 0,
+            "queries do not fill a grid", "a multiple of grid_width " + std::to_string(grid_width),
+            std::to_string(queries.shape(0)));
+    nb::gil_scoped_release released;
+    edge_ad::graph_search(*graph.core, checked, pool, ef, grid_width, distances.data(), indices.data());
+}
+
+std::vector<std::string> supported_isas() {
+    std::vector<std::string> names;
+    for (const edge_ad::Kernels* kernels : edge_ad::supported_kernels()) names.emplace_back(kernels->name);
+    return names;
+}
+
+// Fault -> edge_ad.errors.NativeError(what, expected=..., got=...)
+void raise_native_error(const std::exception_ptr& thrown, void*) {
+    try {
+        std::rethrow_exception(thrown);
+    } catch (const Fault& fault) {
+        const nb::object type = nb::module_::import_("edge_ad.errors").attr("NativeError");
+        const nb::object error =
+            type(nb::str(fault.what()), nb::arg("expected") = fault.expected, nb::arg("got") = fault.got);
+        PyErr_SetObject(type.ptr(), error.ptr());
+    }
+}
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+    nb::set_leak_warnings(false);  // a Pool or Coreset may live in a module's globals until the process ends
+    nb::register_exception_translator(raise_native_error);
+
+    nb::class_<edge_ad::Pool>(m, "Pool")
+        .def(nb::init<std::size_t, std::vector<int>>(), nb::arg("threads"), nb::arg("cores"))
+        .def_prop_ro("threads", &edge_ad::Pool::threads);
+    nb::class_<PyCoreset>(m, "Coreset").def(nb::init<Matrix>(), nb::arg("vectors"));
+    nb::class_<PyGraph>(m, "Graph")
+        .def(nb::init<const PyCoreset&, const Levels&, const Links&, const Links&, std::int64_t>(),
+             nb::keep_alive<1, 2>(), nb::arg("coreset"), nb::arg("levels"), nb::arg("links0"),
+             nb::arg("upper"), nb::arg("entry"));
+    nb::class_<PyKCenter>(m, "KCenter")
+        .def(nb::init<Matrix, std::int64_t, edge_ad::Pool&>(), nb::arg("points"), nb::arg("start"),
+             nb::arg("pool"))
+        .def("advance", [](PyKCenter& self, std::size_t n, edge_ad::Pool& pool) {
+            nb::gil_scoped_release released;
+            return self.core->advance(n, pool);
+        }, nb::arg("n"), nb::arg("pool"))
+        .def_prop_ro("selected", [](const PyKCenter& self) { return self.core->selected(); })
+        .def_prop_ro("radius", [](const PyKCenter& self) { return self.core->radius(); });
+
+    m.def("exact_search", &exact_search, nb::arg("coreset"), nb::arg("queries"), nb::arg("rows").none(),
+          nb::arg("pool"), nb::arg("distances"), nb::arg("indices"));
+    m.def("graph_search", &graph_search, nb::arg("graph"), nb::arg("queries"), nb::arg("rows").none(),
+          nb::arg("pool"), nb::arg("ef"), nb::arg("grid_width"), nb::arg("distances"), nb::arg("indices"));
+    m.def("isa", [] { return std::string(edge_ad::kernels().name); });
+    m.def("supported_isas", &supported_isas);
+    m.def("use_isa", &edge_ad::use_isa, nb::arg("name"));
+}

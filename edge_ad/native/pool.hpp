@@ -1,0 +1,63 @@
+// A standing pool of threads that the calling thread joins for the length of each run.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <vector>
+
+namespace edge_ad {
+
+// Memory that a thread of the pool keeps between runs: it grows and is never zeroed.
+class Scratch {
+  public:
+    // At least `count` elements of T, 64-byte aligned, until the next call for the same slot.
+    template <typename T>
+    T* get(std::size_t slot, std::size_t count) {
+        return static_cast<T*>(bytes(slot, count, sizeof(T)));
+    }
+
+  private:
+    struct Free {
+        void operator()(void* p) const;
+    };
+    struct Block {
+        std::unique_ptr<void, Free> data;
+        std::size_t size = 0;
+    };
+    void* bytes(std::size_t slot, std::size_t count, std::size_t size);
+    std::vector<Block> blocks_;
+};
+
+class Pool {
+  public:
+    using Work = std::function<void(std::size_t task, Scratch& scratch)>;
+
+    // threads counts the caller, so threads - 1 workers are started. Where cores is not empty, worker
+    // k = 1, 2, ... is pinned to cores[k % cores.size()]; the calling thread is never pinned.
+    // Throws Fault when a thread cannot be started or pinned.
+    Pool(std::size_t threads, std::vector<int> cores);
+    ~Pool();
+    Pool(const Pool&) = delete;
+    Pool& operator=(const Pool&) = delete;
+
+    std::size_t threads() const { return threads_; }
+
+    // Calls work(task, scratch) once for every task < tasks and returns when all are done; the first
+    // exception of a task is thrown here. Calls from several threads take turns. A forked child gets
+    // workers of its own on its first call. Not reentrant.
+    void run(std::size_t tasks, const Work& work);
+
+  private:
+    class Crew;
+    Crew& crew();
+
+    const std::size_t threads_;
+    const std::vector<int> cores_;
+    std::atomic<Crew*> crew_;
+};
+
+}  // namespace edge_ad

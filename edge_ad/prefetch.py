@@ -1,0 +1,74 @@
+"""Work ahead of a consumer: the next items are captured and prepared while one is being used."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Failure:
+    error: BaseException
+
+
+class _End:
+    pass
+
+
+class _Prefetch(Generic[S, T]):
+    """One thread that advances `source` through `prepare` into a bounded queue."""
+
+    def __init__(self, source: Iterable[S], prepare: Callable[[Iterator[S]], T], ahead: int) -> None:
+        self._source, self._prepare = source, prepare
+        self._queue: queue.Queue[T | _Failure | _End] = queue.Queue(maxsize=ahead)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="edge-ad-capture", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            source = iter(self._source)
+            while not self._stopped.is_set():
+                self._put(self._prepare(source))
+        except StopIteration:
+            self._put(_End())
+        except BaseException as error:  # it is raised again in the consumer's thread
+            self._put(_Failure(error))
+
+    def _put(self, item: T | _Failure | _End) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def get(self) -> T | _Failure | _End:
+        return self._queue.get()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+def prefetch(source: Iterable[S], prepare: Callable[[Iterator[S]], T], ahead: int = 2) -> Iterator[T]:
+    """Yields `prepare(iterator of source)` for as long as that does not raise StopIteration.
+
+    `prepare` takes what it needs from the iterator, so that it can time the capture. It runs in a thread of its own, at
+    most `ahead` results before the consumer. An exception comes out where its result would have, and ends the
+    iteration. Closing the generator ends the thread after the item it is at; it is not waited for, because a camera
+    that gives no more frames would block it for ever.
+    """
+    worker = _Prefetch(source, prepare, ahead)
+    try:
+        while not isinstance(item := worker.get(), _End):
+            if isinstance(item, _Failure):
+                raise item.error
+            yield item
+    finally:
+        worker.stop()

@@ -1,0 +1,136 @@
+"""The plain NumPy twin of every native kernel: slow, short, and the oracle for tests and benches.
+
+Distances are computed in float64 from float32 arrays and returned as float32, so a native distance agrees
+to float32 rounding; on integers small enough for float32 to hold every sum it agrees to the last bit.
+Thread-safe: functions of their arguments alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["exact_search", "graph_search", "k_center", "squared_distances"]
+
+Float32Array = NDArray[np.float32]
+Int32Array = NDArray[np.int32]
+
+
+def squared_distances(query: Float32Array, vectors: Float32Array) -> NDArray[np.float64]:
+    """Squared Euclidean distances of one (D,) query from (N, D) vectors: (N,) float64, difference form.
+
+    What float32 cannot hold is +inf, as it is for the native kernels.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        difference = vectors.astype(np.float64) - query.astype(np.float64)
+        squared: NDArray[np.float64] = np.einsum("nd,nd->n", difference, difference)
+    squared[squared > np.finfo(np.float32).max] = np.inf
+    return squared
+
+
+def exact_search(
+    vectors: Float32Array, queries: Float32Array, rows: Int32Array | None = None
+) -> tuple[Float32Array, Int32Array]:
+    """Twin of :func:`edge_ad.native.exact_search`: (R,) Euclidean distances and (R,) indices."""
+    chosen = range(len(queries)) if rows is None else [int(row) for row in rows]
+    distances, indices = np.full(len(chosen), np.inf, np.float32), np.full(len(chosen), -1, np.int32)
+    for i, row in enumerate(chosen):
+        squared = squared_distances(queries[row], vectors)
+        squared[~np.isfinite(squared)] = np.inf
+        nearest = int(squared.argmin())
+        if np.isfinite(squared[nearest]):
+            distances[i], indices[i] = np.sqrt(squared[nearest]), nearest
+    return distances, indices
+
+
+class _Walk:
+    """Best-first search on the arrays of one HNSW graph (Malkov and Yashunin 2018, algorithms 2 and 5)."""
+
+    def __init__(
+        self,
+        vectors: Float32Array,
+        levels: NDArray[np.uint8],
+        links0: Int32Array,
+        upper: Int32Array,
+        entry: int,
+    ) -> None:
+        self.vectors, self.levels, self.links0, self.upper, self.entry = vectors, levels, links0, upper, entry
+        self.upper_start = np.cumsum(levels, dtype=np.int64) - levels
+
+    def links(self, node: int, level: int) -> list[int]:
+        row = self.links0[node] if level == 0 else self.upper[self.upper_start[node] + level - 1]
+        return [int(link) for link in row if link >= 0]
+
+    def descend(self, query: Float32Array) -> int:
+        node = self.entry
+        least = float(squared_distances(query, self.vectors[[node]])[0])
+        for level in range(int(self.levels[node]), 0, -1):
+            moved = True
+            while moved:
+                moved = False
+                links = self.links(node, level)
+                for link, squared in zip(links, squared_distances(query, self.vectors[links]), strict=True):
+                    if squared < least:
+                        least, node, moved = float(squared), link, True
+        return node
+
+    def search(self, query: Float32Array, seeds: list[int], ef: int) -> tuple[float, int]:
+        beam: list[tuple[float, int]] = []  # nearest first
+        expanded: set[int] = set()
+        visited: set[int] = set()
+
+        def visit(nodes: list[int]) -> None:
+            fresh = [node for node in dict.fromkeys(nodes) if node not in visited]
+            visited.update(fresh)
+            for node, squared in zip(fresh, squared_distances(query, self.vectors[fresh]), strict=True):
+                if squared < (beam[-1][0] if len(beam) == ef else np.inf):
+                    place = sum(other <= squared for other, _ in beam)
+                    beam.insert(place, (float(squared), node))
+                    del beam[ef:]
+
+        visit(seeds or [self.descend(query)])
+        while (node := next((node for _, node in beam if node not in expanded), None)) is not None:
+            expanded.add(node)
+            visit(self.links(node, 0))
+        return beam[0] if beam else (np.inf, -1)
+
+
+def graph_search(
+    vectors: Float32Array,
+    levels: NDArray[np.uint8],
+    links0: Int32Array,
+    upper: Int32Array,
+    entry: int,
+    queries: Float32Array,
+    ef: int,
+    grid_width: int,
+    rows: Int32Array | None = None,
+    stripe_rows: int = 4,
+) -> tuple[Float32Array, Int32Array]:
+    """Twin of :func:`edge_ad.native.graph_search`, its seeds included: (R,) distances and (R,) indices."""
+    walk = _Walk(vectors, levels, links0, upper, entry)
+    chosen = range(len(queries)) if rows is None else [int(row) for row in rows]
+    answers: dict[tuple[int, int], int] = {}
+    distances, indices = np.full(len(chosen), np.inf, np.float32), np.full(len(chosen), -1, np.int32)
+    for i, row in enumerate(chosen):
+        y, x = divmod(row, grid_width)
+        neighbours = [(y, x - 1)] + ([(y - 1, x)] if y % stripe_rows else [])
+        seeds = [answers[place] for place in neighbours if answers.get(place, -1) >= 0]
+        squared, nearest = walk.search(queries[row], seeds, ef)
+        answers[y, x] = nearest
+        distances[i], indices[i] = np.sqrt(squared), nearest
+    return distances, indices
+
+
+def k_center(points: Float32Array, start: int, n: int) -> tuple[Int32Array, float]:
+    """Twin of :class:`edge_ad.native.KCenter` after ``advance(n)``: the picks, start first, and the radius.
+
+    The plain greedy algorithm (Gonzalez 1985): the point farthest from all centres, ties to the lowest index,
+    until ``n`` more are picked or none is farther than 0.
+    """
+    selected = [start]
+    least = squared_distances(points[start], points)
+    while len(selected) <= n and least.max() > 0:
+        selected.append(int(least.argmax()))
+        least = np.minimum(least, squared_distances(points[selected[-1]], points))
+    return np.array(selected, np.int32), float(np.sqrt(least.max()))

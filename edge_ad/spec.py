@@ -1,0 +1,602 @@
+"""What a bundle says of itself: frozen dataclasses, validated when they are made.
+
+Sizes are (H, W); boxes are half-open (y0, x0, y1, x1). Every class here is a part of `Manifest`, whose JSON
+form is the ``manifest.json`` of a bundle (FORMAT.md). `decode` and `encode` convert between the two; a field
+of the wrong type or range gives a `SpecError` that names the field.
+
+Over 400 lines: one list of plain declarations with their ranges, and the JSON that they are read from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import re
+import reprlib
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad.errors import BundleVersionError, SpecError
+
+FORMAT = "edge-ad-bundle"
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+MAX_MANIFEST_BYTES = 2**24
+MAX_MANIFEST_CONTAINERS = 10_000  # JSON objects and arrays: 16 MiB of "{}," would become half a gigabyte
+MAX_MEMBERS = 1_000
+MAX_SIDE = 4096  # pixels: of the tensor that an engine gets
+MAX_FRAME_PIXELS = 2**28  # 268 megapixels: of a frame from the camera
+MIN_FRAME_SIDE = 16  # pixels: below this a frame holds nothing to inspect
+
+Frame = NDArray[np.uint8] | NDArray[np.uint16]
+Size = tuple[int, int]
+Box = tuple[int, int, int, int]
+DType = Literal["uint8", "int32", "float32"]
+DTYPES: tuple[str, ...] = typing.get_args(DType)
+T = TypeVar("T")
+
+_MEMBER_NAME = re.compile(r"[a-z0-9_-][a-z0-9_.-]*(/[a-z0-9_-][a-z0-9_.-]*)*")
+
+
+def require(ok: bool, what: str, *, expected: object, got: object, remedy: str | None = None) -> None:
+    """Raises `SpecError` unless `ok`."""
+    if not ok:
+        raise SpecError(what, expected=expected, got=reprlib.repr(got), remedy=remedy)
+
+
+def _is_size(size: Size, low: int, high: int) -> bool:
+    return all(low <= side <= high for side in size)
+
+
+def _is_box(box: Box, size: Size) -> bool:
+    y0, x0, y1, x1 = box
+    return 0 <= y0 < y1 <= size[0] and 0 <= x0 < x1 <= size[1]
+
+
+@dataclass(frozen=True)
+class FrameSpec:
+    """What the camera gives.
+
+    Attributes:
+        size: (H, W) that every good image had, or None when they differed.
+        color_order: order of the channels of an (H, W, 3) array. Files are always read as they should be.
+        bit_depth: 8, or 16 when u16 frames are accepted beside u8.
+        white_level: the u16 value that is white: 65535, or 4095 for a 12-bit camera.
+    """
+
+    size: Size | None
+    color_order: Literal["bgr", "rgb"] = "bgr"
+    bit_depth: Literal[8, 16] = 8
+    white_level: int = 65535
+
+    def __post_init__(self) -> None:
+        require(
+            self.size is None
+            or (_is_size(self.size, MIN_FRAME_SIDE, 2**20) and math.prod(self.size) <= MAX_FRAME_PIXELS),
+            "frame.size is out of range",
+            expected=f"(H, W), each {MIN_FRAME_SIDE}..{2**20}, {MAX_FRAME_PIXELS} pixels at most",
+            got=self.size,
+        )
+        require(
+            255 <= self.white_level <= 65535,
+            "frame.white_level is out of range",
+            expected="255..65535",
+            got=self.white_level,
+        )
+
+
+@dataclass(frozen=True)
+class RoiSpec:
+    """The region of interest. Its mask and patch mask are members of the bundle.
+
+    Attributes:
+        source: how it was given, for a reader: ``box 10,20,200,300``, ``mask roi.png``, ``polygon roi.json``.
+        box: bounding box of the region, in pixels of a frame of `FrameSpec.size`.
+        halo_px: margin around the box in the crop, pixels at the input scale.
+        fill: (B, G, R) mean colour of the region over the good images, put wherever the mask is black.
+    """
+
+    source: str
+    box: Box
+    halo_px: int
+    fill: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        require(
+            _is_box(self.box, (2**20, 2**20)),
+            "roi.box is not a box",
+            expected="(y0, x0, y1, x1), y0 < y1, x0 < x1, from 0",
+            got=self.box,
+        )
+        require(
+            all(0 <= c <= 255 for c in self.fill),
+            "roi.fill is out of range",
+            expected="0..255",
+            got=self.fill,
+        )
+        require(
+            0 <= self.halo_px <= MAX_SIDE,
+            "roi.halo_px is out of range",
+            expected=f"0..{MAX_SIDE}",
+            got=self.halo_px,
+        )
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """The network and the graph that was made of it.
+
+    Attributes:
+        name: torchvision name, or the file name of the user's own ONNX file.
+        layers: the layers (or ONNX outputs) whose features are concatenated, shallowest grid first.
+        mean, std: (R, G, B) normalisation of pixels in [0, 1]; folded into the graph.
+        weights: where the weights came from, for a reader.
+        weights_sha256: of the weights file, hexadecimal.
+        input_size: (H, W) to which a whole frame is resized.
+        crop: box of `input_size` that the engine gets; the whole without ROI.
+        grid: (h, w) of the patches of the crop.
+        dim: D, length of a patch vector.
+        precision: precision of the engine when the coreset and the threshold were made.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    weights: str
+    weights_sha256: str
+    input_size: Size
+    crop: Box
+    grid: Size
+    dim: int
+    precision: Literal["f32"] = "f32"
+
+    def __post_init__(self) -> None:
+        require(
+            _is_size(self.input_size, 16, MAX_SIDE),
+            "backbone.input_size is out of range",
+            expected=f"(H, W), each 16..{MAX_SIDE}",
+            got=self.input_size,
+        )
+        require(
+            _is_box(self.crop, self.input_size),
+            "backbone.crop is not a box of the input",
+            expected=f"(y0, x0, y1, x1) inside {self.input_size}",
+            got=self.crop,
+        )
+        require(
+            _is_size(self.grid, 1, MAX_SIDE) and 1 <= self.dim <= 2**16,
+            "backbone.grid or dim is out of range",
+            expected=f"grid 1..{MAX_SIDE}, dim 1..65536",
+            got=(self.grid, self.dim),
+        )
+        require(
+            all(math.isfinite(v) for v in (*self.mean, *self.std)) and all(v > 0 for v in self.std),
+            "backbone.mean or std is not a normalisation",
+            expected="finite, std above 0",
+            got=(self.mean, self.std),
+        )
+
+    @property
+    def tensor_size(self) -> Size:
+        """(H, W) of the u8 tensor that the engine gets: the size of the crop."""
+        y0, x0, y1, x1 = self.crop
+        return (y1 - y0, x1 - x0)
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """How patches become a score.
+
+    Attributes:
+        method: name of the head.
+        reweight_neighbors: b of Eq. 7 of the PatchCore paper, or 0 for the plain maximum.
+    """
+
+    method: Literal["patchcore"]
+    reweight_neighbors: int = 0
+
+    def __post_init__(self) -> None:
+        require(
+            0 <= self.reweight_neighbors <= 1000,
+            "head.reweight_neighbors is out of range",
+            expected="0..1000",
+            got=self.reweight_neighbors,
+        )
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """The HNSW graph over the coreset (Malkov & Yashunin 2018).
+
+    Attributes:
+        entry: coreset row where the descent starts.
+        m, ef_construction: parameters of the construction.
+        ef: breadth of the search at run time.
+        recall: share of held-out patches whose true nearest neighbour the search found at export.
+    """
+
+    entry: int
+    m: int
+    ef_construction: int
+    ef: int
+    recall: float
+
+    def __post_init__(self) -> None:
+        require(self.entry >= 0, "index.graph.entry is out of range", expected="0 or more", got=self.entry)
+        require(
+            1 <= self.m <= 1024 and 1 <= self.ef_construction <= 2**16,
+            "index.graph.m or ef_construction is out of range",
+            expected="m 1..1024, ef_construction 1..65536",
+            got=(self.m, self.ef_construction),
+        )
+        require(1 <= self.ef <= 4096, "index.graph.ef is out of range", expected="1..4096", got=self.ef)
+        require(
+            0.0 <= self.recall <= 1.0, "index.graph.recall is out of range", expected="0..1", got=self.recall
+        )
+
+
+@dataclass(frozen=True)
+class IndexSpec:
+    """The coreset: `size` patch vectors of the good images, and the graph over them if there is one.
+
+    Attributes:
+        size: N, rows of the coreset.
+        patches: how many patches it was chosen from.
+        seed: of the selection.
+        graph: None where the coreset is too small to need one.
+    """
+
+    size: int
+    patches: int
+    seed: int
+    graph: GraphSpec | None
+
+    def __post_init__(self) -> None:
+        require(
+            1 <= self.size <= self.patches, "index.size is out of range", expected="1..patches", got=self.size
+        )
+        require(
+            self.graph is None or self.graph.entry < self.size,
+            "index.graph.entry is not a row of the coreset",
+            expected=f"below {self.size}",
+            got=self.graph and self.graph.entry,
+        )
+
+
+@dataclass(frozen=True)
+class CalibrationSpec:
+    """Where the threshold came from. A frame is anomalous when its score is at least the threshold.
+
+    Attributes:
+        rule: how the threshold was chosen; `value` is the rule's parameter (a percentile, k of mean + k
+            sigma, a target rate; 0 for f1 and youden, which take it from labelled defects).
+        threshold: of the image score.
+        pixel_threshold: of the anomaly map, by the same rule from the peaks of the held-out goods' maps.
+        interval: 95% bootstrap interval of the threshold.
+        split: how the held-out goods were had, for a reader: ``4-fold`` or ``split 20%``.
+        good_scores: image score of every held-out good.
+        good_peaks: peak of the anomaly map of every held-out good.
+        defect_scores: image scores of labelled defects, where the rule uses them.
+    """
+
+    rule: Literal["percentile", "sigma", "false-reject", "f1", "youden"]
+    value: float
+    threshold: float
+    pixel_threshold: float
+    interval: tuple[float, float]
+    split: str
+    good_scores: tuple[float, ...]
+    good_peaks: tuple[float, ...]
+    defect_scores: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        numbers = (self.value, self.threshold, self.pixel_threshold, *self.interval)
+        require(
+            all(
+                math.isfinite(v) for v in (*numbers, *self.good_scores, *self.good_peaks, *self.defect_scores)
+            ),
+            "calibration holds NaN or Inf",
+            expected="finite numbers",
+            got=numbers,
+        )
+        require(
+            self.threshold > 0 and self.pixel_threshold > 0,
+            "calibration threshold is out of range",
+            expected="above 0",
+            got=(self.threshold, self.pixel_threshold),
+        )
+        low, high = self.interval
+        require(
+            low <= high, "calibration.interval is not an interval", expected="(low, high)", got=self.interval
+        )
+
+
+@dataclass(frozen=True)
+class ProbesSpec:
+    """Golden probes: frames with the answers they must give on every PC.
+
+    Attributes:
+        count: P, how many.
+        size: (H, W) of each.
+        rows: how many patches of each are stored.
+        tolerance: largest relative difference of patches, distances, map and score.
+    """
+
+    count: int
+    size: Size
+    rows: int
+    tolerance: float
+
+    def __post_init__(self) -> None:
+        require(1 <= self.count <= 64, "probes.count is out of range", expected="1..64", got=self.count)
+        require(
+            _is_size(self.size, MIN_FRAME_SIDE, MAX_SIDE),
+            "probes.size is out of range",
+            expected=f"(H, W), each {MIN_FRAME_SIDE}..{MAX_SIDE}",
+            got=self.size,
+        )
+        require(
+            0 < self.tolerance < 1, "probes.tolerance is out of range", expected="0..1", got=self.tolerance
+        )
+
+
+@dataclass(frozen=True)
+class MemberSpec:
+    """One member of the bundle. `dtype` and `shape` are there when it is an array."""
+
+    size: int
+    sha256: str
+    dtype: DType | None = None
+    shape: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        require(self.size >= 0, "member size is out of range", expected="0 or more", got=self.size)
+        require(
+            len(self.sha256) == 64 and set(self.sha256) <= set("0123456789abcdef"),
+            "member sha256 is not a digest",
+            expected="64 lower-case hexadecimal digits",
+            got=self.sha256,
+        )
+        require(
+            (self.dtype is None) == (self.shape is None),
+            "member has only one of dtype and shape",
+            expected="both, or neither",
+            got=(self.dtype, self.shape),
+        )
+        if self.shape is not None:
+            width = 1 if self.dtype == "uint8" else 4
+            require(
+                len(self.shape) <= 8
+                and all(0 <= n <= 2**31 for n in self.shape)
+                # An empty array's other sides count too: NumPy refuses (0, 2**31, 2**31, 2**31).
+                and math.prod(max(n, 1) for n in self.shape) * width < 2**63
+                and math.prod(self.shape) * width == self.size,
+                "member shape does not fit its size",
+                expected=f"{self.size} bytes of {self.dtype}",
+                got=self.shape,
+            )
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that ``manifest.json`` says, less its format line.
+
+    `members` is by name; `edge_ad.bundle.write_bundle` computes it, so a manifest to be written has none.
+    """
+
+    name: str
+    created: str
+    producer: dict[str, str]
+    frame: FrameSpec
+    roi: RoiSpec | None
+    backbone: BackboneSpec
+    head: HeadSpec
+    index: IndexSpec
+    calibration: CalibrationSpec
+    probes: ProbesSpec
+    members: dict[str, MemberSpec] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(
+            self.roi is None or self.frame.size is None or _is_box(self.roi.box, self.frame.size),
+            "roi.box is not inside the frame",
+            expected=f"a box inside {self.frame.size}",
+            got=self.roi and self.roi.box,
+        )
+        require(
+            len(self.members) <= MAX_MEMBERS,
+            "the bundle has too many members",
+            expected=f"{MAX_MEMBERS} at most",
+            got=len(self.members),
+        )
+        for name in self.members:
+            require(
+                name != MANIFEST_NAME and len(name) <= 200 and _MEMBER_NAME.fullmatch(name) is not None,
+                "a member's name is not allowed",
+                expected="1..200 of a-z 0-9 _ . - in parts divided by /, none of which begins with a dot",
+                got=name,
+            )
+
+
+def encode(spec: Any) -> Any:
+    """JSON-ready form of a spec: dataclasses as objects, tuples as lists, None kept."""
+    if dataclasses.is_dataclass(spec) and not isinstance(spec, type):
+        return {f.name: encode(getattr(spec, f.name)) for f in dataclasses.fields(spec)}
+    if isinstance(spec, (tuple, list)):
+        return [encode(item) for item in spec]
+    if isinstance(spec, dict):
+        return {key: encode(value) for key, value in spec.items()}
+    return spec
+
+
+def decode(kind: type[T], value: object, where: str = "manifest") -> T:
+    """A spec of class `kind` from parsed JSON.
+
+    Unknown fields are passed over, so that a later edge-ad may add some; a missing field takes its default,
+    and is an error without one.
+
+    Raises:
+        SpecError: a field has the wrong type, is missing, or is out of its range.
+    """
+    result: T = _decode(kind, value, where)
+    return result
+
+
+_JSON_NAMES = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
+
+
+def _decode(kind: Any, value: object, where: str) -> Any:
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return _decode_dataclass(kind, value, where)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        return _decode(next(a for a in args if a is not type(None)), value, where)
+    if origin is Literal:
+        matches = [a for a in args if type(a) is type(value) and a == value]
+        require(bool(matches), f"{where} is unknown", expected=" or ".join(map(repr, args)), got=value)
+        return matches[0]
+    if origin is tuple:
+        return _decode_tuple(args, value, where)
+    if origin is dict:
+        entries = _require_json(value, dict, "an object", where)
+        return {k: _decode(args[1], v, f"{where}[{reprlib.repr(k)}]") for k, v in entries.items()}
+    if kind is float and type(value) is int and abs(value) < 2**53:
+        return float(value)
+    return _require_json(value, kind, _JSON_NAMES[kind], where)
+
+
+def _decode_tuple(args: tuple[Any, ...], value: object, where: str) -> tuple[Any, ...]:
+    items = _require_json(value, list, "a list", where)
+    kinds = [args[0]] * len(items) if args[-1] is Ellipsis else list(args)
+    require(
+        len(kinds) == len(items),
+        f"{where} has the wrong length",
+        expected=f"{len(kinds)} items",
+        got=len(items),
+    )
+    return tuple(_decode(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, items, strict=True)))
+
+
+def _decode_dataclass(kind: Any, value: object, where: str) -> Any:
+    document = _require_json(value, dict, "an object", where)
+    hints = _type_hints(kind)
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        if field.name in document:
+            fields[field.name] = _decode(hints[field.name], document[field.name], f"{where}.{field.name}")
+        elif field.default is dataclasses.MISSING:
+            raise SpecError(f"{where}.{field.name} is missing", expected="a value", got="none")
+    return kind(**fields)
+
+
+_type_hints = functools.cache(typing.get_type_hints)  # which evaluates every annotation anew
+
+
+def _require_json(value: object, kind: type, name: str, where: str) -> Any:
+    # Not isinstance: true is an int to Python, and must not be one here.
+    require(type(value) is kind, f"{where} has the wrong type", expected=name, got=value)
+    return value
+
+
+def manifest_to_json(manifest: Manifest) -> bytes:
+    """The bytes of ``manifest.json``. Equal manifests give equal bytes.
+
+    Raises:
+        SpecError: it holds something that its reader would refuse.
+    """
+    document = {"format": FORMAT, "format_version": FORMAT_VERSION, **encode(manifest)}
+    try:
+        raw = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError) as error:  # a NumPy scalar; NaN; a file name with undecodable bytes
+        raise SpecError(
+            "the manifest cannot be written", expected="text, finite numbers, true, false and null", got=error
+        ) from error
+    manifest_from_json(raw)  # what a reader refuses must not be written
+    return raw
+
+
+def manifest_from_json(raw: bytes) -> Manifest:
+    """The manifest in the bytes of ``manifest.json``, which may be hostile.
+
+    Raises:
+        BundleVersionError: a newer edge-ad wrote it. Found before its fields are looked at.
+        SpecError: it is not JSON, it is too large, or a field is wrong.
+    """
+    containers = raw.count(b"{") + raw.count(b"[")
+    for unit, count, limit in (
+        ("bytes", len(raw), MAX_MANIFEST_BYTES),
+        ("objects and arrays", containers, MAX_MANIFEST_CONTAINERS),
+    ):
+        require(count <= limit, "the manifest is too large", expected=f"{limit} {unit} at most", got=count)
+    try:
+        document = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_json_object,
+            parse_constant=_json_constant,
+            parse_float=_json_float,
+            parse_int=_json_int,
+        )
+    except (ValueError, RecursionError) as error:
+        raise SpecError("the manifest is not the JSON of a bundle", got=f"{error!s:.200}") from error
+    if not isinstance(document, dict):
+        raise SpecError(
+            "the manifest is not that of a bundle", expected="an object", got=reprlib.repr(document)
+        )
+    kind, version = document.get("format"), document.get("format_version")
+    require(
+        kind == FORMAT, "the manifest is not that of a bundle", expected=f'"format": "{FORMAT}"', got=kind
+    )
+    if type(version) is not int or version < 1:
+        raise SpecError("format_version is unknown", expected="1 or more", got=reprlib.repr(version))
+    check_version(version, "the bundle")
+    manifest = decode(Manifest, document)
+    try:
+        json.dumps(encode(manifest), ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:  # "\ud800" would fail later, wherever the text is printed
+        raise SpecError("the manifest holds half of a surrogate pair", got=f"{error!s:.200}") from error
+    return manifest
+
+
+def check_version(version: int, what: object) -> None:
+    """Raises `BundleVersionError` when `version` is newer than what is read here."""
+    if version > FORMAT_VERSION:
+        raise BundleVersionError(
+            f"{what} was written by a newer edge-ad",
+            expected=f"bundle format {FORMAT_VERSION}",
+            got=f"bundle format {version}",
+            remedy="Upgrade edge-ad on this machine, or export the bundle again with this version.",
+        )
+
+
+def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return found
+
+
+def _json_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number of JSON")
+
+
+def _json_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text:.40} is out of range")
+    return value
+
+
+def _json_int(text: str) -> int:
+    if len(text) > 19:  # beyond int64; and int() of a long text takes quadratic time
+        raise ValueError(f"{text:.40} is out of range")
+    return int(text)

@@ -1,0 +1,225 @@
+"""Backbones: torchvision networks with trained weights, turned into ONNX. The only file that imports torch."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+import os
+import pickle
+import urllib.error
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from edge_ad.errors import BackboneError
+from edge_ad.spec import Size
+
+try:
+    import torch
+    import torchvision
+    from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+except ImportError as error:
+    raise BackboneError(
+        "torchvision backbones need torch and torchvision",
+        expected="both installed on the workstation",
+        got=str(error),
+        remedy="Run pip install 'edge-ad[export]', or give an ONNX file: --backbone my.onnx --layers a b.",
+    ) from error
+
+# the finest and the next feature map that PatchCore uses: strides 8 and 16
+_DEFAULT_LAYERS = {"mobilenet_v2": ("features.6", "features.13")}
+_RESNETS = ("resnet", "resnext", "wide_resnet")
+MIRROR_VARIABLE = "EDGE_AD_WEIGHTS_URL"
+
+
+@dataclass(frozen=True)
+class TorchBackbone:
+    """A network cut after its last needed layer, with trained weights.
+
+    Attributes:
+        extractor: gives {layer: (N, C, h, w)}.
+        layers: as given, or the defaults of the network.
+        weights: where they came from, for a reader.
+        sha256: of the weights file.
+    """
+
+    extractor: torch.nn.Module
+    layers: tuple[str, ...]
+    weights: str
+    sha256: str
+
+    def to_onnx(self, size: Size) -> onnx.ModelProto:
+        """ONNX with input (1, 3, H, W) and an output for each layer, named as the layer."""
+
+        class Outputs(torch.nn.Module):
+            def __init__(self, extractor: torch.nn.Module, layers: Sequence[str]) -> None:
+                super().__init__()
+                self.extractor, self.layers = extractor, layers
+
+            def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+                features = self.extractor(image)
+                return tuple(features[layer] for layer in self.layers)
+
+        buffer = io.BytesIO()
+        try:
+            torch.onnx.export(
+                Outputs(self.extractor, self.layers).eval(),
+                (torch.zeros(1, 3, *size),),
+                buffer,
+                input_names=["image"],
+                output_names=list(self.layers),
+                opset_version=18,
+                dynamo=True,
+                verbose=False,
+                external_data=False,
+            )
+        except Exception as error:  # the exporter's own exceptions have no public base
+            raise BackboneError(
+                "torch cannot export this network to ONNX", got=str(error).strip()[:500]
+            ) from error
+        return onnx.load_from_string(buffer.getvalue())
+
+    def features(self, tensor: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> list[np.ndarray]:
+        """The layers' feature maps (1, C, h, w) of a (1, H, W, 3) u8 BGR tensor, by torch: the parity reference."""
+        image = torch.from_numpy(tensor[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
+        image = (image - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+        with torch.no_grad():
+            found = self.extractor(image)
+        return [found[layer].numpy() for layer in self.layers]
+
+
+def torchvision_backbone(name: str, layers: Sequence[str] | None, weights: Path | None) -> TorchBackbone:
+    """A torchvision network by name.
+
+    Args:
+        name: as in `torchvision.models.list_models()`.
+        layers: names of its nodes; None takes the defaults for the network.
+        weights: a state dict, whole or covering what the layers need; None takes torchvision's cache or download.
+
+    Raises:
+        BackboneError: no such network or layer; weights missing, unreadable, or not covering the layers.
+    """
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, 3)
+        raise BackboneError(
+            f"there is no backbone named {name}",
+            expected="a torchvision classification model or an .onnx file",
+            got=repr(name),
+            remedy=f"Did you mean {' or '.join(close)}?"
+            if close
+            else "See torchvision.models.list_models().",
+        )
+    model = torchvision.models.get_model(name, weights=None).eval()
+    chosen = tuple(layers) if layers else _default_layers(name)
+    nodes = get_graph_node_names(model)[1]
+    for layer in chosen:
+        if not any(node == layer or node.startswith(layer + ".") for node in nodes):
+            close = difflib.get_close_matches(layer, nodes, 4)
+            raise BackboneError(
+                f"{name} has no layer {layer}",
+                expected=f"a node such as {', '.join(close or nodes[-4:])}",
+                got=repr(layer),
+            )
+    extractor = create_feature_extractor(model, {layer: layer for layer in chosen}).eval()
+    state, source, digest = _read_state(weights) if weights else _download_state(name)
+    _load(extractor, state, source)
+    return TorchBackbone(extractor, chosen, source, digest)
+
+
+def _default_layers(name: str) -> tuple[str, ...]:
+    if name.startswith(_RESNETS):
+        return ("layer2", "layer3")
+    if name in _DEFAULT_LAYERS:
+        return _DEFAULT_LAYERS[name]
+    raise BackboneError(
+        f"no layers are known for {name}",
+        expected="--layers with two of its nodes, of strides 8 and 16",
+        got="none",
+        remedy=f"See torchvision.models.feature_extraction.get_graph_node_names of {name}.",
+    )
+
+
+def _load(extractor: torch.nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
+    """Loads what the cut network needs: keys behind the cut are passed over, missing ones before it are an error."""
+    wanted = {k: v for k, v in extractor.state_dict().items() if not k.endswith("num_batches_tracked")}
+    missing = [key for key in wanted if key not in state]
+    if missing:
+        raise BackboneError(
+            f"the weights {source} do not cover the layers",
+            expected=f"{len(wanted)} tensors before the cut",
+            got=f"{len(missing)} missing, first {', '.join(missing[:3])}",
+            remedy="Give the weights of this network, or earlier --layers.",
+        )
+    wrong = [k for k, v in wanted.items() if state[k].shape != v.shape]
+    if wrong:
+        key = wrong[0]
+        raise BackboneError(
+            f"the weights {source} are of another network",
+            expected=f"{key} of shape {tuple(wanted[key].shape)}",
+            got=tuple(state[key].shape),
+        )
+    if not all(bool(torch.isfinite(state[key]).all()) for key in wanted):
+        raise BackboneError(f"the weights {source} hold NaN or Inf", expected="finite numbers", got="others")
+    extractor.load_state_dict({key: state[key] for key in wanted}, strict=False)
+
+
+def _read_state(path: Path) -> tuple[dict[str, torch.Tensor], str, str]:
+    try:
+        data = path.read_bytes()
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise BackboneError(
+            f"cannot read the weights {path}",
+            expected="a file",
+            got=error.strerror,
+            remedy="Check --weights.",
+        ) from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise BackboneError(
+            f"{path} is not a state dict",
+            expected="what torch.save(model.state_dict(), path) writes",
+            got=str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__,
+        ) from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise BackboneError(
+            f"{path} is not a state dict", expected="names and tensors", got=type(state).__name__
+        )
+    return state, path.name, hashlib.sha256(data).hexdigest()
+
+
+def _download_state(name: str) -> tuple[dict[str, torch.Tensor], str, str]:
+    """Torchvision's ImageNet weights, from its cache or its server (or the mirror that the variable names)."""
+    choices = torchvision.models.get_model_weights(name).__members__
+    choice = choices.get("IMAGENET1K_V1") or choices["DEFAULT"]
+    url: str = choice.url
+    if os.environ.get(MIRROR_VARIABLE):
+        url = os.environ[MIRROR_VARIABLE].rstrip("/") + "/" + url.rpartition("/")[2]
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not cached.exists():
+        try:
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(cached), hash_prefix=_hash_prefix(cached.name))
+        except (urllib.error.URLError, OSError, RuntimeError) as error:
+            raise BackboneError(
+                f"cannot download the weights of {name}",
+                expected=url,
+                got=str(error).strip(),
+                remedy=f"Three ways out: give a file with --weights FILE; put {cached.name} into {cached.parent}; "
+                f"or name a mirror that you reach in the environment variable {MIRROR_VARIABLE}.",
+            ) from error
+    state, _, digest = _read_state(cached)
+    return state, f"torchvision {choice.name} ({cached.name})", digest
+
+
+def _hash_prefix(filename: str) -> str | None:
+    """The start of the SHA-256 that torchvision writes into the names of its files: resnet18-f37072fd.pth."""
+    stem = filename.rpartition(".")[0]
+    prefix = stem.rpartition("-")[2]
+    return prefix if len(prefix) >= 8 and set(prefix) <= set("0123456789abcdef") else None

@@ -1,0 +1,304 @@
+"""Chooses the threshold from the scores of held-out goods, and of labelled defects where there are some.
+
+A frame is anomalous when its score is at least the threshold. Scores are distances, 0 or more, float32 at
+their source. A rule that promises to accept a good puts the threshold strictly above it: one step of float32,
+so that neither rounding nor a comparison in float32 rejects the very image that it was chosen by.
+
+Every rule is written for B samples at once, (B, n) sorted scores or (B, m) counts: the threshold is the
+answer for the one sample that there is, and its 95% interval comes from the same function on seeded bootstrap
+resamples (Efron 1979, the percentile method). Near the maximum a bootstrap is too narrow above (Bickel &
+Freedman 1981): it never sees a good that scores higher than all of those that there are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge_ad.errors import DatasetError, SpecError
+
+__all__ = ["Splits", "binary_auroc", "choose_threshold", "folds", "resolution"]
+
+Scores = NDArray[np.float64]
+
+SPLIT_FROM = 500  # goods: with as many, a fifth can be spared for the threshold
+SPLIT_SHARE = 0.2
+MAX_HELD_OUT = 500  # by a split
+FOLDS = 4
+RESAMPLES = 2000
+_CHUNK = 4_000_000  # numbers in one block of resamples
+_LABELLED = ("f1", "youden")
+_VALUES: dict[str, tuple[str, Callable[[float], bool]]] = {  # rule -> (what its value may be, the test)
+    "percentile": ("above 0 and at most 100", lambda v: 0 < v <= 100),
+    "sigma": ("above 0 and at most 100", lambda v: 0 < v <= 100),
+    "false-reject": ("0 or more and below 1", lambda v: 0 <= v < 1),
+    "f1": ("0: the rule has no parameter", lambda v: v == 0),
+    "youden": ("0: the rule has no parameter", lambda v: v == 0),
+}
+
+
+@dataclass(frozen=True)
+class Splits:
+    """How the goods are held out.
+
+    Attributes:
+        pairs: (train, held out), int64 indices in ascending order: the held-out goods are scored against a
+            coreset of the train goods, and no good is held out twice.
+        final: indices of the goods that the coreset of the bundle is made of.
+        text: for `CalibrationSpec.split`: ``4-fold`` or ``split 20%``.
+    """
+
+    pairs: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]
+    final: NDArray[np.int64]
+    text: str
+
+
+def folds(n: int, rule: str = "auto", seed: int = 0) -> Splits:
+    """Splits n goods by a seeded shuffle.
+
+    ``split`` holds out a fifth of them (500 at most), which the coreset never sees. ``crossfit`` makes 4
+    folds (n when there are fewer goods), each scored against a coreset of the others, and the final coreset
+    is made of all goods: nothing is spared, at 4 times the time. As it has a third more goods than each fold
+    had, new goods lie a little nearer to it than the held-out ones did, so the threshold errs towards
+    accepting (cf. CV+, Barber et al. 2021). ``auto`` splits from 500 goods on.
+
+    Images of one part, or frames of one video, fall on both sides of any shuffle, and their scores then come
+    out too low: give one image of a part.
+
+    Raises:
+        SpecError: no such rule.
+        DatasetError: fewer than 2 goods.
+    """
+    if rule not in ("auto", "split", "crossfit"):
+        raise SpecError("there is no such calibration", expected="auto, split or crossfit", got=repr(rule))
+    if n < 2:
+        raise DatasetError(
+            "there are too few good images to hold one out",
+            expected="2 or more",
+            got=n,
+            remedy="Give 50 or more.",
+        )
+    order = np.random.default_rng(seed).permutation(n).astype(np.int64)
+    everything = np.arange(n, dtype=np.int64)
+    if rule == "split" or (rule == "auto" and n >= SPLIT_FROM):
+        held = min(MAX_HELD_OUT, max(1, round(SPLIT_SHARE * n)))
+        train, out = np.sort(order[held:]), np.sort(order[:held])
+        return Splits(((train, out),), train, f"split {held / n:.0%}")
+    parts = [np.sort(part) for part in np.array_split(order, min(FOLDS, n))]
+    pairs = tuple((np.setdiff1d(everything, part, assume_unique=True), part) for part in parts)
+    return Splits(pairs, everything, f"{len(parts)}-fold")
+
+
+def choose_threshold(
+    rule: str,
+    value: float,
+    good_scores: ArrayLike,
+    defect_scores: ArrayLike = (),
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> tuple[float, tuple[float, float]]:
+    """The threshold, and its 95% bootstrap interval.
+
+    Rules:
+        percentile: the value-th percentile of the goods, linear between neighbours (Hyndman & Fan 1996, type
+            7), but above the share of goods that it promises to accept: with fewer than 200 goods the 99.5th
+            lies just above the highest of them. See `resolution`.
+        sigma: mean + value x standard deviation (n - 1). No share is promised: scores are skewed.
+        false-reject: the lowest threshold that rejects at most this share of the goods.
+        f1: the highest F1 score on goods and defects, midway between the neighbouring scores.
+        youden: the highest true positive less false positive rate (Youden 1950), midway likewise.
+        Of several cuts that are equally good by f1 or youden the lowest is taken, which misses the fewest
+        defects. Their interval comes from the same cuts, goods and defects resampled apart.
+
+    Args:
+        value: the rule's parameter; 0 for f1 and youden.
+        good_scores: (n,) of held-out goods.
+        defect_scores: (k,) of labelled defects; f1 and youden alone look at them.
+        seed, resamples: of the bootstrap.
+
+    Raises:
+        SpecError: unknown rule, value out of range, or a score that is NaN, Inf or negative.
+        DatasetError: fewer than 2 goods, all of them 0, no defects for a rule that needs them, or defects
+            that no threshold tells from the goods.
+    """
+    if rule not in _VALUES:
+        raise SpecError("there is no such threshold rule", expected=", ".join(_VALUES), got=repr(rule))
+    expected, fits = _VALUES[rule]
+    if not fits(value):  # NaN fits nowhere
+        raise SpecError(
+            f"the value of the threshold rule {rule} is out of range", expected=expected, got=value
+        )
+    goods = _scores(good_scores, "good")
+    _require_goods(goods)
+    rng = np.random.default_rng(seed)
+    if rule in _LABELLED:
+        defects = _scores(defect_scores, "defect")
+        threshold, found = _by_labels(rule, goods, defects, rng, resamples)
+    else:
+        threshold = float(_by_goods(rule, value, goods[None])[0])
+        found = _resampled(rule, value, goods, rng, resamples)
+    low, high = np.percentile(found, (2.5, 97.5))
+    return threshold, (float(low), float(high))
+
+
+def resolution(rule: str, value: float, n: int) -> str | None:
+    """What n held-out goods cannot tell of the false reject rate asked for, for a reader; None where they
+    suffice.
+
+    n goods resolve a rate in steps of 1/n. When the threshold lies above all of them, the true rate is, with
+    95% confidence, at most 1 - 0.05^(1/n) (Wilks 1941), about 3/n.
+    """
+    rate = {"percentile": 1 - value / 100, "false-reject": value}.get(rule)
+    if rate is None or _allowed(rate, n) > 0:
+        return None
+    enough = f"; {math.ceil(1 / rate - 1e-9)} goods are needed to resolve {rate:.3g}" if rate > 1e-9 else ""
+    return (
+        f"the threshold lies just above the highest of {n} held-out goods: the false reject rate is at most "
+        f"{1 - 0.05 ** (1 / n):.2g} (95% confidence){enough}"
+    )
+
+
+def binary_auroc(good: ArrayLike, defect: ArrayLike) -> float:
+    """Area under the ROC curve: how often a defect scores above a good, a tie counting a half (Mann & Whitney
+    1947).
+
+    Raises:
+        SpecError: NaN or Inf.
+        DatasetError: no goods, or no defects.
+    """
+    goods, defects = np.sort(_finite(good, "good")), _finite(defect, "defect")
+    if not len(goods) or not len(defects):
+        raise DatasetError(
+            "AUROC needs both labels", expected="goods and defects", got=(len(goods), len(defects))
+        )
+    below = np.searchsorted(goods, defects, "left").sum(dtype=np.int64)
+    not_above = np.searchsorted(goods, defects, "right").sum(dtype=np.int64)
+    return float(int(below) + int(not_above)) / (2.0 * len(goods) * len(defects))
+
+
+def _finite(scores: ArrayLike, of: str) -> Scores:
+    array = np.asarray(scores, np.float64).reshape(-1)
+    if not (np.isfinite(array) & (np.abs(array) <= np.finfo(np.float32).max / 2)).all():
+        raise SpecError(
+            f"a {of} score is NaN or Inf", expected="finite scores", got=_odd(array[~np.isfinite(array)])
+        )
+    return array
+
+
+def _scores(scores: ArrayLike, of: str) -> Scores:
+    array = _finite(scores, of)
+    if (array < 0).any():
+        raise SpecError(
+            f"a {of} score is negative", expected="distances, 0 or more", got=_odd(array[array < 0])
+        )
+    return array
+
+
+def _odd(scores: Scores) -> str:
+    return f"{len(scores)} such scores" + (f", the first {scores[0]}" if len(scores) else ", beyond float32")
+
+
+def _require_goods(goods: Scores) -> None:
+    if len(goods) < 2:
+        raise DatasetError(
+            "a threshold needs the scores of held-out goods",
+            expected="2 or more",
+            got=len(goods),
+            remedy="Give more good images: 50 or more.",
+        )
+    if not goods.any():
+        raise DatasetError(
+            "every held-out good scores 0, so no threshold can be set",
+            expected="images of different parts",
+            got=f"{len(goods)} goods that look like copies of one another",
+            remedy="Photograph different good parts instead of copying an image.",
+        )
+
+
+def _by_goods(rule: str, value: float, samples: Scores) -> Scores:
+    """(B,) thresholds of (B, n) scores of goods."""
+    ordered = np.sort(samples, axis=1)
+    if rule == "sigma":
+        spread = ordered.mean(axis=1) + value * ordered.std(axis=1, ddof=1)
+        alike = ordered[:, 0] == ordered[:, -1]
+        return np.where(alike, _just_above(ordered[:, -1]), spread)
+    n = ordered.shape[1]
+    rate = 1 - value / 100 if rule == "percentile" else value
+    promised = _just_above(ordered[:, n - 1 - _allowed(rate, n)])
+    if rule == "false-reject":
+        return promised
+    return np.maximum(np.percentile(ordered, value, axis=1), promised)
+
+
+def _allowed(rate: float, n: int) -> int:
+    """How many of n goods may be rejected: the most that are at most this share of them."""
+    return min(n - 1, math.floor(rate * n + 1e-9))  # 0.07 x 100 is 7.000000000000001, and 0.29 x 100 below 29
+
+
+def _just_above(scores: Scores) -> Scores:
+    """The next float32 above the scores."""
+    above: Scores = np.nextafter(scores.astype(np.float32), np.float32(np.inf)).astype(np.float64)
+    return above
+
+
+def _blocks(resamples: int, width: int) -> Sequence[int]:
+    step = max(1, _CHUNK // max(1, width))
+    return [min(step, resamples - start) for start in range(0, resamples, step)]
+
+
+def _resampled(rule: str, value: float, goods: Scores, rng: np.random.Generator, resamples: int) -> Scores:
+    n = len(goods)
+    found = [_by_goods(rule, value, goods[rng.integers(0, n, (b, n))]) for b in _blocks(resamples, n)]
+    return np.concatenate(found)
+
+
+def _by_labels(
+    rule: str, goods: Scores, defects: Scores, rng: np.random.Generator, resamples: int
+) -> tuple[float, Scores]:
+    """Threshold, and (resamples,) thresholds of resamples, from goods and defects."""
+    if not len(defects):
+        raise DatasetError(
+            f"the threshold rule {rule} needs labelled defects",
+            expected="scores of 1 or more defects",
+            got="none",
+            remedy="Use percentile, sigma or false-reject, which need good images only.",
+        )
+    values, which = np.unique(np.concatenate([goods, defects]), return_inverse=True)
+    which = which.reshape(-1)
+    good = np.bincount(which[: len(goods)], minlength=len(values))
+    defect = np.bincount(which[len(goods) :], minlength=len(values))
+    merit = _merit(rule, good[None], defect[None])[0]
+    # Cut i rejects values[i:]. Cut 0 rejects every frame: no use, and neither is what does not beat it.
+    if len(values) < 2 or not merit[1:].max() > 0 or merit[0] > merit[1:].max():
+        raise DatasetError(
+            "no threshold tells the defects from the goods",
+            expected="defects that score higher",
+            got=f"AUROC {binary_auroc(goods, defects):.3f}",
+            remedy="Check the labels, or use percentile, sigma or false-reject, which need good images only.",
+        )
+    low, high = values[:-1], values[1:]
+    cuts = low + (high - low) / 2
+    cuts = np.where(cuts > low, cuts, high)  # neighbours without a number between them
+    found = []
+    for b in _blocks(resamples, len(values)):  # the counts of a resample with replacement are multinomial
+        goods_b = rng.multinomial(len(goods), good / len(goods), size=b)
+        defects_b = rng.multinomial(len(defects), defect / len(defects), size=b)
+        found.append(cuts[_merit(rule, goods_b, defects_b)[:, 1:].argmax(axis=1)])
+    return float(cuts[merit[1:].argmax()]), np.concatenate(found)
+
+
+def _merit(rule: str, goods: NDArray[np.int64], defects: NDArray[np.int64]) -> Scores:
+    """(B, m) F1 or Youden's J of rejecting value i and all above it, from (B, m) counts at each value."""
+    false = goods[:, ::-1].cumsum(axis=1)[:, ::-1]
+    true = defects[:, ::-1].cumsum(axis=1)[:, ::-1]
+    found: Scores
+    if rule == "f1":
+        found = 2 * true / (true + false + true[:, :1])  # 2 TP / (2 TP + FP + FN)
+    else:  # J times both counts: whole numbers, in which equal cuts are equal
+        found = (true * false[:, :1] - false * true[:, :1]).astype(np.float64)
+    return found

@@ -1,0 +1,115 @@
+"""The network behind the backbone graph: a torchvision model, or the user's own ONNX file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from edge_ad.errors import BackboneError
+from edge_ad.spec import Size
+from export.graph import PatchGraph, build_graph, tensor_names
+from export.options import Options
+
+
+@dataclass(frozen=True)
+class Network:
+    """A backbone whose graph can be made for any crop.
+
+    Attributes:
+        name, layers, weights, sha256: as `edge_ad.spec.BackboneSpec` has them.
+        to_onnx: ONNX for a crop of (H, W).
+        features: the layers' (1, C, h, w) maps of a (1, H, W, 3) u8 tensor by the original framework; None where the
+            ONNX file is the original.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    weights: str
+    sha256: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    to_onnx: Callable[[Size], onnx.ModelProto]
+    features: Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]] | None
+
+    def graph(self, size: Size) -> PatchGraph:
+        """The backbone graph for a crop of (H, W) `size`."""
+        return build_graph(self.to_onnx(size), self.layers, size, self.mean, self.std)
+
+    def reference_patches(self, tensor: NDArray[np.uint8], graph: PatchGraph) -> NDArray[np.float32] | None:
+        """(h*w, D) float32 patches by the original framework and NumPy, to prove the graph by; None without one."""
+        if self.features is None:
+            return None
+        return patches_of(self.features(tensor), graph.grid)
+
+
+def patches_of(features: list[NDArray[np.float32]], grid: Size) -> NDArray[np.float32]:
+    """(h*w, D) patches of (1, C, h, w) feature maps: 3x3 mean, bilinear to the grid, joined. OpenCV and NumPy only."""
+    planes = []
+    for maps in features:
+        for plane in maps[0]:
+            pooled = cv2.blur(plane, (3, 3), borderType=cv2.BORDER_CONSTANT)  # zeros count, as in the graph
+            planes.append(cv2.resize(pooled, (grid[1], grid[0]), interpolation=cv2.INTER_LINEAR))
+    return np.stack(planes, axis=-1).reshape(grid[0] * grid[1], len(planes))
+
+
+def open_network(options: Options) -> Network:
+    """The network that the options name.
+
+    Raises:
+        BackboneError: no such network, layers or weights, or torch is missing where it is needed.
+    """
+    if options.backbone.lower().endswith(".onnx"):
+        return _onnx_network(options)
+    # torch is needed from here on only, and not at all for an ONNX backbone
+    from export.backbone import torchvision_backbone
+
+    backbone = torchvision_backbone(options.backbone, options.layers, options.weights)
+    return Network(
+        options.backbone,
+        backbone.layers,
+        backbone.weights,
+        backbone.sha256,
+        options.mean,
+        options.std,
+        backbone.to_onnx,
+        lambda tensor: backbone.features(tensor, options.mean, options.std),
+    )
+
+
+def _onnx_network(options: Options) -> Network:
+    path = Path(options.backbone)
+    if options.weights is not None:
+        raise BackboneError(
+            "an ONNX backbone holds its own weights", expected="no --weights", got=options.weights
+        )
+    try:
+        data = path.read_bytes()
+        model = onnx.load(str(path))
+    except OSError as error:
+        raise BackboneError(
+            f"cannot read the backbone {path}", expected="an ONNX file", got=error.strerror or str(error)
+        ) from error
+    except (DecodeError, ValueError) as error:
+        raise BackboneError(
+            f"{path} is not an ONNX file", expected="an ONNX model", got=str(error)
+        ) from error
+    if not options.layers:
+        names = [output.name for output in model.graph.output] or tensor_names(model)[-4:]
+        raise BackboneError(
+            "an ONNX backbone needs --layers",
+            expected="names of its tensors, finest first",
+            got="none",
+            remedy=f"Its outputs are: {' '.join(names)}.",
+        )
+    digest = hashlib.sha256(data).hexdigest()
+    return Network(
+        path.name, options.layers, path.name, digest, options.mean, options.std, lambda size: model, None
+    )

@@ -1,0 +1,35 @@
+"""OpenVINO IR of a backbone graph."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from edge_ad.errors import BackboneError, EngineUnavailableError
+
+
+def to_ir(onnx_bytes: bytes) -> tuple[bytes, bytes]:
+    """(XML, weights) with weights in f32, so that IR and ONNX are the same network.
+
+    Raises:
+        EngineUnavailableError: OpenVINO is not installed.
+        BackboneError: OpenVINO does not take the graph.
+    """
+    try:
+        import openvino as ov
+    except ImportError as error:
+        raise EngineUnavailableError(
+            "--to openvino needs OpenVINO on the workstation",
+            expected="openvino installed",
+            got=str(error),
+            remedy="Run pip install 'edge-ad[openvino]', or export with --to onnx.",
+        ) from error
+    with tempfile.TemporaryDirectory() as folder:
+        xml = Path(folder) / "model.xml"
+        try:
+            ov.save_model(ov.Core().read_model(onnx_bytes), xml, compress_to_fp16=False)
+        except RuntimeError as error:
+            raise BackboneError(
+                "OpenVINO cannot convert the backbone graph", got=str(error).strip()[:500]
+            ) from error
+        return xml.read_bytes(), xml.with_suffix(".bin").read_bytes()

@@ -1,0 +1,166 @@
+"""What an export can be asked for, and the command line that asks."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_ad.spec import Size
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+RULES = {"percentile": 99.5, "sigma": 3.0, "false-reject": 0.01, "f1": 0.0, "youden": 0.0}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of an export; the defaults are those of the command line, whose help says what each means."""
+
+    category: str
+    to: str = "both"
+    data: Path | None = None
+    out: Path | None = None
+    backbone: str = "resnet18"
+    layers: tuple[str, ...] | None = None
+    weights: Path | None = None
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    input_size: Size = (256, 256)
+    coreset: float = 0.1
+    seed: int = 0
+    graph: bool = True
+    reweight: int = 0
+    rule: str = "percentile"
+    value: float | None = None
+    calibration: str = "auto"
+    roi: str | None = None
+    halo: int = 16
+    color_order: str = "bgr"
+    bit_depth: int | None = None
+    white_level: int = 65535
+    skip_bad: bool = False
+    threads: int | None = None
+
+
+def parse_options(arguments: Sequence[str] | None = None) -> Options:
+    """Options from command-line arguments; prints usage and exits with 2 where they are not understood."""
+    values = vars(_parser().parse_args(arguments))
+    if values["layers"] is not None:
+        values["layers"] = tuple(values["layers"])
+    for name in ("mean", "std"):
+        values[name] = tuple(values[name])
+    return Options(**values)
+
+
+def _size(text: str) -> Size:
+    parts = text.split(",")
+    if len(parts) not in (1, 2) or not all(part.strip().isdigit() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: give N or H,W in pixels")
+    return (int(parts[0]), int(parts[-1]))
+
+
+def _parser() -> argparse.ArgumentParser:
+    d = Options("")
+    parser = argparse.ArgumentParser(
+        prog="python -m export",
+        description="Makes a bundle from images of good parts: python -m export cable --to openvino",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("category", help="folder of images, or a name under --data, $EDGE_AD_DATA, ./data or ./data/mvtec_ad")
+    add(
+        "--to", choices=("openvino", "onnx", "both"), default=d.to, help="engines that the bundle is made for"
+    )
+    add("--data", type=Path, help="folder that holds the categories")
+    add("--out", type=Path, help="the bundle to write; by default ./CATEGORY.bundle")
+    add("--skip-bad", action="store_true", help="leave unreadable images out instead of stopping")
+    _add_backbone(parser, d)
+    _add_head(parser, d)
+    frame = parser.add_argument_group("frames")
+    add = frame.add_argument
+    add(
+        "--input-size",
+        type=_size,
+        default=d.input_size,
+        metavar="H,W",
+        help="size that a whole frame is resized to",
+    )
+    add("--roi", help="region of interest: y0,x0,y1,x1, a mask image (white keeps) or a polygon.json")
+    add(
+        "--halo",
+        type=int,
+        default=d.halo,
+        metavar="PX",
+        help="margin around the ROI, pixels at the input size",
+    )
+    add(
+        "--color-order",
+        choices=("bgr", "rgb"),
+        default=d.color_order,
+        help="of the arrays given to inspect()",
+    )
+    add("--bit-depth", type=int, choices=(8, 16), help="of the frames; by default 16 if an image has 16 bits")
+    add(
+        "--white-level",
+        type=int,
+        default=d.white_level,
+        help="u16 value that is white: 4095 for 12-bit cameras",
+    )
+    parser.add_argument("--seed", type=int, default=d.seed, help="of every random choice")
+    parser.add_argument("--threads", type=int, help="by default one for each physical core")
+    return parser
+
+
+def _add_backbone(parser: argparse.ArgumentParser, d: Options) -> None:
+    add = parser.add_argument_group("backbone").add_argument
+    add("--backbone", default=d.backbone, help="a torchvision model, or your own .onnx file")
+    add(
+        "--layers", nargs="+", help="layers or ONNX tensors to take features from; known for common backbones"
+    )
+    add("--weights", type=Path, help="state dict of the torchvision model; by default its ImageNet weights")
+    add(
+        "--mean",
+        type=float,
+        nargs=3,
+        default=d.mean,
+        metavar=("R", "G", "B"),
+        help="normalisation, pixels in 0..1",
+    )
+    add(
+        "--std",
+        type=float,
+        nargs=3,
+        default=d.std,
+        metavar=("R", "G", "B"),
+        help="normalisation, pixels in 0..1",
+    )
+
+
+def _add_head(parser: argparse.ArgumentParser, d: Options) -> None:
+    add = parser.add_argument_group("PatchCore and its threshold").add_argument
+    add("--coreset", type=float, default=d.coreset, metavar="FRACTION", help="of the patches to keep")
+    add("--no-graph", dest="graph", action="store_false", help="leave the HNSW graph out: exact search only")
+    add(
+        "--reweight",
+        type=int,
+        default=d.reweight,
+        metavar="B",
+        help="neighbours of Eq. 7 (9 is usual); 0 for none",
+    )
+    add(
+        "--threshold-rule",
+        dest="rule",
+        choices=tuple(RULES),
+        default=d.rule,
+        help="how the threshold is chosen",
+    )
+    values = ", ".join(f"{rule} {value:g}" for rule, value in RULES.items() if value)
+    add("--threshold-value", dest="value", type=float, help=f"parameter of the rule (default: {values})")
+    add(
+        "--calibration",
+        choices=("auto", "split", "crossfit"),
+        default=d.calibration,
+        help="how held-out goods are had: a split leaves a fifth out of the coreset, crossfit leaves none out",
+    )

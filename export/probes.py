@@ -1,0 +1,53 @@
+"""Golden probes of a new bundle: a few frames, and what they give here and must give everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad.crop import resize
+from edge_ad.frame import read_frame
+from edge_ad.runtime import Runtime
+from edge_ad.spec import Frame, ProbesSpec, Size
+
+TOLERANCE = 1e-3  # engines in f32 differ by some 1e-5 on any CPU; bf16 by 1e-2
+_ROWS = 64
+
+
+def probe_frames(good: Path, white_level: int, size: Size, seed: int) -> NDArray[np.uint8]:
+    """(3, H, W, 3) u8 BGR: a good image, the same with a foreign patch, and noise."""
+    generator = np.random.default_rng(seed)
+    image = _to_bgr(resize(read_frame(good), size), white_level)
+    noise = generator.integers(0, 256, (*size, 3), dtype=np.uint8)
+    foreign = image.copy()
+    y, x = size[0] // 3, size[1] // 3
+    foreign[y : y + size[0] // 8, x : x + size[1] // 8] = noise[: size[0] // 8, : size[1] // 8]
+    return np.stack([image, foreign, noise])
+
+
+def make_probes(
+    runtime: Runtime, frames: NDArray[np.uint8], seed: int
+) -> tuple[ProbesSpec, dict[str, NDArray[np.generic]]]:
+    """The probes' spec and members, with the answers of `runtime`."""
+    answers = [runtime.probe(frame) for frame in frames]
+    patches = len(answers[0].patches)
+    rows = np.sort(np.random.default_rng(seed).permutation(patches)[:_ROWS]).astype(np.int32)
+    spec = ProbesSpec(len(frames), (frames.shape[1], frames.shape[2]), len(rows), TOLERANCE)
+    return spec, {
+        "probes/frames": frames,
+        "probes/rows": rows,
+        "probes/patches": np.stack([answer.patches[rows] for answer in answers]),
+        "probes/distances": np.stack([answer.distances for answer in answers]),
+        "probes/maps": np.stack([answer.anomaly_map for answer in answers]),
+        "probes/scores": np.array([answer.score for answer in answers], np.float32),
+    }
+
+
+def _to_bgr(image: Frame, white_level: int) -> NDArray[np.uint8]:
+    if image.dtype == np.uint16:
+        image = np.clip(image * (255.0 / white_level) + 0.5, 0, 255).astype(np.uint8)
+    if image.ndim == 2:
+        image = np.repeat(image[:, :, None], 3, axis=2)
+    return np.ascontiguousarray(image, np.uint8)

@@ -1,0 +1,159 @@
+"""The region of interest: from what the user gives to the crop, the masks and the filling colour of a bundle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad.crop import resize, scale_box
+from edge_ad.errors import SpecError
+from edge_ad.frame import read_frame
+from edge_ad.spec import Box, Size
+
+ALIGN_PX = 16  # the crop's edges, at the input scale: the stride of the deepest layer that PatchCore uses
+
+
+@dataclass(frozen=True)
+class Region:
+    """A region of interest in frames of one size.
+
+    Attributes:
+        source: how it was given, for a reader.
+        mask: (H, W) bool in frame pixels, True inside.
+    """
+
+    source: str
+    mask: NDArray[np.bool_]
+
+    @property
+    def box(self) -> Box:
+        """Half-open bounding box of the mask."""
+        rows, columns = np.flatnonzero(self.mask.any(axis=1)), np.flatnonzero(self.mask.any(axis=0))
+        return (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+
+
+def read_region(text: str, frame_size: Size) -> Region:
+    """A region from ``y0,x0,y1,x1``, a mask image (white keeps) or a polygon as JSON.
+
+    A polygon file holds a list of (y, x) points, a list of such lists, or an object with either under "points".
+
+    Raises:
+        SpecError: it cannot be read, is empty, or has another size than the frames.
+    """
+    if Path(text).suffix.lower() == ".json":
+        region = Region(f"polygon {Path(text).name}", _polygon_mask(Path(text), frame_size))
+    elif Path(text).suffix:
+        region = Region(f"mask {Path(text).name}", _image_mask(Path(text), frame_size))
+    else:
+        region = Region(f"box {text}", _box_mask(text, frame_size))
+    if not region.mask.any():
+        raise SpecError(
+            "the region of interest is empty", expected=f"pixels inside {frame_size}", got=region.source
+        )
+    return region
+
+
+def _box_mask(text: str, size: Size) -> NDArray[np.bool_]:
+    try:
+        y0, x0, y1, x1 = (int(part) for part in text.split(","))
+    except ValueError as error:
+        raise SpecError(
+            "--roi is not understood",
+            expected="y0,x0,y1,x1 in pixels, a mask image, or a polygon.json",
+            got=repr(text),
+        ) from error
+    if not (0 <= y0 < y1 <= size[0] and 0 <= x0 < x1 <= size[1]):
+        raise SpecError(
+            "the box of --roi is empty or outside the frame",
+            expected=f"0 <= y0 < y1 <= {size[0]} and 0 <= x0 < x1 <= {size[1]}",
+            got=text,
+        )
+    mask = np.zeros(size, np.bool_)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def _image_mask(path: Path, size: Size) -> NDArray[np.bool_]:
+    image = read_frame(path)
+    if image.shape[:2] != size:
+        raise SpecError(
+            "the mask of --roi has another size than the frames",
+            expected=size,
+            got=image.shape[:2],
+            remedy="Draw it on one of the good images.",
+        )
+    image = image if image.ndim == 2 else image.max(axis=2)
+    return image > np.iinfo(image.dtype).max // 2  # type: ignore[no-any-return]
+
+
+def _polygon_mask(path: Path, size: Size) -> NDArray[np.bool_]:
+    try:
+        points = json.loads(path.read_text(encoding="utf-8"))
+        points = points["points"] if isinstance(points, dict) else points
+        nested = bool(points) and isinstance(points[0][0], list)
+        polygons = [np.asarray(p, np.float64) for p in (points if nested else [points])]
+        ok = bool(polygons) and all(p.ndim == 2 and p.shape[1] == 2 and len(p) >= 3 for p in polygons)
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise SpecError(
+            f"cannot read the polygon {path}", expected="JSON: [[y, x], [y, x], [y, x], ...]", got=str(error)
+        ) from error
+    if not ok or not all(np.isfinite(p).all() and np.abs(p).max() < 2**20 for p in polygons):
+        raise SpecError(
+            f"{path} is not a polygon", expected="three or more finite (y, x) points", got=str(points)[:80]
+        )
+    mask = np.zeros(size, np.uint8)
+    for polygon in polygons:
+        cv2.fillPoly(mask, [np.rint(polygon[:, ::-1]).astype(np.int32)], 1)
+    return mask.astype(np.bool_)
+
+
+def region_crop(region: Region, input_size: Size, halo_px: int) -> Box:
+    """The crop that the engine gets, at the input scale: the region's box plus the halo, on multiples of `ALIGN_PX`."""
+    y0, x0, y1, x1 = scale_box(region.box, (region.mask.shape[0], region.mask.shape[1]), input_size)
+
+    def down(value: int) -> int:
+        return max(0, (value - halo_px) // ALIGN_PX * ALIGN_PX)
+
+    def up(value: int, limit: int) -> int:
+        return min(limit, -(-(value + halo_px) // ALIGN_PX) * ALIGN_PX)
+
+    return (down(y0), down(x0), up(y1, input_size[0]), up(x1, input_size[1]))
+
+
+def tensor_mask(region: Region, crop: Box, input_size: Size) -> NDArray[np.uint8]:
+    """(H, W) u8 of the crop's size: 255 where every frame pixel behind a tensor pixel is inside, else 0.
+
+    So strict, that nothing outside the region can reach the tensor.
+
+    Raises:
+        SpecError: the region is thinner than a tensor pixel.
+    """
+    y0, x0, y1, x1 = scale_box(crop, input_size, (region.mask.shape[0], region.mask.shape[1]))
+    inside = np.where(region.mask[y0:y1, x0:x1], np.uint8(255), np.uint8(0))
+    # one frame pixel less on each side: bilinear and area weights reach at most that far beyond a tensor pixel
+    inside = cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=255)  # type: ignore[assignment]
+    shrunk = resize(inside, (crop[2] - crop[0], crop[3] - crop[1]))
+    mask = np.where(shrunk == 255, np.uint8(255), np.uint8(0))
+    if not mask.any():
+        raise SpecError(
+            "the region of interest is too thin",
+            expected="more than a pixel at the input scale",
+            got=f"box {region.box} of a frame resized to {input_size}",
+            remedy="Widen it, or raise --input-size.",
+        )
+    return mask
+
+
+def patch_mask(mask: NDArray[np.uint8], grid: Size) -> NDArray[np.bool_]:
+    """(h, w) bool: patches whose cell holds any pixel inside the region: nothing inside is left uninspected."""
+    rows = np.minimum(np.arange(mask.shape[0]) * grid[0] // mask.shape[0], grid[0] - 1)
+    columns = np.minimum(np.arange(mask.shape[1]) * grid[1] // mask.shape[1], grid[1] - 1)
+    kept = np.zeros(grid, np.bool_)
+    y, x = np.nonzero(mask)
+    kept[rows[y], columns[x]] = True
+    return kept

@@ -1,0 +1,40 @@
+"""The page that an export ends with."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class Summary:
+    """What an export did.
+
+    Attributes:
+        bundle: the bundle written.
+        lines: (name, text) facts in the order they were found.
+        seconds: of each stage.
+    """
+
+    bundle: Path
+    lines: list[tuple[str, str]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def say(self, name: str, text: str) -> None:
+        """Adds a fact."""
+        self.lines.append((name, text))
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Times a stage."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+    def __str__(self) -> str:
+        stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.seconds.items())
+        rows = [*self.lines, ("seconds", f"{stages}; total {sum(self.seconds.values()):.1f}")]
+        return "\n".join(f"{name:<13} {text}" for name, text in rows)

@@ -1,0 +1,47 @@
+"""Fixtures that several tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real images and weights; the test is skipped where it is not there."""
+    folder = Path(os.environ.get("EDGE_AD_SHARED", Path(__file__).parents[2] / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real images: {folder} is not there (EDGE_AD_SHARED names it)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The bundle of format 1 that must load for ever: tests/data/make_fixture.py made it."""
+    return DATA / "format-1.bundle"
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny category `part` and a tiny `backbone.onnx`."""
+    pytest.importorskip("onnx", reason="the export needs onnx")
+    from tests.tiny import write_backbone, write_category
+
+    folder = tmp_path_factory.mktemp("tiny")
+    write_category(folder / "part")
+    write_backbone(folder / "backbone.onnx")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny: Path) -> Path:
+    """A bundle of the tiny category with both models and a graph."""
+    pytest.importorskip("hnswlib", reason="the export needs hnswlib")
+    from export.pipeline import export_bundle
+    from tests.tiny import tiny_options
+
+    return export_bundle(tiny_options(tiny)).bundle
