@@ -46,7 +46,7 @@ def anomaly_map(
     y0, x0, y1, x1 = box
     crop_map = cv2.resize(tensor_map, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
     if crop_map.shape == frame_size:
-        return crop_map  # type: ignore[return-value]
+        return crop_map
     full = np.zeros(frame_size, np.float32)
     full[y0:y1, x0:x1] = crop_map
     return full
@@ -55,4 +55,4 @@ def anomaly_map(
 def _smooth(patches: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
     upsampled = cv2.resize(patches, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     kernel = (2 * _RADIUS + 1, 2 * _RADIUS + 1)
-    return cv2.GaussianBlur(upsampled, kernel, SIGMA_PX, borderType=cv2.BORDER_REFLECT)  # type: ignore[return-value]
+    return cv2.GaussianBlur(upsampled, kernel, SIGMA_PX, borderType=cv2.BORDER_REFLECT)

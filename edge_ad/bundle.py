@@ -26,9 +26,9 @@ from typing import Any, Final, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad import spec
+from edge_ad import manifest as manifest_json
 from edge_ad.errors import BundleCorruptError, BundleError, BundleNotFoundError, SpecError
-from edge_ad.spec import Manifest, MemberSpec
+from edge_ad.spec import DTYPES, MANIFEST_NAME, Manifest, MemberSpec
 
 __all__ = ["Bundle", "write_bundle"]
 
@@ -178,13 +178,11 @@ def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapp
         name: MemberSpec(data.nbytes, hashlib.sha256(data).hexdigest(), dtype, shape)
         for name, (data, dtype, shape) in sorted(payloads.items())
     }
-    raw = spec.manifest_to_json(dataclasses.replace(manifest, members=specs))
+    raw = manifest_json.manifest_to_json(dataclasses.replace(manifest, members=specs))
     layout, digest = _lay_out(specs, len(raw)), hashlib.sha256(raw).hexdigest()
     if layout.file_size > MAX_FILE_BYTES:
         what, remedy = f"{os.fspath(path)!s} would be too large", "Choose a smaller coreset."
-        raise BundleError(
-            what, expected=f"{MAX_FILE_BYTES} bytes at most", got=layout.file_size, remedy=remedy
-        )
+        raise BundleError(what, expected=f"{MAX_FILE_BYTES} bytes at most", got=layout.file_size, remedy=remedy)
     data = [memoryview(raw), *(payloads[slot.name][0] for slot in layout.slots[1:])]
     try:
         _write_atomically(Path(os.path.realpath(path)), _file_parts(layout, data, digest))
@@ -214,7 +212,7 @@ class _Layout(NamedTuple):
 def _lay_out(members: Mapping[str, MemberSpec], manifest_size: int) -> _Layout:
     """Plain arithmetic, so that sizes of a hostile manifest may be anything."""
     slots, at = [], 0
-    for name, size in ((spec.MANIFEST_NAME, manifest_size), *((n, members[n].size) for n in sorted(members))):
+    for name, size in ((MANIFEST_NAME, manifest_size), *((n, members[n].size) for n in sorted(members))):
         data_at = -(-(at + _LOCAL.size + len(name) + _EXTRA.size) // ALIGNMENT) * ALIGNMENT
         slots.append(_Slot(name, at, data_at, size))
         at = data_at + size
@@ -241,7 +239,7 @@ def _directory(layout: _Layout, crcs: Sequence[int], digest: str) -> bytes:
 
 
 def _comment(digest: str) -> bytes:
-    return f"edge-ad {spec.FORMAT_VERSION} sha256:{digest}".encode()
+    return f"edge-ad {manifest_json.FORMAT_VERSION} sha256:{digest}".encode()
 
 
 def _u32(data: bytes, at: int) -> int:
@@ -274,7 +272,7 @@ class _Reader:
         digest = self.read_comment()
         raw = self.read_manifest(digest)
         try:
-            manifest = spec.manifest_from_json(raw)
+            manifest = manifest_json.manifest_from_json(raw)
         except SpecError as error:
             what = f"{self.path}: {error.what}"
             raise BundleCorruptError(what, expected=error.expected, got=error.got, remedy=_AGAIN) from error
@@ -296,13 +294,13 @@ class _Reader:
         match = _COMMENT.search(self.read(self.size - length, length))
         if match is None:
             self.fail("this is no bundle, or its end is cut off or damaged", "the comment of a bundle")
-        spec.check_version(int(match[1]), self.path)
+        manifest_json.check_version(int(match[1]), self.path)
         return match[2].decode()
 
     def read_manifest(self, digest: str) -> bytes:
         size = _u32(self.read(_SIZE_AT, 4), 0)
-        if size > spec.MAX_MANIFEST_BYTES:
-            self.fail("the manifest is too large", f"{spec.MAX_MANIFEST_BYTES} bytes at most", size)
+        if size > manifest_json.MAX_MANIFEST_BYTES:
+            self.fail("the manifest is too large", f"{manifest_json.MAX_MANIFEST_BYTES} bytes at most", size)
         raw = self.read(_lay_out({}, size).slots[0].data_at, size)
         found = hashlib.sha256(raw).hexdigest()
         if found != digest:
@@ -349,9 +347,9 @@ def _payload(name: str, value: Payload) -> tuple[memoryview, Any, tuple[int, ...
     if not isinstance(value, np.ndarray):
         view = memoryview(value)
         return view if view.c_contiguous else memoryview(bytes(view)), None, None
-    if value.dtype.name not in spec.DTYPES:
+    if value.dtype.name not in DTYPES:
         what, remedy = f"{name} has a dtype that no member may have", "Convert it first."
-        raise BundleError(what, expected=" or ".join(spec.DTYPES), got=value.dtype, remedy=remedy)
+        raise BundleError(what, expected=" or ".join(DTYPES), got=value.dtype, remedy=remedy)
     flat = np.ascontiguousarray(value, value.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
     return flat.data, value.dtype.name, value.shape
 

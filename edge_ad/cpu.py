@@ -43,7 +43,7 @@ def detect_cpu(cpuinfo: str | None = None, machine: str | None = None) -> Cpu:
         path = Path("/proc/cpuinfo")
         cpuinfo = path.read_text(errors="replace") if path.exists() else ""
     machine = (machine or platform.machine()).lower()
-    fields = {}
+    fields: dict[str, str] = {}
     for line in cpuinfo.splitlines():
         key, colon, value = line.partition(":")
         if colon:
@@ -96,9 +96,7 @@ def check_cores(cores: Sequence[int] | None) -> tuple[int, ...] | None:
     wanted = tuple(cores)
     allowed = allowed_cores()
     if not wanted or len(set(wanted)) != len(wanted) or not set(wanted) <= set(allowed):
-        raise SpecError(
-            "cores are not usable", expected=f"different ids out of {list(allowed)}", got=list(wanted)
-        )
+        raise SpecError("cores are not usable", expected=f"different ids out of {list(allowed)}", got=list(wanted))
     return wanted
 
 

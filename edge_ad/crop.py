@@ -22,12 +22,15 @@ def scale_box(box: Box, size: Size, frame_size: Size) -> Box:
 
 
 def resize(image: Frame, size: Size) -> Frame:
-    """`image` at (H, W) `size`: area averages where it shrinks (no aliasing), bilinear where it grows."""
+    """`image` at (H, W) `size`: area averages where it shrinks (no aliasing), bilinear where it grows.
+
+    Always an array of its own: a camera may reuse its buffer while the tensor waits for the engine.
+    """
     if image.shape[:2] == size:
-        return image
+        return image.copy()
     shrinks = image.shape[0] >= size[0] and image.shape[1] >= size[1]
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (size[1], size[0]), interpolation=interpolation)  # type: ignore[return-value]
+    return cv2.resize(image, (size[1], size[0]), interpolation=interpolation)
 
 
 class Crop:
@@ -46,7 +49,7 @@ class Crop:
         self._frame = frame
         self._input_size, self._box, self._size = backbone.input_size, backbone.crop, backbone.tensor_size
         self._outside = None if mask is None else mask == 0
-        self._fill = None if roi is None else np.array(roi.fill, np.uint8)
+        self._fill = np.zeros(3, np.uint8) if roi is None else np.array(roi.fill, np.uint8)
 
     def box(self, frame_size: Size) -> Box:
         """The crop in pixels of a frame of (H, W) `frame_size`."""
@@ -55,11 +58,11 @@ class Crop:
     def __call__(self, frame: Frame, *, from_file: bool = False) -> NDArray[np.uint8]:
         """(1, H, W, 3) u8 BGR tensor of a checked frame; `from_file` says that colours are BGR whatever is declared."""
         y0, x0, y1, x1 = self.box((frame.shape[0], frame.shape[1]))
-        crop = self.to_u8(resize(np.ascontiguousarray(frame[y0:y1, x0:x1]), self._size))
+        crop = self.to_u8(resize(frame[y0:y1, x0:x1], self._size))
         if crop.ndim == 2:
-            crop = cv2.cvtColor(crop, cv2.COLOR_GRAY2BGR)  # type: ignore[assignment]
+            crop = cv2.cvtColor(crop, cv2.COLOR_GRAY2BGR)
         elif self._frame.color_order == "rgb" and not from_file:
-            crop = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)  # type: ignore[assignment]
+            crop = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
         if self._outside is not None:
             crop = np.where(self._outside[:, :, None], self._fill, crop)
         return np.ascontiguousarray(crop)[None]
@@ -67,5 +70,5 @@ class Crop:
     def to_u8(self, image: Frame) -> NDArray[np.uint8]:
         """u8 pixels: a u16 image is divided by the declared white level, brighter values are white."""
         if image.dtype == np.uint8:
-            return image  # type: ignore[return-value]
-        return cv2.convertScaleAbs(image, alpha=255.0 / self._frame.white_level)  # type: ignore[return-value]
+            return image.view(np.uint8)
+        return cv2.convertScaleAbs(image, alpha=255.0 / self._frame.white_level)

@@ -46,9 +46,7 @@ class EdgeADError(Exception):
         remedy: what the reader can do about it.
     """
 
-    def __init__(
-        self, what: str, *, expected: object = None, got: object = None, remedy: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, expected: object = None, got: object = None, remedy: str | None = None) -> None:
         self.what, self.expected, self.got, self.remedy = what, expected, got, remedy
         parts = [what]
         if expected is not None:

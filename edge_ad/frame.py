@@ -24,13 +24,9 @@ def list_images(folder: Path) -> list[Path]:
     """Image files directly in `folder`, in natural order (img2 before img10), hidden files left out."""
 
     def natural(path: Path) -> list[tuple[int, int, str]]:
-        return [
-            (0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", path.name.lower()) if p
-        ]
+        return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", path.name.lower()) if p]
 
-    images = [
-        p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
-    ]
+    images = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
     return sorted((p for p in images if p.is_file()), key=natural)
 
 
@@ -48,9 +44,7 @@ def read_frame(path: str | os.PathLike[str]) -> Frame:
             f"cannot read {name}", expected="an image file", got=error.strerror, remedy="Check the path."
         ) from error
     if truncated(data):
-        raise FrameError(
-            f"{name} is truncated", expected="a whole image file", got=f"{len(data)} bytes of one"
-        )
+        raise FrameError(f"{name} is truncated", expected="a whole image file", got=f"{len(data)} bytes of one")
     size = image_size(data)
     if size is not None:
         _check_size(size, name)
@@ -66,9 +60,8 @@ def read_frame(path: str | os.PathLike[str]) -> Frame:
             got=f"{len(data)} bytes of something else",
         )
     if frame.dtype not in (np.uint8, np.uint16):
-        raise FrameError(
-            f"{name} has pixels of {frame.dtype}", expected="8 or 16 bit pixels", got=frame.dtype
-        )
+        raise FrameError(f"{name} has pixels of {frame.dtype}", expected="8 or 16 bit pixels", got=frame.dtype)
+    _check_size(frame.shape[:2], name)
     return frame
 
 

@@ -32,8 +32,7 @@ def truncated(data: bytes) -> bool:
     """Whether a PNG, JPEG or BMP file ends before its image does.
 
     Bytes after the end are legal: some cameras append data. False for every other format, TIFF among them:
-        there
-    the decoder has to tell. Cost: a walk over the chunks or segments, 1 ms for some 5 MB of JPEG.
+    there the decoder has to tell. Cost: a walk over the chunks or segments, 1 ms for some 5 MB of JPEG.
     """
     if data.startswith(_PNG):
         return not any(kind == b"IEND" and end <= len(data) for kind, _, end in _png_chunks(data))
@@ -50,7 +49,7 @@ def image_size(data: bytes) -> tuple[int, int] | None:
     undecoded.
 
     WebP needs no such care: it cannot hold more than 16,383 pixels a side. Of a TIFF it is the first page.
-        The size is that of the stored pixels: an EXIF orientation, which OpenCV may apply, swaps H and W.
+    The size is that of the stored pixels: an EXIF orientation, which OpenCV may apply, swaps H and W.
 
     Returns:
         None for other formats, or when the header is cut short or makes no sense.
@@ -148,7 +147,7 @@ def _bmp_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _bmp_end(data: bytes) -> int:
-    """Where the file has to end, in bytes. The size field counts for compressed pixels only: many leave it at 0."""
+    """Where the file has to end. The size field counts for compressed pixels only: many writers leave it at 0."""
     size = _bmp_size(data)
     if size is None:
         return 54 if len(data) < 54 else 0
@@ -183,9 +182,7 @@ def _tiff_size(data: bytes) -> tuple[int, int] | None:
             start = at + head + i * entry
             tag, kind = struct.unpack_from(order + "HH", data, start)
             if tag in (256, 257) and kind in (3, 4, 16):  # SHORT, LONG, LONG8
-                (sides[tag],) = struct.unpack_from(
-                    order + {3: "H", 4: "I", 16: "Q"}[kind], data, start + value_at
-                )
+                (sides[tag],) = struct.unpack_from(order + {3: "H", 4: "I", 16: "Q"}[kind], data, start + value_at)
         return sides[257], sides[256]
     except (struct.error, OverflowError, KeyError):
         return None

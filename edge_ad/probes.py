@@ -58,14 +58,9 @@ def load_probes(bundle: Bundle) -> list[Probe]:
     for name, (got, expected) in shapes.items():
         if got != expected:
             raise BundleCorruptError(f"probes/{name} has the wrong shape", expected=expected, got=got)
-    if rows.size and not (0 <= rows.min() and rows.max() < backbone.grid[0] * backbone.grid[1]):
-        raise BundleCorruptError(
-            "probes/rows names patches outside the grid", expected=backbone.grid, got=rows.max()
-        )
-    return [
-        Probe(frames[i], rows, Answer(patches[i], distances[i], maps[i], float(scores[i])))
-        for i in range(count)
-    ]
+    if rows.size and not (rows.min() >= 0 and rows.max() < backbone.grid[0] * backbone.grid[1]):
+        raise BundleCorruptError("probes/rows names patches outside the grid", expected=backbone.grid, got=rows.max())
+    return [Probe(frames[i], rows, Answer(patches[i], distances[i], maps[i], float(scores[i]))) for i in range(count)]
 
 
 def deviations(probe: Probe, got: Answer) -> dict[str, float]:

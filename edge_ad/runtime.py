@@ -118,7 +118,7 @@ class Runtime:
         `frames` is advanced by a thread of its own, at most two frames ahead. An error of a frame, or of `frames`
         itself, is raised in its turn and ends the iteration. A verdict's "read" time includes waiting for the frame.
         """
-        return map(lambda prepared: self._judge(*prepared), prefetch(frames, self._prepare_next))
+        return (self._judge(*prepared) for prepared in prefetch(frames, self._prepare_next))
 
     def probe(self, frame: Frame) -> Answer:
         """Everything that is computed of a frame, with exact search: what golden probes hold and check."""
@@ -126,9 +126,7 @@ class Runtime:
         patches = self._engine(self._crop(pixels, from_file=True))
         distances, nearest = self._index.exact(patches, self._rows)
         score = self._score(patches, distances, nearest)
-        return Answer(
-            patches, distances, self._render((pixels.shape[0], pixels.shape[1]), distances)(), score
-        )
+        return Answer(patches, distances, self._render((pixels.shape[0], pixels.shape[1]), distances)(), score)
 
     def check(self) -> dict[str, float]:
         """Runs the golden probes; the largest relative deviation of patches, distances, map and score.
@@ -196,17 +194,13 @@ class Runtime:
             _to_bgr=partial(_to_bgr, self._spec.frame),
         )
 
-    def _score(
-        self, patches: NDArray[np.float32], distances: NDArray[np.float32], nearest: NDArray[np.int32]
-    ) -> float:
+    def _score(self, patches: NDArray[np.float32], distances: NDArray[np.float32], nearest: NDArray[np.int32]) -> float:
         neighbors = self._spec.head.reweight_neighbors
         return image_score(patches, distances, nearest, self._rows, self._index.coreset.vectors, neighbors)
 
     def _render(self, frame_size: Size, distances: NDArray[np.float32]) -> Callable[[], NDArray[np.float32]]:
         size, box = self._spec.backbone.tensor_size, self._crop.box(frame_size)
-        return partial(
-            anomaly_map, self._to_grid(distances), self._patch_mask, self._mask, size, box, frame_size
-        )
+        return partial(anomaly_map, self._to_grid(distances), self._patch_mask, self._mask, size, box, frame_size)
 
     def _to_grid(self, distances: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._patch_mask is None:
@@ -236,8 +230,8 @@ class Runtime:
             )
         graph = None
         if search == "graph" and spec.graph is not None:
-            arrays = (self._bundle.array(f"graph/{part}") for part in ("levels", "links0", "upper"))
-            graph = native.Graph(coreset, *arrays, entry=spec.graph.entry)
+            levels, links0, upper = (self._bundle.array(f"graph/{part}") for part in ("levels", "links0", "upper"))
+            graph = native.Graph(coreset, levels, links0, upper, spec.graph.entry)
         return Index(
             coreset,
             graph,
@@ -322,9 +316,9 @@ def _to_bgr(spec: FrameSpec, frame: object) -> NDArray[np.uint8]:
     from_file = isinstance(frame, (str, os.PathLike))
     pixels = check_frame(read_frame(frame) if isinstance(frame, (str, os.PathLike)) else frame, spec)
     if pixels.dtype == np.uint16:
-        pixels = cv2.convertScaleAbs(pixels, alpha=255.0 / spec.white_level)  # type: ignore[assignment]
+        pixels = cv2.convertScaleAbs(pixels, alpha=255.0 / spec.white_level)
     if pixels.ndim == 2:
-        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
     if spec.color_order == "rgb" and not from_file:
-        return np.ascontiguousarray(pixels[:, :, ::-1])  # type: ignore[return-value]
-    return pixels.copy()  # type: ignore[return-value]
+        return np.ascontiguousarray(pixels[:, :, ::-1])
+    return pixels.copy()

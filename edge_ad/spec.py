@@ -1,35 +1,26 @@
 """What a bundle says of itself: frozen dataclasses, validated when they are made.
 
 Sizes are (H, W); boxes are half-open (y0, x0, y1, x1). Every class here is a part of `Manifest`, whose JSON
-form is the ``manifest.json`` of a bundle (FORMAT.md). `decode` and `encode` convert between the two; a field
-of the wrong type or range gives a `SpecError` that names the field.
-
-Over 400 lines: one list of plain declarations with their ranges, and the JSON that they are read from.
+form is the ``manifest.json`` of a bundle (FORMAT.md; `edge_ad.manifest` converts). A field out of its range gives a
+`SpecError` that names the field.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
 import math
 import re
 import reprlib
-import types
 import typing
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.errors import BundleVersionError, SpecError
+from edge_ad.errors import SpecError
 
-FORMAT = "edge-ad-bundle"
-FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
-MAX_MANIFEST_BYTES = 2**24
-MAX_MANIFEST_CONTAINERS = 10_000  # JSON objects and arrays: 16 MiB of "{}," would become half a gigabyte
 MAX_MEMBERS = 1_000
 MAX_SIDE = 4096  # pixels: of the tensor that an engine gets
 MAX_FRAME_PIXELS = 2**28  # 268 megapixels: of a frame from the camera
@@ -40,7 +31,6 @@ Size = tuple[int, int]
 Box = tuple[int, int, int, int]
 DType = Literal["uint8", "int32", "float32"]
 DTYPES: tuple[str, ...] = typing.get_args(DType)
-T = TypeVar("T")
 
 _MEMBER_NAME = re.compile(r"[a-z0-9_-][a-z0-9_.-]*(/[a-z0-9_-][a-z0-9_.-]*)*")
 
@@ -238,9 +228,7 @@ class GraphSpec:
             got=(self.m, self.ef_construction),
         )
         require(1 <= self.ef <= 4096, "index.graph.ef is out of range", expected="1..4096", got=self.ef)
-        require(
-            0.0 <= self.recall <= 1.0, "index.graph.recall is out of range", expected="0..1", got=self.recall
-        )
+        require(0.0 <= self.recall <= 1.0, "index.graph.recall is out of range", expected="0..1", got=self.recall)
 
 
 @dataclass(frozen=True)
@@ -260,9 +248,7 @@ class IndexSpec:
     graph: GraphSpec | None
 
     def __post_init__(self) -> None:
-        require(
-            1 <= self.size <= self.patches, "index.size is out of range", expected="1..patches", got=self.size
-        )
+        require(1 <= self.size <= self.patches, "index.size is out of range", expected="1..patches", got=self.size)
         require(
             self.graph is None or self.graph.entry < self.size,
             "index.graph.entry is not a row of the coreset",
@@ -300,9 +286,7 @@ class CalibrationSpec:
     def __post_init__(self) -> None:
         numbers = (self.value, self.threshold, self.pixel_threshold, *self.interval)
         require(
-            all(
-                math.isfinite(v) for v in (*numbers, *self.good_scores, *self.good_peaks, *self.defect_scores)
-            ),
+            all(math.isfinite(v) for v in (*numbers, *self.good_scores, *self.good_peaks, *self.defect_scores)),
             "calibration holds NaN or Inf",
             expected="finite numbers",
             got=numbers,
@@ -314,9 +298,7 @@ class CalibrationSpec:
             got=(self.threshold, self.pixel_threshold),
         )
         low, high = self.interval
-        require(
-            low <= high, "calibration.interval is not an interval", expected="(low, high)", got=self.interval
-        )
+        require(low <= high, "calibration.interval is not an interval", expected="(low, high)", got=self.interval)
 
 
 @dataclass(frozen=True)
@@ -343,9 +325,7 @@ class ProbesSpec:
             expected=f"(H, W), each {MIN_FRAME_SIDE}..{MAX_SIDE}",
             got=self.size,
         )
-        require(
-            0 < self.tolerance < 1, "probes.tolerance is out of range", expected="0..1", got=self.tolerance
-        )
+        require(0 < self.tolerance < 1, "probes.tolerance is out of range", expected="0..1", got=self.tolerance)
 
 
 @dataclass(frozen=True)
@@ -424,179 +404,3 @@ class Manifest:
                 expected="1..200 of a-z 0-9 _ . - in parts divided by /, none of which begins with a dot",
                 got=name,
             )
-
-
-def encode(spec: Any) -> Any:
-    """JSON-ready form of a spec: dataclasses as objects, tuples as lists, None kept."""
-    if dataclasses.is_dataclass(spec) and not isinstance(spec, type):
-        return {f.name: encode(getattr(spec, f.name)) for f in dataclasses.fields(spec)}
-    if isinstance(spec, (tuple, list)):
-        return [encode(item) for item in spec]
-    if isinstance(spec, dict):
-        return {key: encode(value) for key, value in spec.items()}
-    return spec
-
-
-def decode(kind: type[T], value: object, where: str = "manifest") -> T:
-    """A spec of class `kind` from parsed JSON.
-
-    Unknown fields are passed over, so that a later edge-ad may add some; a missing field takes its default,
-    and is an error without one.
-
-    Raises:
-        SpecError: a field has the wrong type, is missing, or is out of its range.
-    """
-    result: T = _decode(kind, value, where)
-    return result
-
-
-_JSON_NAMES = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
-
-
-def _decode(kind: Any, value: object, where: str) -> Any:
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        return _decode_dataclass(kind, value, where)
-    if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        return _decode(next(a for a in args if a is not type(None)), value, where)
-    if origin is Literal:
-        matches = [a for a in args if type(a) is type(value) and a == value]
-        require(bool(matches), f"{where} is unknown", expected=" or ".join(map(repr, args)), got=value)
-        return matches[0]
-    if origin is tuple:
-        return _decode_tuple(args, value, where)
-    if origin is dict:
-        entries = _require_json(value, dict, "an object", where)
-        return {k: _decode(args[1], v, f"{where}[{reprlib.repr(k)}]") for k, v in entries.items()}
-    if kind is float and type(value) is int and abs(value) < 2**53:
-        return float(value)
-    return _require_json(value, kind, _JSON_NAMES[kind], where)
-
-
-def _decode_tuple(args: tuple[Any, ...], value: object, where: str) -> tuple[Any, ...]:
-    items = _require_json(value, list, "a list", where)
-    kinds = [args[0]] * len(items) if args[-1] is Ellipsis else list(args)
-    require(
-        len(kinds) == len(items),
-        f"{where} has the wrong length",
-        expected=f"{len(kinds)} items",
-        got=len(items),
-    )
-    return tuple(_decode(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, items, strict=True)))
-
-
-def _decode_dataclass(kind: Any, value: object, where: str) -> Any:
-    document = _require_json(value, dict, "an object", where)
-    hints = _type_hints(kind)
-    fields: dict[str, Any] = {}
-    for field in dataclasses.fields(kind):
-        if field.name in document:
-            fields[field.name] = _decode(hints[field.name], document[field.name], f"{where}.{field.name}")
-        elif field.default is dataclasses.MISSING:
-            raise SpecError(f"{where}.{field.name} is missing", expected="a value", got="none")
-    return kind(**fields)
-
-
-_type_hints = functools.cache(typing.get_type_hints)  # which evaluates every annotation anew
-
-
-def _require_json(value: object, kind: type, name: str, where: str) -> Any:
-    # Not isinstance: true is an int to Python, and must not be one here.
-    require(type(value) is kind, f"{where} has the wrong type", expected=name, got=value)
-    return value
-
-
-def manifest_to_json(manifest: Manifest) -> bytes:
-    """The bytes of ``manifest.json``. Equal manifests give equal bytes.
-
-    Raises:
-        SpecError: it holds something that its reader would refuse.
-    """
-    document = {"format": FORMAT, "format_version": FORMAT_VERSION, **encode(manifest)}
-    try:
-        raw = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError) as error:  # a NumPy scalar; NaN; a file name with undecodable bytes
-        raise SpecError(
-            "the manifest cannot be written", expected="text, finite numbers, true, false and null", got=error
-        ) from error
-    manifest_from_json(raw)  # what a reader refuses must not be written
-    return raw
-
-
-def manifest_from_json(raw: bytes) -> Manifest:
-    """The manifest in the bytes of ``manifest.json``, which may be hostile.
-
-    Raises:
-        BundleVersionError: a newer edge-ad wrote it. Found before its fields are looked at.
-        SpecError: it is not JSON, it is too large, or a field is wrong.
-    """
-    containers = raw.count(b"{") + raw.count(b"[")
-    for unit, count, limit in (
-        ("bytes", len(raw), MAX_MANIFEST_BYTES),
-        ("objects and arrays", containers, MAX_MANIFEST_CONTAINERS),
-    ):
-        require(count <= limit, "the manifest is too large", expected=f"{limit} {unit} at most", got=count)
-    try:
-        document = json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_json_object,
-            parse_constant=_json_constant,
-            parse_float=_json_float,
-            parse_int=_json_int,
-        )
-    except (ValueError, RecursionError) as error:
-        raise SpecError("the manifest is not the JSON of a bundle", got=f"{error!s:.200}") from error
-    if not isinstance(document, dict):
-        raise SpecError(
-            "the manifest is not that of a bundle", expected="an object", got=reprlib.repr(document)
-        )
-    kind, version = document.get("format"), document.get("format_version")
-    require(
-        kind == FORMAT, "the manifest is not that of a bundle", expected=f'"format": "{FORMAT}"', got=kind
-    )
-    if type(version) is not int or version < 1:
-        raise SpecError("format_version is unknown", expected="1 or more", got=reprlib.repr(version))
-    check_version(version, "the bundle")
-    manifest = decode(Manifest, document)
-    try:
-        json.dumps(encode(manifest), ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:  # "\ud800" would fail later, wherever the text is printed
-        raise SpecError("the manifest holds half of a surrogate pair", got=f"{error!s:.200}") from error
-    return manifest
-
-
-def check_version(version: int, what: object) -> None:
-    """Raises `BundleVersionError` when `version` is newer than what is read here."""
-    if version > FORMAT_VERSION:
-        raise BundleVersionError(
-            f"{what} was written by a newer edge-ad",
-            expected=f"bundle format {FORMAT_VERSION}",
-            got=f"bundle format {version}",
-            remedy="Upgrade edge-ad on this machine, or export the bundle again with this version.",
-        )
-
-
-def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("an object has the same key twice")
-    return found
-
-
-def _json_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a number of JSON")
-
-
-def _json_float(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text:.40} is out of range")
-    return value
-
-
-def _json_int(text: str) -> int:
-    if len(text) > 19:  # beyond int64; and int() of a long text takes quadratic time
-        raise ValueError(f"{text:.40} is out of range")
-    return int(text)

@@ -84,15 +84,11 @@ class Verdict:
     def regions(self) -> tuple[Region, ...]:
         """Connected regions of the mask (8 neighbours), the highest peak first."""
         amap = self.anomaly_map
-        count, labels, stats, centroids = cv2.connectedComponentsWithStats(
-            self.mask.astype(np.uint8), connectivity=8
-        )
+        count, labels, stats, centroids = cv2.connectedComponentsWithStats(self.mask.astype(np.uint8), connectivity=8)
         found = []
         for label in range(1, count):
             x, y, width, height, area = (int(v) for v in stats[label])
-            part = np.where(
-                labels[y : y + height, x : x + width] == label, amap[y : y + height, x : x + width], -1
-            )
+            part = np.where(labels[y : y + height, x : x + width] == label, amap[y : y + height, x : x + width], -1)
             peak_y, peak_x = np.unravel_index(int(part.argmax()), part.shape)
             found.append(
                 Region(

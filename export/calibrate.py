@@ -130,9 +130,7 @@ def choose_threshold(
         raise SpecError("there is no such threshold rule", expected=", ".join(_VALUES), got=repr(rule))
     expected, fits = _VALUES[rule]
     if not fits(value):  # NaN fits nowhere
-        raise SpecError(
-            f"the value of the threshold rule {rule} is out of range", expected=expected, got=value
-        )
+        raise SpecError(f"the value of the threshold rule {rule} is out of range", expected=expected, got=value)
     goods = _scores(good_scores, "good")
     _require_goods(goods)
     rng = np.random.default_rng(seed)
@@ -173,9 +171,7 @@ def binary_auroc(good: ArrayLike, defect: ArrayLike) -> float:
     """
     goods, defects = np.sort(_finite(good, "good")), _finite(defect, "defect")
     if not len(goods) or not len(defects):
-        raise DatasetError(
-            "AUROC needs both labels", expected="goods and defects", got=(len(goods), len(defects))
-        )
+        raise DatasetError("AUROC needs both labels", expected="goods and defects", got=(len(goods), len(defects)))
     below = np.searchsorted(goods, defects, "left").sum(dtype=np.int64)
     not_above = np.searchsorted(goods, defects, "right").sum(dtype=np.int64)
     return float(int(below) + int(not_above)) / (2.0 * len(goods) * len(defects))
@@ -183,24 +179,22 @@ def binary_auroc(good: ArrayLike, defect: ArrayLike) -> float:
 
 def _finite(scores: ArrayLike, of: str) -> Scores:
     array = np.asarray(scores, np.float64).reshape(-1)
-    if not (np.isfinite(array) & (np.abs(array) <= np.finfo(np.float32).max / 2)).all():
-        raise SpecError(
-            f"a {of} score is NaN or Inf", expected="finite scores", got=_odd(array[~np.isfinite(array)])
-        )
+    odd = array[~(np.abs(array) <= np.finfo(np.float32).max / 2)]  # NaN compares false
+    if len(odd):
+        raise SpecError(f"a {of} score is NaN or Inf", expected="finite scores", got=_odd(odd))
     return array
 
 
 def _scores(scores: ArrayLike, of: str) -> Scores:
     array = _finite(scores, of)
-    if (array < 0).any():
-        raise SpecError(
-            f"a {of} score is negative", expected="distances, 0 or more", got=_odd(array[array < 0])
-        )
+    odd = array[array < 0]
+    if len(odd):
+        raise SpecError(f"a {of} score is negative", expected="distances, 0 or more", got=_odd(odd))
     return array
 
 
 def _odd(scores: Scores) -> str:
-    return f"{len(scores)} such scores" + (f", the first {scores[0]}" if len(scores) else ", beyond float32")
+    return f"{scores[0]} ({len(scores)} such scores)"
 
 
 def _require_goods(goods: Scores) -> None:

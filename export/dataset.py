@@ -37,7 +37,7 @@ _WHY = (
 
 @dataclass(frozen=True)
 class TestImage:
-    """An image of the test set: `defect` is its kind, None for a good one; `mask` (white = defect) or None."""
+    """An image of the test set: `defect` is its kind, None for a good one; `mask` is white on the defect."""
 
     __test__ = False  # its name is no invitation to pytest
 
@@ -104,15 +104,11 @@ def find_category(
     if not name:
         raise DatasetError("no category was given", expected="a folder of images, or a name", got="nothing")
     if data is not None and not data.is_dir():
-        raise DatasetError(
-            "--data is not a folder", expected="the folder that holds the categories", got=data
-        )
+        raise DatasetError("--data is not a folder", expected="the folder that holds the categories", got=data)
     path = Path(name).expanduser()
     roots = _roots(data, env)
-    if path.is_absolute() or name.startswith((".", "~")):
-        candidates = [path]
-    else:
-        candidates = [root / path for root in roots]
+    is_path = path.is_absolute() or name.startswith((".", "~"))
+    candidates = [path] if is_path else [root / path for root in roots]
     for candidate in candidates:
         if candidate.is_dir():
             return candidate
@@ -124,7 +120,7 @@ def find_category(
                 got="a file",
                 remedy="Unpack an archive first.",
             )
-    near = _near(path.name, [path.parent] if len(candidates) == 1 else roots)
+    near = _near(path.name, [path.parent] if is_path else roots)
     raise DatasetError(
         f"there is no category {name!r}",
         expected="a folder of images, or the name of one under --data or $EDGE_AD_DATA",
@@ -262,9 +258,7 @@ def _names(names: Sequence[str]) -> str:
 
 def _require_enough(count: int, where: object) -> None:
     if count < MIN_GOOD:
-        raise DatasetError(
-            f"too few good images in {where}", expected=f"{MIN_GOOD} or more", got=count, remedy=_WHY
-        )
+        raise DatasetError(f"too few good images in {where}", expected=f"{MIN_GOOD} or more", got=count, remedy=_WHY)
 
 
 def check_images(
@@ -303,9 +297,7 @@ def check_images(
             got=_names([reason for _, reason in bad]),
             remedy="Mend or remove them, or leave them out with --skip-bad.",
         )
-    _require_enough(
-        len(seen), f"the {len(paths)} given, of which {len(bad)} cannot be read" if bad else "those given"
-    )
+    _require_enough(len(seen), f"the {len(paths)} given, of which {len(bad)} cannot be read" if bad else "those given")
     first: dict[bytes, Path] = {}
     copies = tuple(path for path, look in seen.items() if first.setdefault(look.digest, path) is not path)
     looks = seen.values()

@@ -11,16 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.anomaly_map import anomaly_map
 from edge_ad.cli.progress import Progress
 from edge_ad.crop import Crop
 from edge_ad.engines import Engine
 from edge_ad.errors import EngineError
 from edge_ad.frame import check_frame, read_frame
-from edge_ad.heads.patchcore import image_score
-from edge_ad.index import Index
 from edge_ad.prefetch import prefetch
-from edge_ad.spec import FrameSpec, Size
+from edge_ad.spec import FrameSpec
 
 _IN_MEMORY = 2**31  # bytes of patches; beyond that they are put on disk
 
@@ -54,6 +51,7 @@ def extract(
     crop: Crop,
     engine: Engine,
     rows: NDArray[np.int32] | None,
+    label: str = "features",
 ) -> None:
     """Fills `out` (images, R, D) with the patches of the images, those `rows` of the grid that are in the region.
 
@@ -61,7 +59,7 @@ def extract(
         EngineError: a patch is NaN or Inf.
         FrameError: an image cannot be read.
     """
-    with Progress("features", len(paths), unit="images") as progress:
+    with Progress(label, len(paths), unit="images") as progress:
         for i, tensor in enumerate(tensors(paths, frame, crop)):
             patches = engine(tensor)
             out[i] = patches if rows is None else patches[rows]
@@ -73,31 +71,3 @@ def extract(
                     remedy="Check the weights of the backbone.",
                 )
             progress.update(1)
-
-
-def held_out_scores(
-    patches: NDArray[np.float32],
-    index: Index,
-    neighbors: int,
-    patch_mask: NDArray[np.bool_] | None,
-    grid: Size,
-    tensor_size: Size,
-) -> tuple[list[float], list[float]]:
-    """Image scores and peaks of the anomaly maps of held-out images.
-
-    Args:
-        patches: (images, R, D).
-        index: over a coreset that these images had no part in; it searches exactly.
-        neighbors: b of Eq. 7, 0 for the plain maximum.
-        patch_mask, grid, tensor_size: as in the bundle.
-    """
-    scores, peaks = [], []
-    for image in patches:
-        image = np.ascontiguousarray(image)
-        distances, nearest = index.exact(image, None)
-        scores.append(image_score(image, distances, nearest, None, index.coreset.vectors, neighbors))
-        plane = np.zeros(grid, np.float32)
-        plane[np.ones(grid, np.bool_) if patch_mask is None else patch_mask] = distances
-        box = (0, 0, *tensor_size)
-        peaks.append(float(anomaly_map(plane, patch_mask, None, tensor_size, box, tensor_size).max()))
-    return scores, peaks

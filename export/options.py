@@ -43,6 +43,11 @@ class Options:
     skip_bad: bool = False
     threads: int | None = None
 
+    @property
+    def rule_value(self) -> float:
+        """The parameter of the threshold rule: `value`, or the rule's usual one."""
+        return RULES[self.rule] if self.value is None else self.value
+
 
 def parse_options(arguments: Sequence[str] | None = None) -> Options:
     """Options from command-line arguments; prints usage and exits with 2 where they are not understood."""

@@ -46,8 +46,6 @@ def make_probes(
 
 
 def _to_bgr(image: Frame, white_level: int) -> NDArray[np.uint8]:
-    if image.dtype == np.uint16:
-        image = np.clip(image * (255.0 / white_level) + 0.5, 0, 255).astype(np.uint8)
-    if image.ndim == 2:
-        image = np.repeat(image[:, :, None], 3, axis=2)
-    return np.ascontiguousarray(image, np.uint8)
+    scale = 1.0 if image.dtype == np.uint8 else 255.0 / white_level
+    pixels = np.clip(np.rint(image * scale), 0, 255).astype(np.uint8)
+    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels

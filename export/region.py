@@ -88,7 +88,7 @@ def _image_mask(path: Path, size: Size) -> NDArray[np.bool_]:
             remedy="Draw it on one of the good images.",
         )
     image = image if image.ndim == 2 else image.max(axis=2)
-    return image > np.iinfo(image.dtype).max // 2  # type: ignore[no-any-return]
+    return image > np.iinfo(image.dtype).max // 2
 
 
 def _polygon_mask(path: Path, size: Size) -> NDArray[np.bool_]:
@@ -136,7 +136,7 @@ def tensor_mask(region: Region, crop: Box, input_size: Size) -> NDArray[np.uint8
     y0, x0, y1, x1 = scale_box(crop, input_size, (region.mask.shape[0], region.mask.shape[1]))
     inside = np.where(region.mask[y0:y1, x0:x1], np.uint8(255), np.uint8(0))
     # one frame pixel less on each side: bilinear and area weights reach at most that far beyond a tensor pixel
-    inside = cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=255)  # type: ignore[assignment]
+    inside = cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=255)
     shrunk = resize(inside, (crop[2] - crop[0], crop[3] - crop[1]))
     mask = np.where(shrunk == 255, np.uint8(255), np.uint8(0))
     if not mask.any():

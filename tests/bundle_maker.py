@@ -13,6 +13,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge_ad.manifest import encode
 from edge_ad.spec import (
     BackboneSpec,
     CalibrationSpec,
@@ -23,7 +24,6 @@ from edge_ad.spec import (
     Manifest,
     ProbesSpec,
     RoiSpec,
-    encode,
 )
 
 

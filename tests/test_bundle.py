@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from edge_ad import manifest as manifest_json
 from edge_ad import spec
 from edge_ad.bundle import Bundle, write_bundle
 from edge_ad.errors import (
@@ -609,9 +611,7 @@ def test_the_longest_name(tmp_path: Path) -> None:
         assert Bundle.open(tmp_path / name).id
 
 
-@pytest.mark.parametrize(
-    "dtype", ["float64", "float16", "bool", "object", "U3", "datetime64[s]", "complex64"]
-)
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bool", "object", "U3", "datetime64[s]", "complex64"])
 def test_dtypes_that_are_refused(tmp_path: Path, dtype: str) -> None:
     with pytest.raises(BundleError, match="dtype"):
         write(tmp_path / "a.bundle", coreset=np.zeros(3, dtype))
@@ -641,6 +641,24 @@ def test_a_file_above_4_gib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         write(tmp_path / "b.bundle")
     with pytest.raises(BundleCorruptError, match="size"):
         Bundle.open(tmp_path / "a.bundle")
+
+
+@posix
+def test_sizes_are_checked_before_they_are_allocated(tmp_path: Path) -> None:
+    comment = b"edge-ad 1 sha256:" + b"0" * 64
+    refused(tmp_path, bytes(18) + (2**24).to_bytes(4, "little") + comment, "cut off")
+    path = tmp_path / "sparse.bundle"
+    with path.open("wb") as file:
+        file.write(bytes(18) + (2**29).to_bytes(4, "little"))
+        file.seek(2**30)
+        file.write(comment)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BundleCorruptError, match="too large"):
+            Bundle.open(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
 
 
 @posix
@@ -777,12 +795,12 @@ def test_a_reader_keeps_the_bundle_that_it_opened(tmp_path: Path) -> None:
 def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.bundle"
     write(path, coreset=np.zeros(10**6, np.float32))
-    parse = spec.manifest_from_json
+    parse = manifest_json.manifest_from_json
 
     def truncate_and_parse(raw: bytes) -> spec.Manifest:
         os.truncate(path, 5000)
         return parse(raw)
 
-    monkeypatch.setattr(spec, "manifest_from_json", truncate_and_parse)
+    monkeypatch.setattr(manifest_json, "manifest_from_json", truncate_and_parse)
     with pytest.raises(BundleError):
         Bundle.open(path)

@@ -18,9 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     from edge_ad.cli import check, info, inspect
 
-    parser = argparse.ArgumentParser(
-        prog="edge-ad", description="Inspects images with a bundle, without torch."
-    )
+    parser = argparse.ArgumentParser(prog="edge-ad", description="Inspects images with a bundle, without torch.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (info, inspect, check):
         name = command.__name__.rpartition(".")[2]

@@ -45,9 +45,7 @@ def run(options: argparse.Namespace) -> int:
     if len(runtimes) == 2:
         first, second = ([runtime.probe(frame) for frame in frames] for runtime in runtimes)
         apart = max(relative_difference(b.patches, a.patches) for a, b in zip(first, second, strict=True))
-        rows["parity"] = (
-            f"{'ok' if apart <= tolerance else 'FAILED'}, patches {apart:.1e} between the engines"
-        )
+        rows["parity"] = f"{'ok' if apart <= tolerance else 'FAILED'}, patches {apart:.1e} between the engines"
         passed = passed and apart <= tolerance
     print(table(rows))
     return OK if passed else ERROR

@@ -7,16 +7,15 @@ import json
 
 from edge_ad.build_info import build_info
 from edge_ad.bundle import Bundle
-from edge_ad.spec import Manifest, encode
+from edge_ad.manifest import encode
+from edge_ad.spec import Manifest
 
 HELP = "Says what a bundle holds, and what is installed here."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument(
-        "bundle", nargs="?", help="the bundle file; without one only this machine is described"
-    )
+    parser.add_argument("bundle", nargs="?", help="the bundle file; without one only this machine is described")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
 
 
@@ -41,9 +40,7 @@ def describe(manifest: Manifest) -> dict[str, str]:
     """A line for each part of the manifest."""
     backbone, index, calibration = manifest.backbone, manifest.index, manifest.calibration
     engines = [
-        name
-        for name, member in (("onnx", "model.onnx"), ("openvino", "model.xml"))
-        if member in manifest.members
+        name for name, member in (("onnx", "model.onnx"), ("openvino", "model.xml")) if member in manifest.members
     ]
     graph, roi = index.graph, manifest.roi
     size = "any size" if manifest.frame.size is None else "{} x {}".format(*manifest.frame.size)
@@ -57,7 +54,7 @@ def describe(manifest: Manifest) -> dict[str, str]:
         "roi": "none" if roi is None else f"{roi.source}, halo {roi.halo_px} px",
         "backbone": f"{backbone.name} [{' '.join(backbone.layers)}], weights {backbone.weights}",
         "models": " ".join(engines),
-        "tensor": f"{backbone.tensor_size[0]} x {backbone.tensor_size[1]} of {backbone.input_size[0]} x {backbone.input_size[1]}",
+        "tensor": "{} x {} of {} x {}".format(*backbone.tensor_size, *backbone.input_size),
         "patches": f"{backbone.grid[0]} x {backbone.grid[1]}, D = {backbone.dim}",
         "coreset": f"{index.size:,} of {index.patches:,} patches",
         "graph": "none" if graph is None else f"M {graph.m}, ef {graph.ef}, recall {graph.recall:.3f}",

@@ -22,9 +22,7 @@ from edge_ad.frame import list_images
 from edge_ad.runtime import Runtime
 from edge_ad.verdict import Verdict
 
-HELP = (
-    "Inspects an image or a folder: a line with file, score and verdict (0 good, 1 anomalous) for each image."
-)
+HELP = "Inspects an image or a folder: a line with file, score and verdict (0 good, 1 anomalous) for each image."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,9 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runtime_options(parser)
     parser.add_argument("images", help="an image, or a folder of images (its subfolders too)")
     parser.add_argument("--threshold", type=float, help="of the score, instead of the bundle's")
-    parser.add_argument(
-        "--csv", type=Path, metavar="OUT", help="write file, score, verdict and milliseconds there"
-    )
+    parser.add_argument("--csv", type=Path, metavar="OUT", help="write file, score, verdict and milliseconds there")
     parser.add_argument("--jsonl", action="store_true", help="print a JSON object a line, regions included")
     parser.add_argument("--overlay", type=Path, metavar="DIR", help="write a picture of each verdict there")
 
@@ -44,9 +40,7 @@ def run(options: argparse.Namespace) -> int:
     root = Path(options.images)
     paths = find_images(root)
     if options.csv is not None and not options.csv.absolute().parent.is_dir():
-        raise EdgeADError(
-            f"cannot write {options.csv}", expected="an existing folder", got=options.csv.parent
-        )
+        raise EdgeADError(f"cannot write {options.csv}", expected="an existing folder", got=options.csv.parent)
     runtime = Runtime(
         options.bundle,
         threshold=options.threshold,
@@ -94,9 +88,7 @@ def find_images(root: Path) -> list[Path]:
     folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
     paths = [path for folder in folders for path in list_images(folder)]
     if not paths:
-        raise FrameError(
-            f"there are no images in {root}", expected="PNG, JPEG, BMP, TIFF or WebP files", got="none"
-        )
+        raise FrameError(f"there are no images in {root}", expected="PNG, JPEG, BMP, TIFF or WebP files", got="none")
     return paths
 
 

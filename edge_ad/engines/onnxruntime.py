@@ -24,7 +24,7 @@ class OnnxRuntimeEngine:
     def __call__(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
             # a fresh array each run: ONNX Runtime hands its buffer over
-            return self._session.run(None, {self._input: tensor})[0]  # type: ignore[no-any-return]
+            return self._session.run(None, {self._input: tensor})[0]
         except Exception as error:  # ONNX Runtime has no base class of its own
             raise EngineError("ONNX Runtime failed on a frame", got=str(error).strip()) from error
 

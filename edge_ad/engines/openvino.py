@@ -32,7 +32,7 @@ class OpenVINOEngine:
         try:
             request.set_input_tensor(ov.Tensor(tensor, shared_memory=True))
             request.infer()
-            return request.get_tensor(self._output).data.copy()  # type: ignore[no-any-return]
+            return request.get_tensor(self._output).data.copy()
         except RuntimeError as error:
             raise EngineError("OpenVINO failed on a frame", got=str(error).strip()) from error
         finally:

@@ -35,9 +35,7 @@ def image_score(
     return score * reweighting(patch, coreset, int(nearest[worst]), neighbors)
 
 
-def reweighting(
-    patch: NDArray[np.float32], coreset: NDArray[np.float32], nearest: int, neighbors: int
-) -> float:
+def reweighting(patch: NDArray[np.float32], coreset: NDArray[np.float32], nearest: int, neighbors: int) -> float:
     """The factor of Eq. 7: 1 - exp(d*) / sum of exp(d_m) over the b coreset patches nearest to m*, m* included.
 
     Args:

@@ -101,9 +101,7 @@ def _array(name: str, value: object, dtype: type[np.generic], shape: tuple[int |
 
 def _integer(name: str, value: object, least: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
-        raise NativeError(
-            f"{name} is out of its range", expected=f"an integer, {least} .. {most}", got=repr(value)
-        )
+        raise NativeError(f"{name} is out of its range", expected=f"an integer, {least} .. {most}", got=repr(value))
     return int(value)
 
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace edge_ad {
 namespace {
@@ -38,8 +39,9 @@ Coreset::Coreset(const float* rows_, std::size_t size_, std::size_t dim_)
             const double difference = static_cast<double>(row(i)[k]) - mean[k];
             squared += difference * difference;
         }
-        half_norms[i] = static_cast<float>(0.5 * squared);
-        if (usable(squared)) most_half_norm = std::max(most_half_norm, 0.5 * squared);
+        const bool good = usable(squared) && usable(squared_norm(row(i), dim));
+        half_norms[i] = good ? static_cast<float>(0.5 * squared) : std::numeric_limits<float>::infinity();
+        if (good) most_half_norm = std::max(most_half_norm, 0.5 * squared);
     }
 }
 

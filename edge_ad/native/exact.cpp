@@ -15,8 +15,8 @@ namespace edge_ad {
 namespace {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
-constexpr std::size_t kSegmentRows = 32768;       // bounds the memory of the groups' minima
-constexpr std::size_t kBlockBytes = 320 << 10;    // coreset rows that stay in L2 while tiles pass
+constexpr std::size_t kSegmentRows = 32768;     // bounds the memory of the groups' minima
+constexpr std::size_t kBlockBytes = 320 << 10;  // coreset rows that stay in L2 while tiles pass
 constexpr std::size_t kSmallCoresetBytes = 4 << 20;
 constexpr std::size_t kStripeTiles = 4;
 constexpr std::size_t kDirectQueries = 6;  // fewer than a tile is worth
@@ -162,8 +162,7 @@ std::vector<Tile> make_tiles(const Coreset& coreset, const Kernels& with, std::s
                              std::size_t count, Scratch& scratch) {
     const std::size_t full = with.lanes * with.max_vectors;
     const std::size_t number = (count + full - 1) / full;
-    const std::size_t groups =
-        (std::min(coreset.size, kSegmentRows) + with.group_rows - 1) / with.group_rows;
+    const std::size_t groups = (std::min(coreset.size, kSegmentRows) + with.group_rows - 1) / with.group_rows;
     float* packed = scratch.get<float>(0, number * full * coreset.dim);
     float* minima = scratch.get<float>(1, number * full * groups);
     float* lanes = scratch.get<float>(2, number * full * 2);

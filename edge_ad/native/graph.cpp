@@ -53,7 +53,8 @@ void Graph::check_links(const std::vector<std::int32_t>& links, std::size_t row,
             ended = true;
             continue;
         }
-        if (ended) throw Fault("a link stands behind the padding", "-1 to the end of the row", std::to_string(id));
+        if (ended)
+            throw Fault("a link stands behind the padding", "-1 to the end of the row", std::to_string(id));
         if (id < 0 || static_cast<std::size_t>(id) >= levels_.size())
             throw Fault("a link of level " + std::to_string(level) + " points outside the coreset",
                         "0 .. " + std::to_string(levels_.size() - 1), std::to_string(id));

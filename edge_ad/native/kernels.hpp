@@ -31,7 +31,8 @@ struct Kernels {
     // Squared distances in the difference form. The three give the same bits for the same pair of rows.
     // With a limit, a result above the limit may be any partial sum above it.
     float (*sqdist)(const float* a, const float* b, std::size_t dim);
-    void (*sqdist_rows)(const float* query, const float* rows, std::size_t count, std::size_t dim, float* out);
+    void (*sqdist_rows)(const float* query, const float* rows, std::size_t count, std::size_t dim,
+                        float* out);
     void (*sqdist_ids)(const float* query, const float* base, const std::int32_t* ids, std::size_t count,
                        std::size_t dim, float limit, float* out);
 

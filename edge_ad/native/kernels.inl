@@ -5,8 +5,8 @@ using Reg = Simd::Reg;
 constexpr std::size_t kLanes = Simd::kLanes;
 constexpr std::size_t kGroupRows = Simd::kGroupRows;
 constexpr std::size_t kMaxVectors = Simd::kMaxVectors;
-constexpr std::size_t kChains = 4;                       // independent sums of one distance
-constexpr std::size_t kStep = kChains * kLanes;          // floats a step of the main loop takes
+constexpr std::size_t kChains = 4;                            // independent sums of one distance
+constexpr std::size_t kStep = kChains * kLanes;               // floats a step of the main loop takes
 constexpr std::size_t kCheckEvery = kStep < 64 ? 64 : kStep;  // floats between looks at the limit
 
 EDGE_AD_INLINE float sum_of(const Reg* sums) {
@@ -34,7 +34,8 @@ EDGE_AD_INLINE float squared_distance(const float* a, const float* b, std::size_
     }
     for (std::size_t c = 0; k + kLanes <= dim; k += kLanes, ++c)
         add_square(sums[c], Simd::load(a + k), Simd::load(b + k));
-    if (k < dim) add_square(sums[kChains - 1], Simd::load_partial(a + k, dim - k), Simd::load_partial(b + k, dim - k));
+    if (k < dim)
+        add_square(sums[kChains - 1], Simd::load_partial(a + k, dim - k), Simd::load_partial(b + k, dim - k));
     return sum_of(sums);
 }
 
@@ -43,7 +44,8 @@ float sqdist(const float* a, const float* b, std::size_t dim) {
 }
 
 void sqdist_rows(const float* query, const float* rows, std::size_t count, std::size_t dim, float* out) {
-    for (std::size_t i = 0; i < count; ++i) out[i] = squared_distance<false>(query, rows + i * dim, dim, 0.0f);
+    for (std::size_t i = 0; i < count; ++i)
+        out[i] = squared_distance<false>(query, rows + i * dim, dim, 0.0f);
 }
 
 EDGE_AD_INLINE void prefetch_row(const float* row, std::size_t dim, std::size_t most) {
@@ -78,7 +80,8 @@ EDGE_AD_INLINE void group_minimum(const float* packed, const float* rows, std::s
         packed += kVectors * kLanes;
         for (std::size_t r = 0; r < kGroupRows; ++r) {
             const Reg element = Simd::broadcast(rows + r * dim + k);
-            for (std::size_t v = 0; v < kVectors; ++v) dots[r][v] = Simd::fma(element, queries[v], dots[r][v]);
+            for (std::size_t v = 0; v < kVectors; ++v)
+                dots[r][v] = Simd::fma(element, queries[v], dots[r][v]);
         }
     }
     for (std::size_t v = 0; v < kVectors; ++v) {
@@ -106,8 +109,8 @@ void group_minima_of(const float* packed, const float* rows, std::size_t size, s
 }
 
 void group_minima(const float* packed, std::size_t vectors, const float* rows, std::size_t size,
-                  std::size_t dim, const float* half_norms, std::size_t first, std::size_t last, float* minima,
-                  float* running) {
+                  std::size_t dim, const float* half_norms, std::size_t first, std::size_t last,
+                  float* minima, float* running) {
     if (vectors == 1) {
         group_minima_of<1>(packed, rows, size, dim, half_norms, first, last, minima, running);
     } else if (vectors == 2) {
@@ -176,5 +179,5 @@ float relax(const float* points, std::size_t dim, const float* centre, std::int3
     return most;
 }
 
-constexpr Kernels kKernels = {Simd::kName,  kLanes,      kMaxVectors, kGroupRows, group_minima,
-                              next_hit,     sqdist,      sqdist_rows, sqdist_ids, relax};
+constexpr Kernels kKernels = {Simd::kName, kLanes, kMaxVectors, kGroupRows, group_minima,
+                              next_hit,    sqdist, sqdist_rows, sqdist_ids, relax};

@@ -7,7 +7,8 @@
 namespace edge_ad {
 namespace {
 
-alignas(32) constexpr std::int32_t kPartialMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+alignas(32) constexpr std::int32_t kPartialMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                                       0,  0,  0,  0,  0,  0,  0,  0};
 
 struct Simd {
     using Reg = __m256;
@@ -44,7 +45,9 @@ struct Simd {
     EDGE_AD_INLINE Reg gather(const float* base, const std::int32_t* ids) {
         return _mm256_i32gather_ps(base, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(ids)), 4);
     }
-    EDGE_AD_INLINE void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+    EDGE_AD_INLINE void prefetch(const float* p) {
+        _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+    }
 };
 
 #include "kernels.inl"

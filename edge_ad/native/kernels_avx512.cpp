@@ -33,7 +33,9 @@ struct Simd {
     EDGE_AD_INLINE Reg gather(const float* base, const std::int32_t* ids) {
         return _mm512_i32gather_ps(_mm512_loadu_si512(ids), base, 4);
     }
-    EDGE_AD_INLINE void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+    EDGE_AD_INLINE void prefetch(const float* p) {
+        _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+    }
 };
 
 #include "kernels.inl"

@@ -25,7 +25,9 @@ struct Simd {
     EDGE_AD_INLINE void store(float* p, Reg a) { *reinterpret_cast<FourUnaligned*>(p) = a; }
     EDGE_AD_INLINE Reg add(Reg a, Reg b) { return a + b; }
     EDGE_AD_INLINE Reg sub(Reg a, Reg b) { return a - b; }
-    EDGE_AD_INLINE Reg fma(Reg a, Reg b, Reg c) { return a * b + c; }  // two roundings: no FMA in the baseline
+    EDGE_AD_INLINE Reg fma(Reg a, Reg b, Reg c) {
+        return a * b + c;
+    }  // two roundings: no FMA in the baseline
     EDGE_AD_INLINE Reg min_number(Reg a, Reg other) { return a < other ? a : other; }
     EDGE_AD_INLINE float reduce_add(Reg a) { return (a[0] + a[2]) + (a[1] + a[3]); }
     EDGE_AD_INLINE std::uint32_t le_mask(Reg a, Reg b) {

@@ -39,7 +39,7 @@ void require(bool holds, const char* what, const std::string& expected, const st
 void require_rows(const Matrix& array, const char* what) {
     require(array.shape(0) >= 1 && array.shape(1) >= 1 && array.shape(0) <= kMostRows, what,
             "at least one row and one column",
-            "(" + std::to_string(array.shape(0)) + ", " + std::to_string(array.shape(1)) + ")");
+            std::to_string(array.shape(0)) + " x " + std::to_string(array.shape(1)));
 }
 
 // The array is held so that its memory outlives every search.
@@ -62,8 +62,9 @@ struct PyGraph {
                 std::to_string(levels.shape(0)));
         require(links0.shape(0) == size, "level-0 links do not match the coreset", std::to_string(size),
                 std::to_string(links0.shape(0)));
-        const edge_ad::GraphArrays arrays{levels.data(),  links0.data(),  links0.shape(1), upper.data(),
-                                          upper.shape(0), upper.shape(1), entry};
+        const edge_ad::GraphArrays arrays{levels.data(), links0.data(),  links0.shape(1),
+                                          upper.data(),  upper.shape(0), upper.shape(1),
+                                          entry};
         nb::gil_scoped_release released;
         core = std::make_unique<edge_ad::Graph>(*coreset.core, arrays);
     }
@@ -113,8 +114,7 @@ void exact_search(const PyCoreset& coreset, const Matrix& queries, const std::op
 void graph_search(const PyGraph& graph, const Matrix& queries, const std::optional<Ids>& rows,
                   edge_ad::Pool& pool, std::size_t ef, std::size_t grid_width, DistancesOut distances,
                   IdsOut indices) {
-    const auto checked =
-        checked_queries(graph.core->coreset(), queries, rows, distances, indices, true);
+    const auto checked = checked_queries(graph.core->coreset(), queries, rows, distances, indices, true);
     require(ef >= 1 && ef <= kMostRows, "ef is out of its range", "1 or more", std::to_string(ef));
     require(grid_width >= 1 && grid_width <= kMostRows && queries.shape(0) % grid_width == 0,
             "queries do not fill a grid", "a multiple of grid_width " + std::to_string(grid_width),
@@ -158,10 +158,13 @@ NB_MODULE(_core, m) {
     nb::class_<PyKCenter>(m, "KCenter")
         .def(nb::init<Matrix, std::int64_t, edge_ad::Pool&>(), nb::arg("points"), nb::arg("start"),
              nb::arg("pool"))
-        .def("advance", [](PyKCenter& self, std::size_t n, edge_ad::Pool& pool) {
-            nb::gil_scoped_release released;
-            return self.core->advance(n, pool);
-        }, nb::arg("n"), nb::arg("pool"))
+        .def(
+            "advance",
+            [](PyKCenter& self, std::size_t n, edge_ad::Pool& pool) {
+                nb::gil_scoped_release released;
+                return self.core->advance(n, pool);
+            },
+            nb::arg("n"), nb::arg("pool"))
         .def_prop_ro("selected", [](const PyKCenter& self) { return self.core->selected(); })
         .def_prop_ro("radius", [](const PyKCenter& self) { return self.core->radius(); });
 

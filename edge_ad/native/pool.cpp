@@ -48,7 +48,8 @@ void pin(std::thread& thread, int core) {
 #if defined(__linux__)
     cpu_set_t set;
     CPU_ZERO(&set);
-    if (core < 0 || core >= CPU_SETSIZE) throw Fault("cannot pin to this core", "a CPU id", std::to_string(core));
+    if (core < 0 || core >= CPU_SETSIZE)
+        throw Fault("cannot pin to this core", "a CPU id", std::to_string(core));
     CPU_SET(static_cast<std::size_t>(core), &set);
     if (pthread_setaffinity_np(thread.native_handle(), sizeof set, &set) != 0)
         throw Fault("cannot pin a thread to this core", "a CPU this process may use", std::to_string(core));
@@ -199,7 +200,7 @@ class Pool::Crew {
 };
 
 Pool::Pool(std::size_t threads, std::vector<int> cores)
-    : threads_(threads), cores_(std::move(cores)), crew_(new Crew(threads_, cores_)) {}
+    : threads_(threads == 0 ? 1 : threads), cores_(std::move(cores)), crew_(new Crew(threads_, cores_)) {}
 
 // After a fork the parent's crew is only a picture of one: its threads and locks are not here. It is left
 // alone, memory and all.

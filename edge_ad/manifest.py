@@ -1,0 +1,197 @@
+"""The JSON form of a manifest: strict in what it reads, so that a hostile file is refused before it costs anything.
+
+Errors name the field: "manifest.backbone.grid has the wrong type".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import reprlib
+import types
+import typing
+from typing import Any, Literal, NoReturn, TypeVar
+
+from edge_ad.errors import BundleVersionError, SpecError
+from edge_ad.spec import Manifest, require
+
+FORMAT = "edge-ad-bundle"
+FORMAT_VERSION = 1
+MAX_MANIFEST_BYTES = 2**24
+MAX_MANIFEST_CONTAINERS = 10_000  # JSON objects and arrays: 16 MiB of "{}," would become half a gigabyte
+
+T = TypeVar("T")
+
+
+def encode(spec: Any) -> Any:
+    """JSON-ready form of a spec: dataclasses as objects, tuples as lists, None kept."""
+    if dataclasses.is_dataclass(spec) and not isinstance(spec, type):
+        return {f.name: encode(getattr(spec, f.name)) for f in dataclasses.fields(spec)}
+    if isinstance(spec, (tuple, list)):
+        return [encode(item) for item in spec]
+    if isinstance(spec, dict):
+        return {key: encode(value) for key, value in spec.items()}
+    return spec
+
+
+def decode(kind: type[T], value: object, where: str = "manifest") -> T:
+    """A spec of class `kind` from parsed JSON.
+
+    Unknown fields are passed over, so that a later edge-ad may add some; a missing field takes its default,
+    and is an error without one.
+
+    Raises:
+        SpecError: a field has the wrong type, is missing, or is out of its range.
+    """
+    result: T = _decode(kind, value, where)
+    return result
+
+
+_JSON_NAMES = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
+
+
+def _decode(kind: Any, value: object, where: str) -> Any:
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return _decode_dataclass(kind, value, where)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        return _decode(next(a for a in args if a is not type(None)), value, where)
+    if origin is Literal:
+        matches = [a for a in args if type(a) is type(value) and a == value]
+        require(bool(matches), f"{where} is unknown", expected=" or ".join(map(repr, args)), got=value)
+        return matches[0]
+    if origin is tuple:
+        return _decode_tuple(args, value, where)
+    if origin is dict:
+        entries = _require_json(value, dict, "an object", where)
+        return {k: _decode(args[1], v, f"{where}[{reprlib.repr(k)}]") for k, v in entries.items()}
+    if kind is float and type(value) is int and abs(value) < 2**53:
+        return float(value)
+    return _require_json(value, kind, _JSON_NAMES[kind], where)
+
+
+def _decode_tuple(args: tuple[Any, ...], value: object, where: str) -> tuple[Any, ...]:
+    items = _require_json(value, list, "a list", where)
+    kinds = [args[0]] * len(items) if args[-1] is Ellipsis else list(args)
+    require(
+        len(kinds) == len(items),
+        f"{where} has the wrong length",
+        expected=f"{len(kinds)} items",
+        got=len(items),
+    )
+    return tuple(_decode(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, items, strict=True)))
+
+
+def _decode_dataclass(kind: Any, value: object, where: str) -> Any:
+    document = _require_json(value, dict, "an object", where)
+    hints = _type_hints(kind)
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        if field.name in document:
+            fields[field.name] = _decode(hints[field.name], document[field.name], f"{where}.{field.name}")
+        elif field.default is dataclasses.MISSING:
+            raise SpecError(f"{where}.{field.name} is missing", expected="a value", got="none")
+    return kind(**fields)
+
+
+_type_hints = functools.cache(typing.get_type_hints)  # which evaluates every annotation anew
+
+
+def _require_json(value: object, kind: type, name: str, where: str) -> Any:
+    # Not isinstance: true is an int to Python, and must not be one here.
+    require(type(value) is kind, f"{where} has the wrong type", expected=name, got=value)
+    return value
+
+
+def manifest_to_json(manifest: Manifest) -> bytes:
+    """The bytes of ``manifest.json``. Equal manifests give equal bytes.
+
+    Raises:
+        SpecError: it holds something that its reader would refuse.
+    """
+    document = {"format": FORMAT, "format_version": FORMAT_VERSION, **encode(manifest)}
+    try:
+        raw = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError) as error:  # a NumPy scalar; NaN; a file name with undecodable bytes
+        raise SpecError(
+            "the manifest cannot be written", expected="text, finite numbers, true, false and null", got=error
+        ) from error
+    manifest_from_json(raw)  # what a reader refuses must not be written
+    return raw
+
+
+def manifest_from_json(raw: bytes) -> Manifest:
+    """The manifest in the bytes of ``manifest.json``, which may be hostile.
+
+    Raises:
+        BundleVersionError: a newer edge-ad wrote it. Found before its fields are looked at.
+        SpecError: it is not JSON, it is too large, or a field is wrong.
+    """
+    containers = raw.count(b"{") + raw.count(b"[")
+    for unit, count, limit in (
+        ("bytes", len(raw), MAX_MANIFEST_BYTES),
+        ("objects and arrays", containers, MAX_MANIFEST_CONTAINERS),
+    ):
+        require(count <= limit, "the manifest is too large", expected=f"{limit} {unit} at most", got=count)
+    try:
+        document = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_json_object,
+            parse_constant=_json_constant,
+            parse_float=_json_float,
+            parse_int=_json_int,
+        )
+    except (ValueError, RecursionError) as error:
+        raise SpecError("the manifest is not the JSON of a bundle", got=f"{error!s:.200}") from error
+    if not isinstance(document, dict):
+        raise SpecError("the manifest is not that of a bundle", expected="an object", got=reprlib.repr(document))
+    kind, version = document.get("format"), document.get("format_version")
+    require(kind == FORMAT, "the manifest is not that of a bundle", expected=f'"format": "{FORMAT}"', got=kind)
+    if type(version) is not int or version < 1:
+        raise SpecError("format_version is unknown", expected="1 or more", got=reprlib.repr(version))
+    check_version(version, "the bundle")
+    manifest = decode(Manifest, document)
+    try:
+        json.dumps(encode(manifest), ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:  # "\ud800" would fail later, wherever the text is printed
+        raise SpecError("the manifest holds half of a surrogate pair", got=f"{error!s:.200}") from error
+    return manifest
+
+
+def check_version(version: int, what: object) -> None:
+    """Raises `BundleVersionError` when `version` is newer than what is read here."""
+    if version > FORMAT_VERSION:
+        raise BundleVersionError(
+            f"{what} was written by a newer edge-ad",
+            expected=f"bundle format {FORMAT_VERSION}",
+            got=f"bundle format {version}",
+            remedy="Upgrade edge-ad on this machine, or export the bundle again with this version.",
+        )
+
+
+def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return found
+
+
+def _json_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number of JSON")
+
+
+def _json_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text:.40} is out of range")
+    return value
+
+
+def _json_int(text: str) -> int:
+    if len(text) > 19:  # beyond int64; and int() of a long text takes quadratic time
+        raise ValueError(f"{text:.40} is out of range")
+    return int(text)

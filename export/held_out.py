@@ -1,0 +1,123 @@
+"""Calibration: scores of goods that the coreset has not seen, and the threshold chosen from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad import native
+from edge_ad.anomaly_map import anomaly_map
+from edge_ad.errors import DatasetError
+from edge_ad.heads.patchcore import image_score
+from edge_ad.index import Index
+from edge_ad.spec import CalibrationSpec
+from export.calibrate import Splits, choose_threshold, resolution
+from export.coreset import select_coreset
+from export.dataset import Category
+from export.features import extract, patch_store
+from export.options import RULES, Options
+from export.stages import Stages
+from export.summary import Summary
+
+Scores = tuple[list[float], list[float]]  # image scores, peaks of the anomaly maps
+
+
+def cross_fit(
+    patches: NDArray[np.float32],
+    projected: NDArray[np.float32],
+    splits: Splits,
+    stages: Stages,
+    options: Options,
+    pool: native.Pool,
+) -> Scores:
+    """Scores and map peaks of the held-out goods of each split, against a coreset of the split's other goods.
+
+    Args:
+        patches: (n, R, D) of all goods; projected: (n, R, d) of them.
+    """
+    flat = patches.reshape(-1, patches.shape[2])
+    scores: list[float] = []
+    peaks: list[float] = []
+    for number, (train, held_out) in enumerate(splits.pairs, 1):
+        label = f"fold {number}/{len(splits.pairs)}" if len(splits.pairs) > 1 else "held-out split"
+        rows = select_coreset(projected, train, options.coreset, options.seed, pool, label)
+        found = score_images(patches[held_out], flat[rows], stages, options, pool)
+        scores += found[0]
+        peaks += found[1]
+    return scores, peaks
+
+
+def score_images(
+    patches: NDArray[np.float32],
+    coreset: NDArray[np.float32],
+    stages: Stages,
+    options: Options,
+    pool: native.Pool,
+) -> Scores:
+    """Image scores and map peaks of (images, R, D) patches against a coreset (N, D), as the runtime gives them."""
+    grid, size = stages.backbone.grid, stages.backbone.tensor_size
+    inside = np.ones(grid, np.bool_) if stages.patch_mask is None else stages.patch_mask
+    index = Index(native.Coreset(coreset), None, ef=1, grid_width=grid[1], rows=None, pool=pool)
+    scores, peaks = [], []
+    for image in patches:
+        found = np.ascontiguousarray(image)
+        distances, nearest = index.exact(found, None)
+        scores.append(image_score(found, distances, nearest, None, coreset, options.reweight))
+        plane = np.zeros(grid, np.float32)
+        plane[inside] = distances
+        peaks.append(float(anomaly_map(plane, stages.patch_mask, stages.mask, size, (0, 0, *size), size).max()))
+    return scores, peaks
+
+
+def defect_scores(
+    coreset: NDArray[np.float32], category: Category, stages: Stages, options: Options, pool: native.Pool, folder: Path
+) -> list[float]:
+    """Image scores of the labelled defects; none where the threshold rule does not ask for them.
+
+    Raises:
+        DatasetError: the rule needs defects and the category has none.
+    """
+    if options.rule not in ("f1", "youden"):
+        return []
+    paths = [image.path for image in category.test if image.defect is not None]
+    if not paths:
+        raise DatasetError(
+            f"--threshold-rule {options.rule} needs labelled defects",
+            expected="a test folder with defects",
+            got=f"none in {category.name} ({category.layout})",
+            remedy="Use percentile, sigma or false-reject, which need good images only.",
+        )
+    with patch_store((len(paths), stages.patch_count, stages.backbone.dim), folder) as patches:
+        extract(patches, paths, stages.frame, stages.crop, stages.engine, stages.rows, "defects")
+        return score_images(patches, coreset, stages, options, pool)[0]
+
+
+def calibrate(
+    goods: Scores, defects: list[float], splits: Splits, options: Options, summary: Summary
+) -> CalibrationSpec:
+    """The thresholds, with all that they were chosen from."""
+    scores, peaks = goods
+    value = options.rule_value
+    threshold, interval = choose_threshold(options.rule, value, scores, defects)
+    # scores of defects are labelled, pixels are not: there the map's threshold comes from the goods alone
+    rule, rule_value = ("percentile", RULES["percentile"]) if defects else (options.rule, value)
+    pixel_threshold, _ = choose_threshold(rule, rule_value, peaks)
+    how = f"{options.rule} {value:g}" if RULES[options.rule] else options.rule
+    among = f"{len(scores)} held-out goods" + (f" and {len(defects)} defects" if defects else "")
+    bounds = f"95% {interval[0]:.4g}..{interval[1]:.4g}"
+    summary.say("threshold", f"{threshold:.4g} ({bounds}): {how} of {among}, {splits.text}")
+    if (note := resolution(options.rule, value, len(scores))) is not None:
+        summary.say("note", note)
+    return CalibrationSpec(
+        rule=options.rule,  # type: ignore[arg-type]
+        value=value,
+        threshold=threshold,
+        pixel_threshold=pixel_threshold,
+        interval=interval,
+        split=splits.text,
+        good_scores=tuple(scores),
+        good_peaks=tuple(peaks),
+        defect_scores=tuple(defects),
+    )

@@ -1,0 +1,56 @@
+"""Makes the golden bundles of a format: `SOURCE_DATE_EPOCH=1700000000 python -m tests.data.make_fixture`.
+
+Run it once for a new format version, under a new name, and commit what it writes; the bundles of an older format stay
+as they are, because they must load for ever. Needs the export's packages, but not torch.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge_ad import Runtime
+from edge_ad.manifest import FORMAT_VERSION
+from export.pipeline import export_bundle
+from tests.tiny import bad_frame, good_frame, tiny_options, write_backbone, write_category
+
+DATA = Path(__file__).parent
+BOX = "12,10,52,50"  # of the second bundle's region of interest
+
+
+def main() -> int:
+    frames = {"good-0": good_frame(9000), "good-1": good_frame(9001), "bad-0": bad_frame(9002), "bad-1": bad_frame(9003)}
+    for name, frame in frames.items():
+        cv2.imwrite(str(DATA / f"{name}.png"), frame)
+    answers: dict[str, dict[str, dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_category(folder / "part", tests=1)
+        write_backbone(folder / "backbone.onnx")
+        for stem, changes in (
+            (f"format-{FORMAT_VERSION}", {}),
+            (f"format-{FORMAT_VERSION}-roi", {"roi": BOX, "to": "onnx", "reweight": 5, "halo": 4}),
+        ):
+            out = DATA / f"{stem}.bundle"
+            export_bundle(tiny_options(folder, out=out, **changes))
+            runtime = Runtime(out, search="exact")
+            verdicts = {frame: runtime.inspect(pixels) for frame, pixels in frames.items()}
+            answers[stem] = {
+                frame: {"score": verdict.score, "peak": float(verdict.anomaly_map.max())}
+                for frame, verdict in verdicts.items()
+            }
+            for frame, verdict in verdicts.items():
+                if verdict.is_anomalous != frame.startswith("bad"):
+                    raise SystemExit(f"{stem}: {frame} scores {verdict.score} at threshold {verdict.threshold}")
+                np.testing.assert_equal(np.isfinite(verdict.anomaly_map).all(), True)
+    (DATA / f"format-{FORMAT_VERSION}.json").write_text(json.dumps(answers, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+// Checks every instruction set of a CPU without Python, for cross builds:
+//   aarch64-linux-gnu-g++ -std=c++20 -O3 -ffp-contract=off -Wall -Wextra -DEDGE_AD_NEON=1 -static -pthread
+//       -Iedge_ad/native tests/native/cross_check.cpp
+//       edge_ad/native/{coreset,exact,graph,isa,kcenter,pool}.cpp edge_ad/native/kernels_{portable,neon}.cpp
+//       -o /tmp/cross_check && qemu-aarch64 /tmp/cross_check
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "coreset.hpp"
+#include "exact.hpp"
+#include "graph.hpp"
+#include "isa.hpp"
+#include "kcenter.hpp"
+#include "pool.hpp"
+
+namespace {
+
+int failures = 0;
+
+void expect(bool holds, const char* what, std::size_t size, std::size_t dim) {
+    if (holds) return;
+    std::printf("FAILED [%s] %s: size %zu, dim %zu\n", edge_ad::kernels().name, what, size, dim);
+    ++failures;
+}
+
+// Small integers: every distance is exact, so the answers must be equal to the last bit.
+std::vector<float> integers(std::size_t count, unsigned seed) {
+    std::mt19937 random(seed);
+    std::vector<float> values(count + 1);
+    for (float& value : values) value = static_cast<float>(random() % 8);
+    return values;
+}
+
+double squared(const float* a, const float* b, std::size_t dim) {
+    double sum = 0.0;
+    for (std::size_t k = 0; k < dim; ++k) sum += (static_cast<double>(a[k]) - b[k]) * (a[k] - b[k]);
+    return sum;
+}
+
+void check_search(std::size_t size, std::size_t dim, std::size_t count, edge_ad::Pool& pool) {
+    const auto vectors = integers(size * dim, 1), asked = integers(count * dim, 2);
+    const edge_ad::Coreset coreset(vectors.data(), size, dim);
+    auto queries = asked;
+    if (count > 2) queries[dim] = std::numeric_limits<float>::quiet_NaN();
+    std::vector<std::int32_t> links(size * 2), none, found(count), walked(count);
+    for (std::size_t i = 0; i < size; ++i) {
+        links[2 * i] = static_cast<std::int32_t>((i + 1) % size);
+        links[2 * i + 1] = static_cast<std::int32_t>((i + size - 1) % size);
+    }
+    const std::vector<std::uint8_t> levels(size, 0);
+    const edge_ad::Graph graph(coreset, {levels.data(), links.data(), 2, none.data(), 0, 2, 0});
+    std::vector<float> distances(count), lengths(count);
+    const edge_ad::Queries all{queries.data(), dim, nullptr, count};
+    edge_ad::exact_search(coreset, all, pool, distances.data(), found.data());
+    edge_ad::graph_search(graph, all, pool, size, 1, lengths.data(), walked.data());
+    for (std::size_t i = 0; i < count; ++i) {
+        double least = std::numeric_limits<double>::infinity();
+        std::int32_t nearest = -1;
+        for (std::size_t j = 0; j < size; ++j) {
+            const double distance = squared(queries.data() + i * dim, vectors.data() + j * dim, dim);
+            if (!(distance < least)) continue;
+            least = distance;
+            nearest = static_cast<std::int32_t>(j);
+        }
+        expect(found[i] == nearest, "nearest row", size, dim);
+        expect(distances[i] == std::sqrt(static_cast<float>(least)), "distance", size, dim);
+        expect(lengths[i] == distances[i] && (walked[i] < 0) == (nearest < 0), "graph", size, dim);
+    }
+}
+
+void check_selection(std::size_t size, std::size_t dim, edge_ad::Pool& pool) {
+    const auto points = integers(size * dim, 3);
+    edge_ad::KCenter selection(points.data(), size, dim, 0, pool);
+    const std::size_t picked = selection.advance(20, pool);
+    std::vector<double> least(size);
+    for (std::size_t i = 0; i < size; ++i) least[i] = squared(points.data(), points.data() + i * dim, dim);
+    for (std::size_t pick = 1; pick <= picked; ++pick) {
+        std::size_t farthest = 0;
+        for (std::size_t i = 1; i < size; ++i)
+            if (least[i] > least[farthest]) farthest = i;
+        expect(static_cast<std::size_t>(selection.selected()[pick]) == farthest, "pick", size, dim);
+        for (std::size_t i = 0; i < size; ++i)
+            least[i] =
+                std::fmin(least[i], squared(points.data() + farthest * dim, points.data() + i * dim, dim));
+    }
+}
+
+}  // namespace
+
+int main() {
+    edge_ad::Pool pool(2, {});
+    for (const edge_ad::Kernels* kernels : edge_ad::supported_kernels()) {
+        edge_ad::use_isa(kernels->name);
+        for (const std::size_t dim : {1, 3, 4, 5, 15, 16, 17, 100, 384})
+            for (const std::size_t size : {1, 3, 7, 8, 9, 16, 17, 100}) {
+                for (const std::size_t count : {1, 6, 7, 11, 12, 13, 24, 50})
+                    check_search(size, dim, count, pool);
+                check_selection(size, dim, pool);
+            }
+        std::printf("%s: checked\n", kernels->name);
+    }
+    return failures == 0 ? 0 : 1;
+}
