@@ -141,10 +141,10 @@ class Verdict:
                 expected=f"the inspected frame, (H, W) {amap.shape}",
                 got=picture.shape[:2],
             )
-        # heat begins at half the pixel threshold and is full at one and a half of it: comparable between frames
-        heat = np.clip(amap / self.pixel_threshold - 0.5, 0, 1).astype(np.float32)
+        # heat begins at 60% of the pixel threshold and is full at 160%: comparable between frames
+        heat = np.clip(amap / self.pixel_threshold - 0.6, 0, 1).astype(np.float32)
         colors = cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_TURBO).astype(np.float32)
-        alpha = (0.55 * np.sqrt(heat))[:, :, None]
+        alpha = np.minimum(2 * heat, 1)[:, :, None] * 0.5
         blended = (picture * (1 - alpha) + colors * alpha).astype(np.uint8)
         scale = max(1, round(min(amap.shape) / 256))
         contours, _ = cv2.findContours(self.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)

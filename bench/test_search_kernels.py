@@ -1,0 +1,121 @@
+"""What each native kernel costs: exact search, graph search, k-centre selection. The answers are asserted
+after the timing. Random data with cluster structure; a frame is 32 x 32 patches.
+
+    pytest bench/test_search_kernels.py --benchmark-only
+    EDGE_AD_FORCE_ISA=avx2 pytest bench/test_search_kernels.py --benchmark-only
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_ad import native, reference
+
+GRID_WIDTH = 32
+THREADS = (1, 2)
+
+
+def _clusters(seed: int, size: int, dim: int) -> np.ndarray:
+    """(size, dim) float32 around 64 centres that do not depend on the seed, in 16 directions of spread."""
+    centres = np.random.default_rng(0).normal(2.0, 1.0, (64, dim))
+    rng = np.random.default_rng(seed)
+    directions = np.random.default_rng(1).normal(0.0, 1.0, (16, dim)) / 4.0
+    points = centres[rng.integers(64, size=size)] + rng.normal(size=(size, 16)) @ directions
+    return np.ascontiguousarray(points + rng.normal(0.0, 0.05, (size, dim)), np.float32)
+
+
+def _nearest_links(vectors: np.ndarray, width: int) -> np.ndarray:
+    """(N, 2 * width) int32: for each vector `width` nearest ones and `width` at random, which connect it."""
+    rng = np.random.default_rng(2)
+    squared = (vectors * vectors).sum(1)
+    links = rng.integers(len(vectors), size=(len(vectors), 2 * width)).astype(np.int32)
+    for start in range(0, len(vectors), 1000):
+        values = squared - 2.0 * (vectors[start : start + 1000] @ vectors.T)
+        links[start : start + 1000, :width] = np.argpartition(values, width, axis=1)[:, :width]
+    return links
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize(("size", "dim"), [(1600, 128), (1600, 384), (16000, 384), (16000, 1536)])
+def test_exact_search(benchmark: Any, size: int, dim: int, threads: int) -> None:
+    vectors, queries = _clusters(3, size, dim), _clusters(4, GRID_WIDTH**2, dim)
+    coreset, pool = native.Coreset(vectors), native.Pool(threads)
+    benchmark.extra_info["isa"] = native.isa()
+    distances, indices = benchmark(native.exact_search, coreset, queries, pool)
+    some = np.arange(0, len(queries), 64, dtype=np.int32)
+    wanted, nearest = reference.exact_search(vectors, queries, some)
+    np.testing.assert_allclose(distances[some], wanted, rtol=1e-5)
+    np.testing.assert_array_equal(indices[some], nearest)
+
+
+@pytest.mark.parametrize(("size", "dim"), [(1600, 128), (1600, 384), (16000, 384), (16000, 1536)])
+def test_numpy_for_comparison(benchmark: Any, size: int, dim: int) -> None:
+    """What exact search competes with: a BLAS product, then argmin, with NumPy's own threads."""
+    vectors, queries = _clusters(3, size, dim), _clusters(4, GRID_WIDTH**2, dim)
+    squared = (vectors * vectors).sum(1)
+
+    def search() -> tuple[np.ndarray, np.ndarray]:
+        values = squared - 2.0 * (queries @ vectors.T)
+        nearest = values.argmin(1)
+        least = values[np.arange(len(queries)), nearest] + (queries * queries).sum(1)
+        return np.sqrt(np.maximum(least, 0.0)), nearest
+
+    distances, _ = benchmark(search)
+    wanted, _ = native.exact_search(native.Coreset(vectors), queries, native.Pool(1))
+    np.testing.assert_allclose(distances, wanted, rtol=1e-2)
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("count", [1, 4, 16])
+def test_exact_search_of_a_few_patches(benchmark: Any, count: int, threads: int) -> None:
+    """What the exact re-check of an approximate frame pays."""
+    vectors, queries = _clusters(3, 16000, 384), _clusters(4, GRID_WIDTH**2, 384)
+    rows = np.arange(count, dtype=np.int32)
+    coreset, pool = native.Coreset(vectors), native.Pool(threads)
+    distances, indices = benchmark(native.exact_search, coreset, queries, pool, rows)
+    wanted, nearest = reference.exact_search(vectors, queries, rows)
+    np.testing.assert_allclose(distances, wanted, rtol=1e-5)
+    np.testing.assert_array_equal(indices, nearest)
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("ef", [8, 32])
+@pytest.mark.parametrize(("size", "dim"), [(16000, 384)])
+def test_graph_search(benchmark: Any, size: int, dim: int, ef: int, threads: int) -> None:
+    vectors, queries = _clusters(3, size, dim), _clusters(4, GRID_WIDTH**2, dim)
+    coreset, pool = native.Coreset(vectors), native.Pool(threads)
+    graph = native.Graph(
+        coreset,
+        np.zeros(size, np.uint8),
+        _nearest_links(vectors, 16),
+        np.empty((0, 16), np.int32),
+        0,
+    )
+    distances, indices = benchmark(native.graph_search, graph, queries, pool, ef, GRID_WIDTH)
+    exact, nearest = native.exact_search(coreset, queries, pool)
+    found = indices == nearest
+    benchmark.extra_info["recall"] = float(found.mean())
+    assert (distances >= exact).all()
+    np.testing.assert_array_equal(distances[found], exact[found])
+    assert found.mean() > 0.8
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_k_center(benchmark: Any, threads: int) -> None:
+    points, pool = _clusters(5, 40_960, 128), native.Pool(threads)
+
+    def select() -> native.KCenter:
+        selection = native.KCenter(points, 0, pool)
+        selection.advance(4096 - 1)
+        return selection
+
+    selection = benchmark.pedantic(select, rounds=3)
+    chosen = selection.selected
+    assert len(np.unique(chosen)) == 4096
+    distances, _ = native.exact_search(native.Coreset(points[chosen]), points, pool)
+    assert distances.max() == selection.radius
+    wanted, _ = reference.k_center(points, 0, 20)
+    np.testing.assert_array_equal(chosen[:21], wanted)
