@@ -59,6 +59,17 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     return Options(**values)
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults that say something: not None, True or False."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or isinstance(action.default, bool):
+            return action.help
+        if isinstance(action.default, tuple):
+            return f"{action.help} (default: {','.join(map(str, action.default))})"
+        return super()._get_help_string(action)
+
+
 def _size(text: str) -> Size:
     parts = text.split(",")
     if len(parts) not in (1, 2) or not all(part.strip().isdigit() for part in parts):
@@ -71,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m export",
         description="Makes a bundle from images of good parts: python -m export cable --to openvino",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
     add = parser.add_argument
     add("category", help="folder of images, or a name under --data, $EDGE_AD_DATA, ./data or ./data/mvtec_ad")
