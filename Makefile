@@ -1,29 +1,40 @@
-# make test: builds two environments and passes the tests in both. make demo: good images in, verdicts out.
+# make test: builds two environments and passes the tests in both.
+# make demo: renders sample images, makes a bundle of them and inspects with it; minutes on a fresh machine, no torch.
 PYTHON ?= python3
 DATA ?= $(or $(EDGE_AD_DATA),data)
-CATEGORY ?= bottle
+CATEGORY ?= cable
+BACKBONE ?=
 WEIGHTS ?=
-BACKBONE ?= resnet18
 RUNTIME := .venv-runtime
+DEMO := .venv-demo
 EXPORT := .venv
+# torchvision's networks need torch; the embedded one does not
+DEMO_ENV := $(if $(BACKBONE)$(WEIGHTS),$(EXPORT),$(DEMO))
+NATIVE := pyproject.toml CMakeLists.txt $(wildcard edge_ad/native/*.?pp edge_ad/native/*.inl)
+
+, := ,
+# $(1): environment, $(2): extras
+define environment
+	$(PYTHON) -m venv --clear $(1)
+	$(1)/bin/pip install --quiet --disable-pip-version-check scikit-build-core nanobind cmake ninja
+	$(1)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[$(2)]'
+	touch $(1)/ready
+endef
 
 .PHONY: test test-runtime test-export demo bench lint clean
 
 test: test-runtime test-export
 
 # What an edge PC has: the base install and one engine. No torch, no onnx, no OpenVINO: their absence is tested.
-$(RUNTIME)/ready: pyproject.toml CMakeLists.txt $(wildcard edge_ad/native/*)
-	$(PYTHON) -m venv --clear $(RUNTIME)
-	$(RUNTIME)/bin/pip install --quiet --disable-pip-version-check scikit-build-core nanobind cmake ninja
-	$(RUNTIME)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[onnx,test]'
-	touch $@
+$(RUNTIME)/ready: $(NATIVE)
+	$(call environment,$(RUNTIME),onnx$(,)test)
 
 # What a workstation has. Plain torch and torchvision: the pair that fits together.
-$(EXPORT)/ready: pyproject.toml CMakeLists.txt $(wildcard edge_ad/native/*)
-	$(PYTHON) -m venv --clear $(EXPORT)
-	$(EXPORT)/bin/pip install --quiet --disable-pip-version-check scikit-build-core nanobind cmake ninja
-	$(EXPORT)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[export,test,lint]'
-	touch $@
+$(EXPORT)/ready: $(NATIVE)
+	$(call environment,$(EXPORT),export$(,)test$(,)lint)
+
+$(DEMO)/ready: $(NATIVE)
+	$(call environment,$(DEMO),demo)
 
 test-runtime: $(RUNTIME)/ready
 	$(RUNTIME)/bin/python -m pytest -q
@@ -40,13 +51,18 @@ lint: $(EXPORT)/ready
 bench: $(EXPORT)/ready
 	$(EXPORT)/bin/python -m pytest bench --benchmark-only
 
-# make demo DATA=folder/of/categories CATEGORY=bottle WEIGHTS=resnet18.pth
-demo: $(EXPORT)/ready
-	$(EXPORT)/bin/python -m export $(CATEGORY) --data $(DATA) --backbone $(BACKBONE) --coreset 0.01 \
-		$(if $(WEIGHTS),--weights $(WEIGHTS)) --out $(CATEGORY).bundle
-	$(EXPORT)/bin/edge-ad inspect $(CATEGORY).bundle $(DATA)/$(CATEGORY)/test \
-		--csv outputs/$(CATEGORY).csv --overlay outputs/$(CATEGORY) || test $$? -eq 1
-	@echo "pictures: outputs/$(CATEGORY)/, table: outputs/$(CATEGORY).csv"
+# make demo                                            the rendered sample, the embedded backbone
+# make demo DATA=folder CATEGORY=bottle                images of your own
+# make demo DATA=folder CATEGORY=bottle BACKBONE=resnet18 WEIGHTS=resnet18.pth
+demo: $(DEMO_ENV)/ready
+	@test -d $(DATA)/$(CATEGORY) || $(DEMO_ENV)/bin/python -m export.sample $(CATEGORY) $(DATA)
+	$(DEMO_ENV)/bin/python -m export $(CATEGORY) --data $(DATA) --to openvino --coreset 0.05 --out $(CATEGORY).bundle \
+		$(if $(BACKBONE),--backbone $(BACKBONE)) $(if $(WEIGHTS),--weights $(WEIGHTS))
+	@mkdir -p outputs
+	@$(DEMO_ENV)/bin/edge-ad inspect $(CATEGORY).bundle $(DATA)/$(CATEGORY)/test \
+		--csv outputs/$(CATEGORY).csv --overlay outputs/$(CATEGORY) > outputs/$(CATEGORY).txt || test $$? -eq 1
+	@awk -F, '{printf "%-44s %10s %8s %8s\n", $$1, $$2, $$3, $$4}' outputs/$(CATEGORY).csv
+	@echo "pictures: outputs/$(CATEGORY)/   table: outputs/$(CATEGORY).csv   bundle: $(CATEGORY).bundle"
 
 clean:
-	rm -rf build $(RUNTIME) $(EXPORT) outputs
+	rm -rf build $(RUNTIME) $(DEMO) $(EXPORT) outputs

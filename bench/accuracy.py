@@ -19,9 +19,9 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from edge_ad import Runtime
+from edge_ad.dataset import TestImage, load_category
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EngineUnavailableError
-from export.dataset import TestImage, load_category
 
 SIZE = (256, 256)  # (H, W) at which maps and masks are compared
 

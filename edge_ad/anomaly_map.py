@@ -41,10 +41,10 @@ def anomaly_map(
         weight = patch_mask.astype(np.float32)
         tensor_map = _smooth(np.where(patch_mask, distances, np.float32(0)), tensor_size)
         tensor_map /= np.maximum(_smooth(weight, tensor_size), np.float32(1e-6))
-    if pixel_mask is not None:
-        tensor_map[pixel_mask == 0] = 0
     y0, x0, y1, x1 = box
     crop_map = cv2.resize(tensor_map, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
+    if pixel_mask is not None:  # in frame pixels, as interpolation would carry the border outwards
+        crop_map[cv2.resize(pixel_mask, (x1 - x0, y1 - y0), interpolation=cv2.INTER_NEAREST) == 0] = 0
     if crop_map.shape == frame_size:
         return crop_map
     full = np.zeros(frame_size, np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,10 +93,11 @@ def check_cores(cores: Sequence[int] | None) -> tuple[int, ...] | None:
         return None
     if not hasattr(os, "sched_setaffinity"):
         raise SpecError("cores cannot be pinned on this system", expected="Linux", got=platform.system())
-    wanted = tuple(cores)
+    wanted = tuple(cores) if isinstance(cores, Iterable) else ()
     allowed = allowed_cores()
-    if not wanted or len(set(wanted)) != len(wanted) or not set(wanted) <= set(allowed):
-        raise SpecError("cores are not usable", expected=f"different ids out of {list(allowed)}", got=list(wanted))
+    are_ids = bool(wanted) and all(hasattr(core, "__index__") for core in wanted)
+    if not are_ids or len(set(wanted)) != len(wanted) or not set(wanted) <= set(allowed):
+        raise SpecError("cores are not usable", expected=f"different ids out of {list(allowed)}", got=cores)
     return wanted
 
 

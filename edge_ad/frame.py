@@ -39,10 +39,9 @@ def read_frame(path: str | os.PathLike[str]) -> Frame:
     name = os.fspath(path)
     try:
         data = Path(name).read_bytes()
-    except OSError as error:
-        raise FrameError(
-            f"cannot read {name}", expected="an image file", got=error.strerror, remedy="Check the path."
-        ) from error
+    except (OSError, ValueError) as error:  # ValueError: NUL in the path
+        got = error.strerror if isinstance(error, OSError) else error
+        raise FrameError(f"cannot read {name}", expected="an image file", got=got, remedy="Check the path.") from error
     if truncated(data):
         raise FrameError(f"{name} is truncated", expected="a whole image file", got=f"{len(data)} bytes of one")
     size = image_size(data)

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 
-# Below this many coreset rows exact search is as fast as the graph (bench/NOTES.md).
-GRAPH_FROM_ROWS = 4096
+# From this many coreset rows on the graph is faster than exact search, at any D (bench/NOTES.md).
+GRAPH_FROM_ROWS = 1000
 _RECHECK = 16  # queries of one exact re-check: a full tile of the exact kernel
 
 Nearest = tuple[NDArray[np.float32], NDArray[np.int32]]

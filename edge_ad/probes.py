@@ -58,6 +58,10 @@ def load_probes(bundle: Bundle) -> list[Probe]:
     for name, (got, expected) in shapes.items():
         if got != expected:
             raise BundleCorruptError(f"probes/{name} has the wrong shape", expected=expected, got=got)
+    for name, array in zip(names, (frames, rows, patches, distances, maps, scores), strict=True):
+        dtype = {"frames": "uint8", "rows": "int32"}.get(name, "float32")
+        if array.dtype != dtype:
+            raise BundleCorruptError(f"probes/{name} has the wrong dtype", expected=dtype, got=array.dtype)
     if rows.size and not (rows.min() >= 0 and rows.max() < backbone.grid[0] * backbone.grid[1]):
         raise BundleCorruptError("probes/rows names patches outside the grid", expected=backbone.grid, got=rows.max())
     return [Probe(frames[i], rows, Answer(patches[i], distances[i], maps[i], float(scores[i]))) for i in range(count)]
@@ -76,8 +80,8 @@ def deviations(probe: Probe, got: Answer) -> dict[str, float]:
 
 
 def relative_difference(got: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
-    """max |got - expected| / max |expected|; infinite where shapes differ or a number is not finite."""
-    if got.shape != expected.shape or not np.isfinite(got).all():
+    """max |got - expected| / max |expected|; infinite where shapes differ or a number, on either side, is not finite."""
+    if got.shape != expected.shape or not (np.isfinite(got).all() and np.isfinite(expected).all()):
         return float("inf")
     scale = float(np.abs(expected).max(initial=0.0))
     return float(np.abs(got - expected).max(initial=0.0)) / (scale or 1.0)

@@ -123,8 +123,9 @@ class Runtime:
     def probe(self, frame: Frame) -> Answer:
         """Everything that is computed of a frame, with exact search: what golden probes hold and check."""
         pixels = check_frame(frame, self._spec.frame)
-        patches = self._engine(self._crop(pixels, from_file=True))
-        distances, nearest = self._index.exact(patches, self._rows)
+        with pinned(self._cores):
+            patches = self._patches(self._crop(pixels, from_file=True))
+            distances, nearest = self._index.exact(patches, self._rows)
         score = self._score(patches, distances, nearest)
         return Answer(patches, distances, self._render((pixels.shape[0], pixels.shape[1]), distances)(), score)
 
@@ -168,7 +169,7 @@ class Runtime:
     def _judge(self, tensor: NDArray[np.uint8], frame_size: Size, watch: _Stopwatch) -> Verdict:
         with pinned(self._cores):
             watch.start()
-            patches = self._engine(tensor)
+            patches = self._patches(tensor)
             watch.lap("engine")
             distances, nearest = self._index.nearest(patches)
             watch.lap("search")
@@ -193,6 +194,17 @@ class Runtime:
             _render=self._render(frame_size, distances),
             _to_bgr=partial(_to_bgr, self._spec.frame),
         )
+
+    def _patches(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
+        patches, backbone = self._engine(tensor), self._spec.backbone
+        expected = (backbone.grid[0] * backbone.grid[1], backbone.dim)
+        if patches.shape != expected or patches.dtype != np.float32:
+            raise BundleCorruptError(
+                "the model gives other patches than the manifest says",
+                expected=f"{expected} float32",
+                got=f"{patches.shape} {patches.dtype}",
+            )
+        return patches
 
     def _score(self, patches: NDArray[np.float32], distances: NDArray[np.float32], nearest: NDArray[np.int32]) -> float:
         neighbors = self._spec.head.reweight_neighbors
@@ -228,6 +240,8 @@ class Runtime:
                 expected=(spec.size, self._spec.backbone.dim),
                 got=coreset.vectors.shape,
             )
+        if not np.isfinite([coreset.vectors.min(), coreset.vectors.max()]).all():
+            raise BundleCorruptError("the coreset holds NaN or Inf", expected="finite numbers", got="others")
         graph = None
         if search == "graph" and spec.graph is not None:
             levels, links0, upper = (self._bundle.array(f"graph/{part}") for part in ("levels", "links0", "upper"))
@@ -273,7 +287,7 @@ def _thresholds(spec: Manifest, threshold: float | None) -> tuple[float, float]:
     own = spec.calibration
     if threshold is None:
         return own.threshold, own.pixel_threshold
-    if not (isinstance(threshold, (int, float)) and 0 < threshold < np.inf):
+    if isinstance(threshold, bool) or not (isinstance(threshold, (int, float)) and 0 < threshold < np.inf):
         raise SpecError("threshold is out of range", expected="a finite number above 0", got=repr(threshold))
     return float(threshold), own.pixel_threshold * float(threshold) / own.threshold
 

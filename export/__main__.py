@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; no bundle was written or changed", file=sys.stderr)
+        print("interrupted; no bundle was left half written", file=sys.stderr)
         return 130
     return 0
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import http.client
 import io
 import os
 import pickle
 import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,9 +80,7 @@ class TorchBackbone:
                 external_data=False,
             )
         except Exception as error:  # the exporter's own exceptions have no public base
-            raise BackboneError(
-                "torch cannot export this network to ONNX", got=str(error).strip()[:500]
-            ) from error
+            raise BackboneError("torch cannot export this network to ONNX", got=str(error).strip()[:500]) from error
         return onnx.load_from_string(buffer.getvalue())
 
     def features(self, tensor: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> list[np.ndarray]:
@@ -110,16 +110,16 @@ def torchvision_backbone(name: str, layers: Sequence[str] | None, weights: Path 
             f"there is no backbone named {name}",
             expected="a torchvision classification model or an .onnx file",
             got=repr(name),
-            remedy=f"Did you mean {' or '.join(close)}?"
-            if close
-            else "See torchvision.models.list_models().",
+            remedy=f"Did you mean {' or '.join(close)}?" if close else "See torchvision.models.list_models().",
         )
     model = torchvision.models.get_model(name, weights=None).eval()
     chosen = tuple(layers) if layers else _default_layers(name)
     nodes = get_graph_node_names(model)[1]
     for layer in chosen:
         if not any(node == layer or node.startswith(layer + ".") for node in nodes):
-            close = difflib.get_close_matches(layer, nodes, 4)
+            parts = [node.split(".") for node in nodes]
+            names = {".".join(part[:length]): None for part in parts for length in range(1, len(part) + 1)}
+            close = difflib.get_close_matches(layer, names, 4)
             raise BackboneError(
                 f"{name} has no layer {layer}",
                 expected=f"a node such as {', '.join(close or nodes[-4:])}",
@@ -188,9 +188,7 @@ def _read_state(path: Path) -> tuple[dict[str, torch.Tensor], str, str]:
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise BackboneError(
-            f"{path} is not a state dict", expected="names and tensors", got=type(state).__name__
-        )
+        raise BackboneError(f"{path} is not a state dict", expected="names and tensors", got=type(state).__name__)
     return state, path.name, hashlib.sha256(data).hexdigest()
 
 
@@ -205,8 +203,12 @@ def _download_state(name: str) -> tuple[dict[str, torch.Tensor], str, str]:
     if not cached.exists():
         try:
             cached.parent.mkdir(parents=True, exist_ok=True)
+            urllib.request.Request(url)  # refuses what is no URL, before torch makes a temporary file
             torch.hub.download_url_to_file(url, str(cached), hash_prefix=_hash_prefix(cached.name))
-        except (urllib.error.URLError, OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:
+            # URLError is an OSError; ValueError: no URL; RuntimeError: another hash than the name says
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
             raise BackboneError(
                 f"cannot download the weights of {name}",
                 expected=url,

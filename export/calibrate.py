@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_ad.errors import DatasetError, SpecError
+from edge_ad.metrics import binary_auroc, finite_scores
 
-__all__ = ["Splits", "binary_auroc", "choose_threshold", "folds", "resolution"]
+__all__ = ["Splits", "choose_threshold", "folds", "resolution"]
 
 Scores = NDArray[np.float64]
 
@@ -161,40 +162,14 @@ def resolution(rule: str, value: float, n: int) -> str | None:
     )
 
 
-def binary_auroc(good: ArrayLike, defect: ArrayLike) -> float:
-    """Area under the ROC curve: how often a defect scores above a good, a tie counting a half (Mann & Whitney
-    1947).
-
-    Raises:
-        SpecError: NaN or Inf.
-        DatasetError: no goods, or no defects.
-    """
-    goods, defects = np.sort(_finite(good, "good")), _finite(defect, "defect")
-    if not len(goods) or not len(defects):
-        raise DatasetError("AUROC needs both labels", expected="goods and defects", got=(len(goods), len(defects)))
-    below = np.searchsorted(goods, defects, "left").sum(dtype=np.int64)
-    not_above = np.searchsorted(goods, defects, "right").sum(dtype=np.int64)
-    return float(int(below) + int(not_above)) / (2.0 * len(goods) * len(defects))
-
-
-def _finite(scores: ArrayLike, of: str) -> Scores:
-    array = np.asarray(scores, np.float64).reshape(-1)
-    odd = array[~(np.abs(array) <= np.finfo(np.float32).max / 2)]  # NaN compares false
-    if len(odd):
-        raise SpecError(f"a {of} score is NaN or Inf", expected="finite scores", got=_odd(odd))
-    return array
-
-
 def _scores(scores: ArrayLike, of: str) -> Scores:
-    array = _finite(scores, of)
+    array = finite_scores(scores, of)
     odd = array[array < 0]
     if len(odd):
-        raise SpecError(f"a {of} score is negative", expected="distances, 0 or more", got=_odd(odd))
+        raise SpecError(
+            f"a {of} score is negative", expected="distances, 0 or more", got=f"{odd[0]} ({len(odd)} such scores)"
+        )
     return array
-
-
-def _odd(scores: Scores) -> str:
-    return f"{scores[0]} ({len(scores)} such scores)"
 
 
 def _require_goods(goods: Scores) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_ad.cli.progress import Progress
 from edge_ad.crop import Crop
 from edge_ad.engines import Engine
-from edge_ad.errors import EngineError
+from edge_ad.errors import DatasetError, EngineError
 from edge_ad.frame import check_frame, read_frame
 from edge_ad.prefetch import prefetch
 from edge_ad.spec import FrameSpec
@@ -33,15 +33,28 @@ def tensors(paths: Sequence[Path], frame: FrameSpec, crop: Crop) -> Iterator[NDA
 
 @contextlib.contextmanager
 def patch_store(shape: tuple[int, int, int], folder: Path) -> Iterator[NDArray[np.float32]]:
-    """An (images, R, D) float32 array: in memory, or beyond 2 GiB in a temporary file under `folder`."""
-    if 4 * int(np.prod(shape, dtype=np.int64)) <= _IN_MEMORY:
+    """An (images, R, D) float32 array: in memory, or beyond 2 GiB in a nameless temporary file in `folder`.
+
+    Raises:
+        DatasetError: there is no room for that file.
+    """
+    size = 4 * int(np.prod(shape, dtype=np.int64))
+    if size <= _IN_MEMORY:
         yield np.empty(shape, np.float32)
         return
-    spill = Path(tempfile.mkdtemp(prefix=".edge-ad-patches-", dir=folder))
-    try:
-        yield np.memmap(spill / "patches.f32", np.float32, "w+", shape=shape)
-    finally:
-        shutil.rmtree(spill, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+            # so that a full disk is an error here, and not a SIGBUS while the patches are written
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise DatasetError(
+                "there is no room for the patches of all images",
+                expected=f"{size / 1e9:.1f} GB free in {folder}",
+                got=error.strerror,
+                remedy="Free some space, write the bundle to another disk, or give fewer images.",
+            ) from error
+        yield np.memmap(file, np.float32, "r+", shape=shape)
 
 
 def extract(

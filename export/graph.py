@@ -21,6 +21,7 @@ from edge_ad.spec import Size
 OPSET = 18
 IR_VERSION = 10  # read by every ONNX Runtime since 1.18
 _PREFIX = "edge_ad/"
+_INPUT, _OUTPUT = "frame", "patches"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def build_graph(
         BackboneError: a layer is not in the graph, or the graph has another form.
     """
     model = _cut(_upgraded(backbone), layers)
+    layers = _clear_our_names(model, layers)
     image = _fix_input(model, tensor_size)
     shapes = _layer_shapes(model, layers)
     _prepend_normalisation(model.graph, image, tensor_size, mean, std)
@@ -65,7 +67,10 @@ def build_graph(
     _append_patches(model.graph, layers, shapes, grid, dim)
     del model.graph.value_info[:]
     model.ir_version = IR_VERSION
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # ValidationError, and what shape inference raises
+        raise BackboneError("the backbone does not make a valid graph", got=str(error).strip()[:300]) from error
     return PatchGraph(model, grid, dim)
 
 
@@ -126,6 +131,17 @@ def _cut(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelProto:
     return model
 
 
+def _clear_our_names(model: onnx.ModelProto, layers: Sequence[str]) -> list[str]:
+    """Renames the backbone's tensors that are named as ours; returns the layers by their new names."""
+    new = {name: f"{_PREFIX}backbone/{name}" for name in (_INPUT, _OUTPUT)}
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new.get(name, name) for name in names]
+    for item in (*model.graph.input, *model.graph.initializer):
+        item.name = new.get(item.name, item.name)
+    return [new.get(name, name) for name in layers]
+
+
 def _fix_input(model: onnx.ModelProto, size: Size) -> str:
     """Makes the one input (1, 3, H, W) and returns its name."""
     inputs = list(model.graph.input)
@@ -135,9 +151,7 @@ def _fix_input(model: onnx.ModelProto, size: Size) -> str:
         raise BackboneError(
             "the backbone has another input than an image",
             expected="one float32 input (N, 3, H, W)",
-            got=[
-                (i.name, [d.dim_value or d.dim_param for d in i.type.tensor_type.shape.dim]) for i in inputs
-            ],
+            got=[(i.name, [d.dim_value or d.dim_param for d in i.type.tensor_type.shape.dim]) for i in inputs],
         )
     if (dims[2] not in (0, size[0])) or (dims[3] not in (0, size[1])):
         raise BackboneError(
@@ -158,9 +172,7 @@ def _layer_shapes(model: onnx.ModelProto, layers: Sequence[str]) -> list[tuple[i
     try:
         inferred = onnx.shape_inference.infer_shapes(probe, strict_mode=True, data_prop=True)
     except Exception as error:  # InferenceError is not public
-        raise BackboneError(
-            "the backbone's shapes do not fit together", got=str(error).strip()[:300]
-        ) from error
+        raise BackboneError("the backbone's shapes do not fit together", got=str(error).strip()[:300]) from error
     found = {o.name: [d.dim_value for d in o.type.tensor_type.shape.dim] for o in inferred.graph.output}
     shapes = []
     for name in layers:
@@ -186,7 +198,7 @@ def _prepend_normalisation(
     scale = 255.0 * np.asarray(std, np.float64)
     offset = 255.0 * np.asarray(mean, np.float64)
     nodes = [
-        helper.make_node("Cast", ["frame"], [_PREFIX + "float"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", [_INPUT], [_PREFIX + "float"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", [_PREFIX + "float"], [_PREFIX + "nchw"], perm=[0, 3, 1, 2]),
         helper.make_node("Sub", [_PREFIX + "nchw", _PREFIX + "offset"], [_PREFIX + "centred"]),
     ]
@@ -207,7 +219,7 @@ def _prepend_normalisation(
     graph.node.extend(nodes + old)
     graph.initializer.extend(weights)
     del graph.input[:]
-    graph.input.append(helper.make_tensor_value_info("frame", TensorProto.UINT8, [1, *size, 3]))
+    graph.input.append(helper.make_tensor_value_info(_INPUT, TensorProto.UINT8, [1, *size, 3]))
 
 
 def _fold_into_convolutions(graph: onnx.GraphProto, image: str, scale: np.ndarray) -> bool:
@@ -257,13 +269,11 @@ def _append_patches(
             part = f"{_PREFIX}upsampled{i}"
         parts.append(part)
     graph.node.append(helper.make_node("Concat", parts, [_PREFIX + "features"], axis=1))
-    graph.node.append(
-        helper.make_node("Transpose", [_PREFIX + "features"], [_PREFIX + "nhwc"], perm=[0, 2, 3, 1])
-    )
+    graph.node.append(helper.make_node("Transpose", [_PREFIX + "features"], [_PREFIX + "nhwc"], perm=[0, 2, 3, 1]))
     rows = grid[0] * grid[1]
     graph.initializer.append(numpy_helper.from_array(np.array([rows, dim], np.int64), _PREFIX + "rows"))
-    graph.node.append(helper.make_node("Reshape", [_PREFIX + "nhwc", _PREFIX + "rows"], ["patches"]))
-    graph.output.append(helper.make_tensor_value_info("patches", TensorProto.FLOAT, [rows, dim]))
+    graph.node.append(helper.make_node("Reshape", [_PREFIX + "nhwc", _PREFIX + "rows"], [_OUTPUT]))
+    graph.output.append(helper.make_tensor_value_info(_OUTPUT, TensorProto.FLOAT, [rows, dim]))
 
 
 def _constant(name: str, values: np.ndarray) -> TensorProto:

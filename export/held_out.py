@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.anomaly_map import anomaly_map
+from edge_ad.dataset import Category
 from edge_ad.errors import DatasetError
 from edge_ad.heads.patchcore import image_score
 from edge_ad.index import Index
 from edge_ad.spec import CalibrationSpec
 from export.calibrate import Splits, choose_threshold, resolution
 from export.coreset import select_coreset
-from export.dataset import Category
 from export.features import extract, patch_store
 from export.options import RULES, Options
 from export.stages import Stages

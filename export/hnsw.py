@@ -36,7 +36,7 @@ def build_hnsw(coreset: NDArray[np.float32], seed: int) -> HnswArrays:
             "the graph needs hnswlib",
             expected="hnswlib installed on the workstation",
             got=str(error),
-            remedy="Run pip install 'edge-ad[export]', or export with --graph never.",
+            remedy="Run pip install 'edge-ad[export]', or export with --no-graph.",
         ) from error
     index = hnswlib.Index(space="l2", dim=coreset.shape[1])
     index.init_index(max_elements=len(coreset), ef_construction=EF_CONSTRUCTION, M=M, random_seed=seed)

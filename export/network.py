@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from edge_ad.errors import BackboneError
 from edge_ad.spec import Size
 from export.graph import PatchGraph, build_graph, tensor_names
-from export.options import Options
+from export.options import EMBEDDED, Options
+
+_EMBEDDED_FILE = Path(__file__).parent / "models" / "edge_s.onnx"  # models/EDGE_S.md says how it was made
+_EMBEDDED_LAYERS = ("layer2", "layer3")
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,17 @@ def open_network(options: Options) -> Network:
     Raises:
         BackboneError: no such network, layers or weights, or torch is missing where it is needed.
     """
-    if options.backbone.lower().endswith(".onnx"):
-        return _onnx_network(options)
+    name = options.backbone_name
+    if name == EMBEDDED:
+        return _onnx_network(options, _EMBEDDED_FILE, EMBEDDED, options.layers or _EMBEDDED_LAYERS)
+    if name.lower().endswith(".onnx"):
+        return _onnx_network(options, Path(name), Path(name).name, options.layers)
     # torch is needed from here on only, and not at all for an ONNX backbone
     from export.backbone import torchvision_backbone
 
-    backbone = torchvision_backbone(options.backbone, options.layers, options.weights)
+    backbone = torchvision_backbone(name, options.layers, options.weights)
     return Network(
-        options.backbone,
+        name,
         backbone.layers,
         backbone.weights,
         backbone.sha256,
@@ -84,12 +90,9 @@ def open_network(options: Options) -> Network:
     )
 
 
-def _onnx_network(options: Options) -> Network:
-    path = Path(options.backbone)
+def _onnx_network(options: Options, path: Path, name: str, layers: tuple[str, ...] | None) -> Network:
     if options.weights is not None:
-        raise BackboneError(
-            "an ONNX backbone holds its own weights", expected="no --weights", got=options.weights
-        )
+        raise BackboneError(f"{name} holds its own weights", expected="no --weights", got=options.weights)
     try:
         data = path.read_bytes()
         model = onnx.load(str(path))
@@ -97,11 +100,9 @@ def _onnx_network(options: Options) -> Network:
         raise BackboneError(
             f"cannot read the backbone {path}", expected="an ONNX file", got=error.strerror or str(error)
         ) from error
-    except (DecodeError, ValueError) as error:
-        raise BackboneError(
-            f"{path} is not an ONNX file", expected="an ONNX model", got=str(error)
-        ) from error
-    if not options.layers:
+    except (DecodeError, ValueError, onnx.checker.ValidationError) as error:  # the last: missing external data
+        raise BackboneError(f"{path} is not an ONNX file", expected="an ONNX model", got=str(error)) from error
+    if not layers:
         names = [output.name for output in model.graph.output] or tensor_names(model)[-4:]
         raise BackboneError(
             "an ONNX backbone needs --layers",
@@ -110,6 +111,4 @@ def _onnx_network(options: Options) -> Network:
             remedy=f"Its outputs are: {' '.join(names)}.",
         )
     digest = hashlib.sha256(data).hexdigest()
-    return Network(
-        path.name, options.layers, path.name, digest, options.mean, options.std, lambda size: model, None
-    )
+    return Network(name, layers, path.name, digest, options.mean, options.std, lambda size: model, None)

@@ -27,9 +27,10 @@ def to_ir(onnx_bytes: bytes) -> tuple[bytes, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         xml = Path(folder) / "model.xml"
         try:
-            ov.save_model(ov.Core().read_model(onnx_bytes), xml, compress_to_fp16=False)
+            model = ov.Core().read_model(onnx_bytes)
+            for number, op in enumerate(model.get_ordered_ops()):  # the names it makes up count on in a process
+                op.set_friendly_name(f"{op.get_type_name()}_{number}")
+            ov.save_model(model, xml, compress_to_fp16=False)
         except RuntimeError as error:
-            raise BackboneError(
-                "OpenVINO cannot convert the backbone graph", got=str(error).strip()[:500]
-            ) from error
+            raise BackboneError("OpenVINO cannot convert the backbone graph", got=str(error).strip()[:500]) from error
         return xml.read_bytes(), xml.with_suffix(".bin").read_bytes()

@@ -11,6 +11,7 @@ from edge_ad.spec import Size
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+EMBEDDED = "edge-s"
 RULES = {"percentile": 99.5, "sigma": 3.0, "false-reject": 0.01, "f1": 0.0, "youden": 0.0}
 
 
@@ -22,7 +23,7 @@ class Options:
     to: str = "both"
     data: Path | None = None
     out: Path | None = None
-    backbone: str = "resnet18"
+    backbone: str | None = None
     layers: tuple[str, ...] | None = None
     weights: Path | None = None
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -42,6 +43,11 @@ class Options:
     white_level: int = 65535
     skip_bad: bool = False
     threads: int | None = None
+
+    @property
+    def backbone_name(self) -> str:
+        """The backbone asked for; by default the embedded one, or resnet18 when weights are given."""
+        return self.backbone or (EMBEDDED if self.weights is None else "resnet18")
 
     @property
     def rule_value(self) -> float:
@@ -131,7 +137,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_backbone(parser: argparse.ArgumentParser, d: Options) -> None:
     add = parser.add_argument_group("backbone").add_argument
-    add("--backbone", default=d.backbone, help="a torchvision model, or your own .onnx file")
+    add(
+        "--backbone",
+        help=f"{EMBEDDED} (comes with the package, needs no torch), a torchvision model, or your own .onnx file; "
+        f"by default {EMBEDDED}, or resnet18 where --weights is given",
+    )
     add(
         "--layers", nargs="+", help="layers or ONNX tensors to take features from; known for common backbones"
     )

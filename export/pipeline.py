@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import os
@@ -20,13 +21,13 @@ from edge_ad import native
 from edge_ad.bundle import write_bundle
 from edge_ad.cli.progress import Progress
 from edge_ad.cpu import default_threads
+from edge_ad.dataset import Category, Facts, check_images, find_category, load_category
 from edge_ad.engines import Engine
-from edge_ad.errors import DatasetError, SpecError
+from edge_ad.errors import BundleError, DatasetError, SpecError
 from edge_ad.runtime import Runtime
-from edge_ad.spec import FrameSpec, GraphSpec, HeadSpec, IndexSpec, Manifest, ProbesSpec
+from edge_ad.spec import MAX_SIDE, MIN_FRAME_SIDE, FrameSpec, GraphSpec, HeadSpec, IndexSpec, Manifest, ProbesSpec
 from export.calibrate import choose_threshold, folds
 from export.coreset import project, select_coreset
-from export.dataset import Category, Facts, check_images, find_category, load_category
 from export.features import extract, patch_store, tensors
 from export.fidelity import choose_ef
 from export.held_out import calibrate, cross_fit, defect_scores
@@ -106,8 +107,15 @@ def _check(options: Options) -> None:
         raise SpecError("--halo is out of range", expected="0 or more", got=options.halo)
     if options.threads is not None and not 1 <= options.threads <= 1024:
         raise SpecError("--threads is out of range", expected="1..1024", got=options.threads)
-    if options.seed < 0:
-        raise SpecError("--seed is out of range", expected="0 or more", got=options.seed)
+    if not 0 <= options.seed < 2**32:
+        raise SpecError("--seed is out of range", expected="0..4294967295", got=options.seed)
+    if not all(MIN_FRAME_SIDE <= side <= MAX_SIDE for side in options.input_size):
+        expected = f"(H, W), each {MIN_FRAME_SIDE}..{MAX_SIDE}"
+        raise SpecError("--input-size is out of range", expected=expected, got=options.input_size)
+    numbers = (*options.mean, *options.std)
+    if not (len(numbers) == 6 and np.isfinite(numbers).all() and min(options.std) > 0):
+        raise SpecError("--mean or --std is no normalisation", expected="finite, --std above 0", got=numbers)
+    FrameSpec(None, white_level=options.white_level)
     if options.rule not in RULES:
         raise SpecError("there is no such threshold rule", expected=", ".join(RULES), got=repr(options.rule))
     choose_threshold(options.rule, options.rule_value, [1.0, 2.0, 3.0], [4.0])  # refuses a value out of range
@@ -195,8 +203,12 @@ def _index(
 
 def _write(out: Path, manifest: Manifest, members: Arrays, good: Path, options: Options) -> None:
     """Writes the bundle; its golden probes are answered by the runtime on a draft without them."""
-    with tempfile.TemporaryDirectory(prefix=".edge-ad-draft-", dir=out.absolute().parent) as folder:
-        draft = Path(folder) / "draft.bundle"
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = tempfile.TemporaryDirectory(prefix=".edge-ad-draft-", dir=out.absolute().parent)
+        except OSError as error:
+            raise BundleError(f"{out} cannot be written", got=error.strerror, remedy="Give another --out.") from error
+        draft = Path(stack.enter_context(folder)) / "draft.bundle"
         write_bundle(draft, manifest, members)
         runtime = Runtime(draft, search="exact", threads=options.threads)
         frames = probe_frames(good, manifest.frame.white_level, manifest.backbone.input_size, options.seed)

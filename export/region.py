@@ -52,9 +52,7 @@ def read_region(text: str, frame_size: Size) -> Region:
     else:
         region = Region(f"box {text}", _box_mask(text, frame_size))
     if not region.mask.any():
-        raise SpecError(
-            "the region of interest is empty", expected=f"pixels inside {frame_size}", got=region.source
-        )
+        raise SpecError("the region of interest is empty", expected=f"pixels inside {frame_size}", got=region.source)
     return region
 
 
@@ -98,14 +96,12 @@ def _polygon_mask(path: Path, size: Size) -> NDArray[np.bool_]:
         nested = bool(points) and isinstance(points[0][0], list)
         polygons = [np.asarray(p, np.float64) for p in (points if nested else [points])]
         ok = bool(polygons) and all(p.ndim == 2 and p.shape[1] == 2 and len(p) >= 3 for p in polygons)
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise SpecError(
             f"cannot read the polygon {path}", expected="JSON: [[y, x], [y, x], [y, x], ...]", got=str(error)
         ) from error
     if not ok or not all(np.isfinite(p).all() and np.abs(p).max() < 2**20 for p in polygons):
-        raise SpecError(
-            f"{path} is not a polygon", expected="three or more finite (y, x) points", got=str(points)[:80]
-        )
+        raise SpecError(f"{path} is not a polygon", expected="three or more finite (y, x) points", got=str(points)[:80])
     mask = np.zeros(size, np.uint8)
     for polygon in polygons:
         cv2.fillPoly(mask, [np.rint(polygon[:, ::-1]).astype(np.int32)], 1)

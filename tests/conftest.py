@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from edge_ad.engines import installed_engines
+
 DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(params=["openvino", "onnxruntime"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each engine in turn; skipped where it is not installed."""
+    if request.param not in installed_engines():
+        pytest.skip(f"{request.param} is not installed")
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +33,12 @@ def shared() -> Path:
 def golden() -> Path:
     """The bundle of format 1 that must load for ever: tests/data/make_fixture.py made it."""
     return DATA / "format-1.bundle"
+
+
+@pytest.fixture(scope="session")
+def golden_roi() -> Path:
+    """The same with a region of interest and Eq. 7, and only an ONNX model."""
+    return DATA / "format-1-roi.bundle"
 
 
 @pytest.fixture(scope="session")

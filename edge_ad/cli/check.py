@@ -8,7 +8,7 @@ from edge_ad.bundle import Bundle
 from edge_ad.cli import ERROR, OK
 from edge_ad.cli.info import table
 from edge_ad.engines import installed_engines
-from edge_ad.errors import EngineUnavailableError, ParityError
+from edge_ad.errors import EngineError, EngineUnavailableError, ParityError
 from edge_ad.probes import load_probes, relative_difference
 from edge_ad.runtime import Runtime
 
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
             worst = runtime.check()
         except EngineUnavailableError as error:
             rows[engine] = f"not run: {error.what}"
-        except ParityError as error:
+        except (EngineError, ParityError) as error:
             rows[engine], passed = f"FAILED: {error}", False
         else:
             rows[engine] = "ok, largest deviations " + ", ".join(f"{k} {v:.1e}" for k, v in worst.items())

@@ -39,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
     """Inspects; returns the exit code: an unreadable image is reported, passed over, and makes it 2."""
     root = Path(options.images)
     paths = find_images(root)
+    base = root if root.is_dir() else root.parent
+    pictures = _pictures(paths, base, options.overlay) if options.overlay else {}
     if options.csv is not None and not options.csv.absolute().parent.is_dir():
         raise EdgeADError(f"cannot write {options.csv}", expected="an existing folder", got=options.csv.parent)
     runtime = Runtime(
@@ -46,7 +48,6 @@ def run(options: argparse.Namespace) -> int:
         threshold=options.threshold,
         **{name: getattr(options, name) for name in RUNTIME_OPTIONS},
     )
-    base = root if root.is_dir() else root.parent
     anomalous = failed = 0
     with _table(options.csv) as rows, Progress("inspect", len(paths), unit="images") as progress:
         for path in paths:
@@ -67,12 +68,25 @@ def run(options: argparse.Namespace) -> int:
                         f"{verdict.timings['total']:.2f}",
                     )
                 )
-                if options.overlay is not None:
-                    save_picture(options.overlay / Path(name).with_suffix(".png"), verdict.overlay(path))
+                if path in pictures:
+                    save_picture(pictures[path], verdict.overlay(path))
             progress.update(1)
     if failed:
         return ERROR
     return ANOMALOUS if anomalous else OK
+
+
+def _pictures(paths: list[Path], base: Path, folder: Path) -> dict[Path, Path]:
+    """Where the picture of each image goes: a.png of a.png, a.jpg.png of a.jpg, so that no two images share one.
+
+    Raises:
+        EdgeADError: a picture would overwrite an image.
+    """
+    suffixes = {path: "" if path.suffix.lower() == ".png" else ".png" for path in paths}
+    pictures = {path: Path(f"{folder / path.relative_to(base)}{suffix}") for path, suffix in suffixes.items()}
+    if {picture.resolve() for picture in pictures.values()} & {path.resolve() for path in paths}:
+        raise EdgeADError("--overlay would overwrite the images", expected="another folder", got=folder)
+    return pictures
 
 
 def find_images(root: Path) -> list[Path]:

@@ -41,9 +41,8 @@ class OpenVINOEngine:
 
 def open_models(models: Models, *, device: str, threads: int, precision: str) -> OpenVINOEngine:
     """See `edge_ad.engines.open_engine`."""
-    config = {
-        "INFERENCE_PRECISION_HINT": precision,
-        "PERFORMANCE_HINT": "LATENCY",
+    config = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    on_cpu = {
         "NUM_STREAMS": "1",
         "INFERENCE_NUM_THREADS": str(threads),
         # pinning collides between processes; Runtime(cores=...) pins from outside where it is wanted
@@ -56,7 +55,7 @@ def open_models(models: Models, *, device: str, threads: int, precision: str) ->
             model = core.read_model(bytes(xml), bytes(weights))
         else:
             model = core.read_model(bytes(models.onnx or b""))
-        compiled = core.compile_model(model, device, config if device == "CPU" else {})
+        compiled = core.compile_model(model, device, {**config, **on_cpu} if device == "CPU" else config)
     except RuntimeError as error:
         raise EngineError(
             "OpenVINO cannot compile the model",

@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from edge_ad import Runtime
 from edge_ad.manifest import FORMAT_VERSION
@@ -20,11 +19,11 @@ from export.pipeline import export_bundle
 from tests.tiny import bad_frame, good_frame, tiny_options, write_backbone, write_category
 
 DATA = Path(__file__).parent
-BOX = "12,10,52,50"  # of the second bundle's region of interest
+BOX = "20,18,46,44"  # of the second bundle's region of interest
 
 
 def main() -> int:
-    frames = {"good-0": good_frame(9000), "good-1": good_frame(9001), "bad-0": bad_frame(9002), "bad-1": bad_frame(9003)}
+    frames = {f"good-{i}": good_frame(9000 + i) for i in range(2)} | {f"bad-{i}": bad_frame(9002 + i) for i in range(2)}
     for name, frame in frames.items():
         cv2.imwrite(str(DATA / f"{name}.png"), frame)
     answers: dict[str, dict[str, dict[str, float]]] = {}
@@ -32,10 +31,8 @@ def main() -> int:
         folder = Path(name)
         write_category(folder / "part", tests=1)
         write_backbone(folder / "backbone.onnx")
-        for stem, changes in (
-            (f"format-{FORMAT_VERSION}", {}),
-            (f"format-{FORMAT_VERSION}-roi", {"roi": BOX, "to": "onnx", "reweight": 5, "halo": 4}),
-        ):
+        region: dict[str, object] = {"roi": BOX, "to": "onnx", "reweight": 5, "halo": 2}
+        for stem, changes in ((f"format-{FORMAT_VERSION}", {}), (f"format-{FORMAT_VERSION}-roi", region)):
             out = DATA / f"{stem}.bundle"
             export_bundle(tiny_options(folder, out=out, **changes))
             runtime = Runtime(out, search="exact")
@@ -47,7 +44,6 @@ def main() -> int:
             for frame, verdict in verdicts.items():
                 if verdict.is_anomalous != frame.startswith("bad"):
                     raise SystemExit(f"{stem}: {frame} scores {verdict.score} at threshold {verdict.threshold}")
-                np.testing.assert_equal(np.isfinite(verdict.anomaly_map).all(), True)
     (DATA / f"format-{FORMAT_VERSION}.json").write_text(json.dumps(answers, indent=2) + "\n")
     return 0
 

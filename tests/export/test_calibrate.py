@@ -7,12 +7,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
 
 from edge_ad.errors import DatasetError, SpecError
-from export.calibrate import RESAMPLES, binary_auroc, choose_threshold, folds, resolution
+from export.calibrate import RESAMPLES, choose_threshold, folds, resolution
 
 score = st.floats(0, 1000, width=32)
 tied = st.integers(0, 6).map(float)
@@ -227,8 +226,6 @@ def test_scores_that_are_no_numbers_fail_closed(bad: float) -> None:
         choose_threshold("percentile", 99, [1.0, 2.0, bad])
     with pytest.raises(SpecError, match="defect score is NaN or Inf"):
         choose_threshold("f1", 0, [1.0, 2.0], [3.0, bad])
-    with pytest.raises(SpecError, match="NaN or Inf"):
-        binary_auroc([1.0], [bad])
 
 
 def test_negative_scores() -> None:
@@ -299,28 +296,6 @@ def test_folds_of_too_few(n: int) -> None:
 def test_folds_by_an_unknown_rule() -> None:
     with pytest.raises(SpecError, match="auto, split or crossfit; got 'loo'"):
         folds(10, "loo")
-
-
-@given(
-    st.one_of(st.lists(tied, min_size=1, max_size=50), st.lists(score, min_size=1, max_size=50)),
-    defect_lists,
-)
-def test_auroc_equals_scikit_learn(goods: list[float], defects: list[float]) -> None:
-    labels = [0] * len(goods) + [1] * len(defects)
-    assert binary_auroc(goods, defects) == pytest.approx(roc_auc_score(labels, goods + defects), abs=1e-12)
-
-
-@given(goods_lists, defect_lists)
-def test_auroc_is_exact(goods: list[float], defects: list[float]) -> None:
-    assume(len(goods) * len(defects) < 2000)
-    wins = sum(Fraction(2 * (d > g) + (d == g), 2) for g in goods for d in defects)
-    assert binary_auroc(goods, defects) == float(wins / (len(goods) * len(defects)))
-
-
-@pytest.mark.parametrize(("goods", "defects"), [([], [1.0]), ([1.0], [])])
-def test_auroc_needs_both(goods: list[float], defects: list[float]) -> None:
-    with pytest.raises(DatasetError, match="both labels"):
-        binary_auroc(goods, defects)
 
 
 def test_resolution_is_honest() -> None:

@@ -23,7 +23,18 @@ from edge_ad.errors import DatasetError, FrameError
 from edge_ad.frame import list_images, read_frame
 from edge_ad.spec import Frame, Size
 
-__all__ = ["MIN_GOOD", "Category", "Facts", "TestImage", "check_images", "find_category", "load_category"]
+__all__ = [
+    "MIN_GOOD",
+    "Category",
+    "Facts",
+    "TestImage",
+    "check_images",
+    "find_category",
+    "images_of_kind",
+    "labelled_images",
+    "load_category",
+    "subfolders",
+]
 
 MIN_GOOD = 2  # one for the coreset, one held out for the threshold
 _GOOD = {"good": "MVTec AD", "ok": "BTAD"}  # name of the folder of good images -> layout
@@ -143,12 +154,12 @@ def _roots(data: Path | None, env: Mapping[str, str]) -> list[Path]:
 
 def _near(name: str, folders: Iterable[Path]) -> str | None:
     """The folder whose name is most like `name`, as it can be given again: its name, or its path."""
-    there = {child.name.lower(): child for folder in folders for child in reversed(_subfolders(folder))}
+    there = {child.name.lower(): child for folder in folders for child in reversed(subfolders(folder))}
     matches = difflib.get_close_matches(name.lower(), there, n=1, cutoff=0.6)
     return str(there[matches[0]]) if matches else None
 
 
-def _subfolders(folder: Path) -> list[Path]:
+def subfolders(folder: Path) -> list[Path]:
     """Folders in `folder`, hidden ones left out; none where it cannot be read."""
     try:
         return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
@@ -169,7 +180,7 @@ def load_category(path: Path) -> Category:
     try:
         good = next((name for name in _GOOD if (path / "train" / name).is_dir()), None)
         if good is not None:
-            source, layout, test = path / "train" / good, _GOOD[good], _test_images(path, good)
+            source, layout, test = path / "train" / good, _GOOD[good], labelled_images(path, good)
         else:
             source, layout, test = path, "flat folder", []
         images = list_images(source)
@@ -191,16 +202,22 @@ def _name(path: Path) -> str:
     return (whole.parent.parent if inside else whole).name or "category"
 
 
-def _test_images(path: Path, good: str) -> list[TestImage]:
-    images = []
-    for folder in _subfolders(path / "test"):
-        defect = None if folder.name == good else folder.name
-        truth = path / "ground_truth" / folder.name
-        masks = {p.stem.lower(): p for p in list_images(truth)} if defect and truth.is_dir() else {}
-        for image in list_images(folder):
-            stem = image.stem.lower()
-            images.append(TestImage(image, defect, masks.get(f"{stem}_mask", masks.get(stem))))
-    return images
+def labelled_images(path: Path, good: str) -> list[TestImage]:
+    """The images under ``path/test``: those in the folder `good` are good, the others have the folder's name as
+    their defect."""
+    return [
+        image
+        for folder in subfolders(path / "test")
+        for image in images_of_kind(folder, None if folder.name == good else folder.name, path / "ground_truth")
+    ]
+
+
+def images_of_kind(folder: Path, defect: str | None, truth: Path) -> list[TestImage]:
+    """The images in `folder`; a defect has its mask in the folder of the same name under `truth`, or none."""
+    masks = truth / folder.name
+    by_stem = {p.stem.lower(): p for p in list_images(masks)} if defect and masks.is_dir() else {}
+    stems = ((image, image.stem.lower()) for image in list_images(folder))
+    return [TestImage(image, defect, by_stem.get(f"{stem}_mask", by_stem.get(stem))) for image, stem in stems]
 
 
 def _holds_images(path: Path) -> bool:
@@ -214,7 +231,7 @@ def _holds_images(path: Path) -> bool:
 def _nothing_good(path: Path, source: Path) -> DatasetError:
     """The error for a folder without good images, by what is there instead."""
     what = f"there are no good images in {source}"
-    folders = _subfolders(path)
+    folders = subfolders(path)
     if source != path:
         return DatasetError(what, expected="PNG, JPEG, BMP, TIFF or WebP images", got=_describe(source))
     good = next((folder for folder in folders if folder.name.lower() in _GOOD), None)
@@ -246,7 +263,7 @@ def _describe(folder: Path) -> str:
     entries = [p for p in folder.iterdir() if not p.name.startswith(".")]
     suffixes = Counter(p.suffix.lower() or "files without suffix" for p in entries if not p.is_dir())
     parts = [f"{count} {suffix}" for suffix, count in suffixes.most_common(_LISTED)]
-    if folders := [p.name for p in _subfolders(folder)]:
+    if folders := [p.name for p in subfolders(folder)]:
         parts.append(f"folders {_names(folders)}")
     return "; ".join(parts) or "an empty folder"
 

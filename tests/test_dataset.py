@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_ad.dataset import Category, check_images, find_category, load_category
 from edge_ad.errors import DatasetError
-from export.dataset import Category, check_images, find_category, load_category
 
 DATA = Path(os.environ.get("EDGE_AD_SHARED", "/work/shared")) / "data"
 _seeds = iter(range(10**6))
@@ -308,7 +308,7 @@ def test_too_few_are_left(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_does_not_read_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from export import dataset
+    from edge_ad import dataset
 
     read: list[Path] = []
     real = dataset.read_frame

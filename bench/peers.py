@@ -1,0 +1,286 @@
+"""edge-ad against anomalib through OpenVINO, in one run: from a 1024 x 1024 u8 frame in memory to a prediction.
+
+    python -m bench.peers --peer-python ../env/peer/bin/python [--rows 16000 1600] [--json out.json]
+
+anomalib needs an environment of its own (pip install anomalib openvino); `--peer-python` is its interpreter. Both
+sides run resnet18 (layer2, layer3, 256 x 256) in f32 with the same number of threads over the same coreset: the peer's
+memory bank is set to the coreset of the bundle, so nothing is fitted. Every contestant is a process of its own that
+stays up; they take turns, a round each (A B C A B C ...), and are idle out of turn. A round's ratio compares medians
+of the same round.
+
+The peer twice: as its OpenVINOInferencer takes a camera frame (float conversion in NumPy, resize inside the graph),
+and "resized", where OpenCV has already brought the frame to 256 x 256 and its graph does no resize. The peer computes
+the anomaly map with every prediction, therefore edge-ad reads its map, too, except where the name says "verdict".
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+INPUT = 256
+PEER, RESIZED = "anomalib openvino", "anomalib openvino, resized"
+Call = Callable[[np.ndarray], float]
+
+
+# A contestant's process: reads a number of frames per line, answers with milliseconds and scores.
+
+
+def serve(call: Call, frames: list[np.ndarray], about: dict[str, object]) -> None:
+    print(json.dumps(about), flush=True)
+    for line in sys.stdin:
+        ms, scores = [], []
+        for i in range(int(line)):
+            start = time.perf_counter()
+            scores.append(call(frames[i % len(frames)]))
+            ms.append(1e3 * (time.perf_counter() - start))
+        print(json.dumps({"ms": ms, "scores": scores[: len(frames)]}), flush=True)
+
+
+def own_call(options: argparse.Namespace) -> tuple[Call, dict[str, object]]:
+    """edge-ad."""
+    from edge_ad import Runtime, build_info
+
+    runtime = Runtime(options.bundle, engine=options.engine, search=options.search, threads=options.threads)
+
+    def inspect(frame: np.ndarray) -> float:
+        verdict = runtime.inspect(frame)
+        if not options.verdict_only:
+            assert verdict.anomaly_map.shape == frame.shape[:2]
+        return verdict.score
+
+    return inspect, {"engine": runtime.engine, "search": runtime.search, "versions": build_info()}
+
+
+def peer_call(options: argparse.Namespace) -> tuple[Call, dict[str, object]]:
+    """anomalib's PatchCore by its OpenVINOInferencer. The graph is written by torch's TorchScript exporter, because
+    anomalib 2.7's own export bakes a batch of 2 with torch 2.15."""
+    import importlib.metadata
+    import warnings
+
+    import torch
+    from anomalib.deploy import OpenVINOInferencer
+    from anomalib.models import Patchcore
+
+    warnings.filterwarnings("ignore")
+    torch.manual_seed(0)
+    torch.set_num_threads(options.threads)
+    pre = Patchcore.configure_pre_processor(image_size=(INPUT, INPUT))
+    layers = ["layer2", "layer3"]
+    model = Patchcore("resnet18", layers, pre_trained=False, pre_processor=pre, post_processor=False)
+    if options.weights:
+        load_weights(model.model.feature_extractor, torch.load(options.weights, weights_only=True))
+    model.eval()
+    model.model.memory_bank = torch.from_numpy(np.load(options.bank))
+    side = INPUT if options.resized else 1024
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # it caches in the working folder
+        example = (torch.zeros(1, 3, side, side),)
+        names = {"input_names": ["input"], "output_names": ["pred_score", "anomaly_map"]}
+        torch.onnx.export(model, example, "model.onnx", opset_version=17, dynamo=False, **names)
+        config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": options.threads}
+        peer = OpenVINOInferencer("model.onnx", device="CPU", config=config)
+
+    def predict(frame: np.ndarray) -> float:
+        if options.resized:
+            frame = cv2.resize(frame, (INPUT, INPUT), interpolation=cv2.INTER_AREA)
+        # predict() less its last line, which trips over the names of this graph's outputs
+        out = peer.model({peer.input_blob.any_name: peer.pre_process(frame)})
+        return float(np.asarray(out[0]).reshape(-1)[0])
+
+    packages = ("anomalib", "openvino", "torch", "numpy")
+    return predict, {"versions": {name: importlib.metadata.version(name) for name in packages}}
+
+
+def load_weights(extractor, state) -> None:  # type: ignore[no-untyped-def]
+    """Loads a state dict up to layer3 into anomalib's extractor, whose names have a prefix."""
+    target = extractor.state_dict()
+    prefix = next(key for key in target if key.endswith("conv1.weight")).split("conv1.weight")[0]
+    loaded = {prefix + key: value for key, value in state.items() if prefix + key in target}
+    missing = [key for key in set(target) - set(loaded) if "layer4" not in key and "fc." not in key]
+    if missing:
+        raise SystemExit(f"the weights do not cover the peer's backbone: {missing[:3]}")
+    extractor.load_state_dict(loaded, strict=False)
+
+
+# The run.
+
+
+@dataclass
+class Contestant:
+    """A process that is measured, and what it has given: for each round the milliseconds of its frames."""
+
+    name: str
+    process: subprocess.Popen[str]
+    rounds: list[list[float]] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    about: dict[str, object] = field(default_factory=dict)
+
+    def answer(self) -> dict[str, object]:
+        line = self.process.stdout.readline()  # type: ignore[union-attr]
+        if not line:
+            raise SystemExit(f"{self.name} ended early, see above")
+        return json.loads(line) if line.startswith("{") else self.answer()
+
+    def turn(self, frames: int, keep: bool) -> None:
+        self.process.stdin.write(f"{frames}\n")  # type: ignore[union-attr]
+        self.process.stdin.flush()  # type: ignore[union-attr]
+        answer = self.answer()
+        self.scores = answer["scores"]  # type: ignore[assignment]
+        if keep:
+            self.rounds.append(answer["ms"])  # type: ignore[arg-type]
+
+    def median(self) -> float:
+        return float(np.median(np.concatenate(self.rounds)))
+
+    def p99(self) -> float:
+        return float(np.percentile(np.concatenate(self.rounds), 99))
+
+
+def make_bundle(rows: int, folder: Path, scratch: Path) -> tuple[Path, object]:
+    """A bundle whose coreset has `rows` rows, kept in `folder` for the next run, and its category.
+
+    Without torch or the development data the network is of random filters, on both sides (`bench.material`).
+    """
+    from bench import material
+    from edge_ad.dataset import load_category
+
+    category = material.find_category(scratch)
+    if "resnet50" in str(category.backbone["backbone"]):
+        category = material.drawn_category(scratch)
+    goods = len(load_category(category.folder).train_good)
+    out = folder / f"{category.folder.name}-{rows}.bundle"
+    if not out.exists():
+        fraction = min(1.0, rows / (goods * (INPUT // 8) ** 2))
+        material.export(category, out, coreset=fraction, calibration="crossfit")
+    return out, category
+
+
+@contextlib.contextmanager
+def contestants(options: argparse.Namespace, bundle: Path, weights: object, files: Path) -> Iterator[list[Contestant]]:
+    """Starts the processes, one after the other; ends them in the end."""
+    own = [sys.executable, "-m", "bench.peers", "--worker", "own", "--bundle", str(bundle.absolute())]
+    peer = [options.peer_python, __file__, "--worker", "peer", "--bank", str(files / "bank.npy")]
+    peer += ["--weights", str(weights)] if weights else []
+    commands = {PEER: peer, RESIZED: [*peer, "--resized"]} if options.peer_python else {}
+    for engine in ("openvino", "onnxruntime"):
+        for search in ("exact", "graph", "auto"):
+            commands[f"edge-ad {engine} {search}"] = [*own, "--engine", engine, "--search", search]
+        commands[f"edge-ad {engine} auto, verdict"] = [*own, "--engine", engine, "--search", "auto", "--verdict-only"]
+    common = ["--frames-file", str(files / "frames.npy"), "--threads", str(options.threads)]
+    running: list[Contestant] = []
+    try:
+        for name, command in commands.items():
+            pipe = subprocess.PIPE
+            process = subprocess.Popen([*command, *common], stdin=pipe, stdout=pipe, text=True)
+            running.append(Contestant(name, process))
+            running[-1].about = running[-1].answer()
+        yield running
+    finally:
+        for contestant in running:
+            contestant.process.stdin.close()  # type: ignore[union-attr]
+            contestant.process.wait(30)
+
+
+def compete(options: argparse.Namespace, rows: int, folder: Path) -> list[dict[str, object]]:
+    """All rounds over one coreset size; a dict a contestant."""
+    from edge_ad import Runtime
+
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        files = Path(scratch)
+        bundle, category = make_bundle(rows, folder, files)
+        exact = Runtime(bundle, search="exact")
+        spec = exact.manifest
+        frames = [frame for frame, _ in category.frames()]  # type: ignore[attr-defined]
+        weights = category.backbone.get("weights")  # type: ignore[attr-defined]
+        np.save(files / "bank.npy", np.asarray(exact._index.coreset.vectors))
+        np.save(files / "frames.npy", np.stack(frames))
+        with contestants(options, bundle, weights, files) as running:
+            for number in range(options.rounds + 1):  # the first is not kept
+                for contestant in running:
+                    contestant.turn(options.frames if number else 6, keep=number > 0)
+        expected = [exact.inspect(frame).score for frame in frames]
+    reference = next((c for c in running if c.name == PEER), running[0])
+    found = []
+    for contestant in running:
+        if contestant.name.startswith("edge-ad"):
+            scores = contestant.scores  # after the timing: the right answer?
+            np.testing.assert_allclose(scores, expected[: len(scores)], rtol=1e-3)
+        pairs = zip(reference.rounds, contestant.rounds, strict=True)
+        ratios = [float(np.median(theirs) / np.median(ours)) for theirs, ours in pairs]
+        found.append(
+            {
+                "rows": spec.index.size,
+                "dim": spec.backbone.dim,
+                "target": contestant.name,
+                "search": contestant.about.get("search"),
+                "median_ms": round(contestant.median(), 2),
+                "p99_ms": round(contestant.p99(), 2),
+                "ratio": round(float(np.median(ratios)), 2),
+                "ratio_per_round": [round(ratio, 2) for ratio in ratios],
+                "scores": [round(score, 4) for score in contestant.scores],
+                "versions": contestant.about["versions"],
+            }
+        )
+    return found
+
+
+def table(found: list[dict[str, object]], threads: int) -> str:
+    """A line a contestant; "ratio" is how many times as long the first one takes."""
+    first = found[0]
+    head = f"coreset {first['rows']} x {first['dim']}, 1024x1024 u8, f32, {threads} threads"
+    lines = [head, f"{'target':<36}{'median ms':>10}{'p99 ms':>9}{'ratio':>7}  per round"]
+    for row in found:
+        name = str(row["target"]).replace("auto", f"auto ({row['search']})")
+        lines.append(
+            f"{name:<36}{row['median_ms']:>10}{row['p99_ms']:>9}{row['ratio']:>7}"
+            f"  {min(row['ratio_per_round'])}..{max(row['ratio_per_round'])}"  # type: ignore[call-overload]
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    add = parser.add_argument
+    add("--peer-python", help="interpreter of the environment with anomalib; without it edge-ad runs alone")
+    add("--rows", type=int, nargs="+", default=[16000, 1600], help="coreset sizes")
+    add("--rounds", type=int, default=6)
+    add("--frames", type=int, default=24, help="frames in a round")
+    add("--threads", type=int, default=2)
+    add("--folder", type=Path, default=Path(tempfile.gettempdir()) / "edge-ad-peers", help="where bundles are kept")
+    add("--json", type=Path, help="file for the figures, with every round's ratio")
+    for name in ("worker", "bundle", "engine", "search", "bank", "weights", "frames-file"):
+        add(f"--{name}", help=argparse.SUPPRESS)
+    for name in ("resized", "verdict-only"):
+        add(f"--{name}", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        call, about = peer_call(options) if options.worker == "peer" else own_call(options)
+        frames = list(np.load(options.frames_file))
+        if options.worker == "peer":  # it wants RGB
+            frames = [np.ascontiguousarray(frame[:, :, ::-1]) for frame in frames]
+        serve(call, frames, about)
+        return 0
+    options.folder.mkdir(parents=True, exist_ok=True)
+    everything = []
+    for rows in options.rows:
+        found = compete(options, rows, options.folder)
+        print(table(found, options.threads), end="\n\n", flush=True)
+        everything += found
+    if options.json:
+        options.json.write_text(json.dumps(everything, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

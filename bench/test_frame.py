@@ -1,0 +1,150 @@
+"""A whole frame of 1024 x 1024 pixels, and each of its stages; the answers are asserted after the timing.
+
+pytest bench/test_frame.py --benchmark-only [--bundle cable.bundle]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.conftest import Subject, Timer
+from edge_ad import Runtime
+from edge_ad.probes import relative_difference
+
+ENGINES = ("openvino", "onnxruntime")
+SEARCHES = ("exact", "graph")
+PARITY = 1e-3  # between engines in f32, relative: as the bundle's golden probes allow
+Runtimes = Callable[[str, str], Runtime]
+
+
+def _any_exact(runtimes: Runtimes) -> Runtime:
+    """A runtime by whichever engine there is, for stages that no engine has a part in."""
+    for engine in ENGINES:
+        try:
+            return runtimes(engine, "exact")
+        except pytest.skip.Exception:
+            continue
+    pytest.skip("no engine runs this bundle")
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_frame(runtimes: Runtimes, subject: Subject, timer: Timer, engine: str, search: str) -> None:
+    """From pixels in memory to the verdict, the map not read."""
+    runtime, exact = runtimes(engine, search), runtimes(engine, "exact")
+    timer(runtime.inspect, subject.frames)
+    for frame, defect in zip(subject.frames, subject.defects, strict=True):
+        verdict, wanted = runtime.inspect(frame), exact.inspect(frame)
+        assert verdict.score == wanted.score
+        assert verdict.score == pytest.approx(_any_exact(runtimes).inspect(frame).score, rel=PARITY)
+        assert verdict.is_anomalous == wanted.is_anomalous
+        assert defect is None or verdict.is_anomalous == defect
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_frame_and_map(runtimes: Runtimes, subject: Subject, timer: Timer, engine: str, search: str) -> None:
+    """From pixels in memory to the verdict and the anomaly map in frame pixels."""
+    runtime, exact = runtimes(engine, search), runtimes(engine, "exact")
+    timer(lambda frame: runtime.inspect(frame).anomaly_map, subject.frames)
+    for frame in subject.frames:
+        got, wanted = runtime.inspect(frame), exact.inspect(frame)
+        assert got.score == wanted.score
+        assert got.anomaly_map.shape == frame.shape[:2]
+        assert relative_difference(got.anomaly_map, wanted.anomaly_map) < (0.1 if search == "graph" else 1e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_many_frames(
+    runtimes: Runtimes, subject: Subject, benchmark: Any, say: Callable[[str], None], engine: str
+) -> None:
+    """Throughput of `inspect_many`, which crops the next frame while one is inspected."""
+    runtime, frames = runtimes(engine, "exact"), subject.frames * (24 // len(subject.frames))
+    verdicts = benchmark.pedantic(lambda: list(runtime.inspect_many(frames)), rounds=5, warmup_rounds=1)
+    rate = len(frames) / float(np.median(benchmark.stats.stats.data))
+    benchmark.extra_info["frames_per_second"] = rate
+    say(f"test_many_frames[{engine}]: {rate:.1f} frames a second")
+    wanted = [runtime.inspect(frame).score for frame in subject.frames]
+    assert [verdict.score for verdict in verdicts] == wanted * (len(frames) // len(wanted))
+
+
+# The stages are the runtime's own objects: what is timed is what `inspect` calls.
+
+
+def test_crop(runtimes: Runtimes, subject: Subject, timer: Timer) -> None:
+    """Crop and resize to the tensor."""
+    runtime = _any_exact(runtimes)
+    timer(runtime._crop, subject.frames)
+    tensor = runtime._crop(subject.frames[0])
+    assert tensor.shape == (1, *runtime.manifest.backbone.tensor_size, 3)
+    if runtime.manifest.roi is None:
+        assert tensor.mean() == pytest.approx(subject.frames[0].mean(), rel=0.05)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_engine(runtimes: Runtimes, subject: Subject, timer: Timer, engine: str) -> None:
+    """The backbone graph: a tensor to patches."""
+    runtime = runtimes(engine, "exact")
+    tensors = [runtime._crop(frame) for frame in subject.frames]
+    timer(runtime._engine, tensors)
+    patches = runtime._engine(tensors[0])
+    grid = runtime.manifest.backbone.grid
+    assert patches.shape == (grid[0] * grid[1], runtime.manifest.backbone.dim)
+    assert relative_difference(patches, _any_exact(runtimes)._engine(tensors[0])) < PARITY
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_search(
+    runtimes: Runtimes, subject: Subject, timer: Timer, say: Callable[[str], None], search: str, benchmark: Any
+) -> None:
+    """Patches to distances; graph search includes the exact re-check of the largest ones."""
+    exact = _any_exact(runtimes)
+    runtime = exact if search == "exact" else runtimes(exact.engine, search)
+    grids = [exact._engine(exact._crop(frame)) for frame in subject.frames]
+    timer(runtime._index.nearest, grids)
+    recalls = []
+    for patches in grids:
+        distances, _ = runtime._index.nearest(patches)
+        truth, nearest = exact._index.nearest(patches)
+        chosen = patches if exact._rows is None else patches[exact._rows]
+        some = slice(0, None, 37)
+        vectors = exact._index.coreset.vectors[nearest[some]]
+        np.testing.assert_allclose(truth[some], np.linalg.norm(chosen[some] - vectors, axis=1), rtol=1e-4)
+        assert (distances >= truth).all()
+        assert distances.max() == truth.max()
+        recalls.append(float((distances == truth).mean()))
+    recall = float(np.mean(recalls))
+    benchmark.extra_info.update(recall=recall, rows=runtime.manifest.index.size, dim=runtime.manifest.backbone.dim)
+    graph = runtime.manifest.index.graph
+    ef = f", ef {graph.ef}" if graph and search == "graph" else ""
+    say(f"  {runtime.manifest.index.size} x {runtime.manifest.backbone.dim} rows{ef}: recall {recall:.3f}")
+    if search == "graph" and graph is not None:
+        assert recall >= graph.recall - 0.1  # what the export measured, on other frames
+    else:
+        assert recall == 1.0
+
+
+def test_map(runtimes: Runtimes, subject: Subject, timer: Timer) -> None:
+    """Distances to the anomaly map in frame pixels."""
+    verdicts = [_any_exact(runtimes).inspect(frame) for frame in subject.frames]
+    timer(lambda verdict: verdict._render(), verdicts)
+    for verdict, frame in zip(verdicts, subject.frames, strict=True):
+        assert verdict.anomaly_map.shape == frame.shape[:2]
+        assert 0 < verdict.anomaly_map.max() <= verdict.score * 1.0001  # smoothing raises nothing
+
+
+def test_overlay(runtimes: Runtimes, subject: Subject, timer: Timer) -> None:
+    """The picture for people, its map and regions already computed."""
+    pairs = [(_any_exact(runtimes).inspect(frame), frame) for frame in subject.frames]
+    for verdict, _ in pairs:
+        assert verdict.regions or not verdict.is_anomalous
+    timer(lambda pair: pair[0].overlay(pair[1]), pairs, rounds=20)
+    verdict, frame = pairs[0]
+    picture = verdict.overlay(frame)
+    assert picture.shape == (*frame.shape[:2], 3)
+    assert picture.dtype == np.uint8
+    assert (picture != verdict._to_bgr(frame)).any()

@@ -1,0 +1,224 @@
+"""The metrics of what was kept: a row of the summary, and what a reader should know of it.
+
+Pixel metrics are taken in frame pixels. With a region of interest they are of its pixels alone: outside it the map is
+0 by definition, and those pixels would be true negatives that nobody has earned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad.bundle import Bundle
+from edge_ad.crop import scale_box
+from edge_ad.errors import FrameError
+from edge_ad.evaluation.run import Result, Scored, load_map, map_path
+from edge_ad.frame import read_frame
+from edge_ad.metrics import ImageMetrics, PixelMetrics, PixelSample, Rate, image_metrics, pixel_metrics
+from edge_ad.spec import Size
+
+_ASPECT_PX = 2.0  # by which a mask of another size may miss the frame's aspect ratio
+_LISTED = 3  # names in a note
+
+Keep = Callable[[Size], NDArray[np.bool_] | None]
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What the mask file of an image gives.
+
+    Attributes:
+        pixels: (H, W) bool in frame pixels; None where it cannot be used, and `why` says why.
+        resized: it had another size of the same aspect ratio.
+    """
+
+    pixels: NDArray[np.bool_] | None
+    why: str | None = None
+    resized: bool = False
+
+
+def read_mask(path: str | Path, size: Size) -> Mask:
+    """A mask image: white, or 1 in a mask of 0 and 1, is the defect.
+
+    A mask of another size is resized (nearest neighbour) where its aspect ratio is the frame's; else it belongs to
+    another picture and is not used.
+    """
+    try:
+        image = read_frame(path)
+    except FrameError as error:
+        return Mask(None, f"cannot be read ({error.what})")
+    grey = image.max(axis=2) if image.ndim == 3 else image
+    top = 65535 if grey.dtype == np.uint16 else 255
+    pixels = grey > (top // 2 if grey.max() > 1 else 0)
+    height, width = grey.shape
+    if (height, width) == size:
+        return Mask(pixels)
+    if abs(height * size[1] / width - size[0]) > _ASPECT_PX:
+        return Mask(None, f"is {height} x {width}, the image {size[0]} x {size[1]}")
+    nearest = cv2.resize(pixels.astype(np.uint8), (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+    return Mask(nearest > 0, resized=True)
+
+
+def region_of(bundle: Bundle) -> Keep:
+    """A function from the size of a frame to the (H, W) bool pixels of its region of interest, None for all."""
+    manifest = bundle.manifest
+    if manifest.roi is None:
+        return lambda size: None
+    mask: NDArray[np.uint8] = bundle.array("roi/mask").copy()
+    backbone = manifest.backbone
+
+    def keep(size: Size) -> NDArray[np.bool_]:
+        y0, x0, y1, x1 = scale_box(backbone.crop, backbone.input_size, size)
+        kept = np.zeros(size, np.bool_)
+        kept[y0:y1, x0:x1] = cv2.resize(mask, (x1 - x0, y1 - y0), interpolation=cv2.INTER_NEAREST) > 0
+        return kept
+
+    return keep
+
+
+def measure(result: Result, keep: Keep, has_roi: bool, folder: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The row of the summary (None where these images cannot give a metric), and notes."""
+    facts, notes = result.facts, []
+    if result.failed:
+        notes.append(f"{len(result.failed)} images cannot be inspected and are left out ({result.failed[0][1]})")
+    labels = np.array([image.defect is not None for image in result.images], np.bool_)
+    images = image_metrics(np.array([i.score for i in result.images], np.float64), labels, facts["threshold"])
+    if result.images and not images.defects:
+        notes.append("only goods among the test images: nothing that ranks, and no miss rate")
+    if result.images and not images.goods:
+        notes.append("only defects among the test images: nothing that ranks, and no false reject rate")
+    samples = _Samples(result.images, keep, folder)
+    notes += samples.check()
+    # without one defect pixel nothing can be said of pixels, and the maps need not be gone through
+    pixels = pixel_metrics(samples, facts["pixel_threshold"]) if samples.masked else None
+    if pixels is not None and has_roi:
+        notes.append("pixel metrics are of the pixels in the region of interest alone")
+    ms = [image.ms for image in result.images]
+    return {**_of_images(images, len(result.failed)), **_of_pixels(pixels), **_of_time(ms)}, tuple(notes)
+
+
+def _of_images(found: ImageMetrics, failed: int) -> dict[str, Any]:
+    confusion = found.confusion
+    return {
+        "goods": found.goods,
+        "defects": found.defects,
+        "failed": failed,
+        "image_auroc": found.auroc,
+        "image_ap": found.ap,
+        "image_f1_max": found.f1_max,
+        "f1_threshold": found.f1_threshold,
+        "threshold": found.threshold,
+        "tp": confusion.tp,
+        "fn": confusion.fn,
+        "fp": confusion.fp,
+        "tn": confusion.tn,
+        **_of_rate("false_reject", found.false_reject),
+        **_of_rate("miss", found.miss),
+    }
+
+
+def _of_rate(name: str, rate: Rate | None) -> dict[str, float | None]:
+    values = (None, None, None) if rate is None else (rate.value, rate.low, rate.high)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
+
+
+def _of_pixels(found: PixelMetrics | None) -> dict[str, float | None]:
+    names = ("auroc", "ap", "au_pro_30", "au_pro_05", "seg_f1")
+    return {name if "pro" in name or "seg" in name else f"pixel_{name}": getattr(found, name, None) for name in names}
+
+
+def _of_time(ms: Sequence[float]) -> dict[str, float | None]:
+    values = np.percentile(ms, (50, 95, 99)).tolist() if ms else (None, None, None)
+    return dict(zip(("ms_p50", "ms_p95", "ms_p99"), values, strict=True))
+
+
+class _Samples:
+    """Map and mask of one image after another, loaded each time that they are gone through.
+
+    Inside a region of interest that is no rectangle an image is given in parts that hold just its pixels: its good
+    ones in a row, and each of its defect regions in a row of its own. Every metric is a sum over good pixels and over
+    regions, so that this changes none.
+    """
+
+    def __init__(self, images: Sequence[Scored], keep: Keep, folder: Path) -> None:
+        self._images = [image for image in images if image.has_map]
+        self._maps = len(self._images) == len(images)
+        self._keep, self._folder = keep, folder
+        self.masked = False
+
+    def check(self) -> list[str]:
+        """Reads every mask; leaves out images whose mask is missing or unusable, and says so."""
+        notes, usable = [], []
+        missing: list[str] = []
+        unusable: list[str] = []
+        resized = empty = defects = 0
+        for image in self._images:
+            defects += image.defect is not None
+            if image.mask is None:
+                if image.defect is None:
+                    usable.append(image)
+                else:
+                    missing.append(image.name)
+                continue
+            mask = read_mask(image.mask, self._load(image).shape)
+            wrong = "marks a defect in a good" if mask.pixels is not None and _is_wrong(image, mask.pixels) else mask.why
+            if wrong is not None or mask.pixels is None:
+                unusable.append(f"{image.name}: its mask {wrong}")
+                continue
+            usable.append(image)
+            resized += mask.resized
+            empty += image.defect is not None and not mask.pixels.any()
+            self.masked = self.masked or bool(mask.pixels.any())
+        self._images = usable
+        if not self._maps:
+            notes.append("this method gives no anomaly map: no pixel metrics")
+        if missing:
+            what = "no pixel metrics" if len(missing) == defects else "pixel metrics leave them out"
+            notes.append(f"{len(missing)} of {defects} defects have no mask: {what}")
+        if unusable:
+            more = f" and {len(unusable) - _LISTED} more" if len(unusable) > _LISTED else ""
+            notes.append(f"masks that cannot be used, left out of pixel metrics: {'; '.join(unusable[:_LISTED])}{more}")
+        if resized:
+            notes.append(f"{resized} masks have another size than their image and are resized")
+        if empty:
+            notes.append(f"{empty} masks of defects are empty: all their pixels count as good")
+        return notes
+
+    def __iter__(self) -> Iterator[PixelSample]:
+        for image in self._images:
+            amap, is_defect = self._load(image), image.defect is not None
+            size = (amap.shape[0], amap.shape[1])
+            mask = None if image.mask is None else read_mask(image.mask, size).pixels
+            kept = self._keep(size)
+            if kept is None:
+                yield PixelSample(image.name, amap, mask, is_defect)
+            else:
+                yield from _parts(image.name, amap, mask, kept)
+
+    def _load(self, image: Scored) -> NDArray[np.float32]:
+        return load_map(map_path(self._folder, image.slug))
+
+
+def _is_wrong(image: Scored, mask: NDArray[np.bool_]) -> bool:
+    return image.defect is None and bool(mask.any())
+
+
+def _parts(
+    name: str, amap: NDArray[np.float32], mask: NDArray[np.bool_] | None, kept: NDArray[np.bool_]
+) -> Iterator[PixelSample]:
+    """The good pixels that are kept, as (1, n) without mask, and each region of defect pixels, as (1, n) all defect."""
+    good = amap[kept if mask is None else kept & ~mask]
+    if len(good):
+        yield PixelSample(name, good[None], None, is_defect=False)
+    if mask is None:
+        return
+    count, labels = cv2.connectedComponents((mask & kept).astype(np.uint8), connectivity=8)
+    for label in range(1, count):
+        region = amap[labels == label]
+        yield PixelSample(name, region[None], np.ones((1, len(region)), np.bool_), is_defect=True)

@@ -1,0 +1,208 @@
+"""Pictures of an image: the original, its mask, its heat, and the heat over the original. OpenCV alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad.errors import EdgeADError, SpecError
+from edge_ad.evaluation.measure import read_mask
+from edge_ad.evaluation.run import Result, Scored, load_map, map_path
+from edge_ad.frame import read_frame
+
+Picture = NDArray[np.uint8]
+AlphaMode = Literal["value", "flat"]
+PARTS = ("img", "gt", "map", "overlay", "triptych")
+WORST = 12  # of the defects, and of the goods
+
+_START, _FULL = 0.6, 1.6  # heat begins and is full at these multiples of the pixel threshold, as in `Verdict.overlay`
+_GAP_PX = 4
+_OUTLINE = (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How heat is drawn.
+
+    Attributes:
+        clip_q: None measures heat by the pixel threshold, which makes images comparable. A quantile (0.5 to 1, say
+            0.99) stretches each image's own map between its quantiles 1 - q and q: more contrast, and noise in a good
+            image glows as well.
+        alpha_mode: "value": the hotter, the more opaque, from `alpha_min` to `alpha_max`; "flat": `alpha_max`
+            everywhere.
+        gamma: exponent of the heat: below 1 lifts faint heat, above 1 dims it.
+        blur: sigma of a Gaussian over the map, pixels of the frame; 0 for none.
+
+    Raises:
+        SpecError: a number is out of its range.
+    """
+
+    clip_q: float | None = None
+    alpha_mode: AlphaMode = "value"
+    alpha_min: float = 0.0
+    alpha_max: float = 0.6
+    gamma: float = 1.0
+    blur: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value, ok, expected in (
+            ("clip-q", self.clip_q, self.clip_q is None or 0.5 < self.clip_q <= 1, "above 0.5 and at most 1"),
+            ("alpha-mode", self.alpha_mode, self.alpha_mode in get_args(AlphaMode), "value or flat"),
+            ("alpha-min", self.alpha_min, 0 <= self.alpha_min <= self.alpha_max, "0 to alpha-max"),
+            ("alpha-max", self.alpha_max, self.alpha_min <= self.alpha_max <= 1, "alpha-min to 1"),
+            ("gamma", self.gamma, 0.05 <= self.gamma <= 20, "0.05 to 20"),
+            ("blur", self.blur, 0 <= self.blur <= 200, "0 to 200 pixels"),
+        ):
+            if not ok:
+                raise SpecError(f"--{name} is out of range", expected=expected, got=value)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What there is to see of an image, in frame pixels.
+
+    Attributes:
+        image: (H, W, 3) u8 BGR.
+        mask: (H, W) bool; None where it is not known.
+        heat: (H, W) float32 in 0..1; None where the method gives no map.
+    """
+
+    image: Picture
+    mask: NDArray[np.bool_] | None
+    heat: NDArray[np.float32] | None
+
+
+def look(scored: Scored, folder: Path, pixel_threshold: float, white_level: int, style: Style) -> Look:
+    """Reads image and mask, and makes heat of the map that was kept.
+
+    Raises:
+        FrameError: the image cannot be read any more.
+    """
+    image = to_bgr(read_frame(scored.path), white_level)
+    size = (image.shape[0], image.shape[1])
+    mask = read_mask(scored.mask, size).pixels if scored.mask else None
+    if scored.defect is None and mask is None:
+        mask = np.zeros(size, np.bool_)
+    heat = heat_of(load_map(map_path(folder, scored.slug)), pixel_threshold, style) if scored.has_map else None
+    if heat is not None and heat.shape != size:
+        raise EdgeADError(f"the map of {scored.name} is of another image", expected=size, got=heat.shape)
+    return Look(image, mask, heat)
+
+
+def to_bgr(frame: NDArray[np.uint8] | NDArray[np.uint16], white_level: int) -> Picture:
+    """(H, W, 3) u8 BGR of an image file."""
+    image: Picture = (
+        cv2.convertScaleAbs(frame, alpha=255.0 / white_level) if frame.dtype == np.uint16 else frame.view(np.uint8)
+    )
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image
+
+
+def heat_of(amap: NDArray[np.float32], pixel_threshold: float, style: Style) -> NDArray[np.float32]:
+    """(H, W) float32 in 0..1 of an anomaly map."""
+    if style.blur > 0:
+        amap = cv2.GaussianBlur(amap, (0, 0), style.blur)
+    if style.clip_q is None:
+        low, high = _START * pixel_threshold, _FULL * pixel_threshold
+    else:
+        low, high = (float(q) for q in np.quantile(amap, (1 - style.clip_q, style.clip_q)))
+    heat = np.clip((amap - low) / max(high - low, 1e-12), 0, 1)
+    return np.asarray(heat**style.gamma, np.float32)
+
+
+def colors_of(heat: NDArray[np.float32]) -> Picture:
+    """(H, W, 3) u8 BGR: blue is cold, red is hot."""
+    return cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_TURBO)
+
+
+def overlay(image: Picture, heat: NDArray[np.float32], style: Style) -> Picture:
+    """(H, W, 3) u8 BGR: the heat over the image."""
+    strength = heat if style.alpha_mode == "value" else np.ones_like(heat)
+    alpha = (style.alpha_min + (style.alpha_max - style.alpha_min) * strength)[:, :, None]
+    blended: Picture = (image * (1 - alpha) + colors_of(heat) * alpha + 0.5).astype(np.uint8)
+    return blended
+
+
+def outlined(image: Picture, mask: NDArray[np.bool_] | None) -> Picture:
+    """A copy of the image with an outline around the mask, dark and light so that it shows on any ground."""
+    picture = image.copy()
+    if mask is None or not mask.any():
+        return picture
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    width = max(1, round(min(mask.shape) / 256))
+    cv2.drawContours(picture, contours, -1, (0, 0, 0), 3 * width, cv2.LINE_AA)
+    cv2.drawContours(picture, contours, -1, _OUTLINE, width, cv2.LINE_AA)
+    return picture
+
+
+def draw(seen: Look, style: Style) -> dict[str, Picture]:
+    """The pictures by the end of their names; those that cannot be drawn (no mask is known, no map) are not there.
+
+    In the triptych a grey field stands in their place.
+    """
+    shape = seen.image.shape
+    field = np.full(shape, 64, np.uint8)
+    pictures: dict[str, Picture] = {"img": seen.image}
+    if seen.mask is not None:
+        pictures["gt"] = np.where(seen.mask, np.uint8(255), np.uint8(0))
+    if seen.heat is not None:
+        pictures["map"] = colors_of(seen.heat)
+        pictures["overlay"] = overlay(seen.image, seen.heat, style)
+    truth = cv2.cvtColor(pictures["gt"], cv2.COLOR_GRAY2BGR) if "gt" in pictures else field
+    gap = np.full((shape[0], _GAP_PX, 3), 255, np.uint8)
+    pictures["triptych"] = np.hstack([seen.image, gap, truth, gap, pictures.get("map", field)])
+    return pictures
+
+
+def worst_defects(result: Result) -> list[Scored]:
+    """The defects with the lowest scores, the lowest first: misses, if there are any, come first."""
+    return sorted((i for i in result.images if i.defect is not None), key=lambda i: i.score)[:WORST]
+
+
+def worst_goods(result: Result) -> list[Scored]:
+    """The goods with the highest scores, the highest first: false alarms, if there are any, come first."""
+    return sorted((i for i in result.images if i.defect is None), key=lambda i: -i.score)[:WORST]
+
+
+def write_pictures(
+    images: Iterable[Scored], folder: Path, pixel_threshold: float, white_level: int, style: Style
+) -> Iterator[Scored]:
+    """Writes the pictures of each image into the folder and yields it then; older pictures are removed first.
+
+    Raises:
+        FrameError, EdgeADError: an image or its map is not there any more, or a picture cannot be written.
+    """
+    for part in PARTS:
+        for old in folder.glob(f"*_{part}.png"):
+            old.unlink()
+    for image in images:
+        for part, picture in draw(look(image, folder, pixel_threshold, white_level, style), style).items():
+            write_png(folder / f"{image.slug}_{part}.png", picture)
+        yield image
+
+
+def write_png(path: Path, picture: Picture) -> None:
+    """Writes a PNG.
+
+    Raises:
+        EdgeADError: it cannot be written.
+    """
+    try:
+        path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    except OSError as error:
+        remedy = "Check the folder and its space."
+        raise EdgeADError(f"cannot write {path}", got=error.strerror, remedy=remedy) from error
+
+
+def side_by_side(pictures: Sequence[Picture], height: int) -> Picture:
+    """Pictures of one size next to each other, shrunk to a height."""
+    scale = min(1.0, height / pictures[0].shape[0])
+    size = (max(1, round(pictures[0].shape[1] * scale)), max(1, round(pictures[0].shape[0] * scale)))
+    small = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in pictures]
+    gap = np.full((size[1], _GAP_PX, 3), 255, np.uint8)
+    return np.hstack([part for picture in small for part in (gap, picture)][1:])

@@ -1,0 +1,254 @@
+"""Inspects the images of a category with a bundle, once: scores and maps are kept on disk.
+
+A folder for each category and bundle:
+
+    result.json    all that was found, written last: where it says the same of bundle, options and images, the work is
+                   not done again
+    scores.csv     a line for each image, for people
+    maps/*.npz     anomaly maps in frame pixels, 16 bits: `map` u16, value = low + scale * map
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad import __version__
+from edge_ad.bundle import Bundle
+from edge_ad.errors import EdgeADError, FrameError
+from edge_ad.evaluation.test_set import TestSet, slugs
+from edge_ad.runtime import Runtime
+
+RESULT, SCORES, MAPS = "result.json", "scores.csv", "maps"
+_FORMAT = 1
+
+
+class Counter(Protocol):
+    """A progress bar."""
+
+    def update(self, n: int = 1, /) -> object:
+        """Counts `n` more."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a result depends on."""
+
+    bundle: str  # its id
+    images: str  # digest of the test set
+    options: dict[str, Any]  # of the runtime
+    edge_ad: str = __version__
+    format: int = _FORMAT
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An image that was inspected.
+
+    Attributes:
+        name: of the image; `slug` is the stem of its files.
+        path, mask: where they are; `defect` is its kind, None for a good one.
+        ms: from the frame in memory to the score; reading the file is not in it.
+        has_map: whether its anomaly map is in the folder.
+    """
+
+    name: str
+    slug: str
+    path: str
+    defect: str | None
+    mask: str | None
+    score: float
+    ms: float
+    has_map: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is known of a category and a bundle.
+
+    Attributes:
+        facts: engine, precision, search, threads, threshold and pixel_threshold that were in use.
+        failed: (name, reason) of images that could not be inspected.
+        row: of the summary, once it is measured.
+        notes: what a reader should know of these numbers.
+    """
+
+    key: Key
+    facts: dict[str, Any]
+    images: tuple[Scored, ...]
+    failed: tuple[tuple[str, str], ...]
+    row: dict[str, Any] | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+def inspect_all(bundle: Path, test_set: TestSet, key: Key, folder: Path, progress: Counter) -> Result:
+    """Inspects every image, and writes scores and maps into `folder`.
+
+    One image is inspected before the clock starts: the first inference is slower than all others.
+
+    Raises:
+        EdgeADError: bundle or engine cannot be used. An image that cannot be inspected is noted and passed over.
+    """
+    runtime = Runtime(bundle, **key.options)
+    (folder / MAPS).mkdir(parents=True, exist_ok=True)
+    (folder / RESULT).unlink(missing_ok=True)  # an interrupted run must not look finished
+    for old in (folder / MAPS).glob("*.npz"):
+        old.unlink()
+    images: list[Scored] = []
+    failed: list[tuple[str, str]] = []
+    names = [test_set.name_of(image) for image in test_set.images]
+    for image, name, slug in zip(test_set.images, names, slugs(names), strict=True):
+        try:
+            if not images:
+                runtime.inspect(image.path)
+            verdict = runtime.inspect(image.path)
+        except FrameError as error:
+            failed.append((name, str(error)))
+        else:
+            save_map(map_path(folder, slug), verdict.anomaly_map)
+            ms = verdict.timings["total"] - verdict.timings["read"]
+            mask = None if image.mask is None else str(image.mask)
+            score = float(verdict.score)
+            images.append(Scored(name, slug, str(image.path), image.defect, mask, score, ms, has_map=True))
+        progress.update(1)
+    facts = {
+        "engine": runtime.engine,
+        "precision": runtime.precision,
+        "search": runtime.search,
+        "threads": runtime.threads,
+        "threshold": runtime.threshold,
+        "pixel_threshold": runtime.pixel_threshold,
+    }
+    result = Result(key, facts, tuple(images), tuple(failed))
+    _write_scores(folder / SCORES, result)
+    save_result(folder, result)
+    return result
+
+
+def key_of(bundle: Bundle, test_set: TestSet, options: Mapping[str, Any]) -> Key:
+    """The key of what is asked for."""
+    return Key(bundle.id, test_set.digest(), dict(options))
+
+
+def save_result(folder: Path, result: Result) -> None:
+    """Writes `result.json`, all of it or nothing."""
+    replace_text(folder / RESULT, json.dumps(asdict(result), indent=1))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file beside the target and renames it, so that no half of it is ever there.
+
+    Raises:
+        EdgeADError: it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text, encoding="utf-8", newline="")
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        remedy = "Check the folder and its space."
+        raise EdgeADError(f"cannot write {path}", got=error.strerror, remedy=remedy) from error
+
+
+def finished(folder: Path, key: Key) -> Result | None:
+    """The result in `folder`, if it is that of `key` and no map is missing."""
+    result = _load(folder)
+    return result if result is not None and result.key == key and _has_maps(folder, result) else None
+
+
+def saved(folder: Path, key: Key) -> Result:
+    """The result in `folder`, whatever options it was made with; its row is dropped where those differ in anything.
+
+    Raises:
+        EdgeADError: there is none, it is of another bundle or of other images, or a map is missing.
+    """
+    result = _load(folder)
+    if result is None or not _has_maps(folder, result):
+        got = "nothing" if result is None else "some maps are missing"
+        raise EdgeADError(
+            f"there are no saved maps in {folder}", expected="a finished evaluation", got=got, remedy=_RUN_FIRST
+        )
+    if result.key.bundle != key.bundle:
+        raise EdgeADError(f"the maps in {folder} are of another bundle", expected=key.bundle, got=result.key.bundle)
+    if result.key.images != key.images:
+        raise EdgeADError(f"the images have changed since the maps in {folder} were made", remedy=_RUN_FIRST)
+    return result if result.key.edge_ad == key.edge_ad else replace(result, row=None)
+
+
+_RUN_FIRST = "Run without --from-maps first."
+
+
+def _load(folder: Path) -> Result | None:
+    try:
+        data = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        key = Key(**data.pop("key"))
+        images = tuple(Scored(**image) for image in data.pop("images"))
+        failed = tuple((str(name), str(reason)) for name, reason in data.pop("failed"))
+        return Result(key=key, images=images, failed=failed, notes=tuple(data.pop("notes")), **data)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None  # nothing there, or of another version: it is made again
+
+
+def _has_maps(folder: Path, result: Result) -> bool:
+    return all(map_path(folder, image.slug).is_file() for image in result.images if image.has_map)
+
+
+def map_path(folder: Path, slug: str) -> Path:
+    """Where the anomaly map of an image is kept."""
+    return folder / MAPS / f"{slug}.npz"
+
+
+def save_map(path: Path, amap: NDArray[np.float32]) -> None:
+    """Keeps a map in 16 bits, between its lowest and its highest value."""
+    low, high = float(amap.min()), float(amap.max())
+    scale = (high - low) / 65535 or 1.0
+    levels = np.rint((amap - np.float32(low)) / np.float32(scale)).clip(0, 65535).astype(np.uint16)
+    np.savez_compressed(path, map=levels, low=np.float32(low), scale=np.float32(scale))
+
+
+def load_map(path: Path) -> NDArray[np.float32]:
+    """(H, W) float32: a map that was kept.
+
+    Raises:
+        EdgeADError: it cannot be read.
+    """
+    try:
+        with np.load(path) as saved_map:
+            levels: NDArray[np.float32] = saved_map["map"].astype(np.float32)
+            levels *= saved_map["scale"]
+            levels += saved_map["low"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise EdgeADError(f"the map {path} cannot be read", got=error, remedy=f"Remove {path.parents[1]}.") from error
+    return levels
+
+
+def _write_scores(path: Path, result: Result) -> None:
+    rows: list[tuple[object, ...]] = [("image", "label", "score", "verdict", "ms", "map", "mask", "error")]
+    threshold = result.facts["threshold"]
+    for image in result.images:
+        kept = f"{MAPS}/{image.slug}.npz" if image.has_map else ""
+        verdict = int(not image.score < threshold)
+        rows.append(
+            (image.name, image.defect or "good", image.score, verdict, f"{image.ms:.3f}", kept, image.mask or "", "")
+        )
+    rows += [(name, "", "", "", "", "", "", reason) for name, reason in result.failed]
+    replace_text(path, csv_text(rows))
+
+
+def csv_text(rows: list[tuple[object, ...]]) -> str:
+    """Rows as CSV."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,71 @@
+"""The table of all categories and bundles: a CSV with everything, and an aligned one for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edge_ad.evaluation.run import csv_text
+
+Row = Mapping[str, Any]
+
+COLUMNS = (
+    *("category", "layout", "method", "backbone", "bundle", "bundle_id"),
+    *("goods", "defects", "failed", "image_auroc", "image_ap", "image_f1_max", "f1_threshold"),
+    *("pixel_auroc", "pixel_ap", "au_pro_30", "au_pro_05", "seg_f1"),
+    *("threshold", "pixel_threshold", "tp", "fn", "fp", "tn"),
+    *("false_reject", "false_reject_low", "false_reject_high", "miss", "miss_low", "miss_high"),
+    *("ms_p50", "ms_p95", "ms_p99", "mb", "engine", "precision", "search", "threads", "notes"),
+)
+SHOWN = (  # heading in the terminal and the report, column, what is better
+    ("image AUROC", "image_auroc", max),
+    ("AP", "image_ap", max),
+    ("F1-max", "image_f1_max", max),
+    ("pixel AUROC", "pixel_auroc", max),
+    ("AP", "pixel_ap", max),
+    ("PRO.30", "au_pro_30", max),
+    ("PRO.05", "au_pro_05", max),
+    ("SegF1", "seg_f1", max),
+    ("missed", "miss", min),
+    ("rejected", "false_reject", min),
+    ("ms p50", "ms_p50", min),
+    ("p95", "ms_p95", min),
+    ("p99", "ms_p99", min),
+    ("MB", "mb", min),
+)
+UNKNOWN = "-"
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """All columns; a metric that these images cannot give is empty."""
+    return csv_text([COLUMNS, *(tuple(_cell(row.get(column)) for column in COLUMNS) for row in rows)])
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def shown(column: str, row: Row) -> str:
+    """A value as people read it; `-` where these images cannot give it."""
+    value = row.get(column)
+    if value is None:
+        return UNKNOWN
+    if column == "miss":
+        return f"{row['fn']}/{row['fn'] + row['tp']}"
+    if column == "false_reject":
+        return f"{row['fp']}/{row['fp'] + row['tn']}"
+    return f"{value:.1f}" if column.startswith(("ms_", "mb")) else f"{value:.4f}"
+
+
+def to_text(rows: Sequence[Row]) -> str:
+    """An aligned table: a line for each category and bundle."""
+    names = ("category", "method", "backbone", "bundle")
+    cells = [[*names, *(heading for heading, _, _ in SHOWN)]]
+    cells += [[*(str(row[n]) for n in names), *(shown(column, row) for _, column, _ in SHOWN)] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(c.ljust(w) if i < len(names) else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+        for line in cells
+    )

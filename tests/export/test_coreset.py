@@ -1,0 +1,84 @@
+"""The coreset: greedy k-centre selection in a random projection."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_ad import native, reference
+from export.coreset import PROJECTED_DIM, project, select_coreset
+
+POOL = native.Pool(2)
+
+
+def patches(images: int = 5, rows: int = 40, dim: int = 10, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 1, (images, rows, dim)).astype(np.float32)
+
+
+def select(found: np.ndarray, images: list[int] | None = None, fraction: float = 0.1, seed: int = 0) -> np.ndarray:
+    chosen = np.array(range(len(found)) if images is None else images, np.int64)
+    return select_coreset(found, chosen, fraction, seed, POOL)
+
+
+def test_it_is_the_greedy_selection() -> None:
+    found = patches()
+    rows = select(found)
+    flat = found.reshape(-1, 10)
+    expected, _ = reference.k_center(flat, int(rows[0]), 19)
+    np.testing.assert_array_equal(rows, expected)
+    assert len(rows) == 20
+    assert rows.dtype == np.int64
+
+
+def test_rows_of_some_images_are_rows_of_all() -> None:
+    found = patches(6)
+    rows = select(found, [1, 3, 4], 0.25)
+    assert len(rows) == 30
+    assert set(rows // 40) == {1, 3, 4}
+    part = found[[1, 3, 4]]
+    alone = select(part, None, 0.25)
+    np.testing.assert_array_equal(found.reshape(-1, 10)[rows], part.reshape(-1, 10)[alone])
+
+
+@pytest.mark.parametrize(("fraction", "count"), [(1e-9, 1), (0.005, 1), (0.5, 100), (1.0, 200)])
+def test_how_many(fraction: float, count: int) -> None:
+    rows = select(patches(), fraction=fraction)
+    assert len(rows) == count == len(set(rows.tolist()))
+
+
+def test_duplicates_are_dropped_and_never_stick() -> None:
+    found = np.repeat(patches(1, 8), 5, axis=0)  # five equal images
+    rows = select(found, fraction=1.0)
+    assert len(rows) == 8
+    assert len(np.unique(found.reshape(-1, 10)[rows], axis=0)) == 8
+    assert len(select(np.zeros((4, 9, 3), np.float32), fraction=1.0)) == 1
+
+
+def test_the_seed_chooses_the_start() -> None:
+    found = patches()
+    starts = {int(select(found, fraction=1e-9, seed=seed)[0]) for seed in range(20)}
+    assert len(starts) > 10
+    np.testing.assert_array_equal(select(found, seed=7), select(found, seed=7))
+
+
+def test_short_vectors_are_not_projected() -> None:
+    found = patches(dim=PROJECTED_DIM)
+    assert project(found, 0) is found
+
+
+def test_the_projection_keeps_distances() -> None:
+    found = patches(2, 60, 800)
+    small = project(found, 3)
+    assert (small.shape, small.dtype) == ((2, 60, PROJECTED_DIM), np.float32)
+    a, b = (x.reshape(-1, x.shape[-1]) for x in (found, small))
+    near = np.linalg.norm(a[:60] - a[60:], axis=1) / np.linalg.norm(b[:60] - b[60:], axis=1)
+    assert near.min() > 0.7
+    assert near.max() < 1.4
+    np.testing.assert_array_equal(project(found, 3), small)
+    assert not np.array_equal(project(found, 4), small)
+    np.testing.assert_array_equal(project(found[:1], 3), small[:1])  # an image's does not depend on the others
+
+
+def test_progress_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    select_coreset(patches(), np.arange(5), 0.5, 0, POOL, "fold 1/4")
+    assert "fold 1/4: 100 patches" in capsys.readouterr().err
