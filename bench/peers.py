@@ -1,6 +1,6 @@
 """edge-ad against anomalib through OpenVINO, in one run: from a 1024 x 1024 u8 frame in memory to a prediction.
 
-    python -m bench.peers --peer-python ../env/peer/bin/python [--rows 16000 1600] [--json out.json]
+    python -m bench.peers --peer-python PEER/bin/python [--rows 16000 1600] [--json out.json]
 
 anomalib needs an environment of its own (pip install anomalib openvino); `--peer-python` is its interpreter. Both
 sides run resnet18 (layer2, layer3, 256 x 256) in f32 with the same number of threads over the same coreset: the peer's

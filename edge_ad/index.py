@@ -7,18 +7,18 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 
-# From this many coreset rows on the graph is faster than exact search, at any D (bench/NOTES.md).
-GRAPH_FROM_ROWS = 1000
+# From this many floats in the coreset (rows x D) on the graph is faster than exact search (bench/NOTES.md).
+GRAPH_FROM_FLOATS = 200_000
 _RECHECK = 16  # queries of one exact re-check: a full tile of the exact kernel
 
 Nearest = tuple[NDArray[np.float32], NDArray[np.int32]]
 
 
-def choose_search(wanted: str, rows: int, *, has_graph: bool) -> str:
-    """ "exact" or "graph": as wanted, or for "auto" what is faster at this many coreset rows."""
+def choose_search(wanted: str, rows: int, dim: int, *, has_graph: bool) -> str:
+    """ "exact" or "graph": as wanted, or for "auto" what is faster for a coreset of (rows, dim)."""
     if wanted != "auto":
         return wanted
-    return "graph" if has_graph and rows >= GRAPH_FROM_ROWS else "exact"
+    return "graph" if has_graph and rows * dim >= GRAPH_FROM_FLOATS else "exact"
 
 
 class Index:

@@ -232,7 +232,7 @@ class Runtime:
                 got="'graph'",
                 remedy="Export again without --no-graph.",
             )
-        search = choose_search(wanted, spec.size, has_graph=spec.graph is not None)
+        search = choose_search(wanted, spec.size, self._spec.backbone.dim, has_graph=spec.graph is not None)
         coreset = native.Coreset(self._bundle.array("coreset"))
         if coreset.vectors.shape != (spec.size, self._spec.backbone.dim):
             raise BundleCorruptError(

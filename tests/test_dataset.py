@@ -12,7 +12,7 @@ import pytest
 from edge_ad.dataset import Category, check_images, find_category, load_category
 from edge_ad.errors import DatasetError
 
-DATA = Path(os.environ.get("EDGE_AD_SHARED", "/work/shared")) / "data"
+DATA = Path(os.environ.get("EDGE_AD_SHARED", Path(__file__).parents[2] / "shared")) / "data"
 _seeds = iter(range(10**6))
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_ad import native, reference
-from edge_ad.index import GRAPH_FROM_ROWS, Index, choose_search
+from edge_ad.index import GRAPH_FROM_FLOATS, Index, choose_search
 
 POOL = native.Pool(2)
 
@@ -103,8 +103,8 @@ def test_equal_distances_end_the_recheck() -> None:
 
 
 def test_choose_search() -> None:
-    assert choose_search("exact", 10**6, has_graph=True) == "exact"
-    assert choose_search("graph", 1, has_graph=True) == "graph"
-    assert choose_search("auto", GRAPH_FROM_ROWS, has_graph=True) == "graph"
-    assert choose_search("auto", GRAPH_FROM_ROWS - 1, has_graph=True) == "exact"
-    assert choose_search("auto", 10**6, has_graph=False) == "exact"
+    assert choose_search("exact", 10**6, 128, has_graph=True) == "exact"
+    assert choose_search("graph", 1, 1, has_graph=True) == "graph"
+    assert choose_search("auto", GRAPH_FROM_FLOATS // 100, 100, has_graph=True) == "graph"
+    assert choose_search("auto", GRAPH_FROM_FLOATS // 100 - 1, 100, has_graph=True) == "exact"
+    assert choose_search("auto", 10**6, 128, has_graph=False) == "exact"
