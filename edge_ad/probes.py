@@ -80,7 +80,7 @@ def deviations(probe: Probe, got: Answer) -> dict[str, float]:
 
 
 def relative_difference(got: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
-    """max |got - expected| / max |expected|; infinite where shapes differ or a number, on either side, is not finite."""
+    """max |got - expected| / max |expected|; infinite where shapes differ or either holds NaN or Inf."""
     if got.shape != expected.shape or not (np.isfinite(got).all() and np.isfinite(expected).all()):
         return float("inf")
     scale = float(np.abs(expected).max(initial=0.0))

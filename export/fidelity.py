@@ -45,9 +45,7 @@ def choose_ef(
     exact = [native.exact_search(graph.coreset, grid, pool, rows)[0] for grid in grids]
     truth = np.concatenate(exact)
     for ef in _BREADTHS:
-        found = np.concatenate(
-            [native.graph_search(graph, grid, pool, ef, grid_width, rows)[0] for grid in grids]
-        )
+        found = np.concatenate([native.graph_search(graph, grid, pool, ef, grid_width, rows)[0] for grid in grids])
         # by distance and not by row: of two coreset rows equally near either is right
         recall = float((found <= truth).mean())
         error = float((found / np.maximum(truth, 1e-12) - 1).mean())

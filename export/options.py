@@ -92,9 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("category", help="folder of images, or a name under --data, $EDGE_AD_DATA, ./data or ./data/mvtec_ad")
-    add(
-        "--to", choices=("openvino", "onnx", "both"), default=d.to, help="engines that the bundle is made for"
-    )
+    add("--to", choices=("openvino", "onnx", "both"), default=d.to, help="engines that the bundle is made for")
     add("--data", type=Path, help="folder that holds the categories")
     add("--out", type=Path, help="the bundle to write; by default ./CATEGORY.bundle")
     add("--skip-bad", action="store_true", help="leave unreadable images out instead of stopping")
@@ -142,9 +140,7 @@ def _add_backbone(parser: argparse.ArgumentParser, d: Options) -> None:
         help=f"{EMBEDDED} (comes with the package, needs no torch), a torchvision model, or your own .onnx file; "
         f"by default {EMBEDDED}, or resnet18 where --weights is given",
     )
-    add(
-        "--layers", nargs="+", help="layers or ONNX tensors to take features from; known for common backbones"
-    )
+    add("--layers", nargs="+", help="layers or ONNX tensors to take features from; known for common backbones")
     add("--weights", type=Path, help="state dict of the torchvision model; by default its ImageNet weights")
     add(
         "--mean",

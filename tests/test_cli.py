@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -226,15 +227,18 @@ def test_interrupt(golden: Path, tmp_path: Path) -> None:
         os.link(folder / "0.png", folder / f"{i}.png")
     out = tmp_path / "out.csv"
     command = [str(SCRIPT), "inspect", str(golden), str(folder), "--csv", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    seen = [process.stdout.readline() for _ in range(5)]
+    lines_file = tmp_path / "lines.txt"  # a file, as nothing is lost in a reader's buffer
+    with lines_file.open("w") as stream:
+        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.PIPE, text=True)
+    while lines_file.read_text().count("\n") < 5:
+        assert process.poll() is None
+        time.sleep(0.005)
     process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert errors.splitlines()[-1] == "interrupted"
-    printed = lines("".join(seen) + rest)
+    printed = lines(lines_file.read_text())
     assert 5 <= len(printed) < 4000
     with out.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))

@@ -62,9 +62,7 @@ def write_backbone(path: Path, channels: tuple[int, int] = (8, 16)) -> Path:
     generator = np.random.default_rng(7)
     weights, nodes = [], []
     name, depth = "image", 3
-    for i, (width, stride, out) in enumerate(
-        ((8, 2, "a"), (channels[0], 2, "fine"), (channels[1], 2, "coarse"))
-    ):
+    for i, (width, stride, out) in enumerate(((8, 2, "a"), (channels[0], 2, "fine"), (channels[1], 2, "coarse"))):
         kernel = generator.normal(0, 1.5 / np.sqrt(9 * depth), (width, depth, 3, 3)).astype(np.float32)
         weights.append(numpy_helper.from_array(kernel, f"w{i}"))
         weights.append(numpy_helper.from_array(generator.normal(0, 0.1, width).astype(np.float32), f"b{i}"))

@@ -291,7 +291,7 @@ def test_a_truncated_image_is_named(export: Export, tmp_path: Path) -> None:
 
 
 def test_nothing_but_copies(export: Export, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="same|copies"):
+    with pytest.raises(DatasetError, match="good images are all the same"):
         export(category=str(write(tmp_path / "copies", {f"{i}.png": good_frame(0) for i in range(6)})))
 
 
@@ -600,7 +600,7 @@ def test_engines_that_differ_stop_the_export(export: Export, monkeypatch: pytest
 def test_targets_that_cannot_be_written(export: Export, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "no" / "x.bundle", tmp_path, tmp_path / "file" / "x.bundle"):
-        with pytest.raises(SpecError, match="written|folder"):
+        with pytest.raises(SpecError, match=r"written|folder"):
             export(out=out)
     with pytest.raises(EdgeADError, match="written"):
         export(out=Path("/proc/x.bundle"))
