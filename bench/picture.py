@@ -1,6 +1,6 @@
 """The picture of the README: a frame beside its overlay, for some images of a category.
 
-python -m bench.picture cable.bundle data/cable/test docs/verdicts.png good/000.png missing_core/001.png ...
+python -m bench.picture cable.bundle data/cable/test docs/verdicts.jpg good/000.png missing_core/001.png ...
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 
 from edge_ad import Runtime
-from edge_ad.cli.inspect import save_picture
 from edge_ad.frame import read_frame
 
 SIDE = 300  # pixels of each image
@@ -32,7 +31,8 @@ def main() -> int:
         frame = read_frame(options.folder / name)
         pair = (frame, runtime.inspect(frame).overlay(frame))
         columns.append(np.vstack([cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for image in pair]))
-    save_picture(options.out, np.hstack(columns))
+    if not cv2.imwrite(str(options.out), np.hstack(columns)):
+        raise SystemExit(f"cannot write {options.out}")
     return 0
 
 

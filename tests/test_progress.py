@@ -254,3 +254,15 @@ def test_whatever_happens_one_line_is_left(total: int | None, steps: list[tuple[
     assert terminal.widest < 80
     assert len(terminal.rows) == 2
     assert terminal.rows[0].startswith(f"reading: {sum(n for n, _ in steps)} images in ")
+
+
+def test_a_line_printed_beside_the_bar_stands_alone() -> None:
+    clock, terminal = Clock(), Terminal()
+    with Progress("inspect", 3, stream=terminal, clock=clock) as bar:
+        bar.wipe()
+        terminal.write("000.png 1.5 0\n")
+        bar.update()
+        assert terminal.shown.startswith("inspect  [")
+        bar.wipe()
+        assert terminal.shown == ""
+    assert [row.rstrip() for row in terminal.rows[:1]] == ["000.png 1.5 0"]

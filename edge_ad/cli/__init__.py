@@ -1,4 +1,7 @@
-"""The `edge-ad` command: info, inspect, check. Exit codes: 0 all good, 1 some anomalous, 2 error, 130 interrupted."""
+"""The `edge-ad` command: info, inspect, check, eval.
+
+Exit codes: 0 all good, 1 some anomalous, 2 error, 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ OK, ANOMALOUS, ERROR, INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    from edge_ad.cli import check, info, inspect
+    from edge_ad.cli import check, eval, info, inspect
 
     parser = argparse.ArgumentParser(prog="edge-ad", description="Inspects images with a bundle, without torch.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (info, inspect, check):
+    for command in (info, inspect, check, eval):
         name = command.__name__.rpartition(".")[2]
         sub = commands.add_parser(name, help=command.HELP, description=command.HELP)
         command.add_arguments(sub)
@@ -43,9 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ERROR
 
 
-def add_runtime_options(parser: argparse.ArgumentParser) -> None:
-    """The options that go to `Runtime` as they are."""
-    parser.add_argument("bundle", help="the bundle file")
+def add_runtime_options(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
+    """The options that go to `Runtime` as they are; `many` takes bundles, one or more, instead of one bundle."""
+    if many:
+        parser.add_argument("bundles", nargs="+", metavar="BUNDLE", help="bundle files, one or more")
+    else:
+        parser.add_argument("bundle", help="the bundle file")
     parser.add_argument("--engine", choices=("auto", "openvino", "onnxruntime"), default="auto")
     parser.add_argument("--device", default="CPU", help="device of OpenVINO")
     parser.add_argument("--threads", type=int, help="by default one for each physical core")

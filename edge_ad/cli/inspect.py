@@ -56,9 +56,11 @@ def run(options: argparse.Namespace) -> int:
                 verdict = runtime.inspect(path)
             except FrameError as error:
                 failed += 1
+                progress.wipe()
                 print(f"error: {error}", file=sys.stderr)
             else:
                 anomalous += verdict.is_anomalous
+                progress.wipe()
                 print(_line(name, verdict, as_json=options.jsonl), flush=True)
                 rows.append(
                     (

@@ -74,14 +74,21 @@ class Progress:
         else:
             self._write(f"{self.label}: {', '.join(self._facts())}\n")
 
+    def wipe(self) -> None:
+        """Takes the line off the terminal, so that something else may be printed; the next update draws it again."""
+        if self._terminal and self._drawn_columns:
+            self._draw("")
+            self._write("\r")
+            self._drawn_columns = 0
+            self._drawn_at = -REDRAW_S  # drawn again at once
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         elapsed = _duration(self._elapsed())
         if kind is not None:
             if self._terminal:
-                self._draw("")
-                self._write("\r")
+                self.wipe()
             else:
                 self._write(f"{self.label}: stopped at {self._count()} after {elapsed}\n")
             return

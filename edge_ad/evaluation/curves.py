@@ -119,12 +119,17 @@ def _pr(goods: Scores, defects: Scores, row: Mapping[str, Any]) -> bytes:
 def _scores(goods: Scores, defects: Scores, threshold: float) -> bytes:
     figure, axes = _figure("score", "images")
     everything = np.concatenate([goods, defects, [threshold]])
-    bins = np.linspace(everything.min(), everything.max() + 1e-9 + 1e-6 * abs(everything.max()), _BINS + 1)
+    low, high = float(everything.min()), float(everything.max())
+    width = (high - low) / _BINS or 1.0
+    # the threshold is the edge of a bin, so that none holds images of both verdicts
+    bins = threshold + width * np.arange(
+        -np.ceil((threshold - low) / width) - 1, np.ceil((high - threshold) / width) + 2
+    )
     for scores, color, name in ((goods, GOOD, "good"), (defects, DEFECT, "defect")):
         if len(scores):
             axes.hist(scores, bins=bins.tolist(), color=color, alpha=0.75, label=f"{name} ({len(scores)})")
     axes.axvline(threshold, color=INK, linewidth=1.4, linestyle="--", label=f"threshold {threshold:.4g}")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="y", integer=True)
     axes.legend(frameon=False, fontsize=9, labelcolor=INK)
     _title(axes, "Scores")
     return _png(figure)
@@ -137,7 +142,9 @@ def _confusion(row: Mapping[str, Any]) -> bytes:
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     for (y, x), count in np.ndenumerate(counts):
         color = DEFECT if wrong[y, x] else GOOD
-        axes.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=color, alpha=0.08 + 0.8 * share[y, x], linewidth=0)
+        axes.fill_between(
+            [x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=color, alpha=0.08 + 0.8 * share[y, x], linewidth=0
+        )
         ink = "white" if share[y, x] > 0.6 else INK
         axes.text(x, y, str(count), ha="center", va="center", fontsize=20, color=ink)
     axes.set_xticks([0, 1], ["good", "anomalous"])

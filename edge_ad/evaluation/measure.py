@@ -167,7 +167,9 @@ class _Samples:
                     missing.append(image.name)
                 continue
             mask = read_mask(image.mask, self._load(image).shape)
-            wrong = "marks a defect in a good" if mask.pixels is not None and _is_wrong(image, mask.pixels) else mask.why
+            wrong = (
+                "marks a defect in a good" if mask.pixels is not None and _is_wrong(image, mask.pixels) else mask.why
+            )
             if wrong is not None or mask.pixels is None:
                 unusable.append(f"{image.name}: its mask {wrong}")
                 continue

@@ -33,6 +33,8 @@ thead th { color: var(--faint); font-weight: 500 }
 tbody th { font-weight: 500 }
 .metrics td:last-child { white-space: normal; width: 100% }
 .n { text-align: right; font-variant-numeric: tabular-nums }
+.overview th, .overview td { padding-right: 11px; font-size: .88rem }
+.overview thead th { white-space: normal; vertical-align: bottom }
 a { color: var(--good) }
 details { margin-top: 28px }
 section > details:only-child { margin: 0 }
@@ -43,7 +45,9 @@ dd { margin: 0; overflow-wrap: anywhere }
 @media (max-width: 600px) {
   main { padding: 12px 10px 40px } section { padding: 16px 14px }
   .tiles { grid-template-columns: 1fr 1fr } .tiles strong { font-size: 1.4rem }
-  h2 small, h3 small { display: block; margin: 2px 0 0 } dl { grid-template-columns: 1fr; gap: 0 } dd { margin-bottom: 8px }
+  h2 small, h3 small { display: block; margin: 2px 0 0 } dl { grid-template-columns: 1fr; gap: 0 }
+  dd { margin-bottom: 8px }
 }
-@media print { body { background: #fff } section { border: 0; padding: 0; break-inside: auto } figure { break-inside: avoid } }
+@media print { body { background: #fff } section { border: 0; padding: 0; break-inside: auto }
+  figure { break-inside: avoid } }
 """

@@ -15,6 +15,7 @@ from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.evaluation.measure import read_mask
 from edge_ad.evaluation.run import Result, Scored, load_map, map_path
 from edge_ad.frame import read_frame
+from edge_ad.spec import Size
 
 Picture = NDArray[np.uint8]
 AlphaMode = Literal["value", "flat"]
@@ -34,8 +35,8 @@ class Style:
         clip_q: None measures heat by the pixel threshold, which makes images comparable. A quantile (0.5 to 1, say
             0.99) stretches each image's own map between its quantiles 1 - q and q: more contrast, and noise in a good
             image glows as well.
-        alpha_mode: "value": the hotter, the more opaque, from `alpha_min` to `alpha_max`; "flat": `alpha_max`
-            everywhere.
+        alpha_mode: "value": the hotter, the more opaque, from `alpha_min` at no heat to `alpha_max` at half heat
+            and above; "flat": `alpha_max` everywhere.
         gamma: exponent of the heat: below 1 lifts faint heat, above 1 dims it.
         blur: sigma of a Gaussian over the map, pixels of the frame; 0 for none.
 
@@ -46,7 +47,7 @@ class Style:
     clip_q: float | None = None
     alpha_mode: AlphaMode = "value"
     alpha_min: float = 0.0
-    alpha_max: float = 0.6
+    alpha_max: float = 0.55
     gamma: float = 1.0
     blur: float = 0.0
 
@@ -122,7 +123,7 @@ def colors_of(heat: NDArray[np.float32]) -> Picture:
 
 def overlay(image: Picture, heat: NDArray[np.float32], style: Style) -> Picture:
     """(H, W, 3) u8 BGR: the heat over the image."""
-    strength = heat if style.alpha_mode == "value" else np.ones_like(heat)
+    strength = np.minimum(2 * heat, 1) if style.alpha_mode == "value" else np.ones_like(heat)
     alpha = (style.alpha_min + (style.alpha_max - style.alpha_min) * strength)[:, :, None]
     blended: Picture = (image * (1 - alpha) + colors_of(heat) * alpha + 0.5).astype(np.uint8)
     return blended
@@ -154,8 +155,7 @@ def draw(seen: Look, style: Style) -> dict[str, Picture]:
         pictures["map"] = colors_of(seen.heat)
         pictures["overlay"] = overlay(seen.image, seen.heat, style)
     truth = cv2.cvtColor(pictures["gt"], cv2.COLOR_GRAY2BGR) if "gt" in pictures else field
-    gap = np.full((shape[0], _GAP_PX, 3), 255, np.uint8)
-    pictures["triptych"] = np.hstack([seen.image, gap, truth, gap, pictures.get("map", field)])
+    pictures["triptych"] = side_by_side([seen.image, truth, pictures.get("map", field)])
     return pictures
 
 
@@ -199,10 +199,20 @@ def write_png(path: Path, picture: Picture) -> None:
         raise EdgeADError(f"cannot write {path}", got=error.strerror, remedy=remedy) from error
 
 
-def side_by_side(pictures: Sequence[Picture], height: int) -> Picture:
-    """Pictures of one size next to each other, shrunk to a height."""
-    scale = min(1.0, height / pictures[0].shape[0])
-    size = (max(1, round(pictures[0].shape[1] * scale)), max(1, round(pictures[0].shape[0] * scale)))
-    small = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in pictures]
-    gap = np.full((size[1], _GAP_PX, 3), 255, np.uint8)
-    return np.hstack([part for picture in small for part in (gap, picture)][1:])
+def fitted(seen: Look, box: Size) -> Look:
+    """The same at the size that just fits into (H, W) `box`."""
+    height, width = seen.image.shape[:2]
+    scale = min(box[0] / height, box[1] / width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    mask = seen.mask
+    if mask is not None:  # a thin crack is not lost: a pixel is of the defect where any part of it is
+        mask = cv2.resize(mask.astype(np.float32), size, interpolation=smooth) > (0 if scale < 1 else 0.5)
+    heat = None if seen.heat is None else cv2.resize(seen.heat, size, interpolation=smooth)
+    return Look(cv2.resize(seen.image, size, interpolation=smooth), mask, heat)
+
+
+def side_by_side(pictures: Sequence[Picture]) -> Picture:
+    """Pictures of one height next to each other, with a grey gap."""
+    gap = np.full((pictures[0].shape[0], _GAP_PX, 3), 160, np.uint8)
+    return np.hstack([part for picture in pictures for part in (gap, picture)][1:])

@@ -16,13 +16,14 @@ import cv2
 
 from edge_ad.errors import EdgeADError
 from edge_ad.evaluation.page import STYLE
-from edge_ad.evaluation.pictures import Style, look, outlined, overlay, side_by_side, worst_defects, worst_goods
+from edge_ad.evaluation.pictures import Style, fitted, look, outlined, overlay, side_by_side, worst_defects, worst_goods
 from edge_ad.evaluation.run import Result, Scored
 from edge_ad.evaluation.summary import SHOWN, Row, shown
 
-_HEIGHT_PX = 300  # of a picture in the page
+_BOX_PX = (300, 400)  # (H, W) that a picture in the page fits into
 _QUALITY = 85
-_FEWEST = 4  # images that are shown where fewer are wrong
+_DETAILS = ("ms_p95", "ms_p99")  # not in the overview
+_FEWEST = 6  # images that are shown where fewer are wrong
 _CURVES = {
     "scores": "Scores of goods and defects, and the threshold",
     "confusion": "Confusion matrix",
@@ -76,20 +77,21 @@ def _overview(rows: Sequence[Row]) -> str:
     """A table of all; the best of each category is bold."""
     names = ("category", "method", "backbone", "bundle")
     heads = "".join(f"<th>{escape(name)}</th>" for name in names)
-    heads += "".join(f"<th class=n>{escape(heading)}</th>" for heading, _, _ in SHOWN)
+    columns = [column for column in SHOWN if column[1] not in _DETAILS]
+    heads += "".join(f"<th class=n>{escape(heading)}</th>" for heading, _, _ in columns)
     lines = []
     for n, row in enumerate(rows):
         rivals = [other for other in rows if other["category"] == row["category"]]
         link = f'<td><a href="#s{n}">{escape(str(row["category"]))}</a></td>'
         cells = [link, *(f"<td>{escape(str(row[name]))}</td>" for name in names[1:])]
-        for _, column, better in SHOWN:
+        for _, column, better in columns:
             values = [r[column] for r in rivals if r.get(column) is not None]
-            best = len(rivals) > 1 and row.get(column) is not None and row[column] == better(values)
+            best = better is not None and len(values) > 1 and row.get(column) == better(values)
             text = escape(shown(column, row))
             cells.append(f"<td class=n>{f'<b>{text}</b>' if best else text}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-    return f"<section><h2>Overview</h2><div class=wide>{table}</div></section>"
+    return f"<section class=overview><h2>Overview</h2><div class=wide>{table}</div></section>"
 
 
 def _section(section: Section, n: int, style: Style, *, alone: bool) -> Iterable[str]:
@@ -150,7 +152,8 @@ def _images(section: Section, style: Style) -> Iterable[str]:
         end = "lowest" if kind == "defects" else "highest"
         heading = "Misses" if kind == "defects" else "False alarms"
         shown_images = worst[: max(_FEWEST, all_wrong)]
-        yield f"<h3>{heading}<small>{all_wrong} of {of} {kind}; the {len(shown_images)} with the {end} scores</small></h3>"
+        which = f"{all_wrong} of {of} {kind}; the {len(shown_images)} with the {end} scores"
+        yield f"<h3>{heading}<small>{which}</small></h3>"
         yield "<div class=pictures>"
         for image in shown_images:
             is_wrong = (image.score < threshold) == (image.defect is not None)
@@ -168,10 +171,11 @@ def _figure(section: Section, image: Scored, style: Style, word: str, is_wrong: 
         seen = look(image, section.folder, section.result.facts["pixel_threshold"], section.white_level, style)
     except EdgeADError as error:
         return f"<figure><figcaption>{caption}<br>no picture: {escape(str(error))}</figcaption></figure>"
+    seen = fitted(seen, _BOX_PX)  # before anything is drawn, so that outlines are as wide in every picture
     parts = [outlined(seen.image, seen.mask)]
     if seen.heat is not None:
         parts.append(overlay(seen.image, seen.heat, style))
-    jpeg = cv2.imencode(".jpg", side_by_side(parts, _HEIGHT_PX), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+    jpeg = cv2.imencode(".jpg", side_by_side(parts), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
     alt = f"{escape(image.name, quote=True)}: the image, its mask outlined, and its heat"
     return f'<figure><img alt="{alt}" src="{_uri("jpeg", jpeg)}"><figcaption>{caption}</figcaption></figure>'
 

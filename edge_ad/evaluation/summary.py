@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from edge_ad.evaluation.run import csv_text
@@ -17,7 +17,9 @@ COLUMNS = (
     *("false_reject", "false_reject_low", "false_reject_high", "miss", "miss_low", "miss_high"),
     *("ms_p50", "ms_p95", "ms_p99", "mb", "engine", "precision", "search", "threads", "notes"),
 )
-SHOWN = (  # heading in the terminal and the report, column, what is better
+# Heading in the terminal and the report, column, and what is better; of misses and false rejects neither, as each is
+# had for the other.
+SHOWN: tuple[tuple[str, str, Callable[[Iterable[float]], float] | None], ...] = (
     ("image AUROC", "image_auroc", max),
     ("AP", "image_ap", max),
     ("F1-max", "image_f1_max", max),
@@ -26,8 +28,8 @@ SHOWN = (  # heading in the terminal and the report, column, what is better
     ("PRO.30", "au_pro_30", max),
     ("PRO.05", "au_pro_05", max),
     ("SegF1", "seg_f1", max),
-    ("missed", "miss", min),
-    ("rejected", "false_reject", min),
+    ("missed", "miss", None),
+    ("rejected", "false_reject", None),
     ("ms p50", "ms_p50", min),
     ("p95", "ms_p95", min),
     ("p99", "ms_p99", min),
@@ -66,6 +68,8 @@ def to_text(rows: Sequence[Row]) -> str:
     cells += [[*(str(row[n]) for n in names), *(shown(column, row) for _, column, _ in SHOWN)] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
-        "  ".join(c.ljust(w) if i < len(names) else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+        "  ".join(
+            c.ljust(w) if i < len(names) else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        )
         for line in cells
     )

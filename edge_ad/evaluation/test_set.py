@@ -1,9 +1,9 @@
 """Finds the labelled images of a category, and says how they are laid out.
 
-    MVTec AD             test/good  test/<kind>  ground_truth/<kind>/<stem>_mask.png (or <stem>.png)
-    BTAD                 test/ok    test/ko      ground_truth/ko/<stem>.png (or .bmp)
-    good/bad folders     good or ok, and bad, ko or defect; masks in ground_truth/<folder>, if any
-    CSV                  columns path, label and, if wanted, mask; paths from the folder of the file
+MVTec AD             test/good  test/<kind>  ground_truth/<kind>/<stem>_mask.png (or <stem>.png)
+BTAD                 test/ok    test/ko      ground_truth/ko/<stem>.png (or .bmp)
+good/bad folders     good or ok, and bad, ko or defect; masks in ground_truth/<folder>, if any
+CSV                  columns path, label and, if wanted, mask; paths from the folder of the file
 """
 
 from __future__ import annotations
@@ -108,9 +108,7 @@ def _from_folder(folder: Path) -> TestSet:
     known = [f for f in folders if f.name.lower() in (*_GOOD, *_BAD)]
     truth = folder / "ground_truth"
     images = [
-        image
-        for f in known
-        for image in images_of_kind(f, None if f.name.lower() in _GOOD else f.name.lower(), truth)
+        image for f in known for image in images_of_kind(f, None if f.name.lower() in _GOOD else f.name.lower(), truth)
     ]
     if not known:
         raise _no_layout(folder, folders)
@@ -121,11 +119,12 @@ def _from_folder(folder: Path) -> TestSet:
 
 def _about_masks(folder: Path, images: Sequence[TestImage]) -> list[str]:
     """A note where defects have no mask though there are masks of other names."""
+    used = {image.mask for image in images}
     without = Counter(image.defect for image in images if image.defect is not None and image.mask is None)
     notes = []
     for kind, count in without.items():
         masks = folder / "ground_truth" / str(kind)
-        names = [path.name for path in list_images(masks)] if masks.is_dir() else []
+        names = [path.name for path in list_images(masks) if path not in used] if masks.is_dir() else []
         if names:
             notes.append(
                 f"{count} of {kind} have no mask: {masks} holds {names[0]} and the like; expected the image's name, "
