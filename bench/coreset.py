@@ -1,8 +1,8 @@
 """Seconds of the greedy coreset: 160 good images' patches to a tenth, and the radius that it reaches.
 
-    python -m bench.coreset ../shared/data/bottle [--fraction 0.1] [--images 160]
+    python -m bench.coreset ../shared/data/bottle --weights resnet18.pth [--fraction 0.1] [--images 160]
 
-The embedded backbone gives 163,840 patches of 384; projection and selection are timed, features are not.
+ResNet18 (--weights) gives 163,840 patches of 384; projection and selection are timed, features are not.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from export.options import Options
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("category", type=Path)
+    parser.add_argument("--weights", type=Path, required=True, help="state dict of resnet18")
     parser.add_argument("--fraction", type=float, default=0.1)
     parser.add_argument("--images", type=int, default=160)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     paths = list(load_category(options.category).train_good[: options.images])
-    grids, _ = features(Options(str(options.category)), {"good": paths}, options.threads)
+    grids, _ = features(Options(str(options.category), weights=options.weights), {"good": paths}, options.threads)
     patches = np.stack(grids["good"])
     pool = native.Pool(options.threads)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -19,7 +19,7 @@ from export.graph import PatchGraph, build_graph, tensor_names
 from export.options import EMBEDDED, Options
 
 _EMBEDDED_FILE = Path(__file__).parent / "models" / "edge_s.onnx"  # models/EDGE_S.md says how it was made
-_EMBEDDED_LAYERS = ("layer2", "layer3")
+_EMBEDDED_LAYERS = ("fine", "deep")
 
 
 @dataclass(frozen=True)
