@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["exact_search", "graph_search", "k_center", "squared_distances"]
+__all__ = ["exact_search", "graph_search", "k_center", "mahalanobis", "squared_distances"]
 
 Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
@@ -134,3 +134,22 @@ def k_center(points: Float32Array, start: int, n: int) -> tuple[Int32Array, floa
         selected.append(int(least.argmax()))
         least = np.minimum(least, squared_distances(points[selected[-1]], points))
     return np.array(selected, np.int32), float(np.sqrt(least.max()))
+
+
+def mahalanobis(
+    patches: Float32Array,
+    channels: Int32Array,
+    means: Float32Array,
+    factors: Float32Array,
+    rows: Int32Array | None = None,
+) -> Float32Array:
+    """Twin of :func:`edge_ad.native.mahalanobis`: (R,) float32."""
+    chosen = patches if rows is None else patches[rows]
+    dim = len(channels)
+    columns, below = np.triu_indices(dim)  # row-major upper triangle: the columns of the lower one
+    distances = np.empty(len(chosen), np.float32)
+    for i, (patch, mean, packed) in enumerate(zip(chosen, means, factors, strict=True)):
+        factor = np.zeros((dim, dim))
+        factor[below, columns] = packed
+        distances[i] = np.linalg.norm(factor @ (patch[channels].astype(np.float64) - mean))
+    return distances

@@ -12,6 +12,7 @@ from edge_ad.spec import Size
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 EMBEDDED = "edge-s"
+METHODS = ("patchcore", "padim")
 RULES = {"percentile": 99.5, "sigma": 3.0, "false-reject": 0.01, "f1": 0.0, "youden": 0.0}
 
 
@@ -29,7 +30,9 @@ class Options:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     input_size: Size = (256, 256)
+    method: str = "patchcore"
     coreset: float = 0.1
+    channels: tuple[int, ...] | None = None
     seed: int = 0
     graph: bool = True
     reweight: int = 0
@@ -81,6 +84,13 @@ def _size(text: str) -> Size:
     if len(parts) not in (1, 2) or not all(part.strip().isdigit() for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size: give N or H,W in pixels")
     return (int(parts[0]), int(parts[-1]))
+
+
+def _channels(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.strip().isdigit() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} are no channels: give a count, or several as 0,5,7")
+    return tuple(int(part) for part in parts)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -161,15 +171,28 @@ def _add_backbone(parser: argparse.ArgumentParser, d: Options) -> None:
 
 
 def _add_head(parser: argparse.ArgumentParser, d: Options) -> None:
-    add = parser.add_argument_group("PatchCore and its threshold").add_argument
-    add("--coreset", type=float, default=d.coreset, metavar="FRACTION", help="of the patches to keep")
-    add("--no-graph", dest="graph", action="store_false", help="leave the HNSW graph out: exact search only")
+    add = parser.add_argument_group("method and threshold").add_argument
+    add("--method", choices=METHODS, default=d.method, help="how patches become a score")
+    add(
+        "--coreset",
+        type=float,
+        default=d.coreset,
+        metavar="FRACTION",
+        help="patchcore: share of the patches to keep",
+    )
+    add("--no-graph", dest="graph", action="store_false", help="patchcore: leave the HNSW graph out, exact search only")
     add(
         "--reweight",
         type=int,
         default=d.reweight,
         metavar="B",
-        help="neighbours of Eq. 7 (9 is usual); 0 for none",
+        help="patchcore: neighbours of Eq. 7 (9 is usual); 0 for none",
+    )
+    add(
+        "--channels",
+        type=_channels,
+        metavar="C|I,J,..",
+        help="padim: how many channels, chosen at random, or which; by default 100, wide_resnet50_2 550",
     )
     add(
         "--threshold-rule",

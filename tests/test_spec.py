@@ -79,7 +79,7 @@ def manifests(draw: st.DrawFn) -> spec.Manifest:
                 grid=draw(st.tuples(st.integers(1, 4096), st.integers(1, 4096))),
                 dim=draw(st.integers(1, 2**16)),
             ),
-            head=spec.HeadSpec("patchcore", draw(st.integers(0, 1000))),
+            head=spec.PatchcoreSpec("patchcore", draw(st.integers(0, 1000))),
             index=spec.IndexSpec(rows, rows + draw(st.integers(0, 100)), draw(int64), draw(st.none() | graph)),
             calibration=spec.CalibrationSpec(
                 rule=draw(st.sampled_from(["percentile", "sigma", "false-reject", "f1", "youden"])),

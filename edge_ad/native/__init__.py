@@ -1,4 +1,4 @@
-"""The native core: exact search, graph search and k-centre selection, with arguments checked.
+"""The native core: exact search, graph search, k-centre selection and Mahalanobis distances, with arguments checked.
 
 Arrays are C-contiguous; ``Q`` queries and ``N`` coreset vectors have ``D`` float32 elements each; distances
 are Euclidean, not squared. Every call releases the GIL while it works and hands control back to Python at
@@ -7,6 +7,8 @@ least about once a second, so that Ctrl-C works. :mod:`edge_ad.reference` says t
 The instruction set is chosen by what the CPU reports, on first use; ``EDGE_AD_FORCE_ISA`` (``portable``,
 ``avx2``, ``avx512`` or ``neon``) overrides that. Results are the same for every number of threads. Between
 instruction sets the last bits of a distance may differ.
+
+Over 400 lines: the one checked face of the core, more than half of it what its callers must know.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ __all__ = [
     "exact_search",
     "graph_search",
     "isa",
+    "mahalanobis",
     "supported_isas",
 ]
 
@@ -317,6 +320,42 @@ def graph_search(
             indices[part],
         )
     return distances, indices
+
+
+def mahalanobis(
+    patches: Float32Array,
+    channels: Int32Array,
+    means: Float32Array,
+    factors: Float32Array,
+    pool: Pool,
+    rows: Int32Array | None = None,
+) -> Float32Array:
+    """(R,) float32: |W (x - mean)| of each patch with the mean and the factor W of its own. Thread-safe.
+
+    Args:
+        patches: (P, D) float32.
+        channels: (C,) int32, which of the D numbers make x, in the order of mean and W.
+        means: (R, C) float32.
+        factors: (R, C (C + 1) / 2) float32: lower triangular W, its columns one after the other, each from the
+            diagonal down.
+        pool: the threads to use.
+        rows: (R,) int32, the patches to take; None for all, R = P.
+
+    Raises:
+        NativeError: an argument is of another kind, or a channel or row is outside the patches.
+    """
+    _choose_isa()
+    _instance("pool", pool, Pool)
+    _array("patches", patches, np.float32, (None, None))
+    _array("channels", channels, np.int32, (None,))
+    if rows is not None:
+        _array("rows", rows, np.int32, (None,))
+    count, dim = len(patches) if rows is None else len(rows), len(channels)
+    _array("means", means, np.float32, (count, dim))
+    _array("factors", factors, np.float32, (count, dim * (dim + 1) // 2))
+    distances = np.empty(count, np.float32)
+    _core.mahalanobis(patches, rows, channels, means, factors, pool._core, distances)
+    return distances
 
 
 def _check_search(coreset: Coreset, queries: Float32Array, pool: Pool, rows: Int32Array | None) -> None:

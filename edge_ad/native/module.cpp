@@ -16,6 +16,7 @@
 #include "graph.hpp"
 #include "isa.hpp"
 #include "kcenter.hpp"
+#include "mahalanobis.hpp"
 #include "pool.hpp"
 
 namespace nb = nanobind;
@@ -123,6 +124,31 @@ void graph_search(const PyGraph& graph, const Matrix& queries, const std::option
     edge_ad::graph_search(*graph.core, checked, pool, ef, grid_width, distances.data(), indices.data());
 }
 
+void mahalanobis(const Matrix& patches, const std::optional<Ids>& rows, const Ids& channels,
+                 const Matrix& means, const Matrix& factors, edge_ad::Pool& pool, DistancesOut distances) {
+    const std::size_t dim = channels.shape(0), count = rows ? rows->shape(0) : patches.shape(0);
+    require(patches.shape(0) <= kMostRows && patches.shape(1) <= kMostRows && dim <= kMostRows,
+            "there are too many patches or channels", std::to_string(kMostRows),
+            std::to_string(patches.shape(0)) + " x " + std::to_string(patches.shape(1)));
+    for (std::size_t i = 0; i < dim; ++i)
+        require(channels.data()[i] >= 0 && static_cast<std::size_t>(channels.data()[i]) < patches.shape(1),
+                "a channel is not one of a patch's", "0 <= channel < " + std::to_string(patches.shape(1)),
+                std::to_string(channels.data()[i]));
+    for (std::size_t i = 0; rows && i < count; ++i)
+        require(rows->data()[i] >= 0 && static_cast<std::size_t>(rows->data()[i]) < patches.shape(0),
+                "a row is not a patch", "0 <= row < " + std::to_string(patches.shape(0)),
+                std::to_string(rows->data()[i]));
+    require(means.shape(0) == count && means.shape(1) == dim && factors.shape(0) == count &&
+                factors.shape(1) == dim * (dim + 1) / 2 && distances.shape(0) == count,
+            "means, factors or distances do not match the patches",
+            std::to_string(count) + " patches of " + std::to_string(dim) + " channels",
+            std::to_string(means.shape(0)) + " x " + std::to_string(means.shape(1)));
+    const edge_ad::Gaussians gaussians{channels.data(), means.data(), factors.data(), dim};
+    const edge_ad::Queries queries{patches.data(), patches.shape(1), rows ? rows->data() : nullptr, count};
+    nb::gil_scoped_release released;
+    edge_ad::mahalanobis(gaussians, queries, pool, distances.data());
+}
+
 std::vector<std::string> supported_isas() {
     std::vector<std::string> names;
     for (const edge_ad::Kernels* kernels : edge_ad::supported_kernels()) names.emplace_back(kernels->name);
@@ -172,6 +198,8 @@ NB_MODULE(_core, m) {
           nb::arg("pool"), nb::arg("distances"), nb::arg("indices"));
     m.def("graph_search", &graph_search, nb::arg("graph"), nb::arg("queries"), nb::arg("rows").none(),
           nb::arg("pool"), nb::arg("ef"), nb::arg("grid_width"), nb::arg("distances"), nb::arg("indices"));
+    m.def("mahalanobis", &mahalanobis, nb::arg("patches"), nb::arg("rows").none(), nb::arg("channels"),
+          nb::arg("means"), nb::arg("factors"), nb::arg("pool"), nb::arg("distances"));
     m.def("isa", [] { return std::string(edge_ad::kernels().name); });
     m.def("supported_isas", &supported_isas);
     m.def("use_isa", &edge_ad::use_isa, nb::arg("name"));
