@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["exact_search", "graph_search", "k_center", "mahalanobis", "squared_distances"]
+__all__ = ["exact_search", "graph_search", "k_center", "knn_search", "mahalanobis", "squared_distances"]
 
 Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
@@ -32,14 +32,24 @@ def exact_search(
     vectors: Float32Array, queries: Float32Array, rows: Int32Array | None = None
 ) -> tuple[Float32Array, Int32Array]:
     """Twin of :func:`edge_ad.native.exact_search`: (R,) Euclidean distances and (R,) indices."""
+    distances, indices = knn_search(vectors, queries, 1, rows)
+    return distances[:, 0], indices[:, 0]
+
+
+def knn_search(
+    vectors: Float32Array, queries: Float32Array, k: int, rows: Int32Array | None = None
+) -> tuple[Float32Array, Int32Array]:
+    """Twin of :func:`edge_ad.native.knn_search`: (R, k) Euclidean distances and (R, k) indices."""
     chosen = range(len(queries)) if rows is None else [int(row) for row in rows]
-    distances, indices = np.full(len(chosen), np.inf, np.float32), np.full(len(chosen), -1, np.int32)
+    distances = np.full((len(chosen), k), np.inf, np.float32)
+    indices = np.full((len(chosen), k), -1, np.int32)
     for i, row in enumerate(chosen):
         squared = squared_distances(queries[row], vectors)
         squared[~np.isfinite(squared)] = np.inf
-        nearest = int(squared.argmin())
-        if np.isfinite(squared[nearest]):
-            distances[i], indices[i] = np.sqrt(squared[nearest]), nearest
+        nearest = squared.argsort(kind="stable")[:k]
+        found = int(np.isfinite(squared[nearest]).sum())
+        distances[i, :found] = np.sqrt(squared[nearest[:found]])
+        indices[i, :found] = nearest[:found]
     return distances, indices
 
 

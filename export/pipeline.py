@@ -13,6 +13,7 @@ import platform
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,13 +25,14 @@ from edge_ad.dataset import Category, Facts, check_images, find_category, load_c
 from edge_ad.engines import Engine
 from edge_ad.errors import BundleError, DatasetError, SpecError
 from edge_ad.runtime import Runtime
-from edge_ad.spec import MAX_SIDE, MIN_FRAME_SIDE, FrameSpec, Manifest, PatchcoreSpec, ProbesSpec
+from edge_ad.spec import MAX_NEIGHBORS, MAX_SIDE, MIN_FRAME_SIDE, FrameSpec, Manifest, PatchcoreSpec, ProbesSpec
 from export.calibrate import choose_threshold, folds
 from export.features import extract, patch_store
 from export.fit import open_method
 from export.fit.base import Material
 from export.held_out import calibrate, cross_fit, defect_scores
 from export.network import open_network
+from export.normal_embed import NormalEmbed, write_normal_embed
 from export.options import METHODS, RULES, Options
 from export.probes import TOLERANCE, make_probes, probe_frames
 from export.region import read_region
@@ -86,6 +88,9 @@ def export_bundle(options: Options) -> Summary:
         _write(out, manifest, {**stages.members, **fitted.members}, goods[0], options)
     with summary.stage("check"):
         _open_and_check(out, options, summary)
+    if options.normal_embed is not None:
+        _write_normal_embed(options.normal_embed, manifest, fitted.members["centroid"])
+        summary.say("normal embed", str(options.normal_embed))
     return summary
 
 
@@ -111,16 +116,28 @@ def _check(options: Options) -> None:
     if options.rule not in RULES:
         raise SpecError("there is no such threshold rule", expected=", ".join(RULES), got=repr(options.rule))
     choose_threshold(options.rule, options.rule_value, [1.0, 2.0, 3.0], [4.0])  # refuses a value out of range
-    PatchcoreSpec("patchcore", options.reweight)
+    _check_method(options)
+
+
+def _check_method(options: Options) -> None:
     if options.method not in METHODS:
         raise SpecError("there is no such method", expected=", ".join(METHODS), got=repr(options.method))
+    PatchcoreSpec("patchcore", options.reweight)
+    if options.neighbors is not None and not 1 <= options.neighbors <= MAX_NEIGHBORS:
+        raise SpecError("--neighbors is out of range", expected=f"1..{MAX_NEIGHBORS}", got=options.neighbors)
+    if options.gallery_images < 1:
+        raise SpecError("--gallery-images is out of range", expected="1 or more", got=options.gallery_images)
+    if options.normal_embed is not None:
+        if options.method != "centroid":
+            raise SpecError("--normal-embed is for --method centroid", expected="centroid", got=options.method)
+        _check_target(options.normal_embed)
 
 
 def _check_target(out: Path) -> None:
     folder = out.absolute().parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise SpecError(
-            "the bundle cannot be written there",
+            f"{out.name} cannot be written there",
             expected="a writable folder",
             got=folder,
             remedy="Give another --out.",
@@ -176,6 +193,13 @@ def _write(out: Path, manifest: Manifest, members: Arrays, good: Path, options: 
         frames = probe_frames(good, manifest.frame.white_level, manifest.backbone.input_size, options.seed)
         spec, answers = make_probes(runtime, frames, options.seed)
     write_bundle(out, replace(manifest, probes=spec), {**members, **answers})
+
+
+def _write_normal_embed(path: Path, manifest: Manifest, centroid: Any) -> None:
+    backbone, threshold = manifest.backbone, manifest.calibration.threshold
+    numbers = tuple(centroid.tolist())
+    embed = NormalEmbed(backbone.name, backbone.input_size, backbone.mean, backbone.std, numbers, threshold)
+    write_normal_embed(path, embed)
 
 
 def _open_and_check(out: Path, options: Options, summary: Summary) -> None:

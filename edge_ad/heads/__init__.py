@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 from edge_ad import native
 from edge_ad.bundle import Bundle
 from edge_ad.heads.base import Head, check_search
+from edge_ad.heads.centroid import Centroid
+from edge_ad.heads.knn import Knn
 from edge_ad.heads.padim import Padim
 from edge_ad.heads.patchcore import PatchCore
-from edge_ad.spec import PadimSpec, PatchcoreSpec
+from edge_ad.heads.spade import Spade
+from edge_ad.spec import KnnSpec, PadimSpec, PatchcoreSpec, SpadeSpec
 
 
 def open_head(bundle: Bundle, rows: NDArray[np.int32] | None, pool: native.Pool, search: str = "auto") -> Head:
@@ -27,9 +30,14 @@ def open_head(bundle: Bundle, rows: NDArray[np.int32] | None, pool: native.Pool,
     """
     head, index = bundle.manifest.head, bundle.manifest.index
     if isinstance(head, PatchcoreSpec):
-        assert index is not None  # `Manifest` has seen to it
+        assert index is not None  # `Manifest` has seen to it, here and below
         return PatchCore.open(bundle, head, index, rows, pool, search)
     check_search(search, head.method, has_graph=False)
+    if isinstance(head, KnnSpec):
+        assert index is not None
+        return Knn.open(bundle, head, index, rows, pool)
     if isinstance(head, PadimSpec):
         return Padim.open(bundle, head, rows, pool)
-    raise AssertionError(head)
+    if isinstance(head, SpadeSpec):
+        return Spade.open(bundle, head, rows, pool)
+    return Centroid.open(bundle, rows)

@@ -81,3 +81,10 @@ def check_search(wanted: str, method: str, *, has_graph: bool) -> None:
 def largest(distances: NDArray[np.float32]) -> float:
     """The largest distance; NaN where one is NaN."""
     return float(distances.max())
+
+
+def embed(patches: NDArray[np.float32], rows: NDArray[np.int32] | None) -> NDArray[np.float64]:
+    """(D,) float64: the mean of the (P, D) patches, of those `rows`; None for all."""
+    chosen = patches if rows is None else patches[rows]
+    mean: NDArray[np.float64] = chosen.mean(axis=0, dtype=np.float64)
+    return mean

@@ -34,6 +34,7 @@ __all__ = [
     "exact_search",
     "graph_search",
     "isa",
+    "knn_search",
     "mahalanobis",
     "supported_isas",
 ]
@@ -245,9 +246,35 @@ def exact_search(
     Raises:
         NativeError: an argument is of another kind, or a row is outside the queries.
     """
+    distances, indices = knn_search(coreset, queries, 1, pool, rows)
+    return distances.reshape(-1), indices.reshape(-1)
+
+
+def knn_search(
+    coreset: Coreset, queries: Float32Array, k: int, pool: Pool, rows: Int32Array | None = None
+) -> tuple[Float32Array, Int32Array]:
+    """The k nearest vectors of the coreset for each query, nearest first, ties to the lowest index.
+
+    What a query gets depends on the query and the coreset alone. Thread-safe.
+
+    Args:
+        coreset: where to search.
+        queries: (Q, D) float32, Q >= 0.
+        k: how many, 1 .. N.
+        pool: the threads to use.
+        rows: (R,) int32, which queries to search, in any order; None for all.
+
+    Returns:
+        distances (R, k) float32, Euclidean, and indices (R, k) int32; R = Q without ``rows``. A query with NaN or
+        Inf, or so far off that its squared distance overflows, gets +inf and -1.
+
+    Raises:
+        NativeError: an argument is of another kind, or a row is outside the queries.
+    """
     _check_search(coreset, queries, pool, rows)
+    k = _integer("k", k, 1, coreset.size)
     count = len(queries) if rows is None else len(rows)
-    distances, indices = np.empty(count, np.float32), np.empty(count, np.int32)
+    distances, indices = np.empty((count, k), np.float32), np.empty((count, k), np.int32)
     whole = _TILE_QUERIES * pool.threads
     step = whole * math.ceil(_CALL_MULTIPLY_ADDS * pool.threads / (coreset.size * coreset.dim * whole))
     for start in range(0, count, step):
@@ -256,7 +283,8 @@ def exact_search(
             chosen, some = queries[part], None
         else:
             chosen, some = queries, rows[part]
-        _core.exact_search(coreset._core, chosen, some, pool._core, distances[part], indices[part])
+        out = distances[part].reshape(-1), indices[part].reshape(-1)  # views: what is contiguous is not copied
+        _core.exact_search(coreset._core, chosen, some, k, pool._core, *out)
     return distances, indices
 
 

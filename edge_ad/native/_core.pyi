@@ -35,6 +35,7 @@ def exact_search(
     coreset: Coreset,
     queries: NDArray[np.float32],
     rows: NDArray[np.int32] | None,
+    k: int,
     pool: Pool,
     distances: NDArray[np.float32],
     indices: NDArray[np.int32],

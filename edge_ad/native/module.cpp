@@ -87,14 +87,17 @@ struct PyKCenter {
 
 edge_ad::Queries checked_queries(const edge_ad::Coreset& coreset, const Matrix& queries,
                                  const std::optional<Ids>& rows, const DistancesOut& distances,
-                                 const IdsOut& indices, bool ascending) {
+                                 const IdsOut& indices, std::size_t k, bool ascending) {
     require(queries.shape(1) == coreset.dim, "queries do not match the coreset's dimension",
             std::to_string(coreset.dim), std::to_string(queries.shape(1)));
     require(queries.shape(0) <= kMostRows, "too many queries", std::to_string(kMostRows),
             std::to_string(queries.shape(0)));
     const std::size_t count = rows ? rows->shape(0) : queries.shape(0);
-    require(distances.shape(0) == count && indices.shape(0) == count, "results do not match the queries",
-            std::to_string(count), std::to_string(distances.shape(0)));
+    require(k >= 1 && k <= coreset.size, "k is out of its range", "1 .. " + std::to_string(coreset.size),
+            std::to_string(k));
+    require(distances.shape(0) == count * k && indices.shape(0) == count * k,
+            "results do not match the queries", std::to_string(count * k),
+            std::to_string(distances.shape(0)));
     for (std::size_t i = 0; rows && i < count; ++i) {
         const std::int32_t row = rows->data()[i];
         require(row >= 0 && static_cast<std::size_t>(row) < queries.shape(0), "a row is not a query",
@@ -106,16 +109,16 @@ edge_ad::Queries checked_queries(const edge_ad::Coreset& coreset, const Matrix& 
 }
 
 void exact_search(const PyCoreset& coreset, const Matrix& queries, const std::optional<Ids>& rows,
-                  edge_ad::Pool& pool, DistancesOut distances, IdsOut indices) {
-    const auto checked = checked_queries(*coreset.core, queries, rows, distances, indices, false);
+                  std::size_t k, edge_ad::Pool& pool, DistancesOut distances, IdsOut indices) {
+    const auto checked = checked_queries(*coreset.core, queries, rows, distances, indices, k, false);
     nb::gil_scoped_release released;
-    edge_ad::exact_search(*coreset.core, checked, pool, distances.data(), indices.data());
+    edge_ad::exact_search(*coreset.core, checked, k, pool, distances.data(), indices.data());
 }
 
 void graph_search(const PyGraph& graph, const Matrix& queries, const std::optional<Ids>& rows,
                   edge_ad::Pool& pool, std::size_t ef, std::size_t grid_width, DistancesOut distances,
                   IdsOut indices) {
-    const auto checked = checked_queries(graph.core->coreset(), queries, rows, distances, indices, true);
+    const auto checked = checked_queries(graph.core->coreset(), queries, rows, distances, indices, 1, true);
     require(ef >= 1 && ef <= kMostRows, "ef is out of its range", "1 or more", std::to_string(ef));
     require(grid_width >= 1 && grid_width <= kMostRows && queries.shape(0) % grid_width == 0,
             "queries do not fill a grid", "a multiple of grid_width " + std::to_string(grid_width),
@@ -195,7 +198,7 @@ NB_MODULE(_core, m) {
         .def_prop_ro("radius", [](const PyKCenter& self) { return self.core->radius(); });
 
     m.def("exact_search", &exact_search, nb::arg("coreset"), nb::arg("queries"), nb::arg("rows").none(),
-          nb::arg("pool"), nb::arg("distances"), nb::arg("indices"));
+          nb::arg("k"), nb::arg("pool"), nb::arg("distances"), nb::arg("indices"));
     m.def("graph_search", &graph_search, nb::arg("graph"), nb::arg("queries"), nb::arg("rows").none(),
           nb::arg("pool"), nb::arg("ef"), nb::arg("grid_width"), nb::arg("distances"), nb::arg("indices"));
     m.def("mahalanobis", &mahalanobis, nb::arg("patches"), nb::arg("rows").none(), nb::arg("channels"),

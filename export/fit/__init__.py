@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from export.fit.base import Material, Method
+from export.fit.centroid import FitCentroid
+from export.fit.knn import FitKnn
 from export.fit.padim import FitPadim
 from export.fit.patchcore import FitPatchCore
+from export.fit.spade import FitSpade
 
-_FITS: dict[str, Callable[[Material], Method]] = {"patchcore": FitPatchCore, "padim": FitPadim}
+_FITS: dict[str, Callable[[Material], Method]] = {
+    "patchcore": FitPatchCore,
+    "padim": FitPadim,
+    "spade": FitSpade,
+    "knn": FitKnn,
+    "centroid": FitCentroid,
+}
 
 
 def open_method(material: Material) -> Method:
