@@ -1,5 +1,7 @@
 """Image and pixel AUROC of bundles on a labelled category, by each engine and each search, in one run.
 
+A method without a map has no pixel AUROC.
+
     python -m bench.accuracy ../shared/data/bottle bottle.bundle [MORE.bundle ...] [--leave-out uneven]
 
 Maps are compared with masks at the input size. A line a combination; --json for machines.
@@ -21,24 +23,26 @@ from sklearn.metrics import roc_auc_score
 from edge_ad import Runtime
 from edge_ad.dataset import TestImage, load_category
 from edge_ad.engines import installed_engines
-from edge_ad.errors import EngineUnavailableError
+from edge_ad.errors import EngineUnavailableError, SpecError
 
 SIZE = (256, 256)  # (H, W) at which maps and masks are compared
 
 
-def measure(runtime: Runtime, images: list[TestImage]) -> dict[str, float]:
-    """Image AUROC, pixel AUROC, and the median milliseconds of a frame."""
+def measure(runtime: Runtime, images: list[TestImage]) -> dict[str, float | None]:
+    """Image AUROC, pixel AUROC (None without maps), and the median milliseconds of a frame."""
     labels, scores, maps, masks, ms = [], [], [], [], []
     for image in images:
         verdict = runtime.inspect(image.path)
         labels.append(image.defect is not None)
         scores.append(verdict.score)
         ms.append(verdict.timings["total"] - verdict.timings["read"])
-        maps.append(cv2.resize(verdict.anomaly_map, SIZE[::-1], interpolation=cv2.INTER_AREA))
-        masks.append(_mask(image))
+        if verdict.has_map:
+            maps.append(cv2.resize(verdict.anomaly_map, SIZE[::-1], interpolation=cv2.INTER_AREA))
+            masks.append(_mask(image))
+    pixels = roc_auc_score(np.stack(masks).ravel(), np.stack(maps).ravel()) if maps else None
     return {
         "image_auroc": float(roc_auc_score(labels, scores)),
-        "pixel_auroc": float(roc_auc_score(np.stack(masks).ravel(), np.stack(maps).ravel())),
+        "pixel_auroc": None if pixels is None else float(pixels),
         "median_ms": float(np.median(ms)),
     }
 
@@ -57,7 +61,7 @@ def runtimes(bundle: Path, threads: int | None) -> Iterator[Runtime]:
     for engine, search in itertools.product(installed_engines(), ("exact", "graph")):
         try:
             yield Runtime(bundle, engine=engine, search=search, threads=threads)
-        except EngineUnavailableError:
+        except (EngineUnavailableError, SpecError):  # no engine for its models; no graph to search
             continue
 
 
@@ -72,10 +76,12 @@ def main() -> int:
     images = [image for image in load_category(options.category).test if image.defect not in options.leave_out]
     for bundle in options.bundles:
         for runtime in runtimes(bundle, options.threads):
+            index = runtime.manifest.index
             row = {
                 "bundle": bundle.name,
                 "backbone": runtime.manifest.backbone.name,
-                "coreset": runtime.manifest.index.size,
+                "method": runtime.manifest.head.method,
+                "coreset": index.size if index else 0,
                 "engine": runtime.engine,
                 "search": runtime.search,
                 **measure(runtime, images),
@@ -83,9 +89,10 @@ def main() -> int:
             if options.json:
                 print(json.dumps(row), flush=True)
             else:
-                numbers = "  ".join(f"{row[k]:.4f}" for k in ("image_auroc", "pixel_auroc"))
-                names = "  ".join(f"{row[k]!s:<12}" for k in ("bundle", "backbone", "coreset", "engine", "search"))
-                print(f"{names}  image {numbers.replace('  ', '  pixel ')}  {row['median_ms']:.1f} ms", flush=True)
+                image, pixel = ("-" if row[k] is None else f"{row[k]:.4f}" for k in ("image_auroc", "pixel_auroc"))
+                keys = ("bundle", "backbone", "method", "coreset", "engine", "search")
+                names = "  ".join(f"{row[k]!s:<12}" for k in keys)
+                print(f"{names}  image {image}  pixel {pixel}  {row['median_ms']:.1f} ms", flush=True)
     return 0
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-STAGES = ("alone", "engine", "search alone", "search", "total", "idle")
+STAGES = ("alone", "engine", "head alone", "head", "total", "idle")
 SETTINGS: dict[str, dict[str, str]] = {
     "openvino: as edge-ad has it": {"engine": "openvino"},
     "openvino: ENABLE_CPU_PINNING=YES": {"engine": "openvino", "ENABLE_CPU_PINNING": "YES"},
@@ -77,14 +77,14 @@ def serve(bundle: Path, setting: dict[str, str], threads: int) -> None:
     tensor = runtime._crop(frames[0])
     print("{}", flush=True)
     for line in sys.stdin:
-        found: dict[str, object] = {"engine": [], "search": [], "total": []}
+        found: dict[str, object] = {"engine": [], "head": [], "total": []}
         for i in range(int(line)):
             timings = runtime.inspect(frames[i % len(frames)]).timings
-            for name in ("engine", "search", "total"):
+            for name in ("engine", "head", "total"):
                 found[name].append(timings[name])  # type: ignore[attr-defined]
         patches = runtime._engine(tensor)
         found["alone"] = [milliseconds(lambda: runtime._engine(tensor)) for _ in range(int(line))]
-        found["search alone"] = [milliseconds(lambda: runtime._index.nearest(patches)) for _ in range(int(line))]  # noqa: B023
+        found["head alone"] = [milliseconds(lambda: runtime._head(patches)) for _ in range(int(line))]  # noqa: B023
         busy, spent = 0.0, time.process_time()
         for _ in range(5):
             start = time.process_time()

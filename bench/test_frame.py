@@ -105,14 +105,14 @@ def test_search(
     exact = _any_exact(runtimes)
     runtime = exact if search == "exact" else runtimes(exact.engine, search)
     grids = [exact._engine(exact._crop(frame)) for frame in subject.frames]
-    timer(runtime._index.nearest, grids)
+    timer(runtime._head.index.nearest, grids)
     recalls = []
     for patches in grids:
-        distances, _ = runtime._index.nearest(patches)
-        truth, nearest = exact._index.nearest(patches)
+        distances, _ = runtime._head.index.nearest(patches)
+        truth, nearest = exact._head.index.nearest(patches)
         chosen = patches if exact._rows is None else patches[exact._rows]
         some = slice(0, None, 37)
-        vectors = exact._index.coreset.vectors[nearest[some]]
+        vectors = exact._head.index.coreset.vectors[nearest[some]]
         np.testing.assert_allclose(truth[some], np.linalg.norm(chosen[some] - vectors, axis=1), rtol=1e-4)
         assert (distances >= truth).all()
         assert distances.max() == truth.max()

@@ -119,3 +119,31 @@ def test_k_center(benchmark: Any, threads: int) -> None:
     assert distances.max() == selection.radius
     wanted, _ = reference.k_center(points, 0, 20)
     np.testing.assert_array_equal(chosen[:21], wanted)
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("k", [3, 50])
+@pytest.mark.parametrize(("size", "dim"), [(1600, 384), (16000, 384)])
+def test_knn_search(benchmark: Any, size: int, dim: int, k: int, threads: int) -> None:
+    vectors, queries = _clusters(3, size, dim), _clusters(4, GRID_WIDTH**2, dim)
+    coreset, pool = native.Coreset(vectors), native.Pool(threads)
+    benchmark.extra_info["isa"] = native.isa()
+    distances, _ = benchmark(native.knn_search, coreset, queries, k, pool)
+    some = np.arange(0, len(queries), 64, dtype=np.int32)
+    np.testing.assert_allclose(distances[some], reference.knn_search(vectors, queries, k, some)[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("channels", [100, 550])
+def test_mahalanobis(benchmark: Any, channels: int, threads: int) -> None:
+    """PaDiM's share of a frame: 3 ms at most for 100 channels are wanted (bench/NOTES.md)."""
+    rng, count, pool = np.random.default_rng(0), GRID_WIDTH**2, native.Pool(threads)
+    patches = rng.normal(size=(count, 1536)).astype(np.float32)
+    chosen = np.sort(rng.permutation(1536)[:channels]).astype(np.int32)
+    means = rng.normal(size=(count, channels)).astype(np.float32)
+    factors = rng.normal(size=(count, channels * (channels + 1) // 2)).astype(np.float32)
+    found = benchmark(native.mahalanobis, patches, chosen, means, factors, pool)
+    benchmark.extra_info["isa"] = native.isa()
+    some = np.arange(0, count, 64, dtype=np.int32)
+    wanted = reference.mahalanobis(patches, chosen, means[some], factors[some], some)
+    np.testing.assert_allclose(found[some], wanted, rtol=1e-4)

@@ -46,6 +46,11 @@ class Index:
         self.coreset = coreset
         self._graph, self._ef, self._grid_width, self._rows, self._pool = graph, ef, grid_width, rows, pool
 
+    @property
+    def has_graph(self) -> bool:
+        """Whether `nearest` searches the graph."""
+        return self._graph is not None
+
     def exact(self, patches: NDArray[np.float32], rows: NDArray[np.int32] | None) -> Nearest:
         """Exact distances (R,) float32 and coreset rows (R,) int32 of the patches `rows` (all by default)."""
         return native.exact_search(self.coreset, patches, self._pool, rows)

@@ -57,9 +57,10 @@ def _decode(kind: Any, value: object, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _decode_dataclass(kind, value, where)
     if origin in (typing.Union, types.UnionType):
-        if value is None:
+        kinds = [a for a in args if a is not type(None)]
+        if value is None and len(kinds) < len(args):
             return None
-        return _decode(next(a for a in args if a is not type(None)), value, where)
+        return _decode(kinds[0] if len(kinds) == 1 else _tagged(kinds, value, where), value, where)
     if origin is Literal:
         matches = [a for a in args if type(a) is type(value) and a == value]
         require(bool(matches), f"{where} is unknown", expected=" or ".join(map(repr, args)), got=value)
@@ -72,6 +73,17 @@ def _decode(kind: Any, value: object, where: str) -> Any:
     if kind is float and type(value) is int and abs(value) < 2**53:
         return float(value)
     return _require_json(value, kind, _JSON_NAMES[kind], where)
+
+
+def _tagged(kinds: list[Any], value: object, where: str) -> Any:
+    """Of several dataclasses the one whose field `method` has the word that the object has there."""
+    document = _require_json(value, dict, "an object", where)
+    require("method" in document, f"{where}.method is missing", expected="a value", got="none")
+    words = {typing.get_args(_type_hints(kind)["method"])[0]: kind for kind in kinds}
+    word = document["method"]
+    known = type(word) is str and word in words
+    require(known, f"{where}.method is unknown", expected=" or ".join(map(repr, words)), got=word)
+    return words[word]
 
 
 def _decode_tuple(args: tuple[Any, ...], value: object, where: str) -> tuple[Any, ...]:

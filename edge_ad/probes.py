@@ -17,8 +17,8 @@ class Answer:
 
     Attributes:
         patches: (P, D) float32.
-        distances: (R,) float32, of the patches in the region of interest.
-        anomaly_map: (H, W) float32 in frame pixels.
+        distances: (R,) float32, of the patches in the region of interest; (0,) where the method gives no map.
+        anomaly_map: (H, W) float32 in frame pixels; (0, 0) where the method gives no map.
         score: the image score.
     """
 
@@ -52,7 +52,7 @@ def load_probes(bundle: Bundle) -> list[Probe]:
         "rows": (rows.shape, (spec.rows,)),
         "patches": (patches.shape, (count, spec.rows, backbone.dim)),
         "distances": (distances.shape[:1], (count,)),
-        "maps": (maps.shape, (count, height, width)),
+        "maps": (maps.shape, (count, height, width) if bundle.manifest.has_map else (count, 0, 0)),
         "scores": (scores.shape, (count,)),
     }
     for name, (got, expected) in shapes.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["exact_search", "graph_search", "k_center", "squared_distances"]
+__all__ = ["exact_search", "graph_search", "k_center", "knn_search", "mahalanobis", "squared_distances"]
 
 Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
@@ -32,14 +32,24 @@ def exact_search(
     vectors: Float32Array, queries: Float32Array, rows: Int32Array | None = None
 ) -> tuple[Float32Array, Int32Array]:
     """Twin of :func:`edge_ad.native.exact_search`: (R,) Euclidean distances and (R,) indices."""
+    distances, indices = knn_search(vectors, queries, 1, rows)
+    return distances[:, 0], indices[:, 0]
+
+
+def knn_search(
+    vectors: Float32Array, queries: Float32Array, k: int, rows: Int32Array | None = None
+) -> tuple[Float32Array, Int32Array]:
+    """Twin of :func:`edge_ad.native.knn_search`: (R, k) Euclidean distances and (R, k) indices."""
     chosen = range(len(queries)) if rows is None else [int(row) for row in rows]
-    distances, indices = np.full(len(chosen), np.inf, np.float32), np.full(len(chosen), -1, np.int32)
+    distances = np.full((len(chosen), k), np.inf, np.float32)
+    indices = np.full((len(chosen), k), -1, np.int32)
     for i, row in enumerate(chosen):
         squared = squared_distances(queries[row], vectors)
         squared[~np.isfinite(squared)] = np.inf
-        nearest = int(squared.argmin())
-        if np.isfinite(squared[nearest]):
-            distances[i], indices[i] = np.sqrt(squared[nearest]), nearest
+        nearest = squared.argsort(kind="stable")[:k]
+        found = int(np.isfinite(squared[nearest]).sum())
+        distances[i, :found] = np.sqrt(squared[nearest[:found]])
+        indices[i, :found] = nearest[:found]
     return distances, indices
 
 
@@ -134,3 +144,22 @@ def k_center(points: Float32Array, start: int, n: int) -> tuple[Int32Array, floa
         selected.append(int(least.argmax()))
         least = np.minimum(least, squared_distances(points[selected[-1]], points))
     return np.array(selected, np.int32), float(np.sqrt(least.max()))
+
+
+def mahalanobis(
+    patches: Float32Array,
+    channels: Int32Array,
+    means: Float32Array,
+    factors: Float32Array,
+    rows: Int32Array | None = None,
+) -> Float32Array:
+    """Twin of :func:`edge_ad.native.mahalanobis`: (R,) float32."""
+    chosen = patches if rows is None else patches[rows]
+    dim = len(channels)
+    columns, below = np.triu_indices(dim)  # row-major upper triangle: the columns of the lower one
+    distances = np.empty(len(chosen), np.float32)
+    for i, (patch, mean, packed) in enumerate(zip(chosen, means, factors, strict=True)):
+        factor = np.zeros((dim, dim))
+        factor[below, columns] = packed
+        distances[i] = np.linalg.norm(factor @ (patch[channels].astype(np.float64) - mean))
+    return distances

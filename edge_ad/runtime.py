@@ -20,8 +20,8 @@ from edge_ad.crop import Crop
 from edge_ad.engines import Engine, Models, choose_engine, installed_engines, open_engine
 from edge_ad.errors import BundleCorruptError, EngineError, EngineUnavailableError, ParityError, SpecError
 from edge_ad.frame import check_frame, read_frame
-from edge_ad.heads.patchcore import image_score
-from edge_ad.index import Index, choose_search
+from edge_ad.heads import open_head
+from edge_ad.heads.base import Scored
 from edge_ad.prefetch import prefetch
 from edge_ad.probes import Answer, deviations, load_probes
 from edge_ad.spec import Frame, FrameSpec, Manifest, Size
@@ -75,7 +75,7 @@ class Runtime:
         self._crop = Crop(self._spec.frame, self._spec.backbone, self._spec.roi, self._mask)
         with pinned(self._cores):
             self._engine = _open_engine(self._bundle, engine, device, self.threads, precision)
-            self._index, self.search = self._open_index(search)
+            self._head = open_head(self._bundle, self._rows, native.Pool(self.threads, self._cores), search)
         if self_check:
             self.check()
 
@@ -98,6 +98,11 @@ class Runtime:
     def precision(self) -> str:
         """Arithmetic of the engine."""
         return self._engine.precision
+
+    @property
+    def search(self) -> str:
+        """ "graph" where the head searches the HNSW graph, else "exact"."""
+        return self._head.search
 
     def inspect(self, frame: Frame | str | os.PathLike[str]) -> Verdict:
         """The verdict on a frame.
@@ -125,9 +130,10 @@ class Runtime:
         pixels = check_frame(frame, self._spec.frame)
         with pinned(self._cores):
             patches = self._patches(self._crop(pixels, from_file=True))
-            distances, nearest = self._index.exact(patches, self._rows)
-        score = self._score(patches, distances, nearest)
-        return Answer(patches, distances, self._render((pixels.shape[0], pixels.shape[1]), distances)(), score)
+            scored = self._head(patches, exact=True)
+        render = self._render((pixels.shape[0], pixels.shape[1]), scored)
+        amap = np.zeros((0, 0), np.float32) if render is None else render()
+        return Answer(patches, scored.distances, amap, scored.score)
 
     def check(self) -> dict[str, float]:
         """Runs the golden probes; the largest relative deviation of patches, distances, map and score.
@@ -171,19 +177,17 @@ class Runtime:
             watch.start()
             patches = self._patches(tensor)
             watch.lap("engine")
-            distances, nearest = self._index.nearest(patches)
-            watch.lap("search")
-        if not np.isfinite(distances).all():
+            scored = self._head(patches)
+            watch.lap("head")
+        if not (np.isfinite(scored.score) and np.isfinite(scored.distances).all()):
             raise EngineError(
                 "the patches of this frame hold NaN or Inf",
                 expected="finite numbers",
                 got=f"from {self._engine.name} {self._engine.version} in {self._engine.precision}",
                 remedy="Run `edge-ad check` on the bundle, and try precision='f32' or the other engine.",
             )
-        score = self._score(patches, distances, nearest)
-        watch.lap("score")
         return Verdict(
-            score=score,
+            score=scored.score,
             threshold=self.threshold,
             pixel_threshold=self.pixel_threshold,
             timings=watch.total(),
@@ -191,7 +195,7 @@ class Runtime:
             precision=self._engine.precision,
             search=self.search,
             bundle=self._bundle.id,
-            _render=self._render(frame_size, distances),
+            _render=self._render(frame_size, scored),
             _to_bgr=partial(_to_bgr, self._spec.frame),
         )
 
@@ -206,13 +210,11 @@ class Runtime:
             )
         return patches
 
-    def _score(self, patches: NDArray[np.float32], distances: NDArray[np.float32], nearest: NDArray[np.int32]) -> float:
-        neighbors = self._spec.head.reweight_neighbors
-        return image_score(patches, distances, nearest, self._rows, self._index.coreset.vectors, neighbors)
-
-    def _render(self, frame_size: Size, distances: NDArray[np.float32]) -> Callable[[], NDArray[np.float32]]:
-        size, box = self._spec.backbone.tensor_size, self._crop.box(frame_size)
-        return partial(anomaly_map, self._to_grid(distances), self._patch_mask, self._mask, size, box, frame_size)
+    def _render(self, frame_size: Size, scored: Scored) -> Callable[[], NDArray[np.float32]] | None:
+        if not self._head.has_map:
+            return None
+        size, box, grid = self._spec.backbone.tensor_size, self._crop.box(frame_size), self._to_grid(scored.distances)
+        return partial(anomaly_map, grid, self._patch_mask, self._mask, size, box, frame_size)
 
     def _to_grid(self, distances: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._patch_mask is None:
@@ -220,40 +222,6 @@ class Runtime:
         grid = np.zeros(self._spec.backbone.grid, np.float32)
         grid[self._patch_mask] = distances
         return grid
-
-    def _open_index(self, wanted: SearchName) -> tuple[Index, str]:
-        spec = self._spec.index
-        if wanted not in ("auto", "exact", "graph"):
-            raise SpecError("there is no such search", expected="auto, exact or graph", got=repr(wanted))
-        if wanted == "graph" and spec.graph is None:
-            raise SpecError(
-                "this bundle has no graph",
-                expected="search 'exact' or 'auto'",
-                got="'graph'",
-                remedy="Export again without --no-graph.",
-            )
-        search = choose_search(wanted, spec.size, self._spec.backbone.dim, has_graph=spec.graph is not None)
-        coreset = native.Coreset(self._bundle.array("coreset"))
-        if coreset.vectors.shape != (spec.size, self._spec.backbone.dim):
-            raise BundleCorruptError(
-                "the coreset has another shape than the manifest says",
-                expected=(spec.size, self._spec.backbone.dim),
-                got=coreset.vectors.shape,
-            )
-        if not np.isfinite([coreset.vectors.min(), coreset.vectors.max()]).all():
-            raise BundleCorruptError("the coreset holds NaN or Inf", expected="finite numbers", got="others")
-        graph = None
-        if search == "graph" and spec.graph is not None:
-            levels, links0, upper = (self._bundle.array(f"graph/{part}") for part in ("levels", "links0", "upper"))
-            graph = native.Graph(coreset, levels, links0, upper, spec.graph.entry)
-        return Index(
-            coreset,
-            graph,
-            ef=spec.graph.ef if spec.graph else 1,
-            grid_width=self._spec.backbone.grid[1],
-            rows=self._rows,
-            pool=native.Pool(self.threads, self._cores),
-        ), search
 
 
 class _Stopwatch:
@@ -283,13 +251,14 @@ def _check_threads(threads: int | None, cores: tuple[int, ...] | None) -> int:
     return threads if cores is None else min(threads, len(cores))
 
 
-def _thresholds(spec: Manifest, threshold: float | None) -> tuple[float, float]:
+def _thresholds(spec: Manifest, threshold: float | None) -> tuple[float, float | None]:
     own = spec.calibration
     if threshold is None:
         return own.threshold, own.pixel_threshold
     if isinstance(threshold, bool) or not (isinstance(threshold, (int, float)) and 0 < threshold < np.inf):
         raise SpecError("threshold is out of range", expected="a finite number above 0", got=repr(threshold))
-    return float(threshold), own.pixel_threshold * float(threshold) / own.threshold
+    scale = float(threshold) / own.threshold
+    return float(threshold), None if own.pixel_threshold is None else own.pixel_threshold * scale
 
 
 def _masks(bundle: Bundle) -> tuple[NDArray[np.uint8] | None, NDArray[np.bool_] | None]:

@@ -26,6 +26,8 @@ MANIFEST_NAME = "manifest.json"
 MAX_MEMBERS = 1_000
 MAX_SIDE = 4096  # pixels: of the tensor that an engine gets
 MAX_FRAME_PIXELS = 2**28  # 268 megapixels: of a frame from the camera
+MAX_CHANNELS = 2048  # of PaDiM: a covariance has their square
+MAX_NEIGHBORS = 1000
 MIN_FRAME_SIDE = 16  # pixels: below this a frame holds nothing to inspect
 
 Frame = NDArray[np.uint8] | NDArray[np.uint16]
@@ -184,12 +186,11 @@ class BackboneSpec:
 
 
 @dataclass(frozen=True)
-class HeadSpec:
-    """How patches become a score.
+class PatchcoreSpec:
+    """PatchCore: distances to the nearest row of the coreset (`edge_ad.heads.patchcore`).
 
     Attributes:
-        method: name of the head.
-        reweight_neighbors: b of Eq. 7 of the PatchCore paper, or 0 for the plain maximum.
+        reweight_neighbors: b of Eq. 7 of the paper, or 0 for the plain maximum.
     """
 
     method: Literal["patchcore"]
@@ -202,6 +203,93 @@ class HeadSpec:
             expected="0..1000",
             got=self.reweight_neighbors,
         )
+
+
+@dataclass(frozen=True)
+class PadimSpec:
+    """PaDiM: Mahalanobis distances from a Gaussian of each patch position (`edge_ad.heads.padim`).
+
+    Attributes:
+        channels: C, how many of the D numbers of a patch vector are used.
+        regularization: what was added to the diagonal of each covariance.
+    """
+
+    method: Literal["padim"]
+    channels: int
+    regularization: float
+
+    def __post_init__(self) -> None:
+        require(
+            1 <= self.channels <= MAX_CHANNELS,
+            "head.channels is out of range",
+            expected=f"1..{MAX_CHANNELS}",
+            got=self.channels,
+        )
+        require(
+            math.isfinite(self.regularization) and self.regularization > 0,
+            "head.regularization is out of range",
+            expected="finite, above 0",
+            got=self.regularization,
+        )
+
+
+@dataclass(frozen=True)
+class KnnSpec:
+    """kNN: mean distance to the K nearest rows of the coreset (`edge_ad.heads.knn`).
+
+    Attributes:
+        neighbors: K.
+    """
+
+    method: Literal["knn"]
+    neighbors: int
+
+    def __post_init__(self) -> None:
+        _require_neighbors(self.neighbors)
+
+
+@dataclass(frozen=True)
+class SpadeSpec:
+    """SPADE: distances to the nearest images, and to the nearest patches of those (`edge_ad.heads.spade`).
+
+    Attributes:
+        images: good images whose embeddings are kept.
+        gallery: images whose patches are kept.
+        neighbors: K, of both.
+    """
+
+    method: Literal["spade"]
+    images: int
+    gallery: int
+    neighbors: int
+
+    def __post_init__(self) -> None:
+        _require_neighbors(self.neighbors)
+        require(
+            1 <= self.gallery <= self.images <= 10**6,
+            "head.gallery is out of range",
+            expected="1..images, 1000000 at most",
+            got=(self.gallery, self.images),
+        )
+
+
+@dataclass(frozen=True)
+class CentroidSpec:
+    """Cosine distance of the frame's embedding from the mean of the goods (`edge_ad.heads.centroid`)."""
+
+    method: Literal["centroid"]
+
+
+HeadSpec = PatchcoreSpec | PadimSpec | KnnSpec | SpadeSpec | CentroidSpec  # `method` tells which
+
+
+def _require_neighbors(neighbors: int) -> None:
+    require(
+        1 <= neighbors <= MAX_NEIGHBORS,
+        "head.neighbors is out of range",
+        expected=f"1..{MAX_NEIGHBORS}",
+        got=neighbors,
+    )
 
 
 @dataclass(frozen=True)
@@ -237,6 +325,8 @@ class GraphSpec:
 class IndexSpec:
     """The coreset: `size` patch vectors of the good images, and the graph over them if there is one.
 
+    PatchCore and kNN search among it; the other methods have none.
+
     Attributes:
         size: N, rows of the coreset.
         patches: how many patches it was chosen from.
@@ -267,18 +357,19 @@ class CalibrationSpec:
         rule: how the threshold was chosen; `value` is the rule's parameter (a percentile, k of mean + k
             sigma, a target rate; 0 for f1 and youden, which take it from labelled defects).
         threshold: of the image score.
-        pixel_threshold: of the anomaly map, by the same rule from the peaks of the held-out goods' maps.
+        pixel_threshold: of the anomaly map, by the same rule from the peaks of the held-out goods' maps; None
+            where the method gives no map.
         interval: 95% bootstrap interval of the threshold.
         split: how the held-out goods were had, for a reader: ``4-fold`` or ``split 20%``.
         good_scores: image score of every held-out good.
-        good_peaks: peak of the anomaly map of every held-out good.
+        good_peaks: peak of the anomaly map of every held-out good; none where there is no map.
         defect_scores: image scores of labelled defects, where the rule uses them.
     """
 
     rule: Literal["percentile", "sigma", "false-reject", "f1", "youden"]
     value: float
     threshold: float
-    pixel_threshold: float
+    pixel_threshold: float | None
     interval: tuple[float, float]
     split: str
     good_scores: tuple[float, ...]
@@ -286,7 +377,8 @@ class CalibrationSpec:
     defect_scores: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        numbers = (self.value, self.threshold, self.pixel_threshold, *self.interval)
+        pixels = () if self.pixel_threshold is None else (self.pixel_threshold,)
+        numbers = (self.value, self.threshold, *pixels, *self.interval)
         require(
             all(math.isfinite(v) for v in (*numbers, *self.good_scores, *self.good_peaks, *self.defect_scores)),
             "calibration holds NaN or Inf",
@@ -294,7 +386,7 @@ class CalibrationSpec:
             got=numbers,
         )
         require(
-            self.threshold > 0 and self.pixel_threshold > 0,
+            min(self.threshold, *pixels, math.inf) > 0,
             "calibration threshold is out of range",
             expected="above 0",
             got=(self.threshold, self.pixel_threshold),
@@ -381,7 +473,7 @@ class Manifest:
     roi: RoiSpec | None
     backbone: BackboneSpec
     head: HeadSpec
-    index: IndexSpec
+    index: IndexSpec | None
     calibration: CalibrationSpec
     probes: ProbesSpec
     members: dict[str, MemberSpec] = dataclasses.field(default_factory=dict)
@@ -392,6 +484,19 @@ class Manifest:
             "roi.box is not inside the frame",
             expected=f"a box inside {self.frame.size}",
             got=self.roi and self.roi.box,
+        )
+        searched = isinstance(self.head, (PatchcoreSpec, KnnSpec))
+        require(
+            searched == (self.index is not None),
+            "index does not fit the method",
+            expected=f"{'an object' if searched else 'null'} for {self.head.method}",
+            got=self.index,
+        )
+        require(
+            self.has_map == (self.calibration.pixel_threshold is not None),
+            "calibration.pixel_threshold does not fit the method",
+            expected=f"{'a number' if self.has_map else 'null'} for {self.head.method}",
+            got=self.calibration.pixel_threshold,
         )
         require(
             len(self.members) <= MAX_MEMBERS,
@@ -406,3 +511,8 @@ class Manifest:
                 expected="1..200 of a-z 0-9 _ . - in parts divided by /, none of which begins with a dot",
                 got=name,
             )
+
+    @property
+    def has_map(self) -> bool:
+        """Whether the method tells where an anomaly is."""
+        return not isinstance(self.head, CentroidSpec)

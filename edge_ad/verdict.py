@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.errors import FrameError
+from edge_ad.errors import FrameError, SpecError
 from edge_ad.spec import Box
 
 
@@ -38,9 +39,10 @@ class Verdict:
     """What `Runtime.inspect` says of a frame. Map, mask and regions are computed when they are first read.
 
     Attributes:
-        score: largest patch distance (Euclidean), or that re-weighted by Eq. 7 where the bundle says so.
+        score: in the method's own units, higher is worse: with PatchCore the largest patch distance (Euclidean), or
+            that re-weighted by Eq. 7 where the bundle says so.
         threshold: of the score.
-        pixel_threshold: of the anomaly map.
+        pixel_threshold: of the anomaly map; None where the method gives no map.
         timings: milliseconds of each stage, and "total".
         engine, precision, search: what gave it.
         bundle: id of the bundle.
@@ -48,13 +50,13 @@ class Verdict:
 
     score: float
     threshold: float
-    pixel_threshold: float
+    pixel_threshold: float | None
     timings: dict[str, float]
     engine: str
     precision: str
     search: str
     bundle: str
-    _render: Callable[[], NDArray[np.float32]] = field(repr=False)
+    _render: Callable[[], NDArray[np.float32]] | None = field(repr=False)
     _to_bgr: Callable[[Any], NDArray[np.uint8]] = field(repr=False)
 
     @property
@@ -62,9 +64,25 @@ class Verdict:
         """True when the score is at least the threshold. A score that is not a number is never good."""
         return not self.score < self.threshold
 
+    @property
+    def has_map(self) -> bool:
+        """Whether the method tells where: False for `centroid`, whose map and mask raise."""
+        return self._render is not None
+
     @cached_property
     def anomaly_map(self) -> NDArray[np.float32]:
-        """(H, W) float32 in frame pixels, in units of distance; 0 outside the region of interest."""
+        """(H, W) float32 in frame pixels, in units of distance; 0 outside the region of interest.
+
+        Raises:
+            SpecError: the method gives no map.
+        """
+        if self._render is None:
+            raise SpecError(
+                "this bundle's method gives no anomaly map",
+                expected="a look at has_map",
+                got="a method that judges the whole frame",
+                remedy="Export with --method patchcore, padim, knn or spade.",
+            )
         return self._render()
 
     @cached_property
@@ -74,15 +92,20 @@ class Verdict:
         Smoothing can leave the map of a tiny defect below the pixel threshold though its score is above the image
         threshold: then the mask is the surrounding of the peak, down to 90% of it, so that an anomalous frame always
         shows where.
+
+        Raises:
+            SpecError: the method gives no map.
         """
         amap = self.anomaly_map
         if not self.is_anomalous:
             return np.zeros(amap.shape, np.bool_)
-        return amap >= min(self.pixel_threshold, 0.9 * float(amap.max()))
+        return amap >= min(self._pixel_threshold, 0.9 * float(amap.max()))
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
-        """Connected regions of the mask (8 neighbours), the highest peak first."""
+        """Connected regions of the mask (8 neighbours), the highest peak first; none where there is no map."""
+        if not self.has_map:
+            return ()
         amap = self.anomaly_map
         count, labels, stats, centroids = cv2.connectedComponentsWithStats(self.mask.astype(np.uint8), connectivity=8)
         found = []
@@ -107,6 +130,7 @@ class Verdict:
             "score": self.score,
             "threshold": self.threshold,
             "is_anomalous": self.is_anomalous,
+            "has_map": self.has_map,
             "regions": [
                 {
                     "box": list(r.box),
@@ -127,6 +151,8 @@ class Verdict:
     def overlay(self, frame: object) -> NDArray[np.uint8]:
         """(H, W, 3) u8 BGR picture: the frame, heat from the map, an outline around each region, the verdict.
 
+        Where the method gives no map, only the verdict is written on the frame.
+
         Args:
             frame: the frame that was inspected, as it was given to `inspect`.
 
@@ -134,6 +160,8 @@ class Verdict:
             FrameError: it has another size than the inspected frame.
         """
         picture = self._to_bgr(frame)
+        if not self.has_map:
+            return self._caption(picture, max(1, round(min(picture.shape[:2]) / 256)))
         amap = self.anomaly_map
         if picture.shape[:2] != amap.shape:
             raise FrameError(
@@ -142,7 +170,7 @@ class Verdict:
                 got=picture.shape[:2],
             )
         # heat begins at 60% of the pixel threshold and is full at 160%: comparable between frames
-        heat = np.clip(amap / self.pixel_threshold - 0.6, 0, 1).astype(np.float32)
+        heat = np.clip(amap / self._pixel_threshold - 0.6, 0, 1).astype(np.float32)
         colors = cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_TURBO).astype(np.float32)
         alpha = np.minimum(2 * heat, 1)[:, :, None] * 0.5
         blended = (picture * (1 - alpha) + colors * alpha).astype(np.uint8)
@@ -151,9 +179,15 @@ class Verdict:
         cv2.drawContours(blended, contours, -1, (0, 0, 255), scale)
         return self._caption(blended, scale)
 
+    @property
+    def _pixel_threshold(self) -> float:
+        assert self.pixel_threshold is not None  # a manifest has one wherever there is a map
+        return self.pixel_threshold
+
     def _caption(self, picture: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
         sign, word = (">=", "ANOMALOUS") if self.is_anomalous else ("<", "good")
-        text = f"{word}  {self.score:.2f} {sign} {self.threshold:.2f}"
+        digits = max(2, 2 - math.floor(math.log10(self.threshold)))  # a cosine distance may be 0.001
+        text = f"{word}  {self.score:.{digits}f} {sign} {self.threshold:.{digits}f}"
         font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.4 * scale
         (width, height), base = cv2.getTextSize(text, font, size, scale)
         color = (0, 0, 200) if self.is_anomalous else (0, 130, 0)

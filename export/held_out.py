@@ -1,4 +1,4 @@
-"""Calibration: scores of goods that the coreset has not seen, and the threshold chosen from them."""
+"""Calibration: scores of goods that the method has not seen, and the threshold chosen from them."""
 
 from __future__ import annotations
 
@@ -7,73 +7,49 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad import native
 from edge_ad.anomaly_map import anomaly_map
 from edge_ad.dataset import Category
 from edge_ad.errors import DatasetError
-from edge_ad.heads.patchcore import image_score
-from edge_ad.index import Index
+from edge_ad.heads.base import Head
 from edge_ad.spec import CalibrationSpec
 from export.calibrate import Splits, choose_threshold, resolution
-from export.coreset import select_coreset
 from export.features import extract, patch_store
+from export.fit.base import Material, Method
 from export.options import RULES, Options
 from export.stages import Stages
 from export.summary import Summary
 
-Scores = tuple[list[float], list[float]]  # image scores, peaks of the anomaly maps
+Scores = tuple[list[float], list[float]]  # image scores; peaks of the anomaly maps, none where there is no map
 
 
-def cross_fit(
-    patches: NDArray[np.float32],
-    projected: NDArray[np.float32],
-    splits: Splits,
-    stages: Stages,
-    options: Options,
-    pool: native.Pool,
-) -> Scores:
-    """Scores and map peaks of the held-out goods of each split, against a coreset of the split's other goods.
-
-    Args:
-        patches: (n, R, D) of all goods; projected: (n, R, d) of them.
-    """
-    flat = patches.reshape(-1, patches.shape[2])
+def cross_fit(method: Method, material: Material, splits: Splits) -> Scores:
+    """Scores and map peaks of the held-out goods of each split, by a head fitted to the split's other goods."""
     scores: list[float] = []
     peaks: list[float] = []
     for number, (train, held_out) in enumerate(splits.pairs, 1):
         label = f"fold {number}/{len(splits.pairs)}" if len(splits.pairs) > 1 else "held-out split"
-        rows = select_coreset(projected, train, options.coreset, options.seed, pool, label)
-        found = score_images(patches[held_out], flat[rows], stages, options, pool)
+        found = score_images(material.patches, held_out, method.fit(train, label), material.stages)
         scores += found[0]
         peaks += found[1]
     return scores, peaks
 
 
-def score_images(
-    patches: NDArray[np.float32],
-    coreset: NDArray[np.float32],
-    stages: Stages,
-    options: Options,
-    pool: native.Pool,
-) -> Scores:
-    """Image scores and map peaks of (images, R, D) patches against a coreset (N, D), as the runtime gives them."""
+def score_images(patches: NDArray[np.float32], images: NDArray[np.int64], head: Head, stages: Stages) -> Scores:
+    """Image scores and map peaks of some of the (n, R, D) patches, as the runtime gives them."""
     grid, size = stages.backbone.grid, stages.backbone.tensor_size
     inside = np.ones(grid, np.bool_) if stages.patch_mask is None else stages.patch_mask
-    index = Index(native.Coreset(coreset), None, ef=1, grid_width=grid[1], rows=None, pool=pool)
     scores, peaks = [], []
-    for image in patches:
-        found = np.ascontiguousarray(image)
-        distances, nearest = index.exact(found, None)
-        scores.append(image_score(found, distances, nearest, None, coreset, options.reweight))
-        plane = np.zeros(grid, np.float32)
-        plane[inside] = distances
-        peaks.append(float(anomaly_map(plane, stages.patch_mask, stages.mask, size, (0, 0, *size), size).max()))
+    for image in images:
+        found = head(np.ascontiguousarray(patches[image]), exact=True)
+        scores.append(found.score)
+        if head.has_map:
+            plane = np.zeros(grid, np.float32)
+            plane[inside] = found.distances
+            peaks.append(float(anomaly_map(plane, stages.patch_mask, stages.mask, size, (0, 0, *size), size).max()))
     return scores, peaks
 
 
-def defect_scores(
-    coreset: NDArray[np.float32], category: Category, stages: Stages, options: Options, pool: native.Pool, folder: Path
-) -> list[float]:
+def defect_scores(head: Head, category: Category, stages: Stages, options: Options, folder: Path) -> list[float]:
     """Image scores of the labelled defects; none where the threshold rule does not ask for them.
 
     Raises:
@@ -91,7 +67,7 @@ def defect_scores(
         )
     with patch_store((len(paths), stages.patch_count, stages.backbone.dim), folder) as patches:
         extract(patches, paths, stages.frame, stages.crop, stages.engine, stages.rows, "defects")
-        return score_images(patches, coreset, stages, options, pool)[0]
+        return score_images(patches, np.arange(len(paths)), head, stages)[0]
 
 
 def calibrate(
@@ -103,7 +79,7 @@ def calibrate(
     threshold, interval = choose_threshold(options.rule, value, scores, defects)
     # scores of defects are labelled, pixels are not: there the map's threshold comes from the goods alone
     rule, rule_value = ("percentile", RULES["percentile"]) if defects else (options.rule, value)
-    pixel_threshold, _ = choose_threshold(rule, rule_value, peaks)
+    pixel_threshold = choose_threshold(rule, rule_value, peaks)[0] if peaks else None
     how = f"{options.rule} {value:g}" if RULES[options.rule] else options.rule
     among = f"{len(scores)} held-out goods" + (f" and {len(defects)} defects" if defects else "")
     bounds = f"95% {interval[0]:.4g}..{interval[1]:.4g}"

@@ -12,6 +12,8 @@ from edge_ad.spec import Size
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 EMBEDDED = "edge-s"
+METHODS = ("patchcore", "padim", "spade", "knn", "centroid")
+CENTROID_PERCENTILE = 99.7  # between 99.5 and 99.8, as its users have it
 RULES = {"percentile": 99.5, "sigma": 3.0, "false-reject": 0.01, "f1": 0.0, "youden": 0.0}
 
 
@@ -29,7 +31,12 @@ class Options:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     input_size: Size = (256, 256)
+    method: str = "patchcore"
     coreset: float = 0.1
+    channels: tuple[int, ...] | None = None
+    neighbors: int | None = None
+    gallery_images: int = 50
+    normal_embed: Path | None = None
     seed: int = 0
     graph: bool = True
     reweight: int = 0
@@ -52,7 +59,9 @@ class Options:
     @property
     def rule_value(self) -> float:
         """The parameter of the threshold rule: `value`, or the rule's usual one."""
-        return RULES[self.rule] if self.value is None else self.value
+        if self.value is not None:
+            return self.value
+        return CENTROID_PERCENTILE if (self.method, self.rule) == ("centroid", "percentile") else RULES[self.rule]
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> Options:
@@ -83,6 +92,13 @@ def _size(text: str) -> Size:
     return (int(parts[0]), int(parts[-1]))
 
 
+def _channels(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.strip().isdigit() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} are no channels: give a count, or several as 0,5,7")
+    return tuple(int(part) for part in parts)
+
+
 def _parser() -> argparse.ArgumentParser:
     d = Options("")
     parser = argparse.ArgumentParser(
@@ -97,7 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, help="the bundle to write; by default ./CATEGORY.bundle")
     add("--skip-bad", action="store_true", help="leave unreadable images out instead of stopping")
     _add_backbone(parser, d)
-    _add_head(parser, d)
+    _add_method(parser, d)
+    _add_threshold(parser, d)
     frame = parser.add_argument_group("frames")
     add = frame.add_argument
     add(
@@ -160,17 +177,48 @@ def _add_backbone(parser: argparse.ArgumentParser, d: Options) -> None:
     )
 
 
-def _add_head(parser: argparse.ArgumentParser, d: Options) -> None:
-    add = parser.add_argument_group("PatchCore and its threshold").add_argument
-    add("--coreset", type=float, default=d.coreset, metavar="FRACTION", help="of the patches to keep")
-    add("--no-graph", dest="graph", action="store_false", help="leave the HNSW graph out: exact search only")
+def _add_method(parser: argparse.ArgumentParser, d: Options) -> None:
+    add = parser.add_argument_group("method").add_argument
+    add("--method", choices=METHODS, default=d.method, help="how patches become a score")
+    add(
+        "--coreset",
+        type=float,
+        default=d.coreset,
+        metavar="FRACTION",
+        help="patchcore and knn: share of the patches to keep",
+    )
+    add("--no-graph", dest="graph", action="store_false", help="patchcore: leave the HNSW graph out, exact search only")
     add(
         "--reweight",
         type=int,
         default=d.reweight,
         metavar="B",
-        help="neighbours of Eq. 7 (9 is usual); 0 for none",
+        help="patchcore: neighbours of Eq. 7 (9 is usual); 0 for none",
     )
+    add(
+        "--channels",
+        type=_channels,
+        metavar="C|I,J,..",
+        help="padim: how many channels, chosen at random, or which; by default 100, wide_resnet50_2 550",
+    )
+    add(
+        "--neighbors",
+        type=int,
+        metavar="K",
+        help="knn: nearest patches that a distance is the mean of, by default 3; spade: nearest images, by default 50",
+    )
+    add(
+        "--gallery-images",
+        type=int,
+        default=d.gallery_images,
+        metavar="N",
+        help="spade: images whose patches are kept",
+    )
+    add("--normal-embed", type=Path, metavar="FILE.json", help="centroid: write it in this form too")
+
+
+def _add_threshold(parser: argparse.ArgumentParser, d: Options) -> None:
+    add = parser.add_argument_group("threshold").add_argument
     add(
         "--threshold-rule",
         dest="rule",
@@ -179,7 +227,12 @@ def _add_head(parser: argparse.ArgumentParser, d: Options) -> None:
         help="how the threshold is chosen",
     )
     values = ", ".join(f"{rule} {value:g}" for rule, value in RULES.items() if value)
-    add("--threshold-value", dest="value", type=float, help=f"parameter of the rule (default: {values})")
+    add(
+        "--threshold-value",
+        dest="value",
+        type=float,
+        help=f"parameter of the rule (default: {values}; centroid: percentile {CENTROID_PERCENTILE:g})",
+    )
     add(
         "--calibration",
         choices=("auto", "split", "crossfit"),

@@ -1,4 +1,4 @@
-"""The export: images -> frames -> crop -> graph -> patches -> coreset -> index -> calibration -> bundle.
+"""The export: images -> frames -> crop -> graph -> patches -> method -> calibration -> bundle.
 
 `export_bundle` reads as that line does; what it calls stands below it in the same order.
 """
@@ -13,9 +13,9 @@ import platform
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.bundle import write_bundle
@@ -25,21 +25,19 @@ from edge_ad.dataset import Category, Facts, check_images, find_category, load_c
 from edge_ad.engines import Engine
 from edge_ad.errors import BundleError, DatasetError, SpecError
 from edge_ad.runtime import Runtime
-from edge_ad.spec import MAX_SIDE, MIN_FRAME_SIDE, FrameSpec, GraphSpec, HeadSpec, IndexSpec, Manifest, ProbesSpec
+from edge_ad.spec import MAX_NEIGHBORS, MAX_SIDE, MIN_FRAME_SIDE, FrameSpec, Manifest, PatchcoreSpec, ProbesSpec
 from export.calibrate import choose_threshold, folds
-from export.coreset import project, select_coreset
-from export.features import extract, patch_store, tensors
-from export.fidelity import choose_ef
+from export.features import extract, patch_store
+from export.fit import open_method
+from export.fit.base import Material
 from export.held_out import calibrate, cross_fit, defect_scores
-from export.hnsw import EF_CONSTRUCTION, M, build_hnsw
 from export.network import open_network
-from export.options import RULES, Options
+from export.normal_embed import NormalEmbed, write_normal_embed
+from export.options import METHODS, RULES, Options
 from export.probes import TOLERANCE, make_probes, probe_frames
 from export.region import read_region
 from export.stages import Arrays, Stages
 from export.summary import Summary
-
-_FIDELITY_IMAGES = 8  # frames that graph search is compared with exact search on
 
 
 def export_bundle(options: Options) -> Summary:
@@ -66,17 +64,13 @@ def export_bundle(options: Options) -> Summary:
         with summary.stage("features"):
             extract(patches, goods, frame, stages.crop, stages.engine, stages.rows)
         splits = folds(len(goods), options.calibration, options.seed)
+        material = Material(patches, goods, stages, options, pool)
         with summary.stage("calibration"):
-            projected = project(patches, options.seed)
-            held_out = cross_fit(patches, projected, splits, stages, options, pool)
-        with summary.stage("coreset"):
-            rows = select_coreset(projected, splits.final, options.coreset, options.seed, pool)
-            coreset = patches.reshape(-1, stages.backbone.dim)[rows]
-        defects = defect_scores(coreset, category, stages, options, pool, folder)
+            method = open_method(material)
+            held_out = cross_fit(method, material, splits)
+        fitted = method.finish(splits.final, summary)
+        defects = defect_scores(fitted.head, category, stages, options, folder)
     calibration = calibrate(held_out, defects, splits, options, summary)
-    patch_total = len(splits.final) * stages.patch_count
-    with summary.stage("graph search"):
-        index, members = _index(coreset, patch_total, stages, goods, options, pool, summary)
     manifest = Manifest(
         name=category.name,
         created=_now(),
@@ -84,16 +78,19 @@ def export_bundle(options: Options) -> Summary:
         frame=frame,
         roi=stages.roi,
         backbone=stages.backbone,
-        head=HeadSpec("patchcore", options.reweight),
-        index=index,
+        head=fitted.spec,
+        index=fitted.index,
         calibration=calibration,
         probes=ProbesSpec(1, stages.backbone.input_size, 1, TOLERANCE),
         members={},
     )
     with summary.stage("bundle"):
-        _write(out, manifest, {**stages.members, **members}, goods[0], options)
+        _write(out, manifest, {**stages.members, **fitted.members}, goods[0], options)
     with summary.stage("check"):
         _open_and_check(out, options, summary)
+    if options.normal_embed is not None:
+        _write_normal_embed(options.normal_embed, manifest, fitted.members["centroid"])
+        summary.say("normal embed", str(options.normal_embed))
     return summary
 
 
@@ -119,14 +116,28 @@ def _check(options: Options) -> None:
     if options.rule not in RULES:
         raise SpecError("there is no such threshold rule", expected=", ".join(RULES), got=repr(options.rule))
     choose_threshold(options.rule, options.rule_value, [1.0, 2.0, 3.0], [4.0])  # refuses a value out of range
-    HeadSpec("patchcore", options.reweight)
+    _check_method(options)
+
+
+def _check_method(options: Options) -> None:
+    if options.method not in METHODS:
+        raise SpecError("there is no such method", expected=", ".join(METHODS), got=repr(options.method))
+    PatchcoreSpec("patchcore", options.reweight)
+    if options.neighbors is not None and not 1 <= options.neighbors <= MAX_NEIGHBORS:
+        raise SpecError("--neighbors is out of range", expected=f"1..{MAX_NEIGHBORS}", got=options.neighbors)
+    if options.gallery_images < 1:
+        raise SpecError("--gallery-images is out of range", expected="1 or more", got=options.gallery_images)
+    if options.normal_embed is not None:
+        if options.method != "centroid":
+            raise SpecError("--normal-embed is for --method centroid", expected="centroid", got=options.method)
+        _check_target(options.normal_embed)
 
 
 def _check_target(out: Path) -> None:
     folder = out.absolute().parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise SpecError(
-            "the bundle cannot be written there",
+            f"{out.name} cannot be written there",
             expected="a writable folder",
             got=folder,
             remedy="Give another --out.",
@@ -169,38 +180,6 @@ def _describe_sizes(facts: Facts) -> str:
     return one if len(sizes) == 1 else f"{len(sizes)} sizes from {one} to {'x'.join(map(str, sizes[-1]))}"
 
 
-def _index(
-    kept: NDArray[np.float32],
-    patches: int,
-    stages: Stages,
-    goods: list[Path],
-    options: Options,
-    pool: native.Pool,
-    summary: Summary,
-) -> tuple[IndexSpec, Arrays]:
-    text = f"{patches:,} -> coreset {len(kept):,} x {kept.shape[1]} ({len(kept) / patches:.2%})"
-    asked = max(1, round(options.coreset * patches))
-    summary.say("patches", text + (f"; {asked - len(kept):,} exact duplicates" if len(kept) < asked else ""))
-    members: Arrays = {"coreset": kept}
-    if not options.graph:
-        return IndexSpec(len(kept), patches, options.seed, None), members
-    arrays = build_hnsw(kept, options.seed)
-    members |= {"graph/levels": arrays.levels, "graph/links0": arrays.links0, "graph/upper": arrays.upper}
-    graph = native.Graph(native.Coreset(kept), arrays.levels, arrays.links0, arrays.upper, entry=arrays.entry)
-    # goods moved by a few pixels: off the patch grid, so that no coreset row is theirs; test images stay unseen
-    chosen = goods[:: max(1, len(goods) // _FIDELITY_IMAGES)][:_FIDELITY_IMAGES]
-    moved = (np.roll(tensor, (5, 3), axis=(1, 2)) for tensor in tensors(chosen, stages.frame, stages.crop))
-    grids = [stages.engine(tensor) for tensor in moved]
-    fidelity = choose_ef(graph, grids, stages.backbone.grid[1], stages.rows, pool)
-    summary.say(
-        "graph search",
-        f"ef {fidelity.ef}: recall {fidelity.recall:.3f}, mean distance error {fidelity.map_error:.2%}; "
-        "image score exact",
-    )
-    spec = GraphSpec(arrays.entry, M, EF_CONSTRUCTION, fidelity.ef, fidelity.recall)
-    return IndexSpec(len(kept), patches, options.seed, spec), members
-
-
 def _write(out: Path, manifest: Manifest, members: Arrays, good: Path, options: Options) -> None:
     """Writes the bundle; its golden probes are answered by the runtime on a draft without them."""
     with contextlib.ExitStack() as stack:
@@ -214,6 +193,13 @@ def _write(out: Path, manifest: Manifest, members: Arrays, good: Path, options: 
         frames = probe_frames(good, manifest.frame.white_level, manifest.backbone.input_size, options.seed)
         spec, answers = make_probes(runtime, frames, options.seed)
     write_bundle(out, replace(manifest, probes=spec), {**members, **answers})
+
+
+def _write_normal_embed(path: Path, manifest: Manifest, centroid: Any) -> None:
+    backbone, threshold = manifest.backbone, manifest.calibration.threshold
+    numbers = tuple(centroid.tolist())
+    embed = NormalEmbed(backbone.name, backbone.input_size, backbone.mean, backbone.std, numbers, threshold)
+    write_normal_embed(path, embed)
 
 
 def _open_and_check(out: Path, options: Options, summary: Summary) -> None:

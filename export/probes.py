@@ -17,9 +17,13 @@ _ROWS = 64
 
 
 def probe_frames(good: Path, white_level: int, size: Size, seed: int) -> NDArray[np.uint8]:
-    """(3, H, W, 3) u8 BGR: a good image, the same with a foreign patch, and noise."""
+    """(3, H, W, 3) u8 BGR: a good image, the same with a foreign patch, and noise.
+
+    The image is moved by a few pixels, off the patch grid: the distances of the very image that a method holds are
+    rounding alone, and those may differ in every digit from one engine to the next.
+    """
     generator = np.random.default_rng(seed)
-    image = _to_bgr(resize(read_frame(good), size), white_level)
+    image = np.roll(_to_bgr(resize(read_frame(good), size), white_level), (5, 3), axis=(0, 1))
     noise = generator.integers(0, 256, (*size, 3), dtype=np.uint8)
     foreign = image.copy()
     y, x = size[0] // 3, size[1] // 3

@@ -19,9 +19,9 @@ from edge_ad.spec import (
     CalibrationSpec,
     FrameSpec,
     GraphSpec,
-    HeadSpec,
     IndexSpec,
     Manifest,
+    PatchcoreSpec,
     ProbesSpec,
     RoiSpec,
 )
@@ -47,7 +47,7 @@ def example_manifest(name: str = "cable") -> Manifest:
             grid=(16, 20),
             dim=384,
         ),
-        head=HeadSpec(method="patchcore", reweight_neighbors=9),
+        head=PatchcoreSpec(method="patchcore", reweight_neighbors=9),
         index=IndexSpec(
             size=100,
             patches=1000,

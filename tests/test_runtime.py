@@ -39,7 +39,7 @@ from tests.edited import edited
 from tests.tiny import bad_frame, good_frame
 
 DATA = Path(__file__).parent / "data"
-STAGES = ("read", "crop", "engine", "search", "score", "total")
+STAGES = ("read", "crop", "engine", "head", "total")
 
 
 @pytest.fixture(scope="module")

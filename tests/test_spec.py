@@ -79,7 +79,7 @@ def manifests(draw: st.DrawFn) -> spec.Manifest:
                 grid=draw(st.tuples(st.integers(1, 4096), st.integers(1, 4096))),
                 dim=draw(st.integers(1, 2**16)),
             ),
-            head=spec.HeadSpec("patchcore", draw(st.integers(0, 1000))),
+            head=spec.PatchcoreSpec("patchcore", draw(st.integers(0, 1000))),
             index=spec.IndexSpec(rows, rows + draw(st.integers(0, 100)), draw(int64), draw(st.none() | graph)),
             calibration=spec.CalibrationSpec(
                 rule=draw(st.sampled_from(["percentile", "sigma", "false-reject", "f1", "youden"])),
@@ -339,3 +339,25 @@ def test_any_json_is_decoded_or_refused(value: Any) -> None:
         document = copy.deepcopy(replaced(path, value))
         with contextlib.suppress(SpecError):
             assert decode(document)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"method": "padim", "channels": 100, "regularization": 0.01},
+        {"method": "knn", "neighbors": 3},
+        {"method": "spade", "images": 200, "gallery": 50, "neighbors": 50},
+        {"method": "centroid"},
+    ],
+    ids=lambda head: head["method"],
+)
+def test_every_head_comes_back_and_is_held_to_its_ranges(head: dict[str, Any]) -> None:
+    kinds: Any = spec.HeadSpec
+    assert manifest_json.encode(manifest_json.decode(kinds, head, "head")) == head
+    for name in head:
+        with pytest.raises(SpecError, match=f"head.{name} is missing"):
+            manifest_json.decode(kinds, {key: value for key, value in head.items() if key != name}, "head")
+        for wrong in (0, -1, 10**9, "x", None, True, [1]):
+            if name != "regularization" or wrong != 10**9:
+                with pytest.raises(SpecError, match="head"):
+                    manifest_json.decode(kinds, {**head, name: wrong}, "head")

@@ -8,7 +8,7 @@ import json
 from edge_ad.build_info import build_info
 from edge_ad.bundle import Bundle
 from edge_ad.manifest import encode
-from edge_ad.spec import Manifest
+from edge_ad.spec import HeadSpec, Manifest, PatchcoreSpec
 
 HELP = "Says what a bundle holds, and what is installed here."
 
@@ -42,25 +42,31 @@ def describe(manifest: Manifest) -> dict[str, str]:
     engines = [
         name for name, member in (("onnx", "model.onnx"), ("openvino", "model.xml")) if member in manifest.members
     ]
-    graph, roi = index.graph, manifest.roi
+    graph, roi = None if index is None else index.graph, manifest.roi
     size = "any size" if manifest.frame.size is None else "{} x {}".format(*manifest.frame.size)
     value = f" {calibration.value:g}" if calibration.value else ""
     return {
         "name": f"{manifest.name}, made {manifest.created}",
         "producer": ", ".join(f"{name} {version}" for name, version in manifest.producer.items()),
-        "method": manifest.head.method
-        + (f", Eq. 7 b={manifest.head.reweight_neighbors}" * bool(manifest.head.reweight_neighbors)),
+        "method": _method(manifest.head),
         "frame": f"{size} at export, {manifest.frame.bit_depth} bit, {manifest.frame.color_order} arrays",
         "roi": "none" if roi is None else f"{roi.source}, halo {roi.halo_px} px",
         "backbone": f"{backbone.name} [{' '.join(backbone.layers)}], weights {backbone.weights}",
         "models": " ".join(engines),
         "tensor": "{} x {} of {} x {}".format(*backbone.tensor_size, *backbone.input_size),
         "patches": f"{backbone.grid[0]} x {backbone.grid[1]}, D = {backbone.dim}",
-        "coreset": f"{index.size:,} of {index.patches:,} patches",
+        "coreset": "none" if index is None else f"{index.size:,} of {index.patches:,} patches",
         "graph": "none" if graph is None else f"M {graph.m}, ef {graph.ef}, recall {graph.recall:.3f}",
         "threshold": f"{calibration.threshold:.4g} ({calibration.rule}{value} of {len(calibration.good_scores)} "
         f"held-out goods, {calibration.split}; 95% {calibration.interval[0]:.4g}..{calibration.interval[1]:.4g})",
     }
+
+
+def _method(head: HeadSpec) -> str:
+    if isinstance(head, PatchcoreSpec):
+        return head.method + (f", Eq. 7 b={head.reweight_neighbors}" if head.reweight_neighbors else "")
+    facts = {name: value for name, value in encode(head).items() if name != "method"}
+    return ", ".join([head.method, *(f"{name} {value:,}" for name, value in facts.items())])
 
 
 def table(rows: dict[str, str]) -> str:

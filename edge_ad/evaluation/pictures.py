@@ -79,7 +79,7 @@ class Look:
     heat: NDArray[np.float32] | None
 
 
-def look(scored: Scored, folder: Path, pixel_threshold: float, white_level: int, style: Style) -> Look:
+def look(scored: Scored, folder: Path, pixel_threshold: float | None, white_level: int, style: Style) -> Look:
     """Reads image and mask, and makes heat of the map that was kept.
 
     Raises:
@@ -90,7 +90,9 @@ def look(scored: Scored, folder: Path, pixel_threshold: float, white_level: int,
     mask = read_mask(scored.mask, size).pixels if scored.mask else None
     if scored.defect is None and mask is None:
         mask = np.zeros(size, np.bool_)
-    heat = heat_of(load_map(map_path(folder, scored.slug)), pixel_threshold, style) if scored.has_map else None
+    heat = None
+    if scored.has_map and pixel_threshold is not None:
+        heat = heat_of(load_map(map_path(folder, scored.slug)), pixel_threshold, style)
     if heat is not None and heat.shape != size:
         raise EdgeADError(f"the map of {scored.name} is of another image", expected=size, got=heat.shape)
     return Look(image, mask, heat)
@@ -170,7 +172,7 @@ def worst_goods(result: Result) -> list[Scored]:
 
 
 def write_pictures(
-    images: Iterable[Scored], folder: Path, pixel_threshold: float, white_level: int, style: Style
+    images: Iterable[Scored], folder: Path, pixel_threshold: float | None, white_level: int, style: Style
 ) -> Iterator[Scored]:
     """Writes the pictures of each image into the folder and yields it then; older pictures are removed first.
 

@@ -116,11 +116,12 @@ def inspect_all(bundle: Path, test_set: TestSet, key: Key, folder: Path, progres
         except FrameError as error:
             failed.append((name, str(error)))
         else:
-            save_map(map_path(folder, slug), verdict.anomaly_map)
+            if verdict.has_map:
+                save_map(map_path(folder, slug), verdict.anomaly_map)
             ms = verdict.timings["total"] - verdict.timings["read"]
             mask = None if image.mask is None else str(image.mask)
             score = float(verdict.score)
-            images.append(Scored(name, slug, str(image.path), image.defect, mask, score, ms, has_map=True))
+            images.append(Scored(name, slug, str(image.path), image.defect, mask, score, ms, verdict.has_map))
         progress.update(1)
     facts = {
         "engine": runtime.engine,

@@ -1,13 +1,75 @@
 """PatchCore: Roth et al., "Towards Total Recall in Industrial Anomaly Detection" (CVPR 2022).
 
 A patch's anomaly is the Euclidean distance to the nearest of the coreset's patches (Eq. 6); the image score is the
-largest of them, re-weighted by Eq. 7 where asked for.
+largest of them, re-weighted by Eq. 7 where asked for. Units: Euclidean distance of patch vectors.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edge_ad import native
+from edge_ad.bundle import Bundle
+from edge_ad.heads.base import Scored, check_search, read_array
+from edge_ad.index import Index, choose_search
+from edge_ad.spec import IndexSpec, PatchcoreSpec
+
+
+class PatchCore:
+    """The head; see the module.
+
+    Args:
+        index: over the coreset; it knows the rows of the region of interest.
+        neighbors: b of Eq. 7, 0 for none.
+        rows: (R,) int32 patches of the region of interest, as the index has them; None for all.
+    """
+
+    has_map = True
+
+    def __init__(self, index: Index, neighbors: int, rows: NDArray[np.int32] | None) -> None:
+        self.index, self._neighbors, self._rows = index, neighbors, rows
+
+    @classmethod
+    def open(
+        cls,
+        bundle: Bundle,
+        head: PatchcoreSpec,
+        index: IndexSpec,
+        rows: NDArray[np.int32] | None,
+        pool: native.Pool,
+        search: str,
+    ) -> PatchCore:
+        """The head of a bundle.
+
+        Raises:
+            BundleCorruptError: a member does not fit the manifest.
+            SpecError: there is no such search, or no graph for it.
+        """
+        backbone, graph_spec = bundle.manifest.backbone, index.graph
+        check_search(search, head.method, has_graph=graph_spec is not None)
+        coreset = native.Coreset(read_array(bundle, "coreset", (index.size, backbone.dim)))
+        chosen = choose_search(search, index.size, backbone.dim, has_graph=graph_spec is not None)
+        graph = None
+        if chosen == "graph" and graph_spec is not None:
+            levels, links0, upper = (bundle.array(f"graph/{part}") for part in ("levels", "links0", "upper"))
+            graph = native.Graph(coreset, levels, links0, upper, graph_spec.entry)
+        ef = graph_spec.ef if graph_spec else 1
+        opened = Index(coreset, graph, ef=ef, grid_width=backbone.grid[1], rows=rows, pool=pool)
+        return cls(opened, head.reweight_neighbors, rows)
+
+    @property
+    def search(self) -> str:
+        """ "graph" or "exact"."""
+        return "graph" if self.index.has_graph else "exact"
+
+    def __call__(self, patches: NDArray[np.float32], *, exact: bool = False) -> Scored:
+        """Distances to the coreset and the score of (P, D) patches."""
+        distances, nearest = self.index.exact(patches, self._rows) if exact else self.index.nearest(patches)
+        if not np.isfinite(distances).all():
+            return Scored(distances, float("nan"))
+        vectors = self.index.coreset.vectors
+        return Scored(distances, image_score(patches, distances, nearest, self._rows, vectors, self._neighbors))
 
 
 def image_score(

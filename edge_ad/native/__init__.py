@@ -1,4 +1,4 @@
-"""The native core: exact search, graph search and k-centre selection, with arguments checked.
+"""The native core: exact search, graph search, k-centre selection and Mahalanobis distances, with arguments checked.
 
 Arrays are C-contiguous; ``Q`` queries and ``N`` coreset vectors have ``D`` float32 elements each; distances
 are Euclidean, not squared. Every call releases the GIL while it works and hands control back to Python at
@@ -7,6 +7,8 @@ least about once a second, so that Ctrl-C works. :mod:`edge_ad.reference` says t
 The instruction set is chosen by what the CPU reports, on first use; ``EDGE_AD_FORCE_ISA`` (``portable``,
 ``avx2``, ``avx512`` or ``neon``) overrides that. Results are the same for every number of threads. Between
 instruction sets the last bits of a distance may differ.
+
+Over 400 lines: the one checked face of the core, more than half of it what its callers must know.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ __all__ = [
     "exact_search",
     "graph_search",
     "isa",
+    "knn_search",
+    "mahalanobis",
     "supported_isas",
 ]
 
@@ -242,9 +246,35 @@ def exact_search(
     Raises:
         NativeError: an argument is of another kind, or a row is outside the queries.
     """
+    distances, indices = knn_search(coreset, queries, 1, pool, rows)
+    return distances.reshape(-1), indices.reshape(-1)
+
+
+def knn_search(
+    coreset: Coreset, queries: Float32Array, k: int, pool: Pool, rows: Int32Array | None = None
+) -> tuple[Float32Array, Int32Array]:
+    """The k nearest vectors of the coreset for each query, nearest first, ties to the lowest index.
+
+    What a query gets depends on the query and the coreset alone. Thread-safe.
+
+    Args:
+        coreset: where to search.
+        queries: (Q, D) float32, Q >= 0.
+        k: how many, 1 .. N.
+        pool: the threads to use.
+        rows: (R,) int32, which queries to search, in any order; None for all.
+
+    Returns:
+        distances (R, k) float32, Euclidean, and indices (R, k) int32; R = Q without ``rows``. A query with NaN or
+        Inf, or so far off that its squared distance overflows, gets +inf and -1.
+
+    Raises:
+        NativeError: an argument is of another kind, or a row is outside the queries.
+    """
     _check_search(coreset, queries, pool, rows)
+    k = _integer("k", k, 1, coreset.size)
     count = len(queries) if rows is None else len(rows)
-    distances, indices = np.empty(count, np.float32), np.empty(count, np.int32)
+    distances, indices = np.empty((count, k), np.float32), np.empty((count, k), np.int32)
     whole = _TILE_QUERIES * pool.threads
     step = whole * math.ceil(_CALL_MULTIPLY_ADDS * pool.threads / (coreset.size * coreset.dim * whole))
     for start in range(0, count, step):
@@ -253,7 +283,8 @@ def exact_search(
             chosen, some = queries[part], None
         else:
             chosen, some = queries, rows[part]
-        _core.exact_search(coreset._core, chosen, some, pool._core, distances[part], indices[part])
+        out = distances[part].reshape(-1), indices[part].reshape(-1)  # views: what is contiguous is not copied
+        _core.exact_search(coreset._core, chosen, some, k, pool._core, *out)
     return distances, indices
 
 
@@ -317,6 +348,42 @@ def graph_search(
             indices[part],
         )
     return distances, indices
+
+
+def mahalanobis(
+    patches: Float32Array,
+    channels: Int32Array,
+    means: Float32Array,
+    factors: Float32Array,
+    pool: Pool,
+    rows: Int32Array | None = None,
+) -> Float32Array:
+    """(R,) float32: |W (x - mean)| of each patch with the mean and the factor W of its own. Thread-safe.
+
+    Args:
+        patches: (P, D) float32.
+        channels: (C,) int32, which of the D numbers make x, in the order of mean and W.
+        means: (R, C) float32.
+        factors: (R, C (C + 1) / 2) float32: lower triangular W, its columns one after the other, each from the
+            diagonal down.
+        pool: the threads to use.
+        rows: (R,) int32, the patches to take; None for all, R = P.
+
+    Raises:
+        NativeError: an argument is of another kind, or a channel or row is outside the patches.
+    """
+    _choose_isa()
+    _instance("pool", pool, Pool)
+    _array("patches", patches, np.float32, (None, None))
+    _array("channels", channels, np.int32, (None,))
+    if rows is not None:
+        _array("rows", rows, np.int32, (None,))
+    count, dim = len(patches) if rows is None else len(rows), len(channels)
+    _array("means", means, np.float32, (count, dim))
+    _array("factors", factors, np.float32, (count, dim * (dim + 1) // 2))
+    distances = np.empty(count, np.float32)
+    _core.mahalanobis(patches, rows, channels, means, factors, pool._core, distances)
+    return distances
 
 
 def _check_search(coreset: Coreset, queries: Float32Array, pool: Pool, rows: Int32Array | None) -> None:

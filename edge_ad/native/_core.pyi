@@ -35,6 +35,7 @@ def exact_search(
     coreset: Coreset,
     queries: NDArray[np.float32],
     rows: NDArray[np.int32] | None,
+    k: int,
     pool: Pool,
     distances: NDArray[np.float32],
     indices: NDArray[np.int32],
@@ -48,6 +49,15 @@ def graph_search(
     grid_width: int,
     distances: NDArray[np.float32],
     indices: NDArray[np.int32],
+) -> None: ...
+def mahalanobis(
+    patches: NDArray[np.float32],
+    rows: NDArray[np.int32] | None,
+    channels: NDArray[np.int32],
+    means: NDArray[np.float32],
+    factors: NDArray[np.float32],
+    pool: Pool,
+    distances: NDArray[np.float32],
 ) -> None: ...
 def isa() -> str: ...
 def supported_isas() -> list[str]: ...

@@ -1,4 +1,4 @@
-// Exact nearest neighbours in two steps. A tile of queries runs over the coreset as a matrix product that
+// Exact k nearest neighbours in two steps. A tile of queries runs over the coreset as a matrix product that
 // keeps no distances, only the least value |c - m|^2 / 2 - <q - m, c> of each group of rows (m is the mean
 // of the coreset: it takes a common offset out of the rounding). Then the groups that rounding allows to
 // hold the nearest row, nearly always one, are computed again in the difference form, which decides.
@@ -25,11 +25,31 @@ constexpr std::size_t kDirectRows = 1024;  // rows a task of the direct search t
 struct Best {
     float squared = kInf;
     std::int32_t index = -1;
+};
 
-    void offer(float candidate, std::size_t i) {
-        if (candidate < squared) {
-            squared = candidate;
-            index = static_cast<std::int32_t>(i);
+// The k nearest rows so far, ascending, ties to the row that was offered first.
+struct Nearest {
+    Best* best;
+    std::size_t k;
+
+    float bound() const { return best[k - 1].squared; }
+
+    void clear() { std::fill(best, best + k, Best{}); }
+
+    void offer(float squared, std::size_t row) {
+        const auto index = static_cast<std::int32_t>(row);
+        if (!(squared < bound())) return;
+        for (std::size_t i = 0; k > 1 && i < k; ++i)
+            if (best[i].index == index) return;  // the last group overlaps its neighbour
+        std::size_t place = k - 1;
+        for (; place > 0 && squared < best[place - 1].squared; --place) best[place] = best[place - 1];
+        best[place] = {squared, index};
+    }
+
+    void write(float* distances, std::int32_t* indices) const {
+        for (std::size_t i = 0; i < k; ++i) {
+            distances[i] = std::sqrt(best[i].squared);
+            indices[i] = best[i].index;
         }
     }
 };
@@ -39,46 +59,43 @@ float spread(const Coreset& coreset, const Kernels& with, const float* query) {
     return with.sqdist(query, coreset.mean.data(), coreset.dim);
 }
 
-void write(const Best& best, float* distance, std::int32_t* index) {
-    *distance = std::sqrt(best.squared);
-    *index = best.index;
-}
-
 // Rows [first, first + count) against one query, at most 64 at a time.
 void offer_rows(const Coreset& coreset, const Kernels& kernels, const float* query, std::size_t first,
-                std::size_t count, Best& best) {
+                std::size_t count, Nearest nearest) {
     float squared[64];
     while (count != 0) {
         const std::size_t now = std::min<std::size_t>(count, 64);
         kernels.sqdist_rows(query, coreset.row(first), now, coreset.dim, squared);
         for (std::size_t i = 0; i < now; ++i)
-            if (squared[i] < best.squared && std::isfinite(coreset.half_norms[first + i]))
-                best.offer(squared[i], first + i);
+            if (squared[i] < nearest.bound() && std::isfinite(coreset.half_norms[first + i]))
+                nearest.offer(squared[i], first + i);
         first += now;
         count -= now;
     }
 }
 
 // A few queries: the difference form for every row, tasks of kDirectRows rows.
-void direct_search(const Coreset& coreset, const Queries& queries, Pool& pool, float* distances,
-                   std::int32_t* indices) {
+void direct_search(const Coreset& coreset, const Queries& queries, std::size_t k, Pool& pool,
+                   float* distances, std::int32_t* indices) {
     const Kernels& with = kernels();
     const std::size_t tasks = (coreset.size + kDirectRows - 1) / kDirectRows;
-    std::vector<Best> found(tasks * queries.count);
+    std::vector<Best> found(tasks * queries.count * k);
+    const auto of = [&](std::size_t task, std::size_t i) {
+        return Nearest{found.data() + (task * queries.count + i) * k, k};
+    };
     pool.run(tasks, [&](std::size_t task, Scratch&) {
         const std::size_t first = task * kDirectRows;
         const std::size_t count = std::min(kDirectRows, coreset.size - first);
         for (std::size_t i = 0; i < queries.count; ++i)
             if (std::isfinite(spread(coreset, with, queries.row(i))))
-                offer_rows(coreset, with, queries.row(i), first, count, found[task * queries.count + i]);
+                offer_rows(coreset, with, queries.row(i), first, count, of(task, i));
     });
     for (std::size_t i = 0; i < queries.count; ++i) {
-        Best best;
-        for (std::size_t task = 0; task < tasks; ++task) {
-            const Best& other = found[task * queries.count + i];
-            if (other.squared < best.squared) best = other;
-        }
-        write(best, distances + i, indices + i);
+        Nearest all = of(0, i);
+        for (std::size_t task = 1; task < tasks; ++task)
+            for (std::size_t j = 0; j < k && of(task, i).best[j].index >= 0; ++j)
+                all.offer(of(task, i).best[j].squared, static_cast<std::size_t>(of(task, i).best[j].index));
+        all.write(distances + i * k, indices + i * k);
     }
 }
 
@@ -89,8 +106,11 @@ struct Tile {
     float* running;  // [width] least value so far
     float* limits;   // [width] what a group's minimum must not pass to be looked at
     double* norms;   // [width] of query - mean; negative: not a query, or not a usable one
-    Best* best;      // [width]
+    Best* best;      // [width][k]
     float* minima;   // [groups][width]
+    std::size_t k;
+
+    Nearest nearest(std::size_t lane) const { return {best + lane * k, k}; }
 };
 
 void pack(const Coreset& coreset, const Kernels& with, const Queries& queries, Tile& tile) {
@@ -103,19 +123,33 @@ void pack(const Coreset& coreset, const Kernels& with, const Queries& queries, T
             tile.packed[k * width + lane] = good ? query[k] - coreset.mean[k] : 0.0f;
         tile.norms[lane] = good ? 1.001 * std::sqrt(static_cast<double>(squared)) : -1.0;
         tile.running[lane] = kInf;
-        tile.best[lane] = Best{};
+        tile.nearest(lane).clear();
     }
+}
+
+// A computed value that k rows of the lane do not pass: for k = 1 the least one, else the least but k of the
+// groups' minima, as two groups may share their row. Infinite where there are no more groups.
+float kth_value(const Tile& tile, std::size_t lane, std::size_t groups, float* column) {
+    if (tile.k == 1) return tile.running[lane];
+    if (groups <= tile.k) return kInf;
+    for (std::size_t g = 0; g < groups; ++g) {
+        const float least = tile.minima[g * tile.width + lane];
+        column[g] = std::isnan(least) ? kInf : least;
+    }
+    std::nth_element(column, column + tile.k, column + groups);
+    return column[tile.k];
 }
 
 // How far above the least computed value the true winner's computed value can be. A dot product of dim
 // terms errs by at most dim * u * |a| |b| (u = 2^-24; Higham 2002, 3.5), a distance in the difference
 // form by (dim + 8) * u of its square; a few u more for the rounded terms.
-void set_limits(const Coreset& coreset, Tile& tile) {
+void set_limits(const Coreset& coreset, std::size_t groups, Tile& tile, Scratch& scratch) {
     constexpr double u = 1.0 / (1 << 24);
     const double terms = static_cast<double>(coreset.dim) + 8.0;
+    float* column = scratch.get<float>(5, groups);
     for (std::size_t lane = 0; lane < tile.width; ++lane) {
-        const double norm = tile.norms[lane], least = tile.running[lane];
-        if (norm < 0.0 || least == kInf) {
+        const double norm = tile.norms[lane], least = kth_value(tile, lane, groups, column);
+        if (norm < 0.0 || tile.running[lane] == kInf) {
             tile.limits[lane] = -kInf;
             continue;
         }
@@ -127,15 +161,16 @@ void set_limits(const Coreset& coreset, Tile& tile) {
 }
 
 void decide(const Coreset& coreset, const Kernels& with, const Queries& queries, std::size_t first_group,
-            std::size_t groups, Tile& tile) {
-    set_limits(coreset, tile);
+            std::size_t groups, Tile& tile, Scratch& scratch) {
+    set_limits(coreset, groups, tile, scratch);
     std::uint64_t lanes = 0;
     std::size_t g = with.next_hit(tile.minima, tile.vectors, tile.limits, 0, groups, &lanes);
     while (g < groups) {
         const std::size_t row = std::min((first_group + g) * with.group_rows, coreset.size - with.group_rows);
         for (; lanes != 0; lanes &= lanes - 1) {
             const auto lane = static_cast<std::size_t>(__builtin_ctzll(lanes));
-            offer_rows(coreset, with, queries.row(tile.first + lane), row, with.group_rows, tile.best[lane]);
+            offer_rows(coreset, with, queries.row(tile.first + lane), row, with.group_rows,
+                       tile.nearest(lane));
         }
         g = with.next_hit(tile.minima, tile.vectors, tile.limits, g + 1, groups, &lanes);
     }
@@ -143,7 +178,7 @@ void decide(const Coreset& coreset, const Kernels& with, const Queries& queries,
 
 // A few tiles over the whole coreset, a segment at a time, and of that a block at a time.
 void search_tiles(const Coreset& coreset, const Kernels& with, const Queries& queries,
-                  std::vector<Tile>& tiles) {
+                  std::vector<Tile>& tiles, Scratch& scratch) {
     const std::size_t groups = (coreset.size + with.group_rows - 1) / with.group_rows;
     const std::size_t segment = kSegmentRows / with.group_rows;
     const std::size_t block = std::max<std::size_t>(1, kBlockBytes / (with.group_rows * coreset.dim * 4));
@@ -154,12 +189,12 @@ void search_tiles(const Coreset& coreset, const Kernels& with, const Queries& qu
                 with.group_minima(tile.packed, tile.vectors, coreset.rows, coreset.size, coreset.dim,
                                   coreset.half_norms.data(), g, std::min(g + block, last),
                                   tile.minima + (g - first) * tile.width, tile.running);
-        for (Tile& tile : tiles) decide(coreset, with, queries, first, last - first, tile);
+        for (Tile& tile : tiles) decide(coreset, with, queries, first, last - first, tile, scratch);
     }
 }
 
 std::vector<Tile> make_tiles(const Coreset& coreset, const Kernels& with, std::size_t first,
-                             std::size_t count, Scratch& scratch) {
+                             std::size_t count, std::size_t k, Scratch& scratch) {
     const std::size_t full = with.lanes * with.max_vectors;
     const std::size_t number = (count + full - 1) / full;
     const std::size_t groups = (std::min(coreset.size, kSegmentRows) + with.group_rows - 1) / with.group_rows;
@@ -167,36 +202,38 @@ std::vector<Tile> make_tiles(const Coreset& coreset, const Kernels& with, std::s
     float* minima = scratch.get<float>(1, number * full * groups);
     float* lanes = scratch.get<float>(2, number * full * 2);
     double* norms = scratch.get<double>(3, number * full);
-    Best* best = scratch.get<Best>(4, number * full);
+    Best* best = scratch.get<Best>(4, number * full * k);
     std::vector<Tile> tiles;
     for (std::size_t t = 0; t < number; ++t) {
         const std::size_t now = std::min(full, count - t * full), at = t * full;
         const std::size_t vectors = (now + with.lanes - 1) / with.lanes;
         tiles.push_back({first + at, now, vectors, vectors * with.lanes, packed + at * coreset.dim,
-                         lanes + 2 * at, lanes + 2 * at + full, norms + at, best + at, minima + at * groups});
+                         lanes + 2 * at, lanes + 2 * at + full, norms + at, best + at * k,
+                         minima + at * groups, k});
     }
     return tiles;
 }
 
 }  // namespace
 
-void exact_search(const Coreset& coreset, const Queries& queries, Pool& pool, float* distances,
+void exact_search(const Coreset& coreset, const Queries& queries, std::size_t k, Pool& pool, float* distances,
                   std::int32_t* indices) {
     const Kernels& with = kernels();
     if (queries.count <= kDirectQueries || coreset.size < with.group_rows) {
-        if (queries.count != 0) direct_search(coreset, queries, pool, distances, indices);
+        if (queries.count != 0) direct_search(coreset, queries, k, pool, distances, indices);
         return;
     }
     const bool small = coreset.size * coreset.dim <= kSmallCoresetBytes / 4;
     const std::size_t stripe = with.lanes * with.max_vectors * (small ? 1 : kStripeTiles);
     pool.run((queries.count + stripe - 1) / stripe, [&](std::size_t task, Scratch& scratch) {
         const std::size_t first = task * stripe;
-        auto tiles = make_tiles(coreset, with, first, std::min(stripe, queries.count - first), scratch);
+        auto tiles = make_tiles(coreset, with, first, std::min(stripe, queries.count - first), k, scratch);
         for (Tile& tile : tiles) pack(coreset, with, queries, tile);
-        search_tiles(coreset, with, queries, tiles);
+        search_tiles(coreset, with, queries, tiles, scratch);
         for (const Tile& tile : tiles)
             for (std::size_t lane = 0; lane < tile.count; ++lane)
-                write(tile.best[lane], distances + tile.first + lane, indices + tile.first + lane);
+                tile.nearest(lane).write(distances + (tile.first + lane) * k,
+                                         indices + (tile.first + lane) * k);
     });
 }
 

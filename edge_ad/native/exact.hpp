@@ -19,10 +19,11 @@ struct Queries {
     const float* row(std::size_t i) const { return data + index(i) * dim; }
 };
 
-// Writes for each query the Euclidean distance to, and the index of, the row with the least squared
-// distance in the difference form (Kernels::sqdist), ties to the lowest index: whatever the tiling, the
-// threads and the other queries. A query with NaN, Inf or a norm past float gets +inf and -1.
-void exact_search(const Coreset& coreset, const Queries& queries, Pool& pool, float* distances,
+// Writes for each query the Euclidean distances to, and the indices of, the k rows with the least squared
+// distances in the difference form (Kernels::sqdist), ascending, ties to the lowest index: whatever the
+// tiling, the threads and the other queries. A query with NaN, Inf or a norm past float gets +inf and -1, and
+// so do places for which there is no usable row.
+void exact_search(const Coreset& coreset, const Queries& queries, std::size_t k, Pool& pool, float* distances,
                   std::int32_t* indices);
 
 }  // namespace edge_ad

@@ -42,6 +42,10 @@ struct Kernels {
     float (*relax)(const float* points, std::size_t dim, const float* centre, std::int32_t centre_id,
                    const float* limits, std::int32_t* nearest, float* sqdist, std::size_t begin,
                    std::size_t end, std::size_t* argmax);
+
+    // |W v|^2 of a lower triangular W, packed by its columns from the diagonal down; `product` [dim] is
+    // working memory and must not overlap the others.
+    float (*triangular_norm)(const float* packed, const float* vector, std::size_t dim, float* product);
 };
 
 const Kernels* kernels_portable();

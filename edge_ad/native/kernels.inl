@@ -179,5 +179,24 @@ float relax(const float* points, std::size_t dim, const float* centre, std::int3
     return most;
 }
 
-constexpr Kernels kKernels = {Simd::kName, kLanes, kMaxVectors, kGroupRows, group_minima,
-                              next_hit,    sqdist, sqdist_rows, sqdist_ids, relax};
+float triangular_norm(const float* packed, const float* vector, std::size_t dim, float* product) {
+    for (std::size_t i = 0; i < dim; ++i) product[i] = 0.0f;
+    for (std::size_t column = 0; column < dim; ++column) {
+        const Reg factor = Simd::splat(vector[column]);
+        const std::size_t length = dim - column;
+        float* out = product + column;
+        std::size_t i = 0;
+        for (; i + kLanes <= length; i += kLanes)
+            Simd::store(out + i, Simd::fma(factor, Simd::load(packed + i), Simd::load(out + i)));
+        for (; i < length; ++i) out[i] += vector[column] * packed[i];
+        packed += length;
+    }
+    Reg sum = Simd::zero();
+    std::size_t i = 0;
+    for (; i + kLanes <= dim; i += kLanes) add_square(sum, Simd::load(product + i), Simd::zero());
+    if (i < dim) add_square(sum, Simd::load_partial(product + i, dim - i), Simd::zero());
+    return Simd::reduce_add(sum);
+}
+
+constexpr Kernels kKernels = {Simd::kName, kLanes,      kMaxVectors, kGroupRows, group_minima,   next_hit,
+                              sqdist,      sqdist_rows, sqdist_ids,  relax,      triangular_norm};

@@ -16,6 +16,7 @@
 #include "graph.hpp"
 #include "isa.hpp"
 #include "kcenter.hpp"
+#include "mahalanobis.hpp"
 #include "pool.hpp"
 
 namespace nb = nanobind;
@@ -86,14 +87,17 @@ struct PyKCenter {
 
 edge_ad::Queries checked_queries(const edge_ad::Coreset& coreset, const Matrix& queries,
                                  const std::optional<Ids>& rows, const DistancesOut& distances,
-                                 const IdsOut& indices, bool ascending) {
+                                 const IdsOut& indices, std::size_t k, bool ascending) {
     require(queries.shape(1) == coreset.dim, "queries do not match the coreset's dimension",
             std::to_string(coreset.dim), std::to_string(queries.shape(1)));
     require(queries.shape(0) <= kMostRows, "too many queries", std::to_string(kMostRows),
             std::to_string(queries.shape(0)));
     const std::size_t count = rows ? rows->shape(0) : queries.shape(0);
-    require(distances.shape(0) == count && indices.shape(0) == count, "results do not match the queries",
-            std::to_string(count), std::to_string(distances.shape(0)));
+    require(k >= 1 && k <= coreset.size, "k is out of its range", "1 .. " + std::to_string(coreset.size),
+            std::to_string(k));
+    require(distances.shape(0) == count * k && indices.shape(0) == count * k,
+            "results do not match the queries", std::to_string(count * k),
+            std::to_string(distances.shape(0)));
     for (std::size_t i = 0; rows && i < count; ++i) {
         const std::int32_t row = rows->data()[i];
         require(row >= 0 && static_cast<std::size_t>(row) < queries.shape(0), "a row is not a query",
@@ -105,22 +109,47 @@ edge_ad::Queries checked_queries(const edge_ad::Coreset& coreset, const Matrix& 
 }
 
 void exact_search(const PyCoreset& coreset, const Matrix& queries, const std::optional<Ids>& rows,
-                  edge_ad::Pool& pool, DistancesOut distances, IdsOut indices) {
-    const auto checked = checked_queries(*coreset.core, queries, rows, distances, indices, false);
+                  std::size_t k, edge_ad::Pool& pool, DistancesOut distances, IdsOut indices) {
+    const auto checked = checked_queries(*coreset.core, queries, rows, distances, indices, k, false);
     nb::gil_scoped_release released;
-    edge_ad::exact_search(*coreset.core, checked, pool, distances.data(), indices.data());
+    edge_ad::exact_search(*coreset.core, checked, k, pool, distances.data(), indices.data());
 }
 
 void graph_search(const PyGraph& graph, const Matrix& queries, const std::optional<Ids>& rows,
                   edge_ad::Pool& pool, std::size_t ef, std::size_t grid_width, DistancesOut distances,
                   IdsOut indices) {
-    const auto checked = checked_queries(graph.core->coreset(), queries, rows, distances, indices, true);
+    const auto checked = checked_queries(graph.core->coreset(), queries, rows, distances, indices, 1, true);
     require(ef >= 1 && ef <= kMostRows, "ef is out of its range", "1 or more", std::to_string(ef));
     require(grid_width >= 1 && grid_width <= kMostRows && queries.shape(0) % grid_width == 0,
             "queries do not fill a grid", "a multiple of grid_width " + std::to_string(grid_width),
             std::to_string(queries.shape(0)));
     nb::gil_scoped_release released;
     edge_ad::graph_search(*graph.core, checked, pool, ef, grid_width, distances.data(), indices.data());
+}
+
+void mahalanobis(const Matrix& patches, const std::optional<Ids>& rows, const Ids& channels,
+                 const Matrix& means, const Matrix& factors, edge_ad::Pool& pool, DistancesOut distances) {
+    const std::size_t dim = channels.shape(0), count = rows ? rows->shape(0) : patches.shape(0);
+    require(patches.shape(0) <= kMostRows && patches.shape(1) <= kMostRows && dim <= kMostRows,
+            "there are too many patches or channels", std::to_string(kMostRows),
+            std::to_string(patches.shape(0)) + " x " + std::to_string(patches.shape(1)));
+    for (std::size_t i = 0; i < dim; ++i)
+        require(channels.data()[i] >= 0 && static_cast<std::size_t>(channels.data()[i]) < patches.shape(1),
+                "a channel is not one of a patch's", "0 <= channel < " + std::to_string(patches.shape(1)),
+                std::to_string(channels.data()[i]));
+    for (std::size_t i = 0; rows && i < count; ++i)
+        require(rows->data()[i] >= 0 && static_cast<std::size_t>(rows->data()[i]) < patches.shape(0),
+                "a row is not a patch", "0 <= row < " + std::to_string(patches.shape(0)),
+                std::to_string(rows->data()[i]));
+    require(means.shape(0) == count && means.shape(1) == dim && factors.shape(0) == count &&
+                factors.shape(1) == dim * (dim + 1) / 2 && distances.shape(0) == count,
+            "means, factors or distances do not match the patches",
+            std::to_string(count) + " patches of " + std::to_string(dim) + " channels",
+            std::to_string(means.shape(0)) + " x " + std::to_string(means.shape(1)));
+    const edge_ad::Gaussians gaussians{channels.data(), means.data(), factors.data(), dim};
+    const edge_ad::Queries queries{patches.data(), patches.shape(1), rows ? rows->data() : nullptr, count};
+    nb::gil_scoped_release released;
+    edge_ad::mahalanobis(gaussians, queries, pool, distances.data());
 }
 
 std::vector<std::string> supported_isas() {
@@ -169,9 +198,11 @@ NB_MODULE(_core, m) {
         .def_prop_ro("radius", [](const PyKCenter& self) { return self.core->radius(); });
 
     m.def("exact_search", &exact_search, nb::arg("coreset"), nb::arg("queries"), nb::arg("rows").none(),
-          nb::arg("pool"), nb::arg("distances"), nb::arg("indices"));
+          nb::arg("k"), nb::arg("pool"), nb::arg("distances"), nb::arg("indices"));
     m.def("graph_search", &graph_search, nb::arg("graph"), nb::arg("queries"), nb::arg("rows").none(),
           nb::arg("pool"), nb::arg("ef"), nb::arg("grid_width"), nb::arg("distances"), nb::arg("indices"));
+    m.def("mahalanobis", &mahalanobis, nb::arg("patches"), nb::arg("rows").none(), nb::arg("channels"),
+          nb::arg("means"), nb::arg("factors"), nb::arg("pool"), nb::arg("distances"));
     m.def("isa", [] { return std::string(edge_ad::kernels().name); });
     m.def("supported_isas", &supported_isas);
     m.def("use_isa", &edge_ad::use_isa, nb::arg("name"));

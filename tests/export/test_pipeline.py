@@ -661,7 +661,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("stage", ["extract", "select_coreset", "make_probes", "write_bundle"])
+@pytest.mark.parametrize("stage", ["extract", "cross_fit", "make_probes", "write_bundle"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_in_the_middle(tiny: Path, tmp_path: Path, stage: str, how: signal.Signals) -> None:
     out = tmp_path / "part.bundle"

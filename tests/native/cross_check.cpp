@@ -54,7 +54,7 @@ void check_search(std::size_t size, std::size_t dim, std::size_t count, edge_ad:
     const edge_ad::Graph graph(coreset, {levels.data(), links.data(), 2, none.data(), 0, 2, 0});
     std::vector<float> distances(count), lengths(count);
     const edge_ad::Queries all{queries.data(), dim, nullptr, count};
-    edge_ad::exact_search(coreset, all, pool, distances.data(), found.data());
+    edge_ad::exact_search(coreset, all, 1, pool, distances.data(), found.data());
     edge_ad::graph_search(graph, all, pool, size, 1, lengths.data(), walked.data());
     for (std::size_t i = 0; i < count; ++i) {
         double least = std::numeric_limits<double>::infinity();

@@ -243,8 +243,8 @@ def test_the_compiled_core_checks_for_itself(pool: native.Pool) -> None:
     coreset = _core.Coreset(vectors)
     distances, indices = np.empty(20, np.float32), np.empty(20, np.int32)
     with pytest.raises(NativeError, match="dimension"):
-        _core.exact_search(coreset, clusters(1, 20, 5), None, pool._core, distances, indices)
+        _core.exact_search(coreset, clusters(1, 20, 5), None, 1, pool._core, distances, indices)
     with pytest.raises(NativeError, match="results"):
-        _core.exact_search(coreset, vectors, None, pool._core, distances[:5], indices)
+        _core.exact_search(coreset, vectors, None, 1, pool._core, distances[:5], indices)
     with pytest.raises(NativeError, match="a row is not a query"):
-        _core.exact_search(coreset, vectors, np.full(20, 20, np.int32), pool._core, distances, indices)
+        _core.exact_search(coreset, vectors, np.full(20, 20, np.int32), 1, pool._core, distances, indices)

@@ -1,0 +1,56 @@
+"""kNN: the mean distance to the K nearest normal patches.
+
+A patch's anomaly is 1/K sum of |x - m_k| over the K vectors m_k of the bank nearest to it (Angiulli and Pizzuti,
+"Fast Outlier Detection in High Dimensional Spaces", PKDD 2002, rank by this sum; Bergman et al., "Deep Nearest Neighbor
+Anomaly Detection", 2020, by its mean over deep features). The image score is the largest. Units: Euclidean distance of
+patch vectors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad import native
+from edge_ad.bundle import Bundle
+from edge_ad.errors import BundleCorruptError
+from edge_ad.heads.base import Scored, largest, read_array
+from edge_ad.spec import IndexSpec, KnnSpec
+
+
+class Knn:
+    """The head; see the module.
+
+    Args:
+        bank: patch vectors of the good images.
+        neighbors: K, at most the size of the bank.
+        rows: (R,) int32 patches of the region of interest; None for all.
+        pool: threads.
+    """
+
+    has_map, search = True, "exact"
+
+    def __init__(self, bank: native.Coreset, neighbors: int, rows: NDArray[np.int32] | None, pool: native.Pool) -> None:
+        self._bank, self._neighbors, self._rows, self._pool = bank, neighbors, rows, pool
+
+    @classmethod
+    def open(
+        cls, bundle: Bundle, head: KnnSpec, index: IndexSpec, rows: NDArray[np.int32] | None, pool: native.Pool
+    ) -> Knn:
+        """The head of a bundle.
+
+        Raises:
+            BundleCorruptError: a member does not fit the manifest.
+        """
+        if head.neighbors > index.size:
+            raise BundleCorruptError(
+                "head.neighbors is more than there are rows", expected=f"{index.size} at most", got=head.neighbors
+            )
+        bank = native.Coreset(read_array(bundle, "coreset", (index.size, bundle.manifest.backbone.dim)))
+        return cls(bank, head.neighbors, rows, pool)
+
+    def __call__(self, patches: NDArray[np.float32], *, exact: bool = False) -> Scored:
+        """Mean distances and the score of (P, D) patches."""
+        nearest, _ = native.knn_search(self._bank, patches, self._neighbors, self._pool, self._rows)
+        distances: NDArray[np.float32] = nearest.mean(axis=1)
+        return Scored(distances, largest(distances))

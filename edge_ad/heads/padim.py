@@ -1,0 +1,74 @@
+"""PaDiM: Defard et al., "PaDiM: a Patch Distribution Modeling Framework for Anomaly Detection and Localization"
+(ICPR 2020).
+
+Each patch position (i, j) has a Gaussian over C of the D numbers of its vectors, with mean mu and covariance Sigma =
+1/(N-1) sum (x_k - mu)(x_k - mu)^T + eps I (Eq. 1). A patch's anomaly is its Mahalanobis distance from it, M(x) =
+sqrt((x - mu)^T Sigma^-1 (x - mu)) (Eq. 2); the image score is the largest. No units: standard deviations of the goods.
+
+With Sigma = L L^T the distance is |L^-1 (x - mu)|: the bundle holds W = L^-1, lower triangular, by its columns, so that
+a frame costs one pass over R C (C + 1) / 2 numbers. A position's Gaussian knows nothing of its neighbours': parts
+must lie in the frame as they did in the good images.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad import native
+from edge_ad.bundle import Bundle
+from edge_ad.errors import BundleCorruptError
+from edge_ad.heads.base import Scored, largest, read_array
+from edge_ad.spec import PadimSpec
+
+
+class Padim:
+    """The head; see the module.
+
+    Args:
+        channels: (C,) int32 which numbers of a patch vector are used.
+        means: (R, C) float32.
+        factors: (R, C (C + 1) / 2) float32, the columns of W one after the other, from the diagonal down.
+        rows: (R,) int32 patches of the region of interest; None where R = P.
+        pool: threads.
+    """
+
+    has_map, search = True, "exact"
+
+    def __init__(
+        self,
+        channels: NDArray[np.int32],
+        means: NDArray[np.float32],
+        factors: NDArray[np.float32],
+        rows: NDArray[np.int32] | None,
+        pool: native.Pool,
+    ) -> None:
+        self._channels, self._means, self._factors, self._rows, self._pool = channels, means, factors, rows, pool
+
+    @classmethod
+    def open(cls, bundle: Bundle, head: PadimSpec, rows: NDArray[np.int32] | None, pool: native.Pool) -> Padim:
+        """The head of a bundle.
+
+        Raises:
+            BundleCorruptError: a member does not fit the manifest.
+        """
+        backbone, count = bundle.manifest.backbone, head.channels
+        patches = backbone.grid[0] * backbone.grid[1] if rows is None else len(rows)
+        channels = read_array(bundle, "padim/channels", (count,), "int32")
+        if not (channels.min() >= 0 and channels.max() < backbone.dim):
+            raise BundleCorruptError(
+                "padim/channels names channels that no patch has",
+                expected=f"0..{backbone.dim - 1}",
+                got=f"{channels.min()}..{channels.max()}",
+            )
+        means = read_array(bundle, "padim/means", (patches, count))
+        factors = read_array(bundle, "padim/factors", (patches, count * (count + 1) // 2))
+        return cls(channels, means, factors, rows, pool)
+
+    def __call__(self, patches: NDArray[np.float32], *, exact: bool = False) -> Scored:
+        """Mahalanobis distances and the score of (P, D) patches."""
+        distances = native.mahalanobis(patches, self._channels, self._means, self._factors, self._pool, self._rows)
+        inside = patches if self._rows is None else patches[self._rows]
+        # a NaN among the channels that are not used must not go unseen
+        score = largest(distances) if np.isfinite(inside).all() else float("nan")
+        return Scored(distances, score)

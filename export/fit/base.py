@@ -1,0 +1,60 @@
+"""What fitting a method needs and gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad import native
+from edge_ad.heads.base import Head
+from edge_ad.spec import HeadSpec, IndexSpec
+from export.options import Options
+from export.stages import Arrays, Stages
+from export.summary import Summary
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a method is fitted to.
+
+    Attributes:
+        patches: (n, R, D) float32 of all goods, those of the region of interest; may be memory-mapped.
+        goods: their files.
+    """
+
+    patches: NDArray[np.float32]
+    goods: list[Path]
+    stages: Stages
+    options: Options
+    pool: native.Pool
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A method, fitted.
+
+    Attributes:
+        head: scores (R, D) patches of the region of interest.
+        spec, index, members: what the bundle says and holds of it.
+    """
+
+    head: Head
+    spec: HeadSpec
+    index: IndexSpec | None
+    members: Arrays
+
+
+class Method(Protocol):
+    """Fits one method to the material it was made with, as often as calibration asks."""
+
+    def fit(self, images: NDArray[np.int64], label: str) -> Head:
+        """The head of some of the goods, for (R, D) patches of the region; `label` is that of the progress bar."""
+        ...
+
+    def finish(self, images: NDArray[np.int64], summary: Summary) -> Fitted:
+        """The same with all that the bundle needs; says what was found."""
+        ...

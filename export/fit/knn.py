@@ -1,0 +1,66 @@
+"""kNN's bank of patches: see `edge_ad.heads.knn`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad import native
+from edge_ad.errors import SpecError
+from edge_ad.heads.base import Head
+from edge_ad.heads.knn import Knn
+from edge_ad.spec import IndexSpec, KnnSpec
+from export.fit.base import Fitted, Material
+from export.summary import Summary
+
+NEIGHBORS = 3
+MAX_BANK_BYTES = 2**31  # a bundle is smaller than 4 GiB
+
+
+class FitKnn:
+    """Random samples of the material's patches; all of them with ``--coreset 1``."""
+
+    def __init__(self, material: Material) -> None:
+        self._material = material
+        self._neighbors = NEIGHBORS if material.options.neighbors is None else material.options.neighbors
+
+    def fit(self, images: NDArray[np.int64], label: str) -> Head:
+        """The head over a sample of these images; `label` is not used: there is nothing to wait for."""
+        return self._head(self._sample(images))
+
+    def finish(self, images: NDArray[np.int64], summary: Summary) -> Fitted:
+        """The bank."""
+        total = len(images) * self._material.patches.shape[1]
+        with summary.stage("bank"):
+            bank = self._sample(images)
+        text = f"{total:,} -> bank {len(bank):,} x {bank.shape[1]} ({len(bank) / total:.2%}), at random"
+        summary.say("patches", text)
+        index = IndexSpec(len(bank), total, self._material.options.seed, None)
+        return Fitted(self._head(bank), KnnSpec("knn", self._neighbors), index, {"coreset": bank})
+
+    def _head(self, bank: NDArray[np.float32]) -> Head:
+        return Knn(native.Coreset(bank), self._neighbors, None, self._material.pool)
+
+    def _sample(self, images: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(N, D) float32: a seeded share of the patches of these images.
+
+        Raises:
+            SpecError: too few for K, or too many for a bundle.
+        """
+        patches, options = self._material.patches, self._material.options
+        rows, dim = patches.shape[1:]
+        total = len(images) * rows
+        wanted = max(1, round(options.coreset * total))
+        if wanted < self._neighbors or 4 * wanted * dim > MAX_BANK_BYTES:
+            raise SpecError(
+                "--coreset makes too small or too large a bank of patches",
+                expected=f"{self._neighbors} to {MAX_BANK_BYTES // (4 * dim)} patches",
+                got=f"{wanted} of {total}",
+                remedy="Give another --coreset, or fewer --neighbors.",
+            )
+        chosen = np.sort(np.random.default_rng(options.seed).permutation(total)[:wanted])
+        bank = np.empty((wanted, dim), np.float32)
+        bounds = np.searchsorted(chosen, np.arange(len(images) + 1) * rows)
+        for image, first, last in zip(images, bounds, bounds[1:], strict=False):  # image by image: may be on disk
+            bank[first:last] = patches[image][chosen[first:last] % rows]
+        return bank

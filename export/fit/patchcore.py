@@ -1,0 +1,78 @@
+"""PatchCore's coreset, and the HNSW graph over it: see `edge_ad.heads.patchcore`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad import native
+from edge_ad.heads.base import Head
+from edge_ad.heads.patchcore import PatchCore
+from edge_ad.index import Index
+from edge_ad.spec import GraphSpec, IndexSpec, PatchcoreSpec
+from export.coreset import project, select_coreset
+from export.features import tensors
+from export.fidelity import choose_ef
+from export.fit.base import Fitted, Material
+from export.hnsw import EF_CONSTRUCTION, M, build_hnsw
+from export.stages import Arrays
+from export.summary import Summary
+
+_FIDELITY_IMAGES = 8  # frames that graph search is compared with exact search on
+
+
+class FitPatchCore:
+    """Greedy k-centre coresets of the material's patches."""
+
+    def __init__(self, material: Material) -> None:
+        self._material = material
+        self._projected = project(material.patches, material.options.seed)
+
+    def fit(self, images: NDArray[np.int64], label: str) -> Head:
+        """The head over a coreset of these images."""
+        return self._head(self._select(images, label))
+
+    def finish(self, images: NDArray[np.int64], summary: Summary) -> Fitted:
+        """Coreset and graph."""
+        options, total = self._material.options, len(images) * self._material.patches.shape[1]
+        with summary.stage("coreset"):
+            coreset = self._select(images, "coreset")
+        text = f"{total:,} -> coreset {len(coreset):,} x {coreset.shape[1]} ({len(coreset) / total:.2%})"
+        asked = max(1, round(options.coreset * total))
+        missing = f"; {asked - len(coreset):,} exact duplicates" if len(coreset) < asked else ""
+        summary.say("patches", text + missing)
+        members: Arrays = {"coreset": coreset}
+        graph = None
+        if options.graph:
+            with summary.stage("graph search"):
+                graph, arrays = self._graph(coreset, summary)
+            members |= arrays
+        index = IndexSpec(len(coreset), total, options.seed, graph)
+        return Fitted(self._head(coreset), PatchcoreSpec("patchcore", options.reweight), index, members)
+
+    def _select(self, images: NDArray[np.int64], label: str) -> NDArray[np.float32]:
+        options, patches = self._material.options, self._material.patches
+        rows = select_coreset(self._projected, images, options.coreset, options.seed, self._material.pool, label)
+        return patches.reshape(-1, patches.shape[2])[rows]
+
+    def _head(self, coreset: NDArray[np.float32]) -> Head:
+        width = self._material.stages.backbone.grid[1]
+        index = Index(native.Coreset(coreset), None, ef=1, grid_width=width, rows=None, pool=self._material.pool)
+        return PatchCore(index, self._material.options.reweight, None)
+
+    def _graph(self, coreset: NDArray[np.float32], summary: Summary) -> tuple[GraphSpec, Arrays]:
+        stages, goods = self._material.stages, self._material.goods
+        arrays = build_hnsw(coreset, self._material.options.seed)
+        members: Arrays = {"graph/levels": arrays.levels, "graph/links0": arrays.links0, "graph/upper": arrays.upper}
+        graph = native.Graph(native.Coreset(coreset), arrays.levels, arrays.links0, arrays.upper, entry=arrays.entry)
+        # goods moved by a few pixels: off the patch grid, so that no coreset row is theirs; test images stay unseen
+        chosen = goods[:: max(1, len(goods) // _FIDELITY_IMAGES)][:_FIDELITY_IMAGES]
+        moved = (np.roll(tensor, (5, 3), axis=(1, 2)) for tensor in tensors(chosen, stages.frame, stages.crop))
+        grids = [stages.engine(tensor) for tensor in moved]
+        fidelity = choose_ef(graph, grids, stages.backbone.grid[1], stages.rows, self._material.pool)
+        summary.say(
+            "graph search",
+            f"ef {fidelity.ef}: recall {fidelity.recall:.3f}, mean distance error {fidelity.map_error:.2%}; "
+            "image score exact",
+        )
+        return GraphSpec(arrays.entry, M, EF_CONSTRUCTION, fidelity.ef, fidelity.recall), members
