@@ -122,7 +122,7 @@ def save_picture(path: Path, picture: NDArray[np.uint8]) -> None:
 def _line(name: str, verdict: Verdict, *, as_json: bool) -> str:
     if as_json:
         return json.dumps({"file": name, **verdict.to_dict()})
-    return f"{name} {verdict.score:.4f} {int(verdict.is_anomalous)}"
+    return f"{name} {verdict.score:.5g} {int(verdict.is_anomalous)}"
 
 
 @contextlib.contextmanager
