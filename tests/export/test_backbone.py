@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import io
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,9 +93,12 @@ def test_weights_with_nan(tmp_path: Path, state: dict[str, torch.Tensor], value:
     torchvision_backbone("resnet18", None, saved(tmp_path / "behind.pth", behind))
 
 
+TRACE = Path(tempfile.gettempdir()) / "edge-ad-was-here"
+
+
 class Harmful:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return (Path.touch, (Path("/tmp/edge-ad-was-here"),))  # type: ignore[return-value]
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return (Path.touch, (TRACE,))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +109,7 @@ class Harmful:
 def test_what_is_no_state_dict(tmp_path: Path, value: object) -> None:
     with pytest.raises(BackboneError, match=r"x\.pth is not a state dict"):
         torchvision_backbone("resnet18", None, saved(tmp_path / "x.pth", value))
-    assert not Path("/tmp/edge-ad-was-here").exists()
+    assert not TRACE.exists()
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"PK\3\4 garbage", b"\x80\x02}q\0.", b"<html>404</html>"])

@@ -1,4 +1,7 @@
-"""The whole export, from images to verdicts, with a backbone that is small enough for a test and without torch."""
+"""The whole export, from images to verdicts, with a backbone that is small enough for a test and without torch.
+
+Over 400 lines: one export after another, each bad input with its case.
+"""
 
 from __future__ import annotations
 

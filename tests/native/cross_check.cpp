@@ -2,7 +2,7 @@
 //   aarch64-linux-gnu-g++ -std=c++20 -O3 -ffp-contract=off -Wall -Wextra -DEDGE_AD_NEON=1 -static -pthread
 //       -Iedge_ad/native tests/native/cross_check.cpp
 //       edge_ad/native/{coreset,exact,graph,isa,kcenter,pool}.cpp edge_ad/native/kernels_{portable,neon}.cpp
-//       -o /tmp/cross_check && qemu-aarch64 /tmp/cross_check
+//       -o cross_check && qemu-aarch64 cross_check
 #include <cmath>
 #include <cstdio>
 #include <limits>
