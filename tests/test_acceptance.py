@@ -86,7 +86,7 @@ def test_against_plain_torch(bundle: Path, network: torch.nn.Module, category: C
         scale = float(expected.abs().max())
         np.testing.assert_allclose(answer.patches, expected.numpy(), atol=1e-4 * scale)
         largest = distances.max()
-        # a patch that is a coreset row itself has the distance 0: what is left there is rounding, without a relative size
+        # a patch that is a coreset row itself has distance 0: only rounding is left there, which has no relative size
         own = distances < 1e-5 * largest
         assert path != defect or not own.any()
         np.testing.assert_allclose(answer.distances[~own], distances[~own], rtol=1e-4)
