@@ -203,7 +203,7 @@ def compete(options: argparse.Namespace, rows: int, folder: Path) -> list[dict[s
         spec = exact.manifest
         frames = [frame for frame, _ in category.frames()]  # type: ignore[attr-defined]
         weights = category.backbone.get("weights")  # type: ignore[attr-defined]
-        np.save(files / "bank.npy", np.asarray(exact._head.index.coreset.vectors))
+        np.save(files / "bank.npy", np.asarray(exact._point.head.index.coreset.vectors))
         np.save(files / "frames.npy", np.stack(frames))
         with contestants(options, bundle, weights, files) as running:
             for number in range(options.rounds + 1):  # the first is not kept

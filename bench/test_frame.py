@@ -78,8 +78,8 @@ def test_many_frames(
 def test_crop(runtimes: Runtimes, subject: Subject, timer: Timer) -> None:
     """Crop and resize to the tensor."""
     runtime = _any_exact(runtimes)
-    timer(runtime._crop, subject.frames)
-    tensor = runtime._crop(subject.frames[0])
+    timer(runtime._point.crop, subject.frames)
+    tensor = runtime._point.crop(subject.frames[0])
     assert tensor.shape == (1, *runtime.manifest.backbone.tensor_size, 3)
     if runtime.manifest.roi is None:
         assert tensor.mean() == pytest.approx(subject.frames[0].mean(), rel=0.05)
@@ -89,12 +89,12 @@ def test_crop(runtimes: Runtimes, subject: Subject, timer: Timer) -> None:
 def test_engine(runtimes: Runtimes, subject: Subject, timer: Timer, engine: str) -> None:
     """The backbone graph: a tensor to patches."""
     runtime = runtimes(engine, "exact")
-    tensors = [runtime._crop(frame) for frame in subject.frames]
-    timer(runtime._engine, tensors)
-    patches = runtime._engine(tensors[0])
+    tensors = [runtime._point.crop(frame) for frame in subject.frames]
+    timer(runtime._point.engine, tensors)
+    patches = runtime._point.engine(tensors[0])
     grid = runtime.manifest.backbone.grid
     assert patches.shape == (grid[0] * grid[1], runtime.manifest.backbone.dim)
-    assert relative_difference(patches, _any_exact(runtimes)._engine(tensors[0])) < PARITY
+    assert relative_difference(patches, _any_exact(runtimes)._point.engine(tensors[0])) < PARITY
 
 
 @pytest.mark.parametrize("search", SEARCHES)
@@ -104,15 +104,15 @@ def test_search(
     """Patches to distances; graph search includes the exact re-check of the largest ones."""
     exact = _any_exact(runtimes)
     runtime = exact if search == "exact" else runtimes(exact.engine, search)
-    grids = [exact._engine(exact._crop(frame)) for frame in subject.frames]
-    timer(runtime._head.index.nearest, grids)
+    grids = [exact._point.engine(exact._point.crop(frame)) for frame in subject.frames]
+    timer(runtime._point.head.index.nearest, grids)
     recalls = []
     for patches in grids:
-        distances, _ = runtime._head.index.nearest(patches)
-        truth, nearest = exact._head.index.nearest(patches)
+        distances, _ = runtime._point.head.index.nearest(patches)
+        truth, nearest = exact._point.head.index.nearest(patches)
         chosen = patches if exact._rows is None else patches[exact._rows]
         some = slice(0, None, 37)
-        vectors = exact._head.index.coreset.vectors[nearest[some]]
+        vectors = exact._point.head.index.coreset.vectors[nearest[some]]
         np.testing.assert_allclose(truth[some], np.linalg.norm(chosen[some] - vectors, axis=1), rtol=1e-4)
         assert (distances >= truth).all()
         assert distances.max() == truth.max()

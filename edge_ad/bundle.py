@@ -3,6 +3,8 @@
 A bundle is a stored ZIP in one canonical layout: the manifest decides every byte that is not data. So the
 reader does not interpret ZIP structures; it computes from the manifest what they must be, and compares.
 Compression, encryption, zip64, overlaps, duplicates and garbage are all the same to it: bytes that differ.
+
+Over 400 lines: reader and writer share one layout and must agree on every byte of it.
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ _EXTRA_ID = 0xD935  # the alignment field of Android's zipalign, which ZIP tools
 _COMMON = (20, 0, 0, 0, 0x0021)  # version 2.0, no flags, stored, 1980-01-01 00:00: equal input, equal file
 _MADE_BY, _MODE = 3 << 8 | 20, 0o100644 << 16  # Unix, whose file mode unzip then reads
 
+_MODEL, _MASK = "model.", "roi/"  # members that an operating point may share with the reference
+
 _AGAIN = "Copy the bundle again, or export it again; a ZIP tool cannot make or change one."
 _REMEDIES = {
     errno.ENOSPC: "Free some space on that disk and write it again.",
@@ -74,12 +78,19 @@ class Bundle:
         id: first 16 hexadecimal digits of the SHA-256 of its manifest, which holds the hash of each member.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, digest: str, layout: _Layout, data: mmap.mmap) -> None:
-        """For `open` alone."""
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        identity: str,
+        members: Mapping[str, tuple[_Slot, MemberSpec]],
+        data: mmap.mmap,
+    ) -> None:
+        """For `open` and `at` alone."""
         self.path: Final = path
         self.manifest: Final = manifest
-        self.id: Final = digest[:16]
-        self._members: Final = {slot.name: (slot, manifest.members[slot.name]) for slot in layout.slots[1:]}
+        self.id: Final = identity
+        self._members: Final = members
         self._data: mmap.mmap | None = data
 
     @classmethod
@@ -103,7 +114,8 @@ class Bundle:
             raise BundleNotFoundError(f"there is no bundle at {where}", remedy=remedy) from error
         except (OSError, ValueError, OverflowError) as error:  # ValueError: NUL in the path; file shrunk
             raise _unusable(f"{where} cannot be read", error) from error
-        return cls(where, manifest, digest, layout, data)
+        members = {slot.name: (slot, manifest.members[slot.name]) for slot in layout.slots[1:]}
+        return cls(where, manifest, digest[:16], members, data)
 
     def array(self, name: str) -> NDArray[Any]:
         """Read-only view of an array member: dtype and shape of the manifest, C order, 64-byte aligned.
@@ -133,6 +145,24 @@ class Bundle:
 
     def __contains__(self, name: object) -> bool:
         return name in self._members
+
+    def at(self, point: str) -> Bundle:
+        """The bundle as if that operating point were the only one: manifest and members are the point's.
+
+        Closing one leaves the other open.
+
+        Raises:
+            SpecError: there is no such point.
+            BundleError: the bundle is closed.
+        """
+        prefix, found = f"points/{point}/", self._members
+        if self.manifest.find_point(point) is None:
+            members = {name: slot for name, slot in found.items() if not name.startswith("points/")}
+        else:
+            own = {name.removeprefix(prefix): slot for name, slot in found.items() if name.startswith(prefix)}
+            shared = tuple(part for part in (_MODEL, _MASK) if not any(name.startswith(part) for name in own))
+            members = {name: slot for name, slot in found.items() if name.startswith(shared)} | own
+        return Bundle(self.path, self.manifest.at(point), self.id, members, self._map())
 
     def close(self) -> None:
         """Gives up the map; it goes when the last view of it does. Closing twice is allowed."""

@@ -34,8 +34,11 @@ Frame = NDArray[np.uint8] | NDArray[np.uint16]
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
 DType = Literal["uint8", "int32", "float32"]
+Precision = Literal["f32", "bf16", "int8"]  # int8: the model's own; of the engine it is f32 then
 DTYPES: tuple[str, ...] = typing.get_args(DType)
 
+REFERENCE = "f32"  # name of the operating point that a bundle always has
+_POINT_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _MEMBER_NAME = re.compile(r"[a-z0-9_-][a-z0-9_.-]*(/[a-z0-9_-][a-z0-9_.-]*)*")
 
 
@@ -150,7 +153,7 @@ class BackboneSpec:
     crop: Box
     grid: Size
     dim: int
-    precision: Literal["f32"] = "f32"
+    precision: Precision = "f32"
 
     def __post_init__(self) -> None:
         require(
@@ -460,9 +463,83 @@ class MemberSpec:
 
 
 @dataclass(frozen=True)
+class FidelitySpec:
+    """How near an operating point comes to the reference, measured when it was exported.
+
+    Attributes:
+        frames: held-out goods that both scored.
+        rank_correlation: Spearman's, of their scores.
+        score_error: mean relative difference of their scores.
+        labelled: test images that both scored; 0 without.
+        auroc, reference_auroc: image AUROC on those, of the point and of the reference; None without.
+    """
+
+    frames: int
+    rank_correlation: float
+    score_error: float
+    labelled: int = 0
+    auroc: float | None = None
+    reference_auroc: float | None = None
+
+    def __post_init__(self) -> None:
+        require(
+            self.frames >= 1 and self.labelled >= 0,
+            "fidelity.frames or labelled is out of range",
+            expected="frames 1 or more, labelled 0 or more",
+            got=(self.frames, self.labelled),
+        )
+        require(
+            -1 <= self.rank_correlation <= 1 and math.isfinite(self.score_error) and self.score_error >= 0,
+            "fidelity.rank_correlation or score_error is out of range",
+            expected="-1..1, 0 or more",
+            got=(self.rank_correlation, self.score_error),
+        )
+        areas = (self.auroc, self.reference_auroc)
+        require(
+            all((area is not None) == (self.labelled > 0) and 0 <= (area or 0) <= 1 for area in areas),
+            "fidelity.auroc does not fit the labelled images",
+            expected="0..1 with labelled images, null without",
+            got=areas,
+        )
+
+
+@dataclass(frozen=True)
+class PointSpec:
+    """An operating point beside the reference: cheaper, and a little less faithful.
+
+    Its members stand under ``points/NAME/``, by the names that the reference's have. Models and masks that are not
+    there are the reference's; everything else, coreset and threshold above all, was made through its own graph.
+
+    Attributes:
+        name: such as ``bf16``, ``int8-openvino`` or ``f32-192x192``.
+        engine: the one that it was made with and runs by; "any" where both give the same.
+        backbone, head, index, calibration, probes: as in `Manifest`.
+        fidelity: against the reference.
+    """
+
+    name: str
+    engine: Literal["any", "openvino", "onnxruntime"]
+    backbone: BackboneSpec
+    head: HeadSpec
+    index: IndexSpec | None
+    calibration: CalibrationSpec
+    probes: ProbesSpec
+    fidelity: FidelitySpec
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.name) <= 64 and _POINT_NAME.fullmatch(self.name) is not None and self.name != REFERENCE,
+            "the name of an operating point is not allowed",
+            expected=f"1..64 of a-z 0-9 in parts divided by -, and not {REFERENCE}",
+            got=self.name,
+        )
+
+
+@dataclass(frozen=True)
 class Manifest:
     """All that ``manifest.json`` says, less its format line.
 
+    Backbone, head, index, calibration and probes are those of the reference point.
     `members` is by name; `edge_ad.bundle.write_bundle` computes it, so a manifest to be written has none.
     """
 
@@ -477,6 +554,7 @@ class Manifest:
     calibration: CalibrationSpec
     probes: ProbesSpec
     members: dict[str, MemberSpec] = dataclasses.field(default_factory=dict)
+    points: tuple[PointSpec, ...] = ()
 
     def __post_init__(self) -> None:
         require(
@@ -504,6 +582,10 @@ class Manifest:
             expected=f"{MAX_MEMBERS} at most",
             got=len(self.members),
         )
+        names = [point.name for point in self.points]
+        require(len(set(names)) == len(names), "two operating points have one name", expected="names", got=names)
+        for name in names:
+            self.at(name)  # what holds for the reference holds for every point
         for name in self.members:
             require(
                 name != MANIFEST_NAME and len(name) <= 200 and _MEMBER_NAME.fullmatch(name) is not None,
@@ -516,3 +598,30 @@ class Manifest:
     def has_map(self) -> bool:
         """Whether the method tells where an anomaly is."""
         return not isinstance(self.head, CentroidSpec)
+
+    @property
+    def point_names(self) -> tuple[str, ...]:
+        """Names of the operating points, the reference first."""
+        return (REFERENCE, *(point.name for point in self.points))
+
+    def find_point(self, name: str) -> PointSpec | None:
+        """The operating point of that name; None for the reference.
+
+        Raises:
+            SpecError: there is none.
+        """
+        found = {REFERENCE: None, **{point.name: point for point in self.points}}
+        require(name in found, "the bundle has no such operating point", expected=" or ".join(found), got=name)
+        return found[name]
+
+    def at(self, name: str) -> Manifest:
+        """The manifest as if that operating point were the only one.
+
+        Raises:
+            SpecError: there is none.
+        """
+        point = self.find_point(name)
+        if point is None:
+            return dataclasses.replace(self, points=())
+        names = ("backbone", "head", "index", "calibration", "probes")
+        return dataclasses.replace(self, points=(), **{part: getattr(point, part) for part in names})

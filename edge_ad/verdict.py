@@ -44,7 +44,7 @@ class Verdict:
         threshold: of the score.
         pixel_threshold: of the anomaly map; None where the method gives no map.
         timings: milliseconds of each stage, and "total".
-        engine, precision, search: what gave it.
+        point: name of the operating point that gave it; engine, precision and search are that one's.
         bundle: id of the bundle.
     """
 
@@ -52,6 +52,7 @@ class Verdict:
     threshold: float
     pixel_threshold: float | None
     timings: dict[str, float]
+    point: str
     engine: str
     precision: str
     search: str
@@ -142,6 +143,7 @@ class Verdict:
                 for r in self.regions
             ],
             "timings_ms": dict(self.timings),
+            "point": self.point,
             "engine": self.engine,
             "precision": self.precision,
             "search": self.search,

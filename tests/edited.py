@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from edge_ad.bundle import Bundle, write_bundle
-from edge_ad.spec import Manifest
+from edge_ad.spec import FidelitySpec, Manifest, PointSpec, Precision
 
 
 def edited(source: Path, out: Path, members: dict[str, Any] | None = None, **fields: Any) -> Path:
@@ -19,12 +19,7 @@ def edited(source: Path, out: Path, members: dict[str, Any] | None = None, **fie
         members: by name; None takes a member out.
         fields: of the manifest; a dict replaces fields inside a part: ``frame={"color_order": "rgb"}``.
     """
-    with Bundle.open(source) as bundle:
-        manifest: Manifest = bundle.manifest
-        kept: dict[str, Any] = {
-            name: np.array(bundle.array(name)) if spec.dtype else bytes(bundle.blob(name))
-            for name, spec in manifest.members.items()
-        }
+    manifest, kept = _read(source)
     for name, value in (members or {}).items():
         if value is None:
             del kept[name]
@@ -35,3 +30,42 @@ def edited(source: Path, out: Path, members: dict[str, Any] | None = None, **fie
         manifest = dataclasses.replace(manifest, **{name: part})
     write_bundle(out, manifest, kept)
     return out
+
+
+def pointed(
+    source: Path,
+    out: Path,
+    points: dict[str, Precision],
+    engine: Literal["any", "openvino", "onnxruntime"] = "any",
+    scale: float = 1.0,
+) -> Path:
+    """A copy of the bundle `source` at `out` with operating points that are the reference by other names.
+
+    Args:
+        points: name and precision of each; bf16 shares the reference's models, the others have copies.
+        engine: that they are for.
+        scale: of their thresholds.
+    """
+    manifest, kept = _read(source)
+    own = manifest.calibration
+    pixel = None if own.pixel_threshold is None else own.pixel_threshold * scale
+    calibration = dataclasses.replace(own, threshold=own.threshold * scale, pixel_threshold=pixel)
+    found = []
+    for name, precision in points.items():
+        backbone = dataclasses.replace(manifest.backbone, precision=precision)
+        fidelity = FidelitySpec(frames=len(own.good_scores), rank_correlation=1.0, score_error=0.0)
+        parts = (backbone, manifest.head, manifest.index, calibration, manifest.probes, fidelity)
+        found.append(PointSpec(name, engine, *parts))
+        shared = ("model.", "roi/") if precision == "bf16" else ("roi/",)
+        kept |= {f"points/{name}/{n}": v for n, v in _read(source)[1].items() if not n.startswith(shared)}
+    write_bundle(out, dataclasses.replace(manifest, points=tuple(found)), kept)
+    return out
+
+
+def _read(source: Path) -> tuple[Manifest, dict[str, Any]]:
+    with Bundle.open(source) as bundle:
+        kept = {
+            name: np.array(bundle.array(name)) if spec.dtype else bytes(bundle.blob(name))
+            for name, spec in bundle.manifest.members.items()
+        }
+        return bundle.manifest, kept

@@ -206,10 +206,10 @@ def test_every_runtime_option_reaches_the_runtime(
     golden: Path, parts: Path, capsys: pytest.CaptureFixture[str], engine: str
 ) -> None:
     core = str(max(os.sched_getaffinity(0)))
-    options = ["--engine", engine, "--threads", "1", "--search", "graph", "--precision", "f32", "--cores", core]
+    options = ["--engine", engine, "--threads", "1", "--search", "graph", "--point", "f32", "--cores", core]
     assert main(["inspect", str(golden), str(parts / "good_0.png"), "--jsonl", *options]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert (record["engine"], record["search"], record["precision"]) == (engine, "graph", "f32")
+    assert (record["engine"], record["search"], record["point"]) == (engine, "graph", "f32")
 
 
 def test_a_csv_that_cannot_be_written_is_an_error(
@@ -332,7 +332,7 @@ def test_check_without_an_engine_proves_nothing(
     golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(edge_ad.cli.check, "installed_engines", lambda: ())
-    monkeypatch.setattr("edge_ad.runtime.installed_engines", lambda: ())
+    monkeypatch.setattr("edge_ad.point.installed_engines", lambda: ())
     failing(["check", golden], capsys, "pip install")
 
 

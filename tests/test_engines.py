@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import edge_ad.runtime
+import edge_ad.point
 from edge_ad import EngineError, EngineUnavailableError, Runtime, SpecError
 from edge_ad.bundle import Bundle
 from edge_ad.cpu import Cpu, allowed_cores, check_cores, default_threads, detect_cpu, pinned
 from edge_ad.engines import Models, choose_engine, installed_engines, open_engine
-from edge_ad.runtime import models_of
-from tests.edited import edited
+from edge_ad.point import models_of
+from tests.edited import edited, pointed
 from tests.tiny import good_frame
 
 ONNX, IR, BOTH = Models(onnx=b"x"), Models(ir=(b"x", b"y")), Models(onnx=b"x", ir=(b"x", b"y"))
@@ -111,19 +111,19 @@ def test_a_named_engine() -> None:
 def test_the_runtime_asks_the_cpu(golden: Path, monkeypatch: pytest.MonkeyPatch, vendor: str) -> None:
     if len(installed_engines()) < 2:
         pytest.skip("both engines are needed")
-    monkeypatch.setattr(edge_ad.runtime, "detect_cpu", lambda: cpu(vendor))
+    monkeypatch.setattr(edge_ad.point, "detect_cpu", lambda: cpu(vendor))
     assert Runtime(golden).engine == ("openvino" if vendor == "intel" else "onnxruntime")
 
 
 def test_no_engine_at_all(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edge_ad.runtime, "installed_engines", lambda: ())
+    monkeypatch.setattr(edge_ad.point, "installed_engines", lambda: ())
     with pytest.raises(EngineUnavailableError, match="pip install"):
         Runtime(golden)
 
 
 def test_ir_only_with_onnxruntime_only(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = edited(golden, tmp_path / "ir.bundle", {"model.onnx": None})
-    monkeypatch.setattr(edge_ad.runtime, "installed_engines", lambda: ("onnxruntime",))
+    monkeypatch.setattr(edge_ad.point, "installed_engines", lambda: ("onnxruntime",))
     with pytest.raises(EngineUnavailableError) as caught:
         Runtime(path)
     assert "pip install 'edge-ad[openvino]'" in str(caught.value)
@@ -140,18 +140,28 @@ def test_openvino_runs_onnx_where_there_is_no_ir(golden: Path, tmp_path: Path) -
     )
 
 
-def test_bf16_needs_hardware(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edge_ad.runtime, "detect_cpu", lambda: cpu("intel", "avx512f"))
+def test_bf16_needs_hardware(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = pointed(golden, tmp_path / "points.bundle", {"bf16": "bf16"}, engine="openvino")
+    monkeypatch.setattr(edge_ad.point, "installed_engines", lambda: ("openvino", "onnxruntime"))
+    monkeypatch.setattr(edge_ad.point, "detect_cpu", lambda: cpu("intel", "avx512f"))
     with pytest.raises(EngineUnavailableError, match="bf16"):
-        Runtime(golden, precision="bf16")
+        Runtime(path, point="bf16")
 
 
-def test_onnxruntime_is_f32_on_the_cpu(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_point_runs_by_the_engine_that_it_was_made_with(
+    golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = pointed(golden, tmp_path / "points.bundle", {"int8": "int8"}, engine="openvino")
+    monkeypatch.setattr(edge_ad.point, "installed_engines", lambda: ("onnxruntime",))
+    with pytest.raises(EngineUnavailableError, match="cannot run this operating point"):
+        Runtime(path, point="int8", engine="onnxruntime")
+    with pytest.raises(EngineUnavailableError, match=r"edge-ad\[openvino\]"):
+        Runtime(path, point="int8")
+
+
+def test_onnxruntime_is_for_the_cpu(golden: Path) -> None:
     if "onnxruntime" not in installed_engines():
         pytest.skip("onnxruntime is not installed")
-    monkeypatch.setattr(edge_ad.runtime, "detect_cpu", lambda: cpu("amd", "avx512_bf16"))
-    with pytest.raises(EngineUnavailableError, match="engine='openvino'"):
-        Runtime(golden, engine="onnxruntime", precision="bf16")
     with pytest.raises(EngineUnavailableError, match="'GPU'"):
         Runtime(golden, engine="onnxruntime", device="GPU")
 

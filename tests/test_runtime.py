@@ -83,7 +83,7 @@ def test_fields_of_a_verdict(golden: Path, engine: str) -> None:
     assert verdict.is_anomalous is True
     assert verdict.threshold == runtime.threshold == runtime.manifest.calibration.threshold
     assert verdict.pixel_threshold == runtime.manifest.calibration.pixel_threshold
-    assert (verdict.engine, verdict.precision, verdict.search) == (engine, "f32", "exact")
+    assert (verdict.point, verdict.engine, verdict.precision, verdict.search) == ("f32", engine, "f32", "exact")
     assert verdict.bundle == runtime.bundle_id
     assert set(verdict.timings) == set(STAGES)
     assert min(verdict.timings.values()) >= 0
@@ -422,7 +422,7 @@ BAD_OPTIONS: dict[str, tuple[dict[str, object], type[EdgeADError]]] = {
     **{f"threads {n!r}": ({"threads": n}, SpecError) for n in (0, -1, 1025, 1.5, "2", True)},
     **{f"threshold {t!r}": ({"threshold": t}, SpecError) for t in (0, -1.0, math.nan, math.inf, "3", True)},
     **{f"cores {c!r}": ({"cores": c}, SpecError) for c in ([], [-1], [99999], [0, 0], 0, "0", ["0"], [0.0])},
-    "precision": ({"precision": "int8"}, SpecError),
+    "point": ({"point": "int8"}, SpecError),
     "search": ({"search": "hnsw"}, SpecError),
     "engine": ({"engine": "tensorrt"}, SpecError),
 }
@@ -498,7 +498,7 @@ def test_inference_runs_on_the_cores_given(golden: Path, monkeypatch: pytest.Mon
     core = max(os.sched_getaffinity(0))
     runtime = Runtime(golden, engine=engine, cores=[core])
     seen: list[set[int]] = []
-    inner = runtime._engine
+    inner = runtime._point.engine
 
     class Spy:
         name, version, precision = inner.name, inner.version, inner.precision
@@ -507,7 +507,7 @@ def test_inference_runs_on_the_cores_given(golden: Path, monkeypatch: pytest.Mon
             seen.append(os.sched_getaffinity(0))
             return inner(tensor)
 
-    monkeypatch.setattr(runtime, "_engine", Spy())
+    monkeypatch.setattr(runtime._point, "engine", Spy())
     runtime.inspect(good_frame(0))
     runtime.check()
     list(runtime.inspect_many([good_frame(0)]))
@@ -584,7 +584,7 @@ def test_an_engine_that_fails_ends_the_thread_too(runtime: Runtime, monkeypatch:
         def __call__(self, tensor: np.ndarray) -> np.ndarray:
             raise EngineError("out of smoke")
 
-    monkeypatch.setattr(runtime, "_engine", Broken())
+    monkeypatch.setattr(runtime._point, "engine", Broken())
     with pytest.raises(EngineError, match="smoke"):
         list(runtime.inspect_many(good_frame(i) for i in itertools.count()))
     gc.collect()
@@ -647,7 +647,7 @@ def test_nan_is_never_a_verdict(
     for place in ((0, 0), (100, 5), (255, 23)):
         broken = patches.copy()
         broken[place] = value
-        monkeypatch.setattr(runtime, "_engine", FakeEngine(broken))
+        monkeypatch.setattr(runtime._point, "engine", FakeEngine(broken))
         with pytest.raises(EngineError, match="NaN or Inf"):
             list(runtime.inspect_many([good_frame(0)])) if many else runtime.inspect(good_frame(0))
         with pytest.raises(ParityError):
@@ -660,7 +660,7 @@ def test_nan_outside_the_region_is_not_looked_at(roi: Runtime, monkeypatch: pyte
     outside = ~np.array(roi._bundle.array("roi/patch_mask"), bool).ravel()
     assert outside.any()
     patches[outside] = np.nan
-    monkeypatch.setattr(roi, "_engine", FakeEngine(patches))
+    monkeypatch.setattr(roi._point, "engine", FakeEngine(patches))
     assert roi.inspect(good_frame(0)).score == score
 
 
@@ -669,14 +669,14 @@ def test_an_engine_with_other_patches_is_refused(
     golden: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
 ) -> None:
     runtime = Runtime(golden, threads=1)
-    monkeypatch.setattr(runtime, "_engine", FakeEngine(np.zeros(shape, np.float32)))
+    monkeypatch.setattr(runtime._point, "engine", FakeEngine(np.zeros(shape, np.float32)))
     with pytest.raises(EdgeADError, match="patches"):
         runtime.inspect(good_frame(0))
 
 
 def test_float64_patches_are_refused(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = Runtime(golden, threads=1)
-    monkeypatch.setattr(runtime, "_engine", FakeEngine(np.zeros((256, 24))))
+    monkeypatch.setattr(runtime._point, "engine", FakeEngine(np.zeros((256, 24))))
     with pytest.raises(EdgeADError, match="float64"):
         runtime.inspect(good_frame(0))
 
@@ -779,6 +779,7 @@ def make_verdict(score: float, amap: np.ndarray, threshold: float = 1.0, pixel_t
         threshold=threshold,
         pixel_threshold=pixel_threshold,
         timings={"total": 1.0},
+        point="f32",
         engine="e",
         precision="f32",
         search="exact",

@@ -271,7 +271,7 @@ def test_missing_fields_are_named_or_have_a_default(path: str) -> None:
     del at[last]
     optional = {
         *("frame.color_order", "frame.bit_depth", "frame.white_level", "backbone.precision"),
-        *("head.reweight_neighbors", "calibration.defect_scores", "producer.edge_ad", "members.coreset"),
+        *("head.reweight_neighbors", "calibration.defect_scores", "producer.edge_ad", "members.coreset", "points"),
     }
     if path in optional:
         assert decode(document)

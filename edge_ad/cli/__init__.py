@@ -58,8 +58,8 @@ def add_runtime_options(parser: argparse.ArgumentParser, *, many: bool = False) 
     parser.add_argument(
         "--cores", type=lambda text: [int(core) for core in text.split(",")], help="cores to stay on: 0,1"
     )
-    parser.add_argument("--precision", choices=("f32", "bf16"), help="by default the bundle's")
+    parser.add_argument("--point", default="f32", help="operating point; `edge-ad info` lists them; default: f32")
     parser.add_argument("--search", choices=("auto", "exact", "graph"), default="auto")
 
 
-RUNTIME_OPTIONS = ("engine", "device", "threads", "cores", "precision", "search")
+RUNTIME_OPTIONS = ("engine", "device", "threads", "cores", "point", "search")

@@ -23,25 +23,26 @@ def installed_engines() -> tuple[str, ...]:
     return tuple(name for name in PIP if importlib.util.find_spec(name) is not None)
 
 
-def choose_engine(wanted: str, models: Models, cpu: Cpu, installed: Collection[str]) -> str:
+def choose_engine(wanted: str, models: Models, cpu: Cpu, installed: Collection[str], only: str = "any") -> str:
     """The engine to open.
 
     "auto" takes OpenVINO on Intel and ONNX Runtime elsewhere, and the other one where that is not installed or
-    cannot run what the bundle holds. OpenVINO runs IR and ONNX, ONNX Runtime only ONNX.
+    cannot run what the bundle holds. OpenVINO runs IR and ONNX, ONNX Runtime only ONNX. `only` names the engine that
+    an operating point was made with, where no other gives the same.
 
     Raises:
         EngineUnavailableError: no installed engine can run the bundle; the message has the command that mends it.
         SpecError: there is no engine of that name.
     """
-    runnable = [name for name in PIP if name == "openvino" or models.onnx is not None]
+    runnable = [name for name in PIP if (name == "openvino" or models.onnx is not None) and only in ("any", name)]
     if wanted == "auto":
         first = "openvino" if cpu.vendor == "intel" else "onnxruntime"
         for name in sorted(runnable, key=lambda name: name != first):
             if name in installed:
                 return name
-        best = first if first in runnable else "openvino"
+        best = first if first in runnable else runnable[0]
         remedy = f"Run {PIP[best]}"
-        if models.onnx is None:
+        if models.onnx is None and only == "any":
             remedy += ", or export again with --to onnx or --to both"
         raise EngineUnavailableError(
             "no installed engine can run this bundle",
@@ -51,6 +52,13 @@ def choose_engine(wanted: str, models: Models, cpu: Cpu, installed: Collection[s
         )
     if wanted not in PIP:
         raise SpecError("there is no such engine", expected="auto, openvino or onnxruntime", got=repr(wanted))
+    if only not in ("any", wanted):
+        raise EngineUnavailableError(
+            f"{wanted} cannot run this operating point",
+            expected=only,
+            got=wanted,
+            remedy="Leave the engine to the runtime, or choose another point; `edge-ad info` lists them.",
+        )
     if wanted not in runnable:
         raise EngineUnavailableError(
             "ONNX Runtime cannot run this bundle",

@@ -1,0 +1,275 @@
+"""An operating point of a bundle, opened on this PC: it reads as the data flow, from a frame to a verdict."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad import native
+from edge_ad.anomaly_map import anomaly_map
+from edge_ad.bundle import Bundle
+from edge_ad.cpu import detect_cpu, pinned
+from edge_ad.crop import Crop
+from edge_ad.engines import Engine, Models, choose_engine, installed_engines, open_engine
+from edge_ad.errors import BundleCorruptError, EngineError, EngineUnavailableError, ParityError, SpecError
+from edge_ad.frame import check_frame, read_frame
+from edge_ad.heads import open_head
+from edge_ad.heads.base import Scored
+from edge_ad.probes import Answer, deviations, load_probes
+from edge_ad.spec import REFERENCE, Frame, FrameSpec, Manifest, Size
+from edge_ad.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an operating point is opened; see `edge_ad.Runtime`."""
+
+    engine: str
+    device: str
+    threads: int
+    cores: tuple[int, ...] | None
+    search: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A frame on its way: the tensor of one operating point.
+
+    Attributes:
+        tensor: (1, H, W, 3) u8.
+        frame_size: (H, W) of the frame.
+        watch: has run since the frame was asked for.
+    """
+
+    tensor: NDArray[np.uint8]
+    frame_size: Size
+    watch: Stopwatch
+
+
+class Point:
+    """Crop, engine, head and threshold. Immutable once made, and safe to share between threads.
+
+    Args:
+        bundle: all of it.
+        name: of the operating point.
+        settings: what it runs by.
+        threshold: of the score, instead of the point's; the map's is scaled alike.
+
+    Raises:
+        SpecError: there is no such point, or a setting is out of range.
+        EngineUnavailableError: no installed engine runs it here.
+        BundleCorruptError: a member does not fit the manifest.
+    """
+
+    def __init__(self, bundle: Bundle, name: str, settings: Settings, threshold: float | None = None) -> None:
+        self.name, self.settings = name, settings
+        point = bundle.manifest.find_point(name)
+        only = "any" if point is None else point.engine
+        self._bundle = bundle.at(name)
+        self._spec = self._bundle.manifest
+        self.threshold, self.pixel_threshold = _thresholds(self._spec, threshold)
+        self._mask, self._patch_mask = _masks(self._bundle)
+        rows = None if self._patch_mask is None else np.flatnonzero(self._patch_mask).astype(np.int32)
+        self.crop = Crop(self._spec.frame, self._spec.backbone, self._spec.roi, self._mask)
+        with pinned(settings.cores):
+            self.engine = _open_engine(self._bundle, settings, only)
+            self.head = open_head(self._bundle, rows, native.Pool(settings.threads, settings.cores), settings.search)
+
+    @property
+    def precision(self) -> str:
+        """Arithmetic of the backbone: f32, bf16 or int8."""
+        return self._spec.backbone.precision
+
+    @property
+    def search(self) -> str:
+        """ "graph" where the head searches the HNSW graph, else "exact"."""
+        return self.head.search
+
+    def prepare(self, frame: object, watch: Stopwatch) -> Prepared:
+        """Reads, checks and crops a frame.
+
+        Raises:
+            FrameError: it cannot be inspected.
+        """
+        from_file = isinstance(frame, (str, os.PathLike))
+        pixels = check_frame(read_frame(frame) if isinstance(frame, (str, os.PathLike)) else frame, self._spec.frame)
+        watch.lap("read")
+        tensor = self.crop(pixels, from_file=from_file)
+        watch.lap("crop")
+        return Prepared(tensor, (pixels.shape[0], pixels.shape[1]), watch)
+
+    def judge(self, prepared: Prepared) -> Verdict:
+        """The verdict.
+
+        Raises:
+            EngineError: the engine failed, or gave NaN or Inf.
+        """
+        watch = prepared.watch
+        with pinned(self.settings.cores):
+            watch.start()
+            patches = self._patches(prepared.tensor)
+            watch.lap("engine")
+            scored = self.head(patches)
+            watch.lap("head")
+        if not (np.isfinite(scored.score) and np.isfinite(scored.distances).all()):
+            raise EngineError(
+                "the patches of this frame hold NaN or Inf",
+                expected="finite numbers",
+                got=f"from {self.engine.name} {self.engine.version} in {self.precision}",
+                remedy="Run `edge-ad check` on the bundle, and try the point f32 or the other engine.",
+            )
+        return Verdict(
+            score=scored.score,
+            threshold=self.threshold,
+            pixel_threshold=self.pixel_threshold,
+            timings=watch.total(),
+            point=self.name,
+            engine=self.engine.name,
+            precision=self.precision,
+            search=self.search,
+            bundle=self._bundle.id,
+            _render=self._render(prepared.frame_size, scored),
+            _to_bgr=partial(_to_bgr, self._spec.frame),
+        )
+
+    def probe(self, frame: Frame) -> Answer:
+        """Everything that is computed of a frame, with exact search: what golden probes hold and check."""
+        pixels = check_frame(frame, self._spec.frame)
+        with pinned(self.settings.cores):
+            patches = self._patches(self.crop(pixels, from_file=True))
+            scored = self.head(patches, exact=True)
+        render = self._render((pixels.shape[0], pixels.shape[1]), scored)
+        amap = np.zeros((0, 0), np.float32) if render is None else render()
+        return Answer(patches, scored.distances, amap, scored.score)
+
+    def check(self) -> dict[str, float]:
+        """Runs the golden probes; the largest relative deviation of patches, distances, map and score.
+
+        Raises:
+            ParityError: one of them is above the tolerance that the bundle allows.
+        """
+        tolerance = self._spec.probes.tolerance
+        worst: dict[str, float] = {}
+        for probe in load_probes(self._bundle):
+            for name, value in deviations(probe, self.probe(probe.frame)).items():
+                worst[name] = max(worst.get(name, 0.0), value)
+        if max(worst.values()) > tolerance:
+            raise ParityError(
+                "this PC does not give the answers that the bundle expects",
+                expected=f"relative deviations of at most {tolerance:g}",
+                got=", ".join(f"{name} {value:.2g}" for name, value in worst.items())
+                + f", by {self.engine.name} {self.engine.version} in {self.precision}",
+                remedy="Try the other engine or the point f32, and report the CPU and the versions.",
+            )
+        return worst
+
+    def _patches(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
+        patches, backbone = self.engine(tensor), self._spec.backbone
+        expected = (backbone.grid[0] * backbone.grid[1], backbone.dim)
+        if patches.shape != expected or patches.dtype != np.float32:
+            raise BundleCorruptError(
+                "the model gives other patches than the manifest says",
+                expected=f"{expected} float32",
+                got=f"{patches.shape} {patches.dtype}",
+            )
+        return patches
+
+    def _render(self, frame_size: Size, scored: Scored) -> Callable[[], NDArray[np.float32]] | None:
+        if not self.head.has_map:
+            return None
+        size, box, grid = self._spec.backbone.tensor_size, self.crop.box(frame_size), self._to_grid(scored.distances)
+        return partial(anomaly_map, grid, self._patch_mask, self._mask, size, box, frame_size)
+
+    def _to_grid(self, distances: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._patch_mask is None:
+            return distances.reshape(self._spec.backbone.grid)
+        grid = np.zeros(self._spec.backbone.grid, np.float32)
+        grid[self._patch_mask] = distances
+        return grid
+
+
+class Stopwatch:
+    """Milliseconds of each stage."""
+
+    def __init__(self) -> None:
+        self._laps: dict[str, float] = {}
+        self.start()
+
+    def start(self) -> None:
+        """The next lap begins now."""
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Ends the lap of a stage."""
+        now = time.perf_counter()
+        self._laps[stage] = 1e3 * (now - self._last)
+        self._last = now
+
+    def total(self) -> dict[str, float]:
+        """Milliseconds by stage, and their sum as "total"."""
+        return {**self._laps, "total": sum(self._laps.values())}
+
+
+def _thresholds(spec: Manifest, threshold: float | None) -> tuple[float, float | None]:
+    own = spec.calibration
+    if threshold is None:
+        return own.threshold, own.pixel_threshold
+    if isinstance(threshold, bool) or not (isinstance(threshold, (int, float)) and 0 < threshold < np.inf):
+        raise SpecError("threshold is out of range", expected="a finite number above 0", got=repr(threshold))
+    scale = float(threshold) / own.threshold
+    return float(threshold), None if own.pixel_threshold is None else own.pixel_threshold * scale
+
+
+def _masks(bundle: Bundle) -> tuple[NDArray[np.uint8] | None, NDArray[np.bool_] | None]:
+    if bundle.manifest.roi is None:
+        return None, None
+    mask, patch_mask = bundle.array("roi/mask"), bundle.array("roi/patch_mask")
+    backbone = bundle.manifest.backbone
+    if mask.shape != backbone.tensor_size or patch_mask.shape != backbone.grid or not patch_mask.any():
+        raise BundleCorruptError(
+            "the masks of the region of interest do not fit the crop",
+            expected=f"{backbone.tensor_size} and {backbone.grid}, not empty",
+            got=f"{mask.shape} and {patch_mask.shape}",
+        )
+    return mask, patch_mask.astype(np.bool_)
+
+
+def models_of(bundle: Bundle) -> Models:
+    """The models that a bundle holds."""
+    ir = (bundle.blob("model.xml"), bundle.blob("model.bin")) if "model.xml" in bundle else None
+    return Models(onnx=bundle.blob("model.onnx") if "model.onnx" in bundle else None, ir=ir)
+
+
+def _open_engine(bundle: Bundle, settings: Settings, only: str) -> Engine:
+    models, cpu = models_of(bundle), detect_cpu()
+    precision = bundle.manifest.backbone.precision
+    name = choose_engine(settings.engine, models, cpu, installed_engines(), only)
+    if precision == "bf16" and settings.device == "CPU" and not cpu.has_bf16:
+        raise EngineUnavailableError(
+            "this CPU has no bf16 arithmetic",
+            expected="AMX or AVX512_BF16",
+            got=cpu.model,
+            remedy=f"Use the point {REFERENCE}.",
+        )
+    arithmetic = "f32" if precision == "int8" else precision  # int8 stands in the model; what it leaves is f32
+    return open_engine(name, models, device=settings.device, threads=settings.threads, precision=arithmetic)
+
+
+def _to_bgr(spec: FrameSpec, frame: object) -> NDArray[np.uint8]:
+    """(H, W, 3) u8 BGR picture of a frame, for people to look at."""
+    from_file = isinstance(frame, (str, os.PathLike))
+    pixels = check_frame(read_frame(frame) if isinstance(frame, (str, os.PathLike)) else frame, spec)
+    if pixels.dtype == np.uint16:
+        pixels = cv2.convertScaleAbs(pixels, alpha=255.0 / spec.white_level)
+    if pixels.ndim == 2:
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+    if spec.color_order == "rgb" and not from_file:
+        return np.ascontiguousarray(pixels[:, :, ::-1])
+    return pixels.copy()
