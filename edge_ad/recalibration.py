@@ -11,13 +11,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_ad import __version__
 from edge_ad.anomaly_map import map_peak
@@ -29,7 +28,7 @@ from edge_ad.evaluation.test_set import load_test_set
 from edge_ad.frame import list_images, read_frame
 from edge_ad.prefetch import prefetch
 from edge_ad.runtime import Runtime
-from edge_ad.spec import CalibrationSourceSpec, CalibrationSpec, Frame, Manifest
+from edge_ad.spec import REFERENCE, CalibrationSourceSpec, CalibrationSpec, Frame, Manifest
 
 __all__ = [
     "Images",
@@ -247,7 +246,7 @@ def _names(paths: Sequence[Path]) -> str:
 
 
 def score_images(bundle: Bundle, runtime: Runtime, images: Images, progress: _Counter | None = None) -> Scores:
-    """Image scores as `runtime.inspect` gives them, and the peaks of the goods' maps.
+    """Image scores as `runtime.inspect` gives them at its operating point, and the peaks of the goods' maps.
 
     Raises:
         DatasetError: an image is none that the bundle takes, such as one of 16 bits by a bundle for 8.
@@ -256,9 +255,9 @@ def score_images(bundle: Bundle, runtime: Runtime, images: Images, progress: _Co
     """
     if runtime.bundle_id != bundle.id:
         raise BundleError(f"{bundle.path} was replaced meanwhile", expected=bundle.id, got=runtime.bundle_id)
-    masks = _masks(bundle)
-    goods = [*_scored(runtime, images.goods, masks, progress)]
-    defects = [*_scored(runtime, images.defects, masks, progress)]
+    with bundle.at(runtime.point) as point:
+        goods = [*_scored(runtime, images.goods, point, progress)]
+        defects = [*_scored(runtime, images.defects, point, progress)]
     return Scores(
         data=images.data,
         kind=images.kind,
@@ -272,17 +271,8 @@ def score_images(bundle: Bundle, runtime: Runtime, images: Images, progress: _Co
     )
 
 
-_Masks = tuple["NDArray[np.bool_] | None", "NDArray[np.uint8] | None"]
-
-
-def _masks(bundle: Bundle) -> _Masks:
-    if bundle.manifest.roi is None:
-        return None, None
-    return bundle.array("roi/patch_mask").astype(np.bool_), bundle.array("roi/mask")
-
-
 def _scored(
-    runtime: Runtime, paths: Sequence[Path], masks: _Masks, progress: _Counter | None
+    runtime: Runtime, paths: Sequence[Path], point: Bundle, progress: _Counter | None
 ) -> Iterator[tuple[float, float | None, str]]:
     """(score, peak of the map or None, SHA-256 of the file) of each image."""
 
@@ -290,7 +280,9 @@ def _scored(
         path = next(source)
         return path, read_frame(path), hashlib.sha256(path.read_bytes()).hexdigest()
 
-    backbone, has_map = runtime.manifest.backbone, runtime.manifest.has_map
+    backbone, has_map, has_roi = point.manifest.backbone, point.manifest.has_map, point.manifest.roi is not None
+    patch_mask = point.array("roi/patch_mask").astype(np.bool_) if has_roi else None
+    mask = point.array("roi/mask") if has_roi else None
     for path, frame, digest in prefetch(paths, read):
         try:
             answer = runtime.probe(frame)
@@ -302,16 +294,16 @@ def _scored(
                 f"the patches of {path} hold NaN or Inf",
                 expected="finite numbers",
                 got=f"from {runtime.engine} {runtime.engine_version} in {runtime.precision}",
-                remedy="Run `edge-ad check` on the bundle, and try --precision f32 or the other engine.",
+                remedy="Run `edge-ad check` on the bundle, and try the other engine.",
             )
-        peak = map_peak(answer.distances, backbone.grid, *masks, backbone.tensor_size) if has_map else None
+        peak = map_peak(answer.distances, backbone.grid, patch_mask, mask, backbone.tensor_size) if has_map else None
         yield answer.score, peak, digest
         if progress is not None:
             progress.update(1)
 
 
 def kept_scores(manifest: Manifest) -> Scores:
-    """The scores that a bundle keeps of the images that its thresholds were chosen by."""
+    """The scores that a bundle keeps of the images that its thresholds were chosen by; the manifest is a point's."""
     own = manifest.calibration
     source = own.source
     if source is None:
@@ -335,14 +327,19 @@ def kept_scores(manifest: Manifest) -> Scores:
 
 
 def source_of(bundle: Bundle, scores: Scores, with_defects: bool) -> CalibrationSourceSpec:
-    """The origin of thresholds that are chosen from `scores`, with the defects among them or without."""
-    previous = bundle.manifest.calibration.source
+    """The origin of thresholds that are chosen from `scores`, with the defects among them or without.
+
+    Where points were calibrated apart, the first of them tells which bundle the export wrote.
+    """
+    manifest = bundle.manifest
+    known = (manifest.calibration.source, *(point.calibration.source for point in manifest.points))
+    exported = next((source.exported for source in known if source is not None), bundle.id)
     lines = [f"{digest} good\n" for digest in scores.good_digests]
     lines += [f"{digest} defect\n" for digest in scores.defect_digests if with_defects]
     digest = hashlib.sha256("".join(sorted(lines)).encode()).hexdigest() if lines else None
     return CalibrationSourceSpec(
         bundle=bundle.id,
-        exported=bundle.id if previous is None else previous.exported,
+        exported=exported,
         data=scores.data,
         goods=len(scores.goods),
         defects=len(scores.defects) if with_defects else 0,
@@ -354,8 +351,13 @@ def source_of(bundle: Bundle, scores: Scores, with_defects: bool) -> Calibration
     )
 
 
-def write_calibrated(bundle: Bundle, out: Path, calibration: CalibrationSpec) -> str:
-    """Writes a copy of the bundle with another calibration: every member and all else in the manifest stay as they are.
+def write_calibrated(bundle: Bundle, out: Path, calibrations: Mapping[str, CalibrationSpec]) -> str:
+    """Writes a copy of the bundle with other calibrations: every member and all else in the manifest stay as they are.
+
+    Args:
+        bundle: all of it.
+        out: the target, which is replaced.
+        calibrations: by the names of their operating points.
 
     Returns:
         The id of the copy, which is there complete or not at all.
@@ -363,7 +365,10 @@ def write_calibrated(bundle: Bundle, out: Path, calibration: CalibrationSpec) ->
     Raises:
         BundleError: it cannot be written.
     """
-    manifest = dataclasses.replace(bundle.manifest, calibration=calibration)
+    manifest = bundle.manifest
+    points = (dataclasses.replace(p, calibration=calibrations.get(p.name, p.calibration)) for p in manifest.points)
+    reference = calibrations.get(REFERENCE, manifest.calibration)
+    manifest = dataclasses.replace(manifest, calibration=reference, points=tuple(points))
     members: dict[str, Any] = {
         name: bundle.blob(name) if member.dtype is None else bundle.array(name)
         for name, member in manifest.members.items()

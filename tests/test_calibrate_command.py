@@ -30,11 +30,11 @@ from edge_ad.bundle import Bundle, write_bundle
 from edge_ad.calibration import choose_threshold
 from edge_ad.cli import calibrate as command
 from edge_ad.cli import main
-from edge_ad.errors import BundleError, DatasetError, EngineError
+from edge_ad.errors import BundleError, DatasetError, EngineError, EngineUnavailableError
 from edge_ad.probes import Answer
 from edge_ad.recalibration import Images, Scores, check_images, find_images, kept_scores, score_images, source_of
 from edge_ad.spec import CalibrationSpec, CentroidSpec
-from tests.edited import edited
+from tests.edited import edited, pointed
 from tests.tiny import SIZE, bad_frame, good_frame, write_category
 
 SCRIPT = Path(sys.executable).parent / "edge-ad"
@@ -93,8 +93,6 @@ def test_only_the_calibration_differs(
     fixture: str, request: pytest.FixtureRequest, category: Path, tmp_path: Path, engine: str
 ) -> None:
     source = request.getfixturevalue(fixture)
-    if fixture == "golden_roi" and engine == "openvino":
-        engine = "auto"  # it has an ONNX model, which both run
     new = calibrated(source, "--data", category, "--engine", engine, out=tmp_path / "new.bundle")
     with Bundle.open(source) as before, Bundle.open(new) as after:
         assert after.id != before.id
@@ -321,7 +319,7 @@ def test_old_and_new_are_printed(bundle: Path, category: Path, capsys: pytest.Ca
     assert "note: the threshold lies just above the highest of 6 held-out goods" in captured.out
     assert captured.out.splitlines()[-1] == (f"bundle: {new} ({Runtime(new).bundle_id}, from {Runtime(low).bundle_id})")
     assert "reading: 12 images" in captured.err
-    assert "scoring: 12 images" in captured.err
+    assert "scoring f32: 12 images" in captured.err
 
 
 def test_labelled_rules_say_what_their_figures_are_of(
@@ -342,13 +340,102 @@ def test_goods_that_score_otherwise_are_noted(shift: float, says: str | None) ->
     assert command._drift((1.0,) * 9, (1.0,) * 9) is None
 
 
-def test_the_precision_of_the_scores_is_noted(bundle: Path) -> None:
-    with Bundle.open(bundle) as opened:
-        manifest = opened.manifest
-    scores = dataclasses.replace(kept_scores(manifest), precision="bf16")
-    assert any("bf16" in note for note in command._notes(manifest, manifest.calibration, scores, False))
-    kept = command._notes(manifest, manifest.calibration, kept_scores(manifest), False)
-    assert not any("runtime" in note for note in kept)
+# ------------------------------------------------------------------------------------------------- operating points
+
+
+@pytest.fixture
+def points(golden: Path, tmp_path: Path) -> Path:
+    """The reference, and two points that give the same scores by thresholds twice as high."""
+    return pointed(golden, tmp_path / "points.bundle", {"f32-small": "f32", "int8": "int8"}, scale=2.0)
+
+
+def test_each_point_is_calibrated(points: Path, category: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new = calibrated(points, "--data", category, "--threshold-rule", "youden")
+    said = capsys.readouterr()
+    with Bundle.open(points) as before, Bundle.open(new) as after:
+        assert after.manifest.members == before.manifest.members
+        assert after.manifest.point_names == before.manifest.point_names
+        for name in after.manifest.point_names:
+            old, found = before.manifest.at(name).calibration, after.manifest.at(name).calibration
+            goods = [Runtime(points, point=name).inspect(p).score for p in sorted((category / "test/good").iterdir())]
+            assert list(found.good_scores) == goods
+            assert found.threshold != old.threshold
+            assert found.source is not None
+            assert found.source.exported == found.source.bundle == before.id
+            assert dataclasses.replace(after.manifest.at(name), calibration=old) == before.manifest.at(name)
+            assert Runtime(new, point=name, self_check=True).threshold == found.threshold
+            assert re.search(rf"^point +{name}$", said.out, re.MULTILINE)
+            assert f"scoring {name}: 12 images" in said.err
+    assert "are the old ones" not in said.out
+    assert said.err.count("reading: 12 images\n") == 1
+
+
+def test_the_scores_are_those_of_the_point(golden: Path, tmp_path: Path, category: Path) -> None:
+    """Half a coreset gives other scores; each point is judged by its own."""
+    with Bundle.open(golden) as opened:
+        coreset = np.array(opened.array("coreset"))
+    source = pointed(golden, tmp_path / "source.bundle", {"small": "f32"})
+    with Bundle.open(source) as opened:
+        (point,) = opened.manifest.points
+    few = dataclasses.replace(point, index=dataclasses.replace(point.index, size=9, graph=None))
+    gone = {f"points/small/graph/{part}": None for part in ("levels", "links0", "upper")}
+    frames = [good_frame(1), bad_frame(2)]
+    members = {"points/small/coreset": coreset[:9], **gone}
+    draft = edited(source, tmp_path / "draft.bundle", members, points=(few,))
+    with Bundle.open(draft) as opened:
+        frames = list(np.array(opened.array("points/small/probes/frames")))
+    answers = [Runtime(draft, point="small").probe(frame) for frame in frames]
+    members["points/small/probes/distances"] = np.stack([answer.distances for answer in answers])
+    members["points/small/probes/maps"] = np.stack([answer.anomaly_map for answer in answers])
+    members["points/small/probes/scores"] = np.array([answer.score for answer in answers], np.float32)
+    source = edited(source, tmp_path / "few.bundle", members, points=(few,))
+    with Bundle.open(calibrated(source, "--data", category)) as opened:
+        reference, small = (opened.manifest.at(name).calibration for name in ("f32", "small"))
+    paths = sorted((category / "test/good").iterdir())
+    runtime = Runtime(source, point="small")
+    assert list(small.good_scores) == [runtime.inspect(path).score for path in paths]
+    peaks = [float(runtime.inspect(path).anomaly_map.max()) for path in paths]
+    assert list(small.good_peaks) == pytest.approx(peaks, rel=1e-6)
+    assert small.threshold > reference.threshold
+
+
+def test_one_point_alone(points: Path, category: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new = calibrated(points, "--data", category, "--point", "int8")
+    assert "note: the thresholds of f32, f32-small are the old ones" in capsys.readouterr().out
+    with Bundle.open(points) as before, Bundle.open(new) as after:
+        assert after.manifest.calibration == before.manifest.calibration
+        assert after.manifest.at("f32-small").calibration == before.manifest.at("f32-small").calibration
+        assert after.manifest.at("int8").calibration.source is not None
+        first = before.id
+    again = calibrated(new, "--threshold-rule", "sigma", "--point", "f32", out=tmp_path / "again.bundle")
+    source = calibration(again).source
+    assert source is not None
+    assert (source.exported, source.bundle) == (first, Runtime(new).bundle_id)
+    failing([points, "--data", category, "--point", "int4"], capsys, "no such operating point.*f32-small")
+
+
+def test_kept_scores_are_those_of_each_point(points: Path) -> None:
+    with Bundle.open(calibrated(points, "--threshold-rule", "sigma")) as opened:
+        for name in opened.manifest.point_names:
+            own = opened.manifest.at(name).calibration
+            assert own.threshold == choose_threshold("sigma", 3, own.good_scores)[0]
+
+
+def test_a_point_that_does_not_run_here(
+    points: Path, category: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then no threshold is changed, rather than some."""
+
+    def only_reference(path: Path, **options: object) -> Runtime:
+        if options["point"] == "int8":
+            raise EngineUnavailableError("no installed engine runs it", remedy="Install one.")
+        return Runtime(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(command, "Runtime", only_reference)
+    monkeypatch.setattr(command, "score_images", lambda *_: pytest.fail("work was done"))
+    failing([points, "--data", category], capsys, "point int8 does not run here: no installed engine.*--point")
+    failing([points, "--data", category, "--point", "int8"], capsys, r"no installed engine runs it\. Install one")
+    assert not points.with_name("points.calibrated.bundle").exists()
 
 
 # ------------------------------------------------------------------------------------------------- which images
@@ -608,7 +695,7 @@ def test_stopped_in_the_middle(bundle: Path, tmp_path: Path, sent: signal.Signal
         )
     with contextlib.ExitStack() as stack:
         stack.callback(process.kill)
-        while "scoring: 1500 images\n" not in log.read_text():
+        while "scoring f32: 1500 images\n" not in log.read_text():
             assert process.poll() is None, log.read_text()
             time.sleep(0.005)
         process.send_signal(sent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from edge_ad.calibration import (
 from edge_ad.cli import OK, RUNTIME_OPTIONS, add_runtime_options
 from edge_ad.cli.info import table
 from edge_ad.cli.progress import Progress
-from edge_ad.errors import BundleError, DatasetError, SpecError
+from edge_ad.errors import BundleError, DatasetError, EngineUnavailableError, SpecError
 from edge_ad.metrics import image_metrics, wilson
 from edge_ad.recalibration import (
     Scores,
@@ -44,8 +45,9 @@ _FAR = 3.0  # standard errors by which scores lie apart from those before, to be
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    # --search is not among them: scores and peaks come from exact search, as at export
-    add_runtime_options(parser, search=False)
+    # not --search: scores and peaks come from exact search, as at export
+    add_runtime_options(parser, points=False)
+    parser.add_argument("--point", help="only this operating point; by default each, from scores of its own")
     parser.add_argument(
         "--data",
         metavar="CATEGORY",
@@ -86,19 +88,32 @@ def run(options: argparse.Namespace) -> int:
             got="neither",
         )
     with Bundle.open(options.bundle) as bundle:
-        rule, value = _rule(options, bundle.manifest)
+        manifest = bundle.manifest
+        names = manifest.point_names if options.point is None else (options.point,)
+        rules = {name: _rule(options, manifest.at(name)) for name in names}
         out = options.out or _default_target(bundle.path)
         _check_target(out, bundle.path, options.force)
-        scores, notes = _scores(options, bundle, rule)
-        source = source_of(bundle, scores, with_defects=rule in LABELLED)
-        found = calibrate(rule, value, scores.goods, scores.peaks, scores.defects, scores.kind, source)
+        scores, notes = _scores(options, bundle, rules)
+        found = {}
+        for name, (rule, value) in rules.items():
+            own, source = scores[name], source_of(bundle, scores[name], with_defects=rule in LABELLED)
+            found[name] = calibrate(rule, value, own.goods, own.peaks, own.defects, own.kind, source)
         _check_target(out, bundle.path, options.force)  # again, as scoring may have taken an hour
         identity = write_calibrated(bundle, out, found)
-        print(table(_describe(bundle.manifest.calibration, found, scores)))
-        for note in (*notes, *_notes(bundle.manifest, found, scores, bool(options.data))):
+        for name, new in found.items():
+            old = manifest.at(name).calibration
+            print(table({"point": name, **_describe(old, new, scores[name])}))
+            for note in _notes(old, new, scores[name], options.data is not None):
+                print(f"note: {note}")
+        for note in (*notes, *_left(manifest.point_names, names)):
             print(f"note: {note}")
         print(f"bundle: {out} ({identity}, from {bundle.id})")
     return OK
+
+
+def _left(points: Sequence[str], done: Sequence[str]) -> list[str]:
+    left = [name for name in points if name not in done]
+    return [f"the thresholds of {', '.join(left)} are the old ones"] if left else []
 
 
 def _rule(options: argparse.Namespace, manifest: Manifest) -> tuple[str, float]:
@@ -144,26 +159,43 @@ def _check_target(out: Path, bundle: Path, force: bool) -> None:
         )
 
 
-def _scores(options: argparse.Namespace, bundle: Bundle, rule: str) -> tuple[Scores, tuple[str, ...]]:
-    """Scores of the images that are given, or those that the bundle keeps; and notes on the images."""
+def _scores(
+    options: argparse.Namespace, bundle: Bundle, rules: Mapping[str, tuple[str, float]]
+) -> tuple[dict[str, Scores], tuple[str, ...]]:
+    """Scores of the images that are given, or those that the bundle keeps, by point; and notes on the images."""
     if options.data is None:
-        return kept_scores(bundle.manifest), ()
+        return {name: kept_scores(bundle.manifest.at(name)) for name in rules}, ()
     images = find_images(options.data, options.training_images)
-    if rule in LABELLED and not images.defects:
+    labelled = [rule for rule, _ in rules.values() if rule in LABELLED]
+    if labelled and not images.defects:
         raise DatasetError(
-            f"the threshold rule {rule} needs labelled defects",
+            f"the threshold rule {labelled[0]} needs labelled defects",
             expected="test images with defects",
             got=f"none in {images.data}",
             remedy="Use percentile, sigma or false-reject, which need good images only.",
         )
     with Progress("reading", len(images.goods) + len(images.defects), unit="images") as progress:
         images = check_images(images, options.skip_bad, progress)
-    given = {name: getattr(options, name) for name in RUNTIME_OPTIONS if name != "search"}
-    # bf16 may miss the probes' tolerance, which is that of the bundle's own precision
-    own_precision = options.precision in (None, bundle.manifest.backbone.precision)
-    runtime = Runtime(bundle.path, search="exact", self_check=own_precision, **given)
-    with Progress("scoring", len(images.goods) + len(images.defects), unit="images") as progress:
-        return score_images(bundle, runtime, images, progress), images.notes
+    found = {}
+    for name, runtime in [(name, _open(options, bundle, name)) for name in rules]:  # all, before the work begins
+        with Progress(f"scoring {name}", len(images.goods) + len(images.defects), unit="images") as progress:
+            found[name] = score_images(bundle, runtime, images, progress)
+    return found, images.notes
+
+
+def _open(options: argparse.Namespace, bundle: Bundle, point: str) -> Runtime:
+    given = {name: getattr(options, name) for name in RUNTIME_OPTIONS if name not in ("point", "search")}
+    try:
+        return Runtime(bundle.path, point=point, search="exact", self_check=True, **given)
+    except EngineUnavailableError as error:
+        if options.point is not None or not bundle.manifest.points:
+            raise
+        raise EngineUnavailableError(
+            f"the operating point {point} does not run here: {error.what}",
+            expected=error.expected,
+            got=error.got,
+            remedy="Calibrate on a PC that runs all of them; or each that runs here with --point, one after another.",
+        ) from error
 
 
 def _describe(old: CalibrationSpec, new: CalibrationSpec, scores: Scores) -> dict[str, str]:
@@ -195,8 +227,8 @@ def _rate(count: int, of: int) -> str:
     return f"{count}/{of} (95% {rate.low:.1%}..{rate.high:.1%})"
 
 
-def _notes(manifest: Manifest, new: CalibrationSpec, scores: Scores, fresh: bool) -> list[str]:
-    old, notes = manifest.calibration, []
+def _notes(old: CalibrationSpec, new: CalibrationSpec, scores: Scores, fresh: bool) -> list[str]:
+    notes = []
     if (note := resolution(new.rule, new.value, len(scores.goods))) is not None:
         notes.append(note)
     if fresh and (note := _drift(old.good_scores, scores.goods)) is not None:
@@ -206,8 +238,6 @@ def _notes(manifest: Manifest, new: CalibrationSpec, scores: Scores, fresh: bool
         notes.append(f"the threshold of pixels is {usual} of the goods' peaks, as no pixel is labelled")
     if new.rule in LABELLED:
         notes.append("rejected and missed are of the very images that chose the threshold: others may fare worse")
-    if scores.precision != manifest.backbone.precision:
-        notes.append(f"these thresholds fit scores in {scores.precision}: give the runtime that precision too")
     return notes
 
 
