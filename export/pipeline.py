@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import importlib.metadata
 import os
 import platform
@@ -18,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from edge_ad import native
+from edge_ad.build_info import timestamp
 from edge_ad.bundle import write_bundle
+from edge_ad.calibration import check_rule
 from edge_ad.cli.progress import Progress
 from edge_ad.cpu import default_threads
 from edge_ad.dataset import Category, Facts, check_images, find_category, load_category
@@ -26,14 +27,14 @@ from edge_ad.engines import Engine
 from edge_ad.errors import BundleError, DatasetError, SpecError
 from edge_ad.runtime import Runtime
 from edge_ad.spec import MAX_NEIGHBORS, MAX_SIDE, MIN_FRAME_SIDE, FrameSpec, Manifest, PatchcoreSpec, ProbesSpec
-from export.calibrate import choose_threshold, folds
 from export.features import extract, patch_store
 from export.fit import open_method
 from export.fit.base import Material
+from export.folds import folds
 from export.held_out import calibrate, cross_fit, defect_scores
 from export.network import open_network
 from export.normal_embed import NormalEmbed, write_normal_embed
-from export.options import METHODS, RULES, Options
+from export.options import METHODS, Options
 from export.probes import TOLERANCE, make_probes, probe_frames
 from export.region import read_region
 from export.stages import Arrays, Stages
@@ -73,7 +74,7 @@ def export_bundle(options: Options) -> Summary:
     calibration = calibrate(held_out, defects, splits, options, summary)
     manifest = Manifest(
         name=category.name,
-        created=_now(),
+        created=timestamp(),
         producer=_producer(stages.engine),
         frame=frame,
         roi=stages.roi,
@@ -113,9 +114,7 @@ def _check(options: Options) -> None:
     if not (len(numbers) == 6 and np.isfinite(numbers).all() and min(options.std) > 0):
         raise SpecError("--mean or --std is no normalisation", expected="finite, --std above 0", got=numbers)
     FrameSpec(None, white_level=options.white_level)
-    if options.rule not in RULES:
-        raise SpecError("there is no such threshold rule", expected=", ".join(RULES), got=repr(options.rule))
-    choose_threshold(options.rule, options.rule_value, [1.0, 2.0, 3.0], [4.0])  # refuses a value out of range
+    check_rule(options.rule, options.rule_value)
     _check_method(options)
 
 
@@ -209,14 +208,6 @@ def _open_and_check(out: Path, options: Options, summary: Summary) -> None:
         f"{runtime.engine} {runtime.precision}, search {runtime.search}, {runtime.threads} threads; golden probes pass",
     )
     summary.say("bundle", f"{out} ({out.stat().st_size / 1e6:.1f} MB, id {runtime.bundle_id})")
-
-
-def _now() -> str:
-    """UTC, ISO 8601; SOURCE_DATE_EPOCH makes the bundle reproducible to the byte."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    zone = datetime.timezone.utc
-    moment = datetime.datetime.fromtimestamp(int(epoch), zone) if epoch else datetime.datetime.now(zone)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _producer(engine: Engine) -> dict[str, str]:
