@@ -28,6 +28,7 @@ RESIZE, MAP = "+ edge-ad's resize", "+ edge-ad's map"
 BILINEAR, POOL, LARGEST = "+ deeper layers upsampled bilinearly", "+ patches of 3 x 3", "+ score: largest distance"
 
 Steps = dict[str, Figures]
+Pixels = dict[tuple[tuple[str, ...], int], float]  # what is left out, id of the maps -> pixel AUROC
 
 
 class Category:
@@ -81,8 +82,8 @@ class Category:
             resized = self.peer.inspect("patchcore", resize="edge-ad", rows=rows)
             last = resized.with_our_maps()
             steps = {OWN: first, SAME: same, RESIZE: resized, MAP: last, EDGE: ours[seed]}
-            with_eq7.add(steps)
-            plain.add({name: answers.with_largest() for name, answers in steps.items()})
+            pixel = with_eq7.add(steps, {})
+            plain.add({name: answers.with_largest() for name, answers in steps.items()}, pixel)
         return [with_eq7.figures, plain.figures]
 
     def _peer_rows(self, seed: int, material: Material) -> str:
@@ -115,7 +116,7 @@ class Category:
             steps = {step: self.peer.inspect("padim", **{**same, **changes}) for step, changes in asked.items()}
             steps[MAP] = steps[POOL].with_our_maps()
             steps[LARGEST] = steps[MAP].with_largest()
-            table.add({**steps, EDGE: ours[seed]})
+            table.add({**steps, EDGE: ours[seed]}, {})
         return table.figures
 
 
@@ -126,7 +127,8 @@ class _Table:
         self._category, self._name = category, name
         self.figures: dict[tuple[str, ...], Steps] = {each: {} for each in category.selections}
 
-    def add(self, steps: dict[str, Answers]) -> None:
+    def add(self, steps: dict[str, Answers], pixel: Pixels) -> Pixels:
+        """Takes up what a seed gave; `pixel` has the pixel AUROC of maps that are known, and comes back with all."""
         truth, residuals = self._category.truth, self._category.residuals
         if not residuals:
             cross_check(steps[EDGE], truth)
@@ -134,14 +136,16 @@ class _Table:
         off = float(np.max(np.abs(last.scores / edge.scores - 1)))
         residuals[self._name] = max(off, residuals.get(self._name, 0.0))
         for left_out, table in self.figures.items():
-            pixel: dict[int, float] = {}  # of maps; steps that change only scores share them
             for step, answers in steps.items():
-                known = id(answers.maps)
+                known = (left_out, id(answers.maps))  # steps that change only scores share their maps
                 if known not in pixel:
                     pixel[known] = truth.pixel_auroc(answers, left_out)
                 figures = (truth.image_auroc(answers, left_out), pixel[known])
                 table.setdefault(step, []).append(figures)
-                print(f"{self._name}; {step}; without {left_out}: {figures[0]:.4f} {figures[1]:.4f}", file=sys.stderr)
+                without = f"without {', '.join(left_out)}" if left_out else "all"
+                said = f"{self._category.path.name}, {without}: {self._name}: {step}: "
+                print(f"{said}image {figures[0]:.4f} pixel {figures[1]:.4f}", file=sys.stderr, flush=True)
+        return pixel
 
 
 def cross_check(answers: Answers, truth: Truth) -> None:

@@ -41,10 +41,6 @@ class PeerProcess:
         np.save(self._folder / name, array)
         return str(self._folder / name)
 
-    def load(self, name: str) -> NDArray[Any]:
-        """An array that the peer has written."""
-        return np.load(self._folder / name, mmap_mode="r")
-
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         while line := self._process.stdout.readline():
