@@ -128,17 +128,26 @@ def _why(code: int, log: Path) -> str | None:
 
 @contextlib.contextmanager
 def stops_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise KeyboardInterrupt meanwhile, so that they leave no children behind either."""
+    """SIGTERM and SIGHUP raise KeyboardInterrupt meanwhile, so that they leave no children behind either.
+
+    What is ignored (SIGHUP under nohup, SIGINT in the background of a script) stays ignored, but by a handler: a
+    command inherits what is ignored and no handler, and children are told to stop by SIGINT.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: None)
+        elif number != signal.SIGINT:
+            signal.signal(number, _interrupt)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt

@@ -52,7 +52,8 @@ def is_made(order: Order, fingerprint: Mapping[str, Any]) -> bool:
         if record["recipe"] != fingerprint:
             return False
         with Bundle.open(order.out) as bundle:
-            uses_labels = bool(bundle.manifest.calibration.defect_scores)
+            manifest = bundle.manifest
+            uses_labels = manifest.calibration.defect_scores or any(p.fidelity.labelled for p in manifest.points)
             return bundle.id == record["bundle"] and (not uses_labels or order.labels == record["labels"])
     except (OSError, ValueError, TypeError, KeyError, BundleError):
         return False

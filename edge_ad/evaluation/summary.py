@@ -35,20 +35,10 @@ SHOWN: tuple[tuple[str, str, Callable[[Iterable[float]], float] | None], ...] = 
     ("p99", "ms_p99", min),
     ("MB", "mb", min),
 )
-# Places in `SHOWN` of what a narrow terminal can do without, in this order.
-_LEAST_TELLING = tuple(
-    next(place for place, shown in enumerate(SHOWN) if shown[1] == name)
-    for name in (
-        "ms_p95",
-        "pixel_ap",
-        "seg_f1",
-        "au_pro_05",
-        "image_ap",
-        "image_f1_max",
-        "ms_p99",
-        "miss",
-        "false_reject",
-    )
+# What a narrow terminal can do without, in this order.
+_LEAST_TELLING = (
+    *("ms_p95", "pixel_ap", "seg_f1", "au_pro_05", "image_ap", "image_f1_max", "ms_p99"),
+    *("miss", "false_reject", "au_pro_30"),
 )
 UNKNOWN = "-"
 
@@ -88,10 +78,11 @@ def to_text(rows: Sequence[Row], width: int | None = None) -> str:
     columns = [(name, [str(row[name]) for row in rows], str.ljust) for name in names]
     columns += [(head, [shown(column, row) for row in rows], str.rjust) for head, column, _ in SHOWN]
     kept = list(range(len(columns)))
-    for number in (len(names) + position for position in _LEAST_TELLING):
+    places = {column: len(names) + place for place, (_, column, _) in enumerate(SHOWN)}
+    for column in _LEAST_TELLING:
         if width is None or sum(_width(*columns[i][:2]) + 2 for i in kept) - 2 <= width:
             break
-        kept.remove(number)
+        kept.remove(places[column])
     lines = [
         "  ".join(columns[i][2]([columns[i][0], *columns[i][1]][line], _width(*columns[i][:2])) for i in kept)
         for line in range(len(rows) + 1)
