@@ -18,7 +18,7 @@ from edge_ad.errors import EdgeADError
 from edge_ad.evaluation.page import STYLE
 from edge_ad.evaluation.pictures import Style, fitted, look, outlined, overlay, side_by_side, worst_defects, worst_goods
 from edge_ad.evaluation.run import Result, Scored
-from edge_ad.evaluation.summary import SHOWN, Row, shown
+from edge_ad.evaluation.summary import SHOWN, Row, names_of, shown
 
 _BOX_PX = (300, 400)  # (H, W) that a picture in the page fits into
 _QUALITY = 85
@@ -77,7 +77,7 @@ def make_report(sections: Sequence[Section], machine: Mapping[str, str], when: s
 
 def _overview(rows: Sequence[Row]) -> str:
     """A table of all; the best of each category is bold."""
-    names = ("category", "method", "backbone", "bundle")
+    names = names_of(rows)
     heads = "".join(f"<th>{escape(name)}</th>" for name in names)
     columns = [column for column in SHOWN if column[1] not in _DETAILS]
     heads += "".join(f"<th class=n>{escape(heading)}</th>" for heading, _, _ in columns)

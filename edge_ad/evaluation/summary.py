@@ -66,15 +66,19 @@ def shown(column: str, row: Row) -> str:
     return f"{value:.1f}" if column.startswith(("ms_", "mb")) else f"{value:.4f}"
 
 
+def names_of(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The columns that tell the lines apart: the bundle is among them only where the others do not."""
+    names = ("category", "method", "backbone")
+    return names if len({tuple(row[name] for name in names) for row in rows}) == len(rows) else (*names, "bundle")
+
+
 def to_text(rows: Sequence[Row], width: int | None = None) -> str:
     """An aligned table: a line for each category and bundle.
 
     Args:
         width: columns of the terminal: what does not fit is left out, the least telling first, and said to be.
     """
-    names = ["category", "method", "backbone", "bundle"]
-    if len({tuple(row[name] for name in names[:3]) for row in rows}) == len(rows):
-        names.pop()  # it says nothing that the others do not
+    names = names_of(rows)
     columns = [(name, [str(row[name]) for row in rows], str.ljust) for name in names]
     columns += [(head, [shown(column, row) for row in rows], str.rjust) for head, column, _ in SHOWN]
     kept = list(range(len(columns)))
