@@ -24,7 +24,7 @@ from edge_ad.build_info import timestamp
 from edge_ad.bundle import Bundle, write_bundle
 from edge_ad.dataset import find_category, look_at_images, subfolders
 from edge_ad.errors import BundleError, DatasetError, EngineError, FrameError
-from edge_ad.evaluation.test_set import load_test_set
+from edge_ad.evaluation.labelled import load_labelled
 from edge_ad.frame import list_images, read_frame
 from edge_ad.prefetch import prefetch
 from edge_ad.runtime import Runtime
@@ -117,7 +117,7 @@ def find_images(given: str, allow_training: bool = False) -> Images:
     if flat is not None:
         images = Images(_name_of(folder), "given goods", tuple(flat), ())
     else:
-        found = load_test_set(str(folder))
+        found = load_labelled(str(folder))
         goods = tuple(image.path for image in found.images if image.defect is None)
         defects = tuple(image.path for image in found.images if image.defect is not None)
         images = Images(f"{found.name} ({found.layout})", "test images", goods, defects, found.notes)

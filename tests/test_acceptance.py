@@ -1,4 +1,4 @@
-"""The whole on real images: a plain torch reference, and the accuracy that PatchCore has."""
+"""The whole on real images: a plain torch reference, and the accuracy that the methods have."""
 
 from __future__ import annotations
 
@@ -128,3 +128,38 @@ def test_both_searches_and_engines_give_the_same_scores(bundle: Path, category: 
         assert found == pytest.approx(first, rel=1e-4), (engine, search)
     for engine in installed_engines():
         assert scores[engine, "exact"] == scores[engine, "graph"]
+
+
+@pytest.fixture(scope="module")
+def resnet18(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The network as an ONNX file, so that torch turns it into one once and not for every method."""
+    from export.backbone import torchvision_backbone
+
+    backbone = torchvision_backbone("resnet18", None, shared / "weights" / "resnet18_to_layer3.pth")
+    path = tmp_path_factory.mktemp("network") / "resnet18.onnx"
+    path.write_bytes(backbone.to_onnx((INPUT, INPUT)).SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(("method", "wanted"), [("patchcore", 0.99), ("padim", 0.98), ("knn", 0.97), ("spade", 0.97)])
+def test_every_method_tells_bottles_apart(
+    method: str, wanted: float, resnet18: Path, category: Category, shared: Path, tmp_path: Path
+) -> None:
+    """On all training and all test images; the coreset is small and calibration short, to be cheap."""
+    options = Options(
+        str(shared / "data" / "bottle"),
+        to="onnx",
+        out=tmp_path / "bottle.bundle",
+        backbone=str(resnet18),
+        layers=("layer2", "layer3"),
+        method=method,
+        coreset=0.01,
+        calibration="split",
+    )
+    runtime = Runtime(export_bundle(options).bundle)
+    verdicts = zip(category.test, runtime.inspect_many(image.path for image in category.test), strict=True)
+    scores: dict[bool, list[float]] = {False: [], True: []}
+    for image, verdict in verdicts:
+        scores[image.defect is not None].append(verdict.score)
+    assert (len(scores[False]), len(scores[True])) == (20, 63)
+    assert binary_auroc(scores[False], scores[True]) >= wanted

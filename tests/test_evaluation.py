@@ -23,8 +23,8 @@ from edge_ad.bundle import Bundle
 from edge_ad.cli import main
 from edge_ad.dataset import TestImage
 from edge_ad.errors import DatasetError, EdgeADError, SpecError
-from edge_ad.evaluation import curves, measure, pictures, run, summary, test_set
-from edge_ad.evaluation.test_set import TestSet, load_test_set, slugs
+from edge_ad.evaluation import curves, labelled, measure, pictures, run, summary
+from edge_ad.evaluation.labelled import LabelledSet, load_labelled, slugs
 from edge_ad.metrics import PixelSample, binary_auroc, image_metrics, pixel_metrics
 from tests.tiny import SIZE, bad_frame, good_frame, write_category
 
@@ -63,7 +63,7 @@ def picture(path: Path, frame: np.ndarray) -> Path:
     return path
 
 
-def found(tests: TestSet) -> list[tuple[str, str | None, str | None]]:
+def found(tests: LabelledSet) -> list[tuple[str, str | None, str | None]]:
     return [(tests.name_of(image), image.defect, image.mask and image.mask.name) for image in tests.images]
 
 
@@ -71,22 +71,22 @@ def found(tests: TestSet) -> list[tuple[str, str | None, str | None]]:
 
 
 def test_mvtec_layout_is_said(category: Path) -> None:
-    tests = load_test_set(str(category))
+    tests = load_labelled(str(category))
     assert tests.describe() == "part: MVTec AD layout, 8 test images: 4 good, 4 defects, 4 masks"
     assert found(tests)[0] == ("good/000.png", None, None)
     assert found(tests)[-1] == ("scratch/003.png", "scratch", "003_mask.png")
-    assert load_test_set(str(category / "test")) == tests, "its folder of test images"
+    assert load_labelled(str(category / "test")) == tests, "its folder of test images"
 
 
 def test_btad_layout(tmp_path: Path) -> None:
     picture(tmp_path / "01/test/ok/0.png", good_frame(1))
     picture(tmp_path / "01/test/ko/7.png", bad_frame(1))
     picture(tmp_path / "01/ground_truth/ko/7.bmp", np.zeros((SIZE, SIZE), np.uint8))
-    tests = load_test_set(str(tmp_path / "01"))
+    tests = load_labelled(str(tmp_path / "01"))
     assert tests.layout == "BTAD"
     assert found(tests) == [("ko/7.png", "ko", "7.bmp"), ("ok/0.png", None, None)]
     with pytest.raises(DatasetError, match=r"holds categories.*--data .*01"):
-        load_test_set(str(tmp_path))
+        load_labelled(str(tmp_path))
 
 
 @pytest.mark.parametrize(("good", "bad"), [("good", "bad"), ("OK", "KO"), ("ok", "defect")])
@@ -95,7 +95,7 @@ def test_good_and_bad_folders(tmp_path: Path, good: str, bad: str) -> None:
     picture(tmp_path / bad / "1.jpg", bad_frame(1))
     picture(tmp_path / "ground_truth" / bad / "1.png", np.zeros((SIZE, SIZE), np.uint8))
     picture(tmp_path / "unsure" / "2.png", good_frame(2))
-    tests = load_test_set(str(tmp_path))
+    tests = load_labelled(str(tmp_path))
     assert tests.layout == "good/bad folders"
     assert sorted(found(tests)) == sorted([(f"{good}/0.png", None, None), (f"{bad}/1.jpg", bad.lower(), "1.png")])
     assert tests.notes == ("folders unsure are neither good nor bad and are left out",)
@@ -109,7 +109,7 @@ def test_csv(tmp_path: Path, delimiter: str) -> None:
     lines = ["Path,Label,Mask", "a/0.png,OK,", "a/1.png,scratch,a/mask.png", "a/1.png,1,"]
     path = tmp_path / "list.csv"
     path.write_text("\n".join(lines).replace(",", delimiter), encoding="utf-8-sig")
-    tests = load_test_set(str(path))
+    tests = load_labelled(str(path))
     assert (tests.name, tests.layout) == ("list", "CSV")
     assert found(tests) == [("a/0.png", None, None), ("a/1.png", "scratch", "mask.png"), ("a/1.png", "defect", None)]
 
@@ -130,13 +130,13 @@ def test_csv_that_cannot_be_used(tmp_path: Path, text: str, says: str) -> None:
     picture(tmp_path / "0.png", good_frame(1))
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(DatasetError, match=says):
-        load_test_set(str(tmp_path / "list.csv"))
+        load_labelled(str(tmp_path / "list.csv"))
 
 
 def test_images_without_labels(tmp_path: Path) -> None:
     picture(tmp_path / "0.png", good_frame(1))
     with pytest.raises(DatasetError, match=r"no test images with labels.*MVTec AD.*got 1 images without labels"):
-        load_test_set(str(tmp_path))
+        load_labelled(str(tmp_path))
 
 
 def test_slugs_are_files_of_their_own() -> None:
@@ -145,14 +145,14 @@ def test_slugs_are_files_of_their_own() -> None:
 
 
 def test_the_digest_changes_with_a_mask_and_a_label(part: Path) -> None:
-    tests = load_test_set(str(part))
+    tests = load_labelled(str(part))
     mask = part / "ground_truth/scratch/000_mask.png"
     before = tests.digest()
-    assert load_test_set(str(part)).digest() == before
+    assert load_labelled(str(part)).digest() == before
     relabelled = [dataclasses.replace(image, defect=image.defect and "cut") for image in tests.images]
     assert dataclasses.replace(tests, images=tuple(relabelled)).digest() != before
     picture(mask, np.zeros((SIZE, SIZE), np.uint8))
-    assert load_test_set(str(part)).digest() != before
+    assert load_labelled(str(part)).digest() != before
 
 
 # ------------------------------------------------------------------------------------------------- metrics
@@ -160,7 +160,7 @@ def test_the_digest_changes_with_a_mask_and_a_label(part: Path) -> None:
 
 def test_the_row_is_what_the_metrics_say(done: Path, category: Path, golden: Path) -> None:
     """Against verdicts and masks taken without any file between."""
-    runtime, tests = Runtime(golden), load_test_set(str(category))
+    runtime, tests = Runtime(golden), load_labelled(str(category))
     verdicts = [runtime.inspect(image.path) for image in tests.images]
     labels = [image.defect is not None for image in tests.images]
     images = image_metrics([v.score for v in verdicts], labels, runtime.threshold)
@@ -245,7 +245,7 @@ def test_only_goods(part: Path, tmp_path: Path, golden: Path, capsys: pytest.Cap
     assert {row[name] for name in (*RANKING, *PIXELS, "miss", "miss_low")} == {""}
     assert row["false_reject_high"] != ""
     assert "only goods" in row["notes"]
-    assert line_of(capsys.readouterr().out, "part")[4:13] == ["-"] * 9
+    assert line_of(capsys.readouterr().out, "part")[3:12] == ["-"] * 9
 
 
 def test_only_defects(part: Path, tmp_path: Path, golden: Path) -> None:
@@ -341,7 +341,7 @@ def test_pixels_outside_the_region_do_not_count(category: Path, tmp_path: Path, 
     assert kept[box].all()
     assert 0.1 < kept.mean() < 0.9
     runtime, samples = Runtime(golden_roi), []
-    for image in load_test_set(str(category)).images:
+    for image in load_labelled(str(category)).images:
         amap = runtime.inspect(image.path).anomaly_map
         assert not amap[~kept].any(), "the region is that of the map"
         mask = None if image.mask is None else cv2.imread(str(image.mask), 0)[box] > 127
@@ -572,7 +572,7 @@ def test_the_table_is_aligned() -> None:
     row = {"category": "a", "method": "m", "backbone": "b", "bundle": "x", "tp": 1, "fn": 2, "miss": 2 / 3, "mb": 1.25}
     text = summary.to_text([row, {**row, "category": "longer", "image_auroc": 0.5}]).splitlines()
     assert len({len(line) for line in text}) == 1
-    assert text[1].split()[4:] == ["-"] * 8 + ["2/3"] + ["-"] * 4 + ["1.2"]
+    assert text[1].split()[3:] == ["-"] * 8 + ["2/3"] + ["-"] * 4 + ["1.2"]
 
 
 def test_rates_by_hand() -> None:
@@ -658,6 +658,6 @@ def test_a_result_survives_json(done: Path) -> None:
 
 
 def test_images_outside_the_root_keep_their_path(tmp_path: Path) -> None:
-    tests = TestSet("x", "CSV", tmp_path / "a", (TestImage(tmp_path / "b.png", None, None),), ())
+    tests = LabelledSet("x", "CSV", None, tmp_path / "a", (TestImage(tmp_path / "b.png", None, None),), ())
     assert tests.name_of(tests.images[0]) == (tmp_path / "b.png").as_posix()
-    assert test_set.slugs(["/x/b.png"]) == ["x_b"]
+    assert labelled.slugs(["/x/b.png"]) == ["x_b"]

@@ -170,6 +170,18 @@ def test_a_log_file_says_where_it_stopped() -> None:
     assert log.getvalue().splitlines()[-1] == "reading: stopped at 3/100 images after 1:30"
 
 
+def test_what_is_slow_is_said_in_seconds() -> None:
+    clock, log = Clock(), io.StringIO()
+    with Progress("export", 3, unit="bundles", stream=log, clock=clock) as bar:
+        clock.now += 90
+        bar.update(2)
+    assert log.getvalue().splitlines() == [
+        "export: 3 bundles",
+        "export: 2/3 bundles, 45 s each, 1:30, ETA 0:45",
+        "export: 2 bundles in 1:30 (45 s each)",
+    ]
+
+
 def test_unknown_total() -> None:
     clock, terminal, log = Clock(), Terminal(), io.StringIO()
     with (

@@ -54,7 +54,7 @@ def add_runtime_options(parser: argparse.ArgumentParser, *, many: bool = False, 
         points: False leaves out --point and --search.
     """
     if many:
-        parser.add_argument("bundles", nargs="+", metavar="BUNDLE", help="bundle files, one or more")
+        parser.add_argument("bundles", nargs="*", metavar="BUNDLE", help="bundle files")
     else:
         parser.add_argument("bundle", help="the bundle file")
     parser.add_argument("--engine", choices=("auto", "openvino", "onnxruntime"), default="auto")

@@ -1,34 +1,48 @@
-"""`edge-ad eval BUNDLE... --data CATEGORY...`: metrics, pictures, curves and a report on labelled images."""
+"""`edge-ad eval BUNDLE... --data CATEGORY...`: metrics, pictures, curves and a report on labelled images.
+
+With --methods or --backbones it makes the bundles first. The work goes in three steps, each for all bundles, so that
+what may run side by side does, and frames are timed with nothing of ours beside them: exports, inspections one by one,
+metrics and pictures.
+"""
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import hashlib
-import re
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edge_ad.build_info import build_info
-from edge_ad.bundle import Bundle
 from edge_ad.cli import ERROR, OK, RUNTIME_OPTIONS, add_runtime_options
 from edge_ad.cli.info import describe
 from edge_ad.cli.progress import Progress
-from edge_ad.errors import DatasetError, EdgeADError
-from edge_ad.evaluation import curves as curve
-from edge_ad.evaluation import pictures as picture
-from edge_ad.evaluation.measure import measure, region_of
+from edge_ad.errors import DatasetError, EdgeADError, SpecError
+from edge_ad.evaluation.cells import BUNDLES, Cell, Opened, cells_of, inspect, key_of, known, unique
+from edge_ad.evaluation.children import stops_like_ctrl_c
+from edge_ad.evaluation.curves import require_matplotlib
+from edge_ad.evaluation.exports import Order, default_jobs, is_made, make
+from edge_ad.evaluation.finish import Work, drawn_curves, finish_all
+from edge_ad.evaluation.grid import (
+    EMBEDDED,
+    METHODS,
+    Backbone,
+    check_options,
+    choose_backbones,
+    choose_methods,
+    require_export,
+)
+from edge_ad.evaluation.labelled import LabelledSet, load_labelled
+from edge_ad.evaluation.pictures import Style
 from edge_ad.evaluation.report import Section, make_report
-from edge_ad.evaluation.run import Key, Result, finished, inspect_all, key_of, replace_text, save_result, saved
+from edge_ad.evaluation.run import load_result, replace_text
 from edge_ad.evaluation.summary import to_csv, to_text
-from edge_ad.evaluation.test_set import TestSet, load_test_set
-from edge_ad.spec import Manifest
 
 HELP = "Measures bundles on labelled images: a table, pictures, curves and a report."
 
-_STYLE = picture.Style()
+_STYLE = Style()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,12 +55,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CATEGORY",
         help="folders (MVTec AD, BTAD, or good and bad) or CSV files of path,label[,mask]",
     )
+    parser.add_argument(
+        "--exclude", nargs="+", action="extend", default=[], metavar="KIND", help="kinds of defect to leave out"
+    )
+    _add_grid(parser)
     parser.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="default: outputs")
     parser.add_argument(
         "--pictures", choices=("none", "worst", "all"), default="worst", help="of which images; default: worst"
     )
     parser.add_argument("--from-maps", action="store_true", help="make pictures and report of saved maps: no inference")
     parser.add_argument("--no-report", action="store_true", help="no curves and no report.html")
+    _add_style(parser)
+
+
+def _add_grid(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("bundles that are made first, by python -m export, into OUT/bundles").add_argument
+    add("--methods", metavar="A,B", help=f"of {','.join(METHODS)}, or all; each is exported with each backbone")
+    add("--backbones", metavar="A,B", help=f"torchvision's, {EMBEDDED}, or ONNX files; default: {EMBEDDED}")
+    add(
+        "--weights",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=FILE|FOLDER",
+        help="of a backbone; in a folder, the file that begins with the backbone's name",
+    )
+    add("--layers", nargs="+", action="extend", default=[], metavar="NAME=A,B", help="of a backbone: ONNX needs them")
+    add(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="exports, then metrics, at a time; by default one for each core with 2 GiB of memory. Frames are timed "
+        "one at a time, with nothing beside them",
+    )
+    add(
+        "--export-options",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="...",
+        help="all that follows goes to every export: --export-options --coreset 0.05 --seed 1",
+    )
+
+
+def _add_style(parser: argparse.ArgumentParser) -> None:
     style = parser.add_argument_group("overlays")
     style.add_argument(
         "--clip-q",
@@ -70,145 +121,210 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         style.add_argument(f"--{name}", type=float, default=default, metavar="X", help=f"{text}; default: {default:g}")
 
 
-@dataclass(frozen=True)
-class _Bundle:
-    """A bundle, as far as it is needed after it was checked."""
-
-    path: Path
-    identity: str
-    manifest: Manifest
-    megabytes: float
-    name: str  # of its folder
-
-
 def run(options: argparse.Namespace) -> int:
-    """Evaluates; returns 0, or 2 when an image could not be inspected or there was nothing to measure."""
-    style = picture.Style(
-        options.clip_q, options.alpha_mode, options.alpha_min, options.alpha_max, options.gamma, options.blur
-    )
+    """Evaluates; returns 0, or 2 when something failed or there was nothing to measure."""
+    style = Style(options.clip_q, options.alpha_mode, options.alpha_min, options.alpha_max, options.gamma, options.blur)
     with_report = not options.no_report and _report_is_possible()
-    sets = [load_test_set(given) for given in options.data]
-    for test_set in sets:
-        print(test_set.describe(), flush=True)
-    if not any(test_set.images for test_set in sets):
-        raise DatasetError("there are no test images", expected="labelled images in one category at least", got="none")
-    bundles = _open(options.bundles)
-    folders = _unique((test_set.name, str(test_set.root)) for test_set in sets)
-    sections: list[Section] = []
-    for test_set, folder in zip(sets, folders, strict=True):
-        for bundle in bundles:
-            section = _evaluate(bundle, test_set, options.out / folder / bundle.name, options)
-            sections.append(_draw(section, options.pictures, style, with_curves=with_report))
-            replace_text(options.out / "summary.csv", to_csv([s.row for s in sections]))
-    if with_report:
-        now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-        replace_text(options.out / "report.html", make_report(sections, build_info(), now, style))
-    print(f"\n{to_text([s.row for s in sections])}\n")
-    _say_notes(sections)
-    print(f"table: {options.out / 'summary.csv'}", end="")
-    print(f"   report: {options.out / 'report.html'}" if with_report else "")
-    return ERROR if any(s.result.failed for s in sections) else OK
+    wanted = _wanted(options)
+    sets = _load(options.data, options.exclude)
+    given = [Opened.open(Path(path)) for path in options.bundles]
+    cells = _cells(sets, wanted, given, options)
+    with stops_like_ctrl_c():
+        cells = [cell.opened() for cell in _made(cells, options)]
+        cells = [_inspected(cell, options) for cell in cells]
+        cells = _finished(cells, style, options, with_curves=with_report)
+        _write(cells, options.out, style, with_report=with_report)
+    return ERROR if any(cell.error or (cell.result and cell.result.failed) for cell in cells) else OK
 
 
 def _report_is_possible() -> bool:
     try:
-        curve.require_matplotlib()
+        require_matplotlib()
     except EdgeADError as error:
         print(f"note: {error}; going on without them (--no-report says nothing)", file=sys.stderr)
         return False
     return True
 
 
-def _open(paths: Sequence[str]) -> list[_Bundle]:
-    """Checks every bundle before the work begins."""
-    names = _unique((Path(path).stem, str(Path(path).absolute())) for path in paths)
-    found = []
-    for path, name in zip(map(Path, paths), names, strict=True):
-        with Bundle.open(path) as bundle:
-            found.append(_Bundle(path, bundle.id, bundle.manifest, path.stat().st_size / 1e6, name))
-    return found
+def _wanted(options: argparse.Namespace) -> list[tuple[str, Backbone]]:
+    """Methods and backbones to export; none where neither is asked for.
+
+    Raises:
+        EdgeADError: an option cannot be used, or the export is not installed.
+    """
+    if options.jobs is not None and options.jobs < 1:
+        raise SpecError("--jobs is out of range", expected="1 or more", got=options.jobs)
+    if options.methods is None and options.backbones is None:
+        if not options.bundles:
+            raise SpecError("there is nothing to evaluate", expected="bundles, or --methods", got="neither")
+        for name in ("weights", "layers", "export_options"):
+            if getattr(options, name):
+                option = f"--{name.replace('_', '-')}"
+                raise SpecError(f"{option} has no use without --methods", expected="--methods", got=option)
+        return []
+    methods = choose_methods("all" if options.methods is None else options.methods)
+    backbones = choose_backbones(options.backbones or EMBEDDED, options.weights, options.layers)
+    check_options(options.export_options)
+    require_export(backbones)
+    return [(method, backbone) for backbone in backbones for method in methods]
 
 
-def _unique(names: Iterable[tuple[str, str]]) -> list[str]:
-    """Folder names of (name, path): those that several paths share get a few digits of their path's digest."""
-    pairs = [(re.sub(r"[^\w.-]+", "_", name).strip(".") or "_", path) for name, path in names]
-    if double := sorted({path for _, path in pairs if [p for _, p in pairs].count(path) > 1}):
-        raise EdgeADError("the same is given twice", expected="each bundle and category once", got=", ".join(double))
-    shared = [name.lower() for name, _ in pairs]
+def _load(data: Sequence[str], exclude: Sequence[str]) -> list[LabelledSet]:
+    """The labelled images of the categories; prints a line on each."""
+    sets = [load_labelled(given) for given in data]
+    kinds = sorted({kind for labelled in sets for kind in labelled.kinds})
+    for kind in exclude:
+        if kind not in kinds:
+            raise DatasetError("--exclude names no kind of defect", expected=", ".join(kinds) or "none", got=kind)
+    sets = [labelled.without(exclude) for labelled in sets]
+    for labelled in sets:
+        print(labelled.describe(), flush=True)
+    if not any(labelled.images for labelled in sets):
+        raise DatasetError("there are no test images", expected="labelled images in one category at least", got="none")
+    return sets
+
+
+def _cells(
+    sets: Sequence[LabelledSet],
+    wanted: Sequence[tuple[str, Backbone]],
+    given: Sequence[Opened],
+    options: argparse.Namespace,
+) -> list[Cell]:
+    taken = (BUNDLES, str(options.out / BUNDLES))  # no category's folder
+    names = unique([taken, *((labelled.name, str(labelled.root)) for labelled in sets)])[1:]
     return [
-        f"{name}-{hashlib.blake2b(path.encode(), digest_size=3).hexdigest()}"
-        if shared.count(name.lower()) > 1
-        else name
-        for name, path in pairs
+        cell
+        for labelled, name in zip(sets, names, strict=True)
+        for cell in cells_of(labelled, name, wanted, options.export_options, given, options.out)
     ]
 
 
-def _evaluate(bundle: _Bundle, test_set: TestSet, folder: Path, options: argparse.Namespace) -> Section:
-    """Inspects and measures, or takes what is on disk."""
-    runtime_options = {name: getattr(options, name) for name in RUNTIME_OPTIONS}
-    with Bundle.open(bundle.path) as opened:
-        key, keep = key_of(opened, test_set, runtime_options), region_of(opened)
-    what = f"{test_set.name} with {bundle.name}"
-    result = _inspected(bundle, test_set, key, folder, what, from_maps=options.from_maps)
-    if result.row is None:
-        print(f"measure {what}", file=sys.stderr)
-        row, notes = measure(result, keep, bundle.manifest.roi is not None, folder)
-        result = replace(result, row=row, notes=(*test_set.notes, *notes))
-        if result.images:
-            save_result(folder, result)
-    row = {
-        **(result.row or {}),
-        **result.facts,
-        "category": test_set.name,
-        "layout": test_set.layout,
-        "method": bundle.manifest.head.method,
-        "backbone": bundle.manifest.backbone.name,
-        "bundle": bundle.path.name,
-        "bundle_id": bundle.identity,
-        "mb": bundle.megabytes,
-        "notes": "; ".join(result.notes),
-    }
-    facts = {"file": f"{bundle.path} ({bundle.identity})", **describe(bundle.manifest)}
-    return Section(row, result, folder, facts, {}, bundle.manifest.frame.white_level)
+def _made(cells: list[Cell], options: argparse.Namespace) -> list[Cell]:
+    """The cells, with the bundles there that are to be made, or the error that there was."""
+    errors: dict[Path, str] = {}
+    orders = []
+    for cell in cells:
+        if cell.recipe is None:
+            continue
+        order = Order(cell.recipe, cell.path, cell.labelled.digest())
+        try:
+            done = is_made(order, cell.recipe.fingerprint())
+        except EdgeADError as error:
+            errors[cell.path] = str(error)
+            _complain(f"{cell.path.name}: {error}")
+            continue
+        if done:
+            print(f"export {cell.path.name}: done before", file=sys.stderr)
+        elif options.from_maps:
+            errors[cell.path] = "there is no bundle of these options and images. Run without --from-maps first."
+            _complain(f"{cell.path.name}: {errors[cell.path]}")
+        else:
+            orders.append(order)
+    if orders:
+        errors |= _export(orders, options.jobs or default_jobs())
+    return [replace(cell, error=errors.get(cell.path, cell.error)) for cell in cells]
 
 
-def _inspected(bundle: _Bundle, test_set: TestSet, key: Key, folder: Path, what: str, *, from_maps: bool) -> Result:
-    if not test_set.images:
-        own = bundle.manifest.calibration
-        facts = {"threshold": own.threshold, "pixel_threshold": own.pixel_threshold}
-        return Result(key, facts, (), ())
-    if from_maps:
-        return saved(folder, key)
-    done = finished(folder, key)
-    if done is not None:
-        print(f"inspect {what}: done before, {folder}", file=sys.stderr)
-        return done
-    with Progress(f"inspect {what}", len(test_set.images), unit="images") as progress:
-        result = inspect_all(bundle.path, test_set, key, folder, progress)
-    for _, reason in result.failed:
-        print(f"error: {reason}", file=sys.stderr)
-    return result
+def _export(orders: Sequence[Order], jobs: int) -> dict[Path, str]:
+    """Makes bundles; the errors of those that failed."""
+    errors: dict[Path, str] = {}
+    jobs = min(jobs, len(orders))
+    beside = f" ({jobs} at a time)" if jobs > 1 else ""
+    with Progress(f"export{beside}", len(orders), unit="bundles") as progress:
+        for done in make(orders, jobs, lambda: progress.update(0)):
+            progress.wipe()
+            name = done.order.out.name
+            if done.error is None:
+                print(f"export {name}: {done.seconds:.0f} s", file=sys.stderr)
+            else:
+                errors[done.order.out] = done.error
+                _complain(f"{name}: {done.error}")
+            progress.update(1)
+    return errors
 
 
-def _draw(section: Section, which: str, style: picture.Style, *, with_curves: bool) -> Section:
-    """Writes pictures and curves; the section with its curves."""
-    result, folder = section.result, section.folder
-    worst = (*picture.worst_defects(result), *picture.worst_goods(result))
-    images = {"none": (), "worst": worst, "all": result.images}[which]
-    if images:
-        level = result.facts["pixel_threshold"]
-        with Progress(f"draw {folder.parent.name} with {folder.name}", len(images), unit="images") as progress:
-            for _ in picture.write_pictures(images, folder, level, section.white_level, style):
-                progress.update(1)
-    if not (with_curves and result.images):
-        return section
-    found = curve.curves(result, section.row)
-    for name, data in found.items():
-        (folder / f"{name}.png").write_bytes(data)
-    return replace(section, curves=found)
+def _inspected(cell: Cell, options: argparse.Namespace) -> Cell:
+    """The cell with its result, from disk where it is there, or with the error that it gives."""
+    if cell.bundle is None:
+        return cell
+    key = key_of(cell, {name: getattr(options, name) for name in RUNTIME_OPTIONS})
+    try:
+        result = known(cell, key, from_maps=options.from_maps)
+        if result is None:
+            with Progress(f"inspect {cell.title}", len(cell.labelled.images), unit="images") as progress:
+                result = inspect(cell, key, progress)
+            for _, reason in result.failed:
+                _complain(reason)
+        elif result.images and not options.from_maps:
+            print(f"inspect {cell.title}: done before, {cell.folder}", file=sys.stderr)
+    except EdgeADError as error:
+        _complain(f"{cell.title}: {error}")
+        return replace(cell, error=str(error))
+    return replace(cell, result=result)
 
 
-def _say_notes(sections: Sequence[Section]) -> None:
-    for section in sections:
-        for note in section.result.notes:
-            print(f"note: {section.row['category']}, {section.row['bundle']}: {note}")
+def _finished(cells: list[Cell], style: Style, options: argparse.Namespace, *, with_curves: bool) -> list[Cell]:
+    """The cells measured and drawn, side by side where there are several."""
+    works = {}
+    for cell in cells:
+        if cell.bundle is not None and cell.result is not None and cell.result.images:
+            level, notes = cell.bundle.manifest.frame.white_level, cell.labelled.notes
+            works[cell.folder] = Work(cell.folder, cell.path, notes, level, options.pictures, style, with_curves)
+    if not works:
+        return cells
+    errors: dict[Path, str] = {}
+    jobs = min(options.jobs or default_jobs(), len(works))
+    with Progress("measure and draw", len(works), unit="results") as progress:
+        for work, error in finish_all(list(works.values()), jobs, lambda: progress.update(0)):
+            if error is not None:
+                errors[work.folder] = error
+                progress.wipe()
+                _complain(f"{work.folder}: {error}")
+            progress.update(1)
+    return [_measured(cell, errors.get(cell.folder)) if cell.folder in works else cell for cell in cells]
+
+
+def _measured(cell: Cell, error: str | None) -> Cell:
+    """The cell with its result as it is on disk now."""
+    result = load_result(cell.folder) if error is None else None
+    if error is None and (result is None or result.row is None):
+        error = f"the result in {cell.folder} is gone"
+    return replace(cell, result=result, error=error)
+
+
+def _write(cells: Sequence[Cell], out: Path, style: Style, *, with_report: bool) -> None:
+    """Writes the table, and the report where one is wanted; prints the table, and what a reader should know."""
+    rows = [cell.row() for cell in cells]
+    replace_text(out / "summary.csv", to_csv(rows))
+    if with_report:
+        now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+        replace_text(out / "report.html", make_report([_section(cell) for cell in cells], build_info(), now, style))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(f"\n{to_text(rows, width)}\n")
+    for note, titles in _notes(cells).items():
+        print(f"note: {titles[0] if len(titles) == 1 else f'{len(titles)} of the lines'}: {note}")
+    print(f"table: {out / 'summary.csv'}", end="")
+    print(f"   report: {out / 'report.html'}" if with_report else "")
+
+
+def _notes(cells: Sequence[Cell]) -> dict[str, list[str]]:
+    """Each note once, with the titles of its cells."""
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        for note in cell.notes:
+            found.setdefault(note, []).append(cell.title)
+    return found
+
+
+def _section(cell: Cell) -> Section:
+    facts, curves, white_level = {}, {}, 65535
+    if cell.bundle is not None:
+        facts = {"file": f"{cell.path} ({cell.bundle.identity})", **describe(cell.bundle.manifest)}
+        white_level = cell.bundle.manifest.frame.white_level
+    if cell.result is not None and cell.result.images:
+        curves = drawn_curves(cell.folder)
+    return Section(cell.row(), cell.result, cell.notes, cell.folder, facts, curves, white_level)
+
+
+def _complain(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)

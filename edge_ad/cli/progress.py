@@ -109,6 +109,8 @@ class Progress:
         if elapsed <= 0 or self.count == 0:
             return ""
         rate = self.count / elapsed
+        if rate < 0.1:
+            return f"{1 / rate:.0f} s each"
         return f"{rate:.0f}/s" if rate >= 100 else f"{rate:.3g}/s"
 
     def _remaining(self) -> str:

@@ -1,8 +1,11 @@
 """Bundles against labelled images: scores, maps, metrics, pictures and a report. `edge-ad eval` is its command.
 
-test_set.py    finds the images and their labels
-run.py         inspects them, once: scores and maps are kept
-measure.py     metrics of what was kept
-pictures.py    overlays of what was kept (OpenCV); curves.py: curves (matplotlib); report.py: one HTML page
-summary.py     the table of all categories and bundles
+labelled.py    finds the images and their labels
+grid.py        methods and backbones that are to be exported; exports.py: makes their bundles
+cells.py       categories with bundles: what there is to do
+run.py         inspects the images, once: scores and maps are kept
+finish.py      what follows, and needs no clock: measure.py: metrics of what was kept; pictures.py: overlays of what was
+               kept (OpenCV); curves.py: curves (matplotlib)
+children.py    processes side by side, for exports and for what follows an inspection
+report.py      one HTML page; summary.py: the table of all categories and bundles
 """

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+NAMES = ("scores", "confusion", "roc", "pr")
 GOOD, DEFECT, INK, FAINT = "#2b7a9b", "#c8553d", "#22282e", "#c9d1d8"
 _SIZE_IN, _DPI = (4.4, 3.5), 150
 _BINS = 32

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.evaluation.measure import read_mask
-from edge_ad.evaluation.run import Result, Scored, load_map, map_path
+from edge_ad.evaluation.run import Result, Scored, load_map, map_path, replace_bytes
 from edge_ad.frame import read_frame
 from edge_ad.spec import Size
 
@@ -173,8 +173,8 @@ def worst_goods(result: Result) -> list[Scored]:
 
 def write_pictures(
     images: Iterable[Scored], folder: Path, pixel_threshold: float | None, white_level: int, style: Style
-) -> Iterator[Scored]:
-    """Writes the pictures of each image into the folder and yields it then; older pictures are removed first.
+) -> list[str]:
+    """Writes the pictures of each image into the folder, and gives their names; older pictures are removed first.
 
     Raises:
         FrameError, EdgeADError: an image or its map is not there any more, or a picture cannot be written.
@@ -182,10 +182,12 @@ def write_pictures(
     for part in PARTS:
         for old in folder.glob(f"*_{part}.png"):
             old.unlink()
+    names = []
     for image in images:
         for part, picture in draw(look(image, folder, pixel_threshold, white_level, style), style).items():
-            write_png(folder / f"{image.slug}_{part}.png", picture)
-        yield image
+            names.append(f"{image.slug}_{part}.png")
+            write_png(folder / names[-1], picture)
+    return names
 
 
 def write_png(path: Path, picture: Picture) -> None:
@@ -194,11 +196,7 @@ def write_png(path: Path, picture: Picture) -> None:
     Raises:
         EdgeADError: it cannot be written.
     """
-    try:
-        path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
-    except OSError as error:
-        remedy = "Check the folder and its space."
-        raise EdgeADError(f"cannot write {path}", got=error.strerror, remedy=remedy) from error
+    replace_bytes(path, cv2.imencode(".png", picture)[1].tobytes())
 
 
 def fitted(seen: Look, box: Size) -> Look:

@@ -18,7 +18,7 @@ from edge_ad.errors import EdgeADError
 from edge_ad.evaluation.page import STYLE
 from edge_ad.evaluation.pictures import Style, fitted, look, outlined, overlay, side_by_side, worst_defects, worst_goods
 from edge_ad.evaluation.run import Result, Scored
-from edge_ad.evaluation.summary import SHOWN, Row, shown
+from edge_ad.evaluation.summary import SHOWN, Row, names_of, shown
 
 _BOX_PX = (300, 400)  # (H, W) that a picture in the page fits into
 _QUALITY = 85
@@ -38,14 +38,16 @@ class Section:
 
     Attributes:
         row: of the summary.
-        result: what was found; `folder` holds its maps.
+        result: what was found; `folder` holds its maps. None where nothing was: the notes say why.
+        notes: what a reader should know of it.
         facts: of the bundle, for a reader.
         curves: PNG by name.
         white_level: of 16-bit images.
     """
 
     row: Row
-    result: Result
+    result: Result | None
+    notes: Sequence[str]
     folder: Path
     facts: Mapping[str, str]
     curves: Mapping[str, bytes]
@@ -75,7 +77,7 @@ def make_report(sections: Sequence[Section], machine: Mapping[str, str], when: s
 
 def _overview(rows: Sequence[Row]) -> str:
     """A table of all; the best of each category is bold."""
-    names = ("category", "method", "backbone", "bundle")
+    names = names_of(rows)
     heads = "".join(f"<th>{escape(name)}</th>" for name in names)
     columns = [column for column in SHOWN if column[1] not in _DETAILS]
     heads += "".join(f"<th class=n>{escape(heading)}</th>" for heading, _, _ in columns)
@@ -99,18 +101,27 @@ def _section(section: Section, n: int, style: Style, *, alone: bool) -> Iterable
     yield f'<section id="s{n}">'
     if not alone:
         yield f"<h2>{escape(str(row['category']))}<small>{escape(_what(row))}</small></h2>"
-    yield _tiles(row)
-    if notes := section.result.notes:
-        yield f"<ul class=notes>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>"
-    yield from _images(section, style)
+    if section.result is not None and section.result.images:
+        yield _tiles(row)
+    if section.notes:
+        yield f"<ul class=notes>{''.join(f'<li>{escape(note)}</li>' for note in section.notes)}</ul>"
+    if section.result is not None and section.result.images:
+        yield from _found(section, section.result, style)
+    if section.facts:
+        yield f"<details><summary>The bundle</summary>{_facts(section.facts)}</details>"
+    yield "</section>"
+
+
+def _found(section: Section, result: Result, style: Style) -> Iterable[str]:
+    """Images, curves and metrics."""
+    yield from _images(section, result, style)
     if section.curves:
         yield "<h3>Curves</h3><div class=curves>"
         for name, alt in _CURVES.items():
             if name in section.curves:
                 yield f'<img alt="{alt}" src="{_uri("png", section.curves[name])}">'
         yield "</div>"
-    yield f"<h3>Metrics</h3><div class=wide>{_metrics(row)}</div>"
-    yield f"<details><summary>The bundle</summary>{_facts(section.facts)}</details></section>"
+    yield f"<h3>Metrics</h3><div class=wide>{_metrics(section.row)}</div>"
 
 
 def _what(row: Row) -> str:
@@ -141,11 +152,10 @@ def _interval(row: Row, rate: str) -> str:
     return f"{row[rate]:.1%}, 95% {row[f'{rate}_low']:.1%} to {row[f'{rate}_high']:.1%}"
 
 
-def _images(section: Section, style: Style) -> Iterable[str]:
-    threshold = section.row["threshold"]
+def _images(section: Section, result: Result, style: Style) -> Iterable[str]:
     for worst, all_wrong, of, right, wrong, kind in (
-        (worst_defects(section.result), section.row["fn"], section.row["defects"], "caught", "missed", "defects"),
-        (worst_goods(section.result), section.row["fp"], section.row["goods"], "passed", "false alarm", "goods"),
+        (worst_defects(result), section.row["fn"], section.row["defects"], "caught", "missed", "defects"),
+        (worst_goods(result), section.row["fp"], section.row["goods"], "passed", "false alarm", "goods"),
     ):
         if not worst:
             continue
@@ -156,19 +166,19 @@ def _images(section: Section, style: Style) -> Iterable[str]:
         yield f"<h3>{heading}<small>{which}</small></h3>"
         yield "<div class=pictures>"
         for image in shown_images:
-            is_wrong = (image.score < threshold) == (image.defect is not None)
-            yield _figure(section, image, style, wrong if is_wrong else right, is_wrong)
+            yield _figure(section, result, image, style, (right, wrong))
         yield "</div>"
 
 
-def _figure(section: Section, image: Scored, style: Style, word: str, is_wrong: bool) -> str:
+def _figure(section: Section, result: Result, image: Scored, style: Style, words: tuple[str, str]) -> str:
     threshold = section.row["threshold"]
+    is_wrong = (image.score < threshold) == (image.defect is not None)
     caption = (
-        f"<b class={'bad' if is_wrong else 'fine'}>{word}</b> {escape(image.name)}<br>"
+        f"<b class={'bad' if is_wrong else 'fine'}>{words[is_wrong]}</b> {escape(image.name)}<br>"
         f"<span class=faint>score {image.score:.4g}, {image.score / threshold:.0%} of the threshold</span>"
     )
     try:
-        seen = look(image, section.folder, section.result.facts["pixel_threshold"], section.white_level, style)
+        seen = look(image, section.folder, result.facts["pixel_threshold"], section.white_level, style)
     except EdgeADError as error:
         return f"<figure><figcaption>{caption}<br>no picture: {escape(str(error))}</figcaption></figure>"
     seen = fitted(seen, _BOX_PX)  # before anything is drawn, so that outlines are as wide in every picture

@@ -10,12 +10,12 @@ A folder for each category and bundle:
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,9 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import __version__
-from edge_ad.bundle import Bundle
 from edge_ad.errors import EdgeADError, FrameError
-from edge_ad.evaluation.test_set import TestSet, slugs
+from edge_ad.evaluation.labelled import LabelledSet, slugs
 from edge_ad.runtime import Runtime
 
 RESULT, SCORES, MAPS = "result.json", "scores.csv", "maps"
@@ -92,7 +91,7 @@ class Result:
     notes: tuple[str, ...] = field(default=())
 
 
-def inspect_all(bundle: Path, test_set: TestSet, key: Key, folder: Path, progress: Counter) -> Result:
+def inspect_all(bundle: Path, labelled: LabelledSet, key: Key, folder: Path, progress: Counter) -> Result:
     """Inspects every image, and writes scores and maps into `folder`.
 
     One image is inspected before the clock starts: the first inference is slower than all others.
@@ -105,12 +104,12 @@ def inspect_all(bundle: Path, test_set: TestSet, key: Key, folder: Path, progres
     (folder / RESULT).unlink(missing_ok=True)  # an interrupted run must not look finished
     for old in (folder / MAPS).glob("*.npz"):
         old.unlink()
-    images: list[Scored] = []
+    scored: list[Scored] = []
     failed: list[tuple[str, str]] = []
-    names = [test_set.name_of(image) for image in test_set.images]
-    for image, name, slug in zip(test_set.images, names, slugs(names), strict=True):
+    names = [labelled.name_of(image) for image in labelled.images]
+    for image, name, slug in zip(labelled.images, names, slugs(names), strict=True):
         try:
-            if not images:
+            if not scored:
                 runtime.inspect(image.path)
             verdict = runtime.inspect(image.path)
         except FrameError as error:
@@ -121,7 +120,7 @@ def inspect_all(bundle: Path, test_set: TestSet, key: Key, folder: Path, progres
             ms = verdict.timings["total"] - verdict.timings["read"]
             mask = None if image.mask is None else str(image.mask)
             score = float(verdict.score)
-            images.append(Scored(name, slug, str(image.path), image.defect, mask, score, ms, verdict.has_map))
+            scored.append(Scored(name, slug, str(image.path), image.defect, mask, score, ms, verdict.has_map))
         progress.update(1)
     facts = {
         "engine": runtime.engine,
@@ -131,15 +130,10 @@ def inspect_all(bundle: Path, test_set: TestSet, key: Key, folder: Path, progres
         "threshold": runtime.threshold,
         "pixel_threshold": runtime.pixel_threshold,
     }
-    result = Result(key, facts, tuple(images), tuple(failed))
+    result = Result(key, facts, tuple(scored), tuple(failed))
     _write_scores(folder / SCORES, result)
     save_result(folder, result)
     return result
-
-
-def key_of(bundle: Bundle, test_set: TestSet, options: Mapping[str, Any]) -> Key:
-    """The key of what is asked for."""
-    return Key(bundle.id, test_set.digest(), dict(options))
 
 
 def save_result(folder: Path, result: Result) -> None:
@@ -148,7 +142,12 @@ def save_result(folder: Path, result: Result) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Writes a file beside the target and renames it, so that no half of it is ever there.
+    """Writes a text file as `replace_bytes` does, in UTF-8."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Writes a file beside the target and renames it, so that no half of it is ever there; makes its folder.
 
     Raises:
         EdgeADError: it cannot be written.
@@ -156,12 +155,14 @@ def replace_text(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8", newline="")
+        draft.write_bytes(data)
         os.replace(draft, path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         remedy = "Check the folder and its space."
         raise EdgeADError(f"cannot write {path}", got=error.strerror, remedy=remedy) from error
+    finally:
+        with contextlib.suppress(OSError):  # there only where something went wrong, Ctrl-C among it
+            draft.unlink()
 
 
 def finished(folder: Path, key: Key) -> Result | None:

@@ -35,6 +35,11 @@ SHOWN: tuple[tuple[str, str, Callable[[Iterable[float]], float] | None], ...] = 
     ("p99", "ms_p99", min),
     ("MB", "mb", min),
 )
+# What a narrow terminal can do without, in this order.
+_LEAST_TELLING = (
+    *("ms_p95", "pixel_ap", "seg_f1", "au_pro_05", "image_ap", "image_f1_max", "ms_p99"),
+    *("miss", "false_reject", "au_pro_30"),
+)
 UNKNOWN = "-"
 
 
@@ -61,15 +66,34 @@ def shown(column: str, row: Row) -> str:
     return f"{value:.1f}" if column.startswith(("ms_", "mb")) else f"{value:.4f}"
 
 
-def to_text(rows: Sequence[Row]) -> str:
-    """An aligned table: a line for each category and bundle."""
-    names = ("category", "method", "backbone", "bundle")
-    cells = [[*names, *(heading for heading, _, _ in SHOWN)]]
-    cells += [[*(str(row[n]) for n in names), *(shown(column, row) for _, column, _ in SHOWN)] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(
-            c.ljust(w) if i < len(names) else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in cells
-    )
+def names_of(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The columns that tell the lines apart: the bundle is among them only where the others do not."""
+    names = ("category", "method", "backbone")
+    return names if len({tuple(row[name] for name in names) for row in rows}) == len(rows) else (*names, "bundle")
+
+
+def to_text(rows: Sequence[Row], width: int | None = None) -> str:
+    """An aligned table: a line for each category and bundle.
+
+    Args:
+        width: columns of the terminal: what does not fit is left out, the least telling first, and said to be.
+    """
+    names = names_of(rows)
+    columns = [(name, [str(row[name]) for row in rows], str.ljust) for name in names]
+    columns += [(head, [shown(column, row) for row in rows], str.rjust) for head, column, _ in SHOWN]
+    kept = list(range(len(columns)))
+    places = {column: len(names) + place for place, (_, column, _) in enumerate(SHOWN)}
+    for column in _LEAST_TELLING:
+        if width is None or sum(_width(*columns[i][:2]) + 2 for i in kept) - 2 <= width:
+            break
+        kept.remove(places[column])
+    lines = [
+        "  ".join(columns[i][2]([columns[i][0], *columns[i][1]][line], _width(*columns[i][:2])) for i in kept)
+        for line in range(len(rows) + 1)
+    ]
+    left_out = len(columns) - len(kept)
+    return "\n".join([*lines, *([f"({left_out} more columns in summary.csv)"] if left_out else [])])
+
+
+def _width(heading: str, cells: Sequence[str]) -> int:
+    return max(map(len, (heading, *cells)))

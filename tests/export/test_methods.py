@@ -90,17 +90,21 @@ _NO_TORCH = """
 import sys
 sys.modules["torch"] = sys.modules["torchvision"] = sys.modules["onnx"] = None
 from edge_ad import Runtime
-print(Runtime(sys.argv[1], self_check=True).inspect(sys.argv[2]).score)
+for engine in sys.argv[3:]:
+    print(Runtime(sys.argv[1], engine=engine, self_check=True).inspect(sys.argv[2]).score)
 """
 
 
-@pytest.mark.parametrize("method", OTHERS)
+@pytest.mark.parametrize("method", METHODS)
 def test_without_torch(export: Export, method: str, tmp_path: Path) -> None:
+    """The same score by every engine there is, within 1e-3."""
     cv2.imwrite(str(tmp_path / "frame.png"), bad_frame(3))
-    command = [sys.executable, "-c", _NO_TORCH, str(export(method)), str(tmp_path / "frame.png")]
+    command = [sys.executable, "-c", _NO_TORCH, str(export(method)), str(tmp_path / "frame.png"), *installed_engines()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) == pytest.approx(Runtime(export(method)).inspect(bad_frame(3)).score, rel=1e-6)
+    scores = [float(line) for line in done.stdout.split()]
+    assert len(scores) == len(installed_engines())
+    assert scores == pytest.approx([Runtime(export(method)).inspect(bad_frame(3)).score] * len(scores), rel=1e-3)
 
 
 @pytest.mark.parametrize("method", OTHERS)

@@ -12,8 +12,8 @@ import csv
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_ad.dataset import TestImage, find_category, images_of_kind, labelled_images, subfolders
@@ -29,21 +29,21 @@ _LISTED = 5  # lines in a message
 
 
 @dataclass(frozen=True)
-class TestSet:
+class LabelledSet:
     """The labelled images of a category, in natural order.
 
     Attributes:
         name: of the category.
         layout: as the module says, for a reader.
+        folder: of the category; None for a CSV file.
         root: images are named by their paths from here.
         images: with their labels; empty where the category has no test images.
         notes: what a reader should know: masks that are missing, folders that were left out.
     """
 
-    __test__ = False  # its name is no invitation to pytest
-
     name: str
     layout: str
+    folder: Path | None
     root: Path
     images: tuple[TestImage, ...]
     notes: tuple[str, ...]
@@ -53,7 +53,7 @@ class TestSet:
         if not self.images:
             return f"{self.name}: {self.layout} layout, no test images"
         defects = [image for image in self.images if image.defect is not None]
-        kinds, masks = len({image.defect for image in defects}), sum(image.mask is not None for image in defects)
+        kinds, masks = len(self.kinds), sum(image.mask is not None for image in defects)
         of = f" of {kinds} kinds" if kinds > 1 else ""
         return (
             f"{self.name}: {self.layout} layout, {len(self.images)} test images: "
@@ -65,6 +65,20 @@ class TestSet:
         path = image.path
         return (path.relative_to(self.root) if path.is_relative_to(self.root) else path).as_posix()
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of defect."""
+        return frozenset(image.defect for image in self.images if image.defect is not None)
+
+    def without(self, kinds: Collection[str]) -> LabelledSet:
+        """The same without the defects of these kinds; a note says how many were left out."""
+        left_out = Counter(image.defect for image in self.images if image.defect in kinds)
+        if not left_out:
+            return self
+        images = tuple(image for image in self.images if image.defect not in left_out)
+        notes = [f"{count} defects of {kind} are left out, as asked" for kind, count in left_out.items()]
+        return replace(self, images=images, notes=(*self.notes, *notes))
+
     def digest(self) -> str:
         """Changes when an image, a label or a mask does (by path, size and time of change)."""
         state = hashlib.blake2b(digest_size=16)
@@ -75,7 +89,7 @@ class TestSet:
         return state.hexdigest()
 
 
-def load_test_set(given: str) -> TestSet:
+def load_labelled(given: str) -> LabelledSet:
     """The test images of a category: a folder, a name as `find_category` takes it, or a CSV file.
 
     Raises:
@@ -94,7 +108,7 @@ def load_test_set(given: str) -> TestSet:
         raise DatasetError(f"{folder} cannot be read", expected="a readable folder", got=got) from error
 
 
-def _from_folder(folder: Path) -> TestSet:
+def _from_folder(folder: Path) -> LabelledSet:
     test = folder / "test"
     if any((folder / part).is_dir() for part in ("test", "train")):
         btad = any((folder / part).is_dir() for part in ("train/ok", "test/ok", "test/ko"))
@@ -103,7 +117,7 @@ def _from_folder(folder: Path) -> TestSet:
         notes = []
         if test.is_dir() and (loose := len(list_images(test))):
             notes.append(f"{loose} images directly in {test} have no label and are left out")
-        return TestSet(folder.name, layout, test, tuple(images), (*notes, *_about_masks(folder, images)))
+        return LabelledSet(folder.name, layout, folder, test, tuple(images), (*notes, *_about_masks(folder, images)))
     folders = subfolders(folder)
     known = [f for f in folders if f.name.lower() in (*_GOOD, *_BAD)]
     truth = folder / "ground_truth"
@@ -114,7 +128,9 @@ def _from_folder(folder: Path) -> TestSet:
         raise _no_layout(folder, folders)
     others = [f.name for f in folders if f not in known and f != truth and list_images(f)]
     notes = [f"folders {', '.join(others)} are neither good nor bad and are left out"] if others else []
-    return TestSet(folder.name, "good/bad folders", folder, tuple(images), (*notes, *_about_masks(folder, images)))
+    return LabelledSet(
+        folder.name, "good/bad folders", folder, folder, tuple(images), (*notes, *_about_masks(folder, images))
+    )
 
 
 def _about_masks(folder: Path, images: Sequence[TestImage]) -> list[str]:
@@ -146,7 +162,7 @@ def _no_layout(folder: Path, folders: Sequence[Path]) -> DatasetError:
     return DatasetError(f"{folder} has no test images with labels", expected=_KNOWN, got=got)
 
 
-def _from_csv(path: Path) -> TestSet:
+def _from_csv(path: Path) -> LabelledSet:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -171,7 +187,7 @@ def _from_csv(path: Path) -> TestSet:
             expected="an image and its label in each, paths from the folder of the file",
             got="; ".join(wrong[:_LISTED]) + more,
         )
-    return TestSet(path.stem, "CSV", root, tuple(images), ())
+    return LabelledSet(path.stem, "CSV", None, root, tuple(images), ())
 
 
 def _csv_image(root: Path, row: Mapping[str, str | None]) -> TestImage:

@@ -1,0 +1,115 @@
+"""Makes the bundles of a grid, those that are not there yet.
+
+Beside each NAME.bundle stand NAME.json, which says what it was made of (written last, so that an interrupted export is
+made again), and NAME.log, what the export printed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_ad.bundle import Bundle
+from edge_ad.cpu import default_threads
+from edge_ad.errors import BundleError, EdgeADError
+from edge_ad.evaluation.children import THREAD_VARIABLES, Task, run_all, threads_of
+from edge_ad.evaluation.grid import Recipe
+from edge_ad.evaluation.run import replace_text
+
+_JOB_BYTES = 2**31  # an export keeps up to 2 GiB of patches in memory, and is seldom larger on the whole
+
+
+@dataclass(frozen=True)
+class Order:
+    """A bundle that is wanted.
+
+    Attributes:
+        out: its file.
+        labels: digest of the labelled images, of which a threshold may have been chosen.
+    """
+
+    recipe: Recipe
+    out: Path
+    labels: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """An order that was worked on: `error` says why there is no bundle."""
+
+    order: Order
+    error: str | None
+    seconds: float
+
+
+def is_made(order: Order, fingerprint: Mapping[str, Any]) -> bool:
+    """Whether the bundle is there, whole, and made of this."""
+    try:
+        record = json.loads(_record(order.out).read_text(encoding="utf-8"))
+        if record["recipe"] != fingerprint:
+            return False
+        with Bundle.open(order.out) as bundle:
+            manifest = bundle.manifest
+            uses_labels = manifest.calibration.defect_scores or any(p.fidelity.labelled for p in manifest.points)
+            return bundle.id == record["bundle"] and (not uses_labels or order.labels == record["labels"])
+    except (OSError, ValueError, TypeError, KeyError, BundleError):
+        return False
+
+
+def make(orders: Sequence[Order], jobs: int, tick: Callable[[], object]) -> Iterator[Done]:
+    """Makes the bundles, `jobs` at a time, and yields each order when it is done; a failure stops no other.
+
+    Args:
+        tick: called some times a second.
+    """
+    threads = threads_of(jobs)
+    environment = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    # taken before the work: what changes meanwhile makes the record too old, and the bundle is made again
+    prints = [order.recipe.fingerprint() for order in orders]
+    tasks = []
+    for order in orders:
+        _record(order.out).unlink(missing_ok=True)
+        tasks.append(Task(order.recipe.command(order.out, threads), order.out.with_suffix(".log"), environment))
+        order.out.parent.mkdir(parents=True, exist_ok=True)
+    for ended in run_all(tasks, jobs, tick):
+        order, error = orders[ended.number], ended.error
+        if error is None:
+            error = _write_down(order, prints[ended.number])
+        yield Done(order, error, ended.seconds)
+
+
+def _write_down(order: Order, fingerprint: Mapping[str, Any]) -> str | None:
+    try:
+        with Bundle.open(order.out) as bundle:
+            record = {"recipe": fingerprint, "bundle": bundle.id, "labels": order.labels}
+        replace_text(_record(order.out), json.dumps(record, indent=1))
+    except EdgeADError as error:
+        return str(error)
+    return None
+
+
+def _record(bundle: Path) -> Path:
+    return bundle.with_suffix(".json")
+
+
+def default_jobs() -> int:
+    """As many exports at a time as there are cores, and 2 GiB of memory for each.
+
+    Half of an export is work of one thread (the network's graph, reading images), so that two exports of one thread
+    are done before two of two threads, one after another.
+    """
+    return max(1, min(default_threads(), _memory() // _JOB_BYTES))
+
+
+def _memory() -> int:
+    """Bytes that are free for use, within the container's bound (cgroup v2); very many where nobody says."""
+    found = [1 << 50]
+    info = Path("/proc/meminfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    bound = Path("/sys/fs/cgroup/memory.max")
+    text = bound.read_text().strip() if bound.exists() else "max"
+    return min([*found, int(text)] if text != "max" else found)

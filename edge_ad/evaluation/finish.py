@@ -1,0 +1,156 @@
+"""What follows an inspection and is not timed: metrics, pictures and curves of a folder's result.
+
+It needs nothing but that folder and the images, so that several are finished side by side:
+`python -m edge_ad.evaluation.finish WORK`, with the work as JSON, is how `edge-ad eval` does it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from edge_ad import __version__
+from edge_ad.bundle import Bundle
+from edge_ad.errors import EdgeADError
+from edge_ad.evaluation import curves as curve
+from edge_ad.evaluation import pictures as picture
+from edge_ad.evaluation.children import THREAD_VARIABLES, Task, run_all, threads_of
+from edge_ad.evaluation.measure import measure, region_of
+from edge_ad.evaluation.run import RESULT, Result, load_result, replace_bytes, replace_text, save_result
+
+Which = Literal["none", "worst", "all"]
+_LOG = "finish.log"  # there only where something went wrong
+_DRAWN = "drawn.json"  # what the pictures and curves in the folder were drawn of, and which there are; written last
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done in a folder with a result.
+
+    Attributes:
+        bundle: the file that it is a result of.
+        notes: on the images, to go with those on the metrics.
+        white_level: of 16-bit images.
+        pictures: of which images.
+    """
+
+    folder: Path
+    bundle: Path
+    notes: tuple[str, ...]
+    white_level: int
+    pictures: Which
+    style: picture.Style
+    with_curves: bool
+
+    def to_json(self) -> str:
+        """As `from_json` reads it."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> Work:
+        """The work that `to_json` wrote down."""
+        data = json.loads(text)
+        style, notes = picture.Style(**data.pop("style")), tuple(data.pop("notes"))
+        folder, bundle = Path(data.pop("folder")), Path(data.pop("bundle"))
+        return cls(folder, bundle, notes, style=style, **data)
+
+
+def finish(work: Work) -> None:
+    """Measures what is not measured, and draws what is not drawn.
+
+    Raises:
+        EdgeADError: there is no result, or a map or an image is not there any more.
+    """
+    result = load_result(work.folder)
+    if result is None:
+        raise EdgeADError(f"there is no result in {work.folder}", got="nothing", remedy="Run again.")
+    if result.row is None:
+        with Bundle.open(work.bundle) as bundle:
+            row, notes = measure(result, region_of(bundle), bundle.manifest.roi is not None, work.folder)
+        result = replace(result, row=row, notes=(*work.notes, *notes))
+        save_result(work.folder, result)
+    _draw(work, result)
+
+
+def finish_all(works: Sequence[Work], jobs: int, tick: Callable[[], object]) -> Iterator[tuple[Work, str | None]]:
+    """Finishes folders, `jobs` at a time, and yields each with its error, if any; an error stops no other.
+
+    Args:
+        tick: called some times a second, where several are done at a time.
+    """
+    if jobs == 1:
+        for work in works:
+            try:
+                finish(work)
+            except EdgeADError as error:
+                yield work, str(error)
+            else:
+                yield work, None
+        return
+    threads = dict.fromkeys(THREAD_VARIABLES, str(threads_of(jobs)))
+    command = [sys.executable, "-m", "edge_ad.evaluation.finish"]
+    tasks = [Task([*command, work.to_json()], work.folder / _LOG, threads) for work in works]
+    for ended in run_all(tasks, jobs, tick):
+        if ended.error is None:
+            (works[ended.number].folder / _LOG).unlink(missing_ok=True)
+        yield works[ended.number], ended.error
+
+
+def drawn_curves(folder: Path) -> dict[str, bytes]:
+    """The curves in a folder: PNG by name."""
+    paths = {name: folder / f"{name}.png" for name in curve.NAMES}
+    return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
+
+
+def _draw(work: Work, result: Result) -> None:
+    folder = work.folder
+    wanted = {
+        "result": hashlib.blake2b((folder / RESULT).read_bytes(), digest_size=16).hexdigest(),
+        **{name: value for name, value in json.loads(work.to_json()).items() if name not in ("bundle", "folder")},
+        "edge_ad": __version__,
+    }
+    if _is_drawn(folder, wanted):
+        return
+    (folder / _DRAWN).unlink(missing_ok=True)
+    worst = (*picture.worst_defects(result), *picture.worst_goods(result))
+    images = {"none": (), "worst": worst, "all": result.images}[work.pictures]
+    level = result.facts["pixel_threshold"]
+    files = picture.write_pictures(images, folder, level, work.white_level, work.style)
+    for name in curve.NAMES:
+        (folder / f"{name}.png").unlink(missing_ok=True)
+    if work.with_curves:
+        for name, data in curve.curves(result, result.row or {}).items():
+            replace_bytes(folder / f"{name}.png", data)
+            files.append(f"{name}.png")
+    replace_text(folder / _DRAWN, json.dumps({**wanted, "files": files}, indent=1))
+
+
+def _is_drawn(folder: Path, wanted: dict[str, object]) -> bool:
+    try:
+        drawn = json.loads((folder / _DRAWN).read_text(encoding="utf-8"))
+        files = drawn.pop("files")
+        return bool(drawn == wanted) and all((folder / name).is_file() for name in files)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return False
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Finishes the folder that the only argument names; returns 0, 2 for an error, 130 when interrupted."""
+    (text,) = sys.argv[1:] if arguments is None else arguments
+    try:
+        finish(Work.from_json(text))
+    except EdgeADError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
