@@ -651,14 +651,15 @@ def test_no_room_for_the_patches(export: Export, monkeypatch: pytest.MonkeyPatch
 
 SLOW = """
 import sys, time
-import export.pipeline as pipeline
+import export.pipeline, export.point
 stage = sys.argv.pop(1)
-inner = getattr(pipeline, stage)
+module = export.point if hasattr(export.point, stage) else export.pipeline
+inner = getattr(module, stage)
 def slowly(*args, **kwargs):
     print("NOW", flush=True)
     time.sleep(30)
     return inner(*args, **kwargs)
-setattr(pipeline, stage, slowly)
+setattr(module, stage, slowly)
 from export.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
