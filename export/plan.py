@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal
 
 from edge_ad.cpu import Cpu
@@ -73,7 +73,7 @@ def require_packages(plans: Sequence[Plan]) -> None:
         if (plan.precision, plan.engine) == ("int8", "openvino"):
             needed.append("nncf")
         for package in needed:
-            if importlib.util.find_spec(package) is None:
+            if find_spec(package) is None:
                 raise EngineUnavailableError(
                     f"the operating point {plan.name} needs {package} on the workstation",
                     expected=f"{package} installed",

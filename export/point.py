@@ -7,7 +7,7 @@ in its coreset and in its threshold too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.dataset import TestImage
-from edge_ad.spec import REFERENCE, CalibrationSpec, FidelitySpec, PointSpec, ProbesSpec
+from edge_ad.spec import REFERENCE, CalibrationSpec, FidelitySpec, PointSpec, ProbesSpec, Size
 from export.calibrate import Splits
 from export.features import extract, patch_store
 from export.fidelity import measure_fidelity
@@ -42,6 +42,7 @@ class Job:
         splits: how goods are held out.
         sample: numbers of the goods that set the ranges of int8, and that int8 points hold out nowhere; ascending.
         folder: where patches that do not fit into memory are put.
+        chosen: by input size, `Material.chosen`.
     """
 
     options: Options
@@ -51,6 +52,7 @@ class Job:
     sample: NDArray[np.int64]
     pool: native.Pool
     folder: Path
+    chosen: dict[Size, dict[bytes, NDArray[np.int64]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def make_point(plan: Plan, stages: Stages, job: Job, summary: Summary) -> MadePo
     with patch_store((len(job.goods), stages.patch_count, stages.backbone.dim), job.folder) as patches:
         with summary.stage("features"):
             extract(patches, job.goods, stages.frame, stages.crop, stages.engine, stages.rows, label)
-        material = Material(patches, job.goods, stages, options, job.pool)
+        material = Material(patches, job.goods, stages, options, job.pool, job.chosen.setdefault(plan.size, {}))
         with summary.stage("calibration"):
             method = open_method(material)
             held_out = cross_fit(method, material, splits)
