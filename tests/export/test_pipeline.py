@@ -461,6 +461,9 @@ BAD: dict[str, dict[str, object]] = {
     "calibration": {"calibration": "none"},
     "input size 0": {"input_size": (0, 0)},
     "input size": {"input_size": (64, 5000)},
+    "input size twice": {"more_sizes": ((64, 64),)},
+    "points": {"points": ("f16",)},
+    "max drop": {"max_drop": -1.0},
     "std": {"std": (0.0, 1.0, 1.0)},
     "mean": {"mean": (float("nan"), 0.0, 0.0)},
     "white level": {"white_level": 0},
@@ -665,14 +668,14 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("stage", ["extract", "cross_fit", "make_probes", "write_bundle"])
+@pytest.mark.parametrize("stage", ["extract", "cross_fit", "at_point", "make_probes", "write_bundle"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_in_the_middle(tiny: Path, tmp_path: Path, stage: str, how: signal.Signals) -> None:
     out = tmp_path / "part.bundle"
     shutil.copy(ROOT / "tests" / "data" / "format-1.bundle", out)
     old = out.read_bytes()
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, stage, *command(tiny, out)[3:]],
+        [sys.executable, "-c", SLOW, stage, *command(tiny, out)[3:], "--input-size", "48"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
