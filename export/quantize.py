@@ -66,7 +66,7 @@ def _tail_of_ir(model: Any) -> list[str]:
 def int8_onnx(model: onnx.ModelProto, tensors: Tensors) -> bytes:
     """ONNX with pairs of QuantizeLinear and DequantizeLinear: activations u8, weights s8 for each channel.
 
-    Activations in u8, and not in s8, because ONNX Runtime's kernels for x86 multiply u8 by s8: with resnet18 u8 took 8.9
+    Activations in u8, and not in s8, as ONNX Runtime's kernels for x86 multiply u8 by s8: with resnet18 u8 took 8.9
     ms, s8 23.4, f32 16.9; and with s8 made symmetric the patches were half as far again from those of f32
     (bench/NOTES.md).
 
