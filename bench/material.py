@@ -111,6 +111,29 @@ def probe_frames(path: Path) -> list[Pixels]:
     return [np.ascontiguousarray(frame[:, :, ::-1]) for frame in frames] if turned else frames
 
 
+def write_random_weights(name: str, category: Category, folder: Path) -> Path:
+    """A state dict of the torchvision model `name` with seeded random filters, kept in `folder` for the next run.
+
+    The batch norms have the statistics of the category's test images: without, features of 50 layers grow past float.
+    """
+    out = folder / f"{name}-random.pth"
+    if out.exists():
+        return out
+    import torch
+    import torchvision
+
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name, weights=None)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # a plain mean over all batches
+    frames = np.stack([cv2.resize(frame, (256, 256))[:, :, ::-1] for frame, _ in category.frames()])
+    with torch.no_grad():
+        model.train()(torch.from_numpy(frames / 127.5 - 1).permute(0, 3, 1, 2).float())
+    torch.save(model.state_dict(), out)
+    return out
+
+
 def write_network(path: Path) -> Path:
     """An ONNX network of resnet18's shape up to its third stage, batch norms folded, with seeded random filters."""
     import onnx

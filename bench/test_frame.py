@@ -110,7 +110,8 @@ def test_search(
     for patches in grids:
         distances, _ = runtime._point.head.index.nearest(patches)
         truth, nearest = exact._point.head.index.nearest(patches)
-        chosen = patches if exact._rows is None else patches[exact._rows]
+        inside = exact._point._patch_mask
+        chosen = patches if inside is None else patches[inside.ravel()]
         some = slice(0, None, 37)
         vectors = exact._point.head.index.coreset.vectors[nearest[some]]
         np.testing.assert_allclose(truth[some], np.linalg.norm(chosen[some] - vectors, axis=1), rtol=1e-4)

@@ -52,6 +52,28 @@ def anomaly_map(
     return full
 
 
+def map_peak(
+    distances: NDArray[np.float32],
+    grid: Size,
+    patch_mask: NDArray[np.bool_] | None,
+    pixel_mask: NDArray[np.uint8] | None,
+    tensor_size: Size,
+) -> float:
+    """The largest value of a map at the scale of the tensor: what the threshold of pixels is chosen from.
+
+    A map in frame pixels interpolates that one, and so has no larger value but where the region's border is rounded
+    otherwise.
+
+    Args:
+        distances: (R,) float32, of the patches inside the region of interest, row-major.
+        grid: (h, w) of the patches; the others are as for `anomaly_map`.
+    """
+    plane = np.zeros(grid, np.float32)
+    plane[np.ones(grid, np.bool_) if patch_mask is None else patch_mask] = distances
+    whole = (0, 0, *tensor_size)
+    return float(anomaly_map(plane, patch_mask, pixel_mask, tensor_size, whole, tensor_size).max())
+
+
 def _smooth(patches: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
     upsampled = cv2.resize(patches, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     kernel = (2 * _RADIUS + 1, 2 * _RADIUS + 1)

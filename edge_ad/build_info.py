@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
+import os
 import platform
 
 from edge_ad import native
@@ -24,6 +26,14 @@ def build_info() -> dict[str, str]:
     for package in ("numpy", "opencv-python-headless", "openvino", "onnxruntime"):
         info[package] = _version(package)
     return info
+
+
+def timestamp() -> str:
+    """Now, UTC, ISO 8601; SOURCE_DATE_EPOCH makes bundles reproducible to the byte."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    zone = datetime.timezone.utc
+    moment = datetime.datetime.fromtimestamp(int(epoch), zone) if epoch else datetime.datetime.now(zone)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _version(package: str) -> str:

@@ -27,12 +27,14 @@ __all__ = [
     "MIN_GOOD",
     "Category",
     "Facts",
+    "Look",
     "TestImage",
     "check_images",
     "find_category",
     "images_of_kind",
     "labelled_images",
     "load_category",
+    "look_at_images",
     "subfolders",
 ]
 
@@ -294,8 +296,42 @@ def check_images(
     Raises:
         DatasetError: an image cannot be read (names the first few), or too few are left.
     """
+    seen, bad = look_at_images(paths, skip_bad, progress)
+    _require_enough(len(seen), f"the {len(paths)} given, of which {len(bad)} cannot be read" if bad else "those given")
+    first: dict[bytes, Path] = {}
+    copies = tuple(path for path, look in seen.items() if first.setdefault(look.digest, path) is not path)
+    looks = seen.values()
+    return tuple(seen), Facts(
+        sizes=frozenset(look.size for look in looks),
+        bit_depth=max(look.bit_depth for look in looks),
+        max_value=max(look.max_value for look in looks),
+        all_grey=all(look.grey for look in looks),
+        bad=tuple(bad),
+        copies=copies,
+    )
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is kept of an image that was read; `digest` is of its pixels."""
+
+    size: Size
+    bit_depth: int
+    max_value: int
+    grey: bool
+    digest: bytes
+
+
+def look_at_images(
+    paths: Sequence[Path], skip_bad: bool = False, progress: _Counter | None = None
+) -> tuple[dict[Path, Look], list[tuple[Path, str]]]:
+    """Reads every image once: what the readable ones have, in their order, and the others with the reason.
+
+    Raises:
+        DatasetError: an image cannot be read (names the first few), and `skip_bad` is False.
+    """
     bad: list[tuple[Path, str]] = []
-    seen: dict[Path, _Look] = {}
+    seen: dict[Path, Look] = {}
     pool = ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1), thread_name_prefix="read")
     try:
         for path, look in zip(paths, pool.map(_look, paths), strict=True):
@@ -314,32 +350,10 @@ def check_images(
             got=_names([reason for _, reason in bad]),
             remedy="Mend or remove them, or leave them out with --skip-bad.",
         )
-    _require_enough(len(seen), f"the {len(paths)} given, of which {len(bad)} cannot be read" if bad else "those given")
-    first: dict[bytes, Path] = {}
-    copies = tuple(path for path, look in seen.items() if first.setdefault(look.digest, path) is not path)
-    looks = seen.values()
-    return tuple(seen), Facts(
-        sizes=frozenset(look.size for look in looks),
-        bit_depth=max(look.bit_depth for look in looks),
-        max_value=max(look.max_value for look in looks),
-        all_grey=all(look.grey for look in looks),
-        bad=tuple(bad),
-        copies=copies,
-    )
+    return seen, bad
 
 
-@dataclass(frozen=True)
-class _Look:
-    """What is kept of an image that was read."""
-
-    size: Size
-    bit_depth: int
-    max_value: int
-    grey: bool
-    digest: bytes
-
-
-def _look(path: Path) -> _Look | str:
+def _look(path: Path) -> Look | str:
     """What an image has, or why it cannot be read."""
     try:
         frame = read_frame(path)
@@ -349,7 +363,7 @@ def _look(path: Path) -> _Look | str:
     wide = frame.dtype.itemsize == 2
     shape = f"{frame.shape}{frame.dtype}".encode()
     digest = hashlib.blake2b(frame.tobytes(), digest_size=16, key=shape).digest()
-    return _Look((height, width), 16 if wide else 8, int(frame.max()) if wide else 0, _is_grey(frame), digest)
+    return Look((height, width), 16 if wide else 8, int(frame.max()) if wide else 0, _is_grey(frame), digest)
 
 
 def _is_grey(frame: Frame) -> bool:

@@ -95,6 +95,11 @@ class Runtime:
         return self._point.engine.name
 
     @property
+    def engine_version(self) -> str:
+        """Version of the engine in use."""
+        return self._point.engine.version
+
+    @property
     def precision(self) -> str:
         """Arithmetic of the backbone: f32, bf16 or int8."""
         return self._point.precision

@@ -353,6 +353,56 @@ class IndexSpec:
 
 
 @dataclass(frozen=True)
+class CalibrationSourceSpec:
+    """Where thresholds came from that `edge-ad calibrate` chose, and not the export.
+
+    Attributes:
+        bundle: id of the bundle that was given.
+        exported: id of the first one, as the export wrote it: `bundle` itself, unless that was calibrated again too.
+            All but the calibration is the same in both.
+        data: what was scored, for a reader: name and kind of the folder, no path of the machine.
+        goods, defects: how many scores the threshold was chosen from.
+        images_sha256: of the content of those images, whatever their names and order: SHA-256 of the sorted lines
+            ``DIGEST good`` and ``DIGEST defect``, each with a line feed, where DIGEST is the hexadecimal SHA-256 of an
+            image file. None where the scores are those that the bundle kept.
+        engine, precision: what gave the scores: ``openvino 2026.4``, ``f32``.
+        edge_ad: version that chose.
+        created: when.
+    """
+
+    bundle: str
+    exported: str
+    data: str
+    goods: int
+    defects: int
+    images_sha256: str | None
+    engine: str
+    precision: str
+    edge_ad: str
+    created: str
+
+    def __post_init__(self) -> None:
+        digests = (
+            ("bundle", self.bundle, 16),
+            ("exported", self.exported, 16),
+            ("images_sha256", self.images_sha256, 64),
+        )
+        for name, value, digits in digests:
+            require(
+                value is None or (len(value) == digits and set(value) <= set("0123456789abcdef")),
+                f"calibration.source.{name} is not a digest",
+                expected=f"{digits} lower-case hexadecimal digits",
+                got=value,
+            )
+        require(
+            self.goods >= 2 and self.defects >= 0,
+            "calibration.source.goods or defects is out of range",
+            expected="2 or more goods, 0 or more defects",
+            got=(self.goods, self.defects),
+        )
+
+
+@dataclass(frozen=True)
 class CalibrationSpec:
     """Where the threshold came from. A frame is anomalous when its score is at least the threshold.
 
@@ -363,10 +413,11 @@ class CalibrationSpec:
         pixel_threshold: of the anomaly map, by the same rule from the peaks of the held-out goods' maps; None
             where the method gives no map.
         interval: 95% bootstrap interval of the threshold.
-        split: how the held-out goods were had, for a reader: ``4-fold`` or ``split 20%``.
+        split: how the held-out goods were had, for a reader: ``4-fold`` or ``split 20%``, ``test images``.
         good_scores: image score of every held-out good.
         good_peaks: peak of the anomaly map of every held-out good; none where there is no map.
         defect_scores: image scores of labelled defects, where the rule uses them.
+        source: None where the export chose.
     """
 
     rule: Literal["percentile", "sigma", "false-reject", "f1", "youden"]
@@ -378,6 +429,7 @@ class CalibrationSpec:
     good_scores: tuple[float, ...]
     good_peaks: tuple[float, ...]
     defect_scores: tuple[float, ...] = ()
+    source: CalibrationSourceSpec | None = None
 
     def __post_init__(self) -> None:
         pixels = () if self.pixel_threshold is None else (self.pixel_threshold,)

@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.anomaly_map import anomaly_map
+from edge_ad import calibration
+from edge_ad.anomaly_map import map_peak
+from edge_ad.calibration import describe_rule, resolution
 from edge_ad.cli.progress import Progress
 from edge_ad.heads.base import Head
 from edge_ad.spec import CalibrationSpec
-from export.calibrate import Splits, choose_threshold, resolution
 from export.features import stream
 from export.fit.base import Material, Method
-from export.options import RULES, Options
+from export.folds import Splits
+from export.options import Options
 from export.stages import Stages
 from export.summary import Summary
 
@@ -37,15 +39,12 @@ def cross_fit(method: Method, material: Material, splits: Splits) -> Scores:
 def score_images(patches: NDArray[np.float32], images: NDArray[np.int64], head: Head, stages: Stages) -> Scores:
     """Image scores and map peaks of some of the (n, R, D) patches, as the runtime gives them."""
     grid, size = stages.backbone.grid, stages.backbone.tensor_size
-    inside = np.ones(grid, np.bool_) if stages.patch_mask is None else stages.patch_mask
     scores, peaks = [], []
     for image in images:
         found = head(np.ascontiguousarray(patches[image]), exact=True)
         scores.append(found.score)
         if head.has_map:
-            plane = np.zeros(grid, np.float32)
-            plane[inside] = found.distances
-            peaks.append(float(anomaly_map(plane, stages.patch_mask, stages.mask, size, (0, 0, *size), size).max()))
+            peaks.append(map_peak(found.distances, grid, stages.patch_mask, stages.mask, size))
     return scores, peaks
 
 
@@ -69,25 +68,12 @@ def calibrate(
 ) -> CalibrationSpec:
     """The thresholds, with all that they were chosen from."""
     scores, peaks = goods
-    value = options.rule_value
-    threshold, interval = choose_threshold(options.rule, value, scores, defects)
-    # scores of defects are labelled, pixels are not: there the map's threshold comes from the goods alone
-    rule, rule_value = ("percentile", RULES["percentile"]) if defects else (options.rule, value)
-    pixel_threshold = choose_threshold(rule, rule_value, peaks)[0] if peaks else None
-    how = f"{options.rule} {value:g}" if RULES[options.rule] else options.rule
+    rule, value = options.rule, options.rule_value
+    found = calibration.calibrate(rule, value, scores, peaks, defects, splits.text)
     among = f"{len(scores)} held-out goods" + (f" and {len(defects)} defects" if defects else "")
-    bounds = f"95% {interval[0]:.4g}..{interval[1]:.4g}"
-    summary.say("threshold", f"{threshold:.4g} ({bounds}): {how} of {among}, {splits.text}")
-    if (note := resolution(options.rule, value, len(scores))) is not None:
+    bounds = "95% {:.4g}..{:.4g}".format(*found.interval)
+    how = describe_rule(rule, value)
+    summary.say("threshold", f"{found.threshold:.4g} ({bounds}): {how} of {among}, {splits.text}")
+    if (note := resolution(rule, value, len(scores))) is not None:
         summary.say("note", note)
-    return CalibrationSpec(
-        rule=options.rule,  # type: ignore[arg-type]
-        value=value,
-        threshold=threshold,
-        pixel_threshold=pixel_threshold,
-        interval=interval,
-        split=splits.text,
-        good_scores=tuple(scores),
-        good_peaks=tuple(peaks),
-        defect_scores=tuple(defects),
-    )
+    return found

@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_ad.calibration import CENTROID_PERCENTILE, RULES, usual_value
 from edge_ad.spec import REFERENCE, Precision, Size
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 EMBEDDED = "edge-s"
 METHODS = ("patchcore", "padim", "spade", "knn", "centroid")
-CENTROID_PERCENTILE = 99.7  # between 99.5 and 99.8, as its users have it
 PRECISIONS: tuple[str, ...] = typing.get_args(Precision)
-RULES = {"percentile": 99.5, "sigma": 3.0, "false-reject": 0.01, "f1": 0.0, "youden": 0.0}
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,7 @@ class Options:
     @property
     def rule_value(self) -> float:
         """The parameter of the threshold rule: `value`, or the rule's usual one."""
-        if self.value is not None:
-            return self.value
-        return CENTROID_PERCENTILE if (self.method, self.rule) == ("centroid", "percentile") else RULES[self.rule]
+        return usual_value(self.rule, self.method) if self.value is None else self.value
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> Options:

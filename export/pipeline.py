@@ -7,7 +7,6 @@ calibration is `export.point.make_point`, once for each operating point.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import importlib.metadata
 import os
 import platform
@@ -20,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from edge_ad import native
+from edge_ad.build_info import timestamp
 from edge_ad.bundle import write_bundle
+from edge_ad.calibration import LABELLED, check_rule
 from edge_ad.cli.info import describe_fidelity
 from edge_ad.cli.progress import Progress
 from edge_ad.cpu import default_threads, detect_cpu
@@ -29,11 +30,11 @@ from edge_ad.engines import Engine
 from edge_ad.errors import BundleError, DatasetError, SpecError
 from edge_ad.runtime import Runtime
 from edge_ad.spec import MAX_NEIGHBORS, FidelitySpec, FrameSpec, Manifest, PatchcoreSpec
-from export.calibrate import choose_threshold, folds
 from export.fidelity import shortfall
+from export.folds import folds
 from export.network import open_network
 from export.normal_embed import NormalEmbed, write_normal_embed
-from export.options import METHODS, RULES, Options
+from export.options import METHODS, Options
 from export.plan import Plan, hindrance, plan_points, require_goods, require_packages
 from export.point import Job, MadePoint, choose_sample, compare, make_point, point_members, point_spec
 from export.probes import make_probes, probe_frames
@@ -70,7 +71,7 @@ def export_bundle(options: Options) -> Summary:
     points = _further_points(plans[1:], reference, job, region, summary)
     manifest = Manifest(
         name=category.name,
-        created=_now(),
+        created=timestamp(),
         producer=_producer(stages.engine),
         frame=frame,
         roi=stages.roi,
@@ -136,9 +137,7 @@ def _check(options: Options) -> list[Plan]:
     if not (len(numbers) == 6 and np.isfinite(numbers).all() and min(options.std) > 0):
         raise SpecError("--mean or --std is no normalisation", expected="finite, --std above 0", got=numbers)
     FrameSpec(None, white_level=options.white_level)
-    if options.rule not in RULES:
-        raise SpecError("there is no such threshold rule", expected=", ".join(RULES), got=repr(options.rule))
-    choose_threshold(options.rule, options.rule_value, [1.0, 2.0, 3.0], [4.0])  # refuses a value out of range
+    check_rule(options.rule, options.rule_value)
     _check_method(options)
     plans = plan_points(options)
     require_packages(plans)
@@ -208,7 +207,7 @@ def _tests(category: Category, options: Options, *, compare: bool) -> list[TestI
     """
     tests = list(category.test)
     defects = [image for image in tests if image.defect is not None]
-    if options.rule in ("f1", "youden") and not defects:
+    if options.rule in LABELLED and not defects:
         raise DatasetError(
             f"--threshold-rule {options.rule} needs labelled defects",
             expected="a test folder with defects",
@@ -219,7 +218,7 @@ def _tests(category: Category, options: Options, *, compare: bool) -> list[TestI
         with Progress("reading tests", len(tests), unit="images") as progress:
             readable = set(check_images([image.path for image in tests], options.skip_bad, progress)[0])
         return [image for image in tests if image.path in readable]
-    return defects if options.rule in ("f1", "youden") else []
+    return defects if options.rule in LABELLED else []
 
 
 def _describe_sizes(facts: Facts) -> str:
@@ -268,14 +267,6 @@ def _open_and_check(out: Path, points: Sequence[str], options: Options, summary:
         f"{runtime.engine} {runtime.precision}, search {runtime.search}, {runtime.threads} threads; golden probes pass",
     )
     summary.say("bundle", f"{out} ({out.stat().st_size / 1e6:.1f} MB, id {runtime.bundle_id})")
-
-
-def _now() -> str:
-    """UTC, ISO 8601; SOURCE_DATE_EPOCH makes the bundle reproducible to the byte."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    zone = datetime.timezone.utc
-    moment = datetime.datetime.fromtimestamp(int(epoch), zone) if epoch else datetime.datetime.now(zone)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _producer(engine: Engine) -> dict[str, str]:

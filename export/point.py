@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
+from edge_ad.calibration import LABELLED
 from edge_ad.dataset import TestImage
 from edge_ad.spec import REFERENCE, CalibrationSpec, FidelitySpec, PointSpec, ProbesSpec, Size
-from export.calibrate import Splits
 from export.features import extract, patch_store
 from export.fidelity import measure_fidelity
 from export.fit import open_method
 from export.fit.base import Fitted, Material
+from export.folds import Splits
 from export.held_out import calibrate, cross_fit, score_files
 from export.options import Options
 from export.plan import Plan
@@ -104,7 +105,7 @@ def make_point(plan: Plan, stages: Stages, job: Job, summary: Summary) -> MadePo
     if job.tests:
         with summary.stage("test images"):
             tests = score_files([image.path for image in job.tests], fitted.head, stages, "test images")
-    asks = options.rule in ("f1", "youden")
+    asks = options.rule in LABELLED
     defects = [score for score, image in zip(tests, job.tests, strict=True) if asks and image.defect is not None]
     calibration = calibrate(held_out, defects, splits, options, summary)
     numbers = np.concatenate([held for _, held in splits.pairs])

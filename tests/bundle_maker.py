@@ -16,6 +16,7 @@ from typing import Any
 from edge_ad.manifest import encode
 from edge_ad.spec import (
     BackboneSpec,
+    CalibrationSourceSpec,
     CalibrationSpec,
     FrameSpec,
     GraphSpec,
@@ -63,6 +64,18 @@ def example_manifest(name: str = "cable") -> Manifest:
             split="4-fold",
             good_scores=(1.0, 1.5, 2.0),
             good_peaks=(1.0, 1.25, 2.0),
+            source=CalibrationSourceSpec(
+                bundle="0123456789abcdef",
+                exported="fedcba9876543210",
+                data="cable (MVTec AD)",
+                goods=3,
+                defects=0,
+                images_sha256="0" * 64,
+                engine="openvino 2026.4",
+                precision="f32",
+                edge_ad="0.1.0",
+                created="2026-02-03T04:05:06Z",
+            ),
         ),
         probes=ProbesSpec(count=2, size=(64, 64), rows=4, tolerance=0.001),
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_ad import manifest as manifest_json
@@ -22,6 +22,19 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 positive = st.floats(min_value=1e-300, max_value=1e300)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 int64 = st.integers(-(10**18) + 1, 10**18 - 1)
+sources = st.builds(
+    spec.CalibrationSourceSpec,
+    bundle=st.just("0123456789abcdef"),
+    exported=st.just("f" * 16),
+    data=text,
+    goods=st.integers(2, 10**9),
+    defects=st.integers(0, 10**9),
+    images_sha256=st.none() | st.just("0" * 64),
+    engine=text,
+    precision=text,
+    edge_ad=text,
+    created=text,
+)
 ordered = st.tuples(finite, finite).map(lambda pair: (min(pair), max(pair)))
 
 
@@ -91,6 +104,7 @@ def manifests(draw: st.DrawFn) -> spec.Manifest:
                 good_scores=tuple(draw(st.lists(finite, max_size=5))),
                 good_peaks=tuple(draw(st.lists(finite, max_size=5))),
                 defect_scores=tuple(draw(st.lists(finite, max_size=5))),
+                source=draw(st.none() | sources),
             ),
             probes=spec.ProbesSpec(draw(st.integers(1, 64)), size, draw(st.integers(0, 100)), 0.5),
             members={
@@ -103,6 +117,7 @@ def manifests(draw: st.DrawFn) -> spec.Manifest:
     )
 
 
+@settings(deadline=None)  # a busy machine stalls for seconds
 @given(manifest=manifests())
 def test_a_manifest_comes_back(manifest: spec.Manifest) -> None:
     assert manifest_json.decode(spec.Manifest, manifest_json.encode(manifest)) == manifest
@@ -181,6 +196,12 @@ RANGES = [
     ("calibration.good_scores", [1.0, math.nan]),
     ("calibration.good_peaks", [math.inf]),
     ("calibration.defect_scores", [math.nan]),
+    ("calibration.source.bundle", "0" * 15),
+    ("calibration.source.bundle", "0" * 15 + "A"),
+    ("calibration.source.exported", ""),
+    ("calibration.source.images_sha256", "g" * 64),
+    ("calibration.source.goods", 1),
+    ("calibration.source.defects", -1),
     ("probes.count", 0),
     ("probes.count", 65),
     ("probes.size", [15, 64]),
@@ -222,6 +243,10 @@ EDGES = [
     ("calibration.threshold", 3),  # JSON has one kind of number: 3 is 3.0
     ("calibration.interval", [2.0, 2.0]),
     ("calibration.good_scores", []),
+    ("calibration.source", None),
+    ("calibration.source.images_sha256", None),
+    ("calibration.source.goods", 2),
+    ("calibration.source.defects", 0),
 ]
 
 
@@ -271,7 +296,8 @@ def test_missing_fields_are_named_or_have_a_default(path: str) -> None:
     del at[last]
     optional = {
         *("frame.color_order", "frame.bit_depth", "frame.white_level", "backbone.precision"),
-        *("head.reweight_neighbors", "calibration.defect_scores", "producer.edge_ad", "members.coreset", "points"),
+        *("head.reweight_neighbors", "calibration.defect_scores", "calibration.source", "producer.edge_ad"),
+        *("members.coreset", "points"),
     }
     if path in optional:
         assert decode(document)

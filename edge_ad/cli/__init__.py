@@ -1,4 +1,4 @@
-"""The `edge-ad` command: info, inspect, check, eval.
+"""The `edge-ad` command: info, inspect, check, calibrate, eval.
 
 Exit codes: 0 all good, 1 some anomalous, 2 error, 130 interrupted.
 """
@@ -19,11 +19,11 @@ OK, ANOMALOUS, ERROR, INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    from edge_ad.cli import check, eval, info, inspect
+    from edge_ad.cli import calibrate, check, eval, info, inspect
 
     parser = argparse.ArgumentParser(prog="edge-ad", description="Inspects images with a bundle, without torch.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (info, inspect, check, eval):
+    for command in (info, inspect, check, calibrate, eval):
         name = command.__name__.rpartition(".")[2]
         sub = commands.add_parser(name, help=command.HELP, description=command.HELP)
         command.add_arguments(sub)
@@ -46,8 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ERROR
 
 
-def add_runtime_options(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
-    """The options that go to `Runtime` as they are; `many` takes bundles, one or more, instead of one bundle."""
+def add_runtime_options(parser: argparse.ArgumentParser, *, many: bool = False, points: bool = True) -> None:
+    """The options that go to `Runtime` as they are.
+
+    Args:
+        many: takes bundles, one or more, instead of one bundle.
+        points: False leaves out --point and --search.
+    """
     if many:
         parser.add_argument("bundles", nargs="+", metavar="BUNDLE", help="bundle files, one or more")
     else:
@@ -58,8 +63,9 @@ def add_runtime_options(parser: argparse.ArgumentParser, *, many: bool = False) 
     parser.add_argument(
         "--cores", type=lambda text: [int(core) for core in text.split(",")], help="cores to stay on: 0,1"
     )
-    parser.add_argument("--point", default="f32", help="operating point; `edge-ad info` lists them; default: f32")
-    parser.add_argument("--search", choices=("auto", "exact", "graph"), default="auto")
+    if points:
+        parser.add_argument("--point", default="f32", help="operating point; `edge-ad info` lists them; default: f32")
+        parser.add_argument("--search", choices=("auto", "exact", "graph"), default="auto")
 
 
 RUNTIME_OPTIONS = ("engine", "device", "threads", "cores", "point", "search")

@@ -7,8 +7,17 @@ import json
 
 from edge_ad.build_info import build_info
 from edge_ad.bundle import Bundle
+from edge_ad.calibration import describe_rule
 from edge_ad.manifest import encode
-from edge_ad.spec import REFERENCE, BackboneSpec, FidelitySpec, HeadSpec, Manifest, PatchcoreSpec
+from edge_ad.spec import (
+    REFERENCE,
+    BackboneSpec,
+    CalibrationSourceSpec,
+    FidelitySpec,
+    HeadSpec,
+    Manifest,
+    PatchcoreSpec,
+)
 
 HELP = "Says what a bundle holds, and what is installed here."
 
@@ -47,7 +56,6 @@ def describe(manifest: Manifest) -> dict[str, str]:
     ]
     graph, roi = None if index is None else index.graph, manifest.roi
     size = "any size" if manifest.frame.size is None else "{} x {}".format(*manifest.frame.size)
-    value = f" {calibration.value:g}" if calibration.value else ""
     return {
         "name": f"{manifest.name}, made {manifest.created}",
         "producer": ", ".join(f"{name} {version}" for name, version in manifest.producer.items()),
@@ -60,8 +68,10 @@ def describe(manifest: Manifest) -> dict[str, str]:
         "patches": f"{backbone.grid[0]} x {backbone.grid[1]}, D = {backbone.dim}",
         "coreset": "none" if index is None else f"{index.size:,} of {index.patches:,} patches",
         "graph": "none" if graph is None else f"M {graph.m}, ef {graph.ef}, recall {graph.recall:.3f}",
-        "threshold": f"{calibration.threshold:.4g} ({calibration.rule}{value} of {len(calibration.good_scores)} "
-        f"held-out goods, {calibration.split}; 95% {calibration.interval[0]:.4g}..{calibration.interval[1]:.4g})",
+        "threshold": f"{calibration.threshold:.4g} ({describe_rule(calibration.rule, calibration.value)} of "
+        f"{len(calibration.good_scores)} held-out goods, {calibration.split}; "
+        f"95% {calibration.interval[0]:.4g}..{calibration.interval[1]:.4g})",
+        "calibrated": "at export" if calibration.source is None else _source(calibration.source),
     }
 
 
@@ -92,6 +102,15 @@ def describe_fidelity(found: FidelitySpec) -> str:
     if found.auroc is None:
         return text
     return f"{text}, image AUROC {found.auroc:.4f} (reference {found.reference_auroc:.4f})"
+
+
+def _source(source: CalibrationSourceSpec) -> str:
+    defects = f" and {source.defects} defects" if source.defects else ""
+    digest = f", images sha256:{source.images_sha256[:16]}" if source.images_sha256 else ""
+    return (
+        f"{source.created} by edge-ad {source.edge_ad}, from bundle {source.bundle} (exported as {source.exported}): "
+        f"{source.data}, {source.goods} goods{defects}{digest}, scored by {source.engine} {source.precision}"
+    )
 
 
 def _method(head: HeadSpec) -> str:

@@ -29,6 +29,7 @@ pytest.importorskip("hnswlib", reason="the export needs hnswlib")
 from edge_ad import BackboneError, DatasetError, EdgeADError, ParityError, Runtime, SpecError  # noqa: E402
 from edge_ad.bundle import Bundle  # noqa: E402
 from edge_ad.engines import installed_engines  # noqa: E402
+from edge_ad.recalibration import Images, score_images  # noqa: E402
 from export.options import Options, parse_options  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
 from tests.tiny import SIZE, bad_frame, good_frame, tiny_options, write_backbone, write_category  # noqa: E402
@@ -134,6 +135,11 @@ def test_held_out_scores_are_those_of_the_runtime(export: Export, tiny: Path, tm
     found = [runtime.inspect(image).score for image in sorted((tiny / "part" / "train" / "good").iterdir())]
     held_out = sorted(score for score in found if score > 1e-3)  # the others are in the coreset
     assert held_out == pytest.approx(sorted(calibration.good_scores), rel=1e-5)
+    with Bundle.open(path) as bundle:  # and what `edge-ad calibrate` finds, peaks too
+        goods = tuple(sorted((tiny / "part" / "train" / "good").iterdir()))
+        again = score_images(bundle, runtime, Images("", "", goods, ()))
+    peaks = [peak for score, peak in zip(again.goods, again.peaks, strict=True) if score > 1e-3]
+    assert sorted(peaks) == pytest.approx(sorted(calibration.good_peaks), rel=1e-5)
 
 
 def test_torch_is_never_imported_for_an_onnx_backbone(tiny: Path, tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from edge_ad.cpu import Cpu, detect_cpu  # noqa: E402
 from edge_ad.engines import installed_engines  # noqa: E402
 from edge_ad.metrics import binary_auroc  # noqa: E402
 from edge_ad.spec import FidelitySpec  # noqa: E402
-from export.calibrate import folds  # noqa: E402
 from export.fidelity import measure_fidelity, rank_correlation, shortfall  # noqa: E402
+from export.folds import folds  # noqa: E402
 from export.options import METHODS, parse_options  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
 from export.plan import INT8_GOODS, plan_points  # noqa: E402

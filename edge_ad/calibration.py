@@ -1,4 +1,7 @@
-"""Chooses the threshold from the scores of held-out goods, and of labelled defects where there are some.
+"""Chooses the thresholds from the scores of held-out goods, and of labelled defects where there are some.
+
+The export does so with the goods that it holds out (`export/held_out.py`), `edge-ad calibrate` with images that it is
+given (`edge_ad/recalibration.py`): both by `calibrate` here.
 
 A frame is anomalous when its score is at least the threshold. Scores are distances, 0 or more, float32 at
 their source. A rule that promises to accept a good puts the threshold strictly above it: one step of float32,
@@ -14,25 +17,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_ad.errors import DatasetError, SpecError
 from edge_ad.metrics import binary_auroc, finite_scores
+from edge_ad.spec import CalibrationSourceSpec, CalibrationSpec
 
-__all__ = ["Splits", "choose_threshold", "folds", "resolution"]
+__all__ = [
+    "CENTROID_PERCENTILE",
+    "LABELLED",
+    "RULES",
+    "calibrate",
+    "check_rule",
+    "choose_threshold",
+    "describe_rule",
+    "resolution",
+    "usual_value",
+]
 
 Scores = NDArray[np.float64]
 
-SPLIT_FROM = 500  # goods: with as many, a fifth can be spared for the threshold
-SPLIT_SHARE = 0.2
-MAX_HELD_OUT = 500  # by a split
-FOLDS = 4
+RULES = {"percentile": 99.5, "sigma": 3.0, "false-reject": 0.01, "f1": 0.0, "youden": 0.0}  # rule -> its usual value
+LABELLED = ("f1", "youden")  # need labelled defects
+CENTROID_PERCENTILE = 99.7  # between 99.5 and 99.8, as its users have it
 RESAMPLES = 2000
 _CHUNK = 4_000_000  # numbers in one block of resamples
-_LABELLED = ("f1", "youden")
 _VALUES: dict[str, tuple[str, Callable[[float], bool]]] = {  # rule -> (what its value may be, the test)
     "percentile": ("above 0 and at most 100", lambda v: 0 < v <= 100),
     "sigma": ("above 0 and at most 100", lambda v: 0 < v <= 100),
@@ -42,56 +53,76 @@ _VALUES: dict[str, tuple[str, Callable[[float], bool]]] = {  # rule -> (what its
 }
 
 
-@dataclass(frozen=True)
-class Splits:
-    """How the goods are held out.
-
-    Attributes:
-        pairs: (train, held out), int64 indices in ascending order: the held-out goods are scored against a
-            coreset of the train goods, and no good is held out twice.
-        final: indices of the goods that the coreset of the bundle is made of.
-        text: for `CalibrationSpec.split`: ``4-fold`` or ``split 20%``.
-    """
-
-    pairs: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]
-    final: NDArray[np.int64]
-    text: str
-
-
-def folds(n: int, rule: str = "auto", seed: int = 0) -> Splits:
-    """Splits n goods by a seeded shuffle.
-
-    ``split`` holds out a fifth of them (500 at most), which the coreset never sees. ``crossfit`` makes 4
-    folds (n when there are fewer goods), each scored against a coreset of the others, and the final coreset
-    is made of all goods: nothing is spared, at 4 times the time. As it has a third more goods than each fold
-    had, new goods lie a little nearer to it than the held-out ones did, so the threshold errs towards
-    accepting (cf. CV+, Barber et al. 2021). ``auto`` splits from 500 goods on.
-
-    Images of one part, or frames of one video, fall on both sides of any shuffle, and their scores then come
-    out too low: give one image of a part.
+def usual_value(rule: str, method: str) -> float:
+    """The parameter that a rule has where none is given: that of `RULES`, and 99.7 for the percentile of a centroid.
 
     Raises:
-        SpecError: no such rule.
-        DatasetError: fewer than 2 goods.
+        SpecError: there is no such rule.
     """
-    if rule not in ("auto", "split", "crossfit"):
-        raise SpecError("there is no such calibration", expected="auto, split or crossfit", got=repr(rule))
-    if n < 2:
-        raise DatasetError(
-            "there are too few good images to hold one out",
-            expected="2 or more",
-            got=n,
-            remedy="Give 50 or more.",
-        )
-    order = np.random.default_rng(seed).permutation(n).astype(np.int64)
-    everything = np.arange(n, dtype=np.int64)
-    if rule == "split" or (rule == "auto" and n >= SPLIT_FROM):
-        held = min(MAX_HELD_OUT, max(1, round(SPLIT_SHARE * n)))
-        train, out = np.sort(order[held:]), np.sort(order[:held])
-        return Splits(((train, out),), train, f"split {held / n:.0%}")
-    parts = [np.sort(part) for part in np.array_split(order, min(FOLDS, n))]
-    pairs = tuple((np.setdiff1d(everything, part, assume_unique=True), part) for part in parts)
-    return Splits(pairs, everything, f"{len(parts)}-fold")
+    if rule not in RULES:
+        raise _no_such_rule(rule)
+    return CENTROID_PERCENTILE if (method, rule) == ("centroid", "percentile") else RULES[rule]
+
+
+def check_rule(rule: str, value: float) -> None:
+    """Refuses what no threshold can be chosen by.
+
+    Raises:
+        SpecError: there is no such rule, or the value is out of its range.
+    """
+    if rule not in RULES:
+        raise _no_such_rule(rule)
+    expected, fits = _VALUES[rule]
+    if not fits(value):  # NaN fits nowhere
+        raise SpecError(f"the value of the threshold rule {rule} is out of range", expected=expected, got=value)
+
+
+def describe_rule(rule: str, value: float) -> str:
+    """percentile 99.5; youden."""
+    return rule if rule in LABELLED else f"{rule} {value:g}"
+
+
+def calibrate(
+    rule: str,
+    value: float,
+    scores: Sequence[float],
+    peaks: Sequence[float],
+    defects: Sequence[float],
+    split: str,
+    source: CalibrationSourceSpec | None = None,
+) -> CalibrationSpec:
+    """Both thresholds, with all that they were chosen from.
+
+    Defects have labelled scores and no labelled pixels: by f1 and youden the threshold of the map is the usual
+    percentile of the goods' peaks.
+
+    Args:
+        rule, value: see `choose_threshold`.
+        scores: of held-out goods.
+        peaks: of the goods' maps (`edge_ad.anomaly_map.map_peak`); none where the method gives no map.
+        defects: scores of labelled defects; kept where the rule looks at them.
+        split, source: see `CalibrationSpec`.
+
+    Raises:
+        SpecError, DatasetError: as `choose_threshold`, of the scores and of the peaks.
+    """
+    threshold, interval = choose_threshold(rule, value, scores, defects)
+    pixel_threshold = None
+    if len(peaks):
+        of_pixels = ("percentile", RULES["percentile"]) if rule in LABELLED else (rule, value)
+        pixel_threshold = choose_threshold(*of_pixels, peaks)[0]
+    return CalibrationSpec(
+        rule=rule,  # type: ignore[arg-type]
+        value=float(value),
+        threshold=threshold,
+        pixel_threshold=pixel_threshold,
+        interval=interval,
+        split=split,
+        good_scores=tuple(map(float, scores)),
+        good_peaks=tuple(map(float, peaks)),
+        defect_scores=tuple(map(float, defects)) if rule in LABELLED else (),
+        source=source,
+    )
 
 
 def choose_threshold(
@@ -127,15 +158,11 @@ def choose_threshold(
         DatasetError: fewer than 2 goods, all of them 0, no defects for a rule that needs them, or defects
             that no threshold tells from the goods.
     """
-    if rule not in _VALUES:
-        raise SpecError("there is no such threshold rule", expected=", ".join(_VALUES), got=repr(rule))
-    expected, fits = _VALUES[rule]
-    if not fits(value):  # NaN fits nowhere
-        raise SpecError(f"the value of the threshold rule {rule} is out of range", expected=expected, got=value)
+    check_rule(rule, value)
     goods = _scores(good_scores, "good")
     _require_goods(goods)
     rng = np.random.default_rng(seed)
-    if rule in _LABELLED:
+    if rule in LABELLED:
         defects = _scores(defect_scores, "defect")
         threshold, found = _by_labels(rule, goods, defects, rng, resamples)
     else:
@@ -160,6 +187,10 @@ def resolution(rule: str, value: float, n: int) -> str | None:
         f"the threshold lies just above the highest of {n} held-out goods: the false reject rate is at most "
         f"{1 - 0.05 ** (1 / n):.2g} (95% confidence){enough}"
     )
+
+
+def _no_such_rule(rule: str) -> SpecError:
+    return SpecError("there is no such threshold rule", expected=", ".join(RULES), got=repr(rule))
 
 
 def _scores(scores: ArrayLike, of: str) -> Scores:

@@ -7,11 +7,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_ad import calibration
+from edge_ad.calibration import RESAMPLES, RULES, calibrate, choose_threshold, resolution, usual_value
 from edge_ad.errors import DatasetError, SpecError
-from export.calibrate import RESAMPLES, choose_threshold, folds, resolution
 
 score = st.floats(0, 1000, width=32)
 tied = st.integers(0, 6).map(float)
@@ -184,12 +185,10 @@ def test_interval_of_labelled_rules(rule: str) -> None:
 
 
 def test_blocks_of_resamples_are_all_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    from export import calibrate
-
     goods = np.random.default_rng(0).gamma(9, 1, 30)
     sizes: list[int] = []
     real = np.percentile
-    monkeypatch.setattr(calibrate, "_CHUNK", 30 * 7)
+    monkeypatch.setattr(calibration, "_CHUNK", 30 * 7)
     monkeypatch.setattr(np, "percentile", lambda a, q, **k: (sizes.append(len(a)), real(a, q, **k))[1])
     choose_threshold("sigma", 3, goods)
     assert sizes == [RESAMPLES]
@@ -251,53 +250,6 @@ def test_labelled_rules_need_defects(rule: str) -> None:
         choose_threshold(rule, 0, [1.0, 2.0])
 
 
-@given(st.integers(2, 1200), st.sampled_from(["auto", "split", "crossfit"]), st.integers(0, 5))
-def test_folds_hold_out_what_they_do_not_learn_from(n: int, rule: str, seed: int) -> None:
-    splits = folds(n, rule, seed)
-    held = np.concatenate([out for _, out in splits.pairs])
-    for train, out in splits.pairs:
-        assert len(train) > 0
-        assert len(out) > 0
-        assert train.dtype == out.dtype == np.int64
-        assert sorted([*train, *out]) == list(range(n))
-    assert len(set(held)) == len(held)
-    crossfit = rule == "crossfit" or (rule == "auto" and n < 500)
-    if crossfit:
-        assert len(splits.pairs) == min(4, n)
-        assert splits.text == f"{min(4, n)}-fold"
-        assert sorted(held) == list(range(n)) == list(splits.final)
-        assert max(len(out) for _, out in splits.pairs) - min(len(out) for _, out in splits.pairs) <= 1
-    else:
-        assert len(held) == max(1, round(n / 5))
-        assert np.array_equal(splits.final, splits.pairs[0][0])
-
-
-def test_a_split_is_capped_and_says_so() -> None:
-    splits = folds(10_000)
-    assert len(splits.pairs[0][1]) == 500
-    assert splits.text == "split 5%"
-    assert folds(500).text == "split 20%"
-    assert folds(499).text == "4-fold"
-
-
-def test_folds_are_seeded_and_shuffled() -> None:
-    first, again, other = (folds(40, seed=seed).pairs[0][1] for seed in (3, 3, 4))
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
-    assert not np.array_equal(first, np.arange(10))
-
-
-@pytest.mark.parametrize("n", [0, 1])
-def test_folds_of_too_few(n: int) -> None:
-    with pytest.raises(DatasetError, match=f"got {n}"):
-        folds(n)
-
-
-def test_folds_by_an_unknown_rule() -> None:
-    with pytest.raises(SpecError, match="auto, split or crossfit; got 'loo'"):
-        folds(10, "loo")
-
-
 def test_resolution_is_honest() -> None:
     text = resolution("false-reject", 0.01, 50)
     assert text is not None
@@ -315,3 +267,53 @@ def test_resolution_is_honest() -> None:
 def test_resolution_speaks_when_the_threshold_is_above_all(goods: list[float], rate: float) -> None:
     above = threshold("false-reject", rate, goods) > max(goods)
     assert (resolution("false-reject", rate, len(goods)) is not None) == above
+
+
+# ------------------------------------------------------------------------------------------------- both thresholds
+
+
+def above(score: float) -> float:
+    return float(np.nextafter(np.float32(score), np.float32(np.inf)))
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "of_scores", "of_peaks"),
+    [
+        ("percentile", 50, 2.5, 1.5),
+        ("percentile", 99.5, above(4), above(9)),
+        ("sigma", 2, 2.5 + 2 * math.sqrt(5 / 3), 3.25 + 2 * math.sqrt((2 * 2.25**2 + 1.25**2 + 5.75**2) / 3)),
+        ("false-reject", 0.25, above(3), above(2)),
+        ("false-reject", 0.24, above(4), above(9)),
+        ("f1", 0, 3.25, above(9)),  # of 3.5 5: 2 hits and 1 false are .8, 1 hit and none false are .67
+        ("youden", 0, 3.25, above(9)),
+    ],
+)
+def test_both_thresholds_by_hand(rule: str, value: float, of_scores: float, of_peaks: float) -> None:
+    scores, peaks, defects = [1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 2.0, 9.0], [3.5, 5.0]
+    found = calibrate(rule, value, scores, peaks, defects, "by hand")
+    assert found.threshold == pytest.approx(of_scores, rel=1e-12)
+    assert found.pixel_threshold == pytest.approx(of_peaks, rel=1e-12)
+    assert (found.good_scores, found.good_peaks, found.split) == (tuple(scores), tuple(peaks), "by hand")
+    assert found.defect_scores == (tuple(defects) if rule in ("f1", "youden") else ())
+    assert found.source is None
+
+
+def test_no_peaks_give_no_threshold_of_pixels() -> None:
+    assert calibrate("sigma", 3, [1.0, 2.0], [], [], "").pixel_threshold is None
+
+
+@settings(max_examples=25, deadline=None)  # each chooses three times, with as many resamples as a user gets
+@given(goods_lists, goods_lists, st.sampled_from(["percentile", "sigma", "false-reject"]))
+def test_both_thresholds_are_those_of_the_rule(goods: list[float], peaks: list[float], rule: str) -> None:
+    found = calibrate(rule, RULES[rule], goods, peaks, [1.0], "")
+    assert (found.threshold, found.interval) == choose_threshold(rule, RULES[rule], goods)
+    assert found.pixel_threshold == choose_threshold(rule, RULES[rule], peaks)[0]
+    assert found.interval[0] <= found.interval[1]
+
+
+def test_usual_values() -> None:
+    assert usual_value("percentile", "patchcore") == 99.5
+    assert usual_value("percentile", "centroid") == 99.7
+    assert usual_value("sigma", "centroid") == 3
+    with pytest.raises(SpecError, match="got 'otsu'"):
+        usual_value("otsu", "patchcore")

@@ -1,0 +1,98 @@
+"""edge-ad's side: the export's own steps up to the fitted head, for several seeds over features extracted once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.parity.compare import Answers, Truth, render
+from edge_ad import native
+from edge_ad.cpu import default_threads
+from edge_ad.dataset import Category, TestImage, check_images
+from edge_ad.heads.base import Head
+from edge_ad.heads.patchcore import PatchCore
+from edge_ad.spec import FrameSpec, Size
+from export.coreset import project, select_coreset
+from export.features import extract, patch_store, tensors
+from export.fit import open_method
+from export.fit.base import Material
+from export.fit.padim import choose_channels
+from export.network import open_network
+from export.options import Options
+from export.stages import Stages
+
+CHANNELS = 100  # of PaDiM with resnet18, on either side
+
+
+def good_images(category: Category) -> list[Path]:
+    """The images to fit to, without exact copies: what the export takes."""
+    goods, facts = check_images(category.train_good)
+    return [path for path in goods if path not in set(facts.copies)]
+
+
+def truth_of(images: Sequence[TestImage], size: Size) -> Truth:
+    """Labels and masks of the test images."""
+    masks = np.zeros((len(images), *size), np.bool_)
+    for mask, image in zip(masks, images, strict=True):
+        if image.defect is None:
+            continue
+        if image.mask is None:
+            raise SystemExit(f"no mask for {image.path}: pixel AUROC needs one for every defect")
+        pixels = cv2.imread(str(image.mask), cv2.IMREAD_GRAYSCALE)
+        mask[:] = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_NEAREST) > 127
+    return Truth(tuple(image.defect for image in images), masks)
+
+
+@contextlib.contextmanager
+def open_material(goods: list[Path], options: Options, folder: Path) -> Iterator[Material]:
+    """Patches of the goods through the backbone graph, as an export has them; many of them on disk, in `folder`."""
+    stages = Stages(options, open_network(options), FrameSpec(None), None, goods)
+    pool = native.Pool(options.threads or default_threads())
+    with patch_store((len(goods), stages.patch_count, stages.backbone.dim), folder) as patches:
+        extract(patches, goods, stages.frame, stages.crop, stages.engine, None)
+        yield Material(patches, goods, stages, options, pool)
+
+
+def fit(material: Material, method: str, seed: int) -> Head:
+    """The head of all the goods."""
+    options = replace(material.options, method=method, seed=seed)
+    return open_method(replace(material, options=options)).fit(np.arange(len(material.goods)), f"{method} {seed}")
+
+
+def coreset_rows(material: Material, seed: int, head: Head) -> NDArray[np.int64]:
+    """Which patches, in the order of images and positions, the head of `fit` has for its coreset."""
+    images, patches = np.arange(len(material.goods)), material.patches
+    rows = select_coreset(project(patches, seed), images, material.options.coreset, seed, material.pool)
+    assert isinstance(head, PatchCore)
+    assert np.array_equal(head.index.coreset.vectors, patches.reshape(-1, patches.shape[2])[rows])
+    return rows
+
+
+def channels(material: Material, seed: int) -> NDArray[np.int32]:
+    """Which channels PaDiM's head of `fit` has."""
+    return choose_channels(None, material.patches.shape[2], CHANNELS, seed)
+
+
+def inspect(material: Material, heads: Mapping[int, Head], images: Sequence[TestImage]) -> dict[int, Answers]:
+    """What each of the heads says of the test images."""
+    stages = material.stages
+    grid, size = stages.backbone.grid, stages.backbone.tensor_size
+    scores = {seed: np.empty(len(images)) for seed in heads}
+    distances = {seed: np.empty((len(images), *grid), np.float32) for seed in heads}
+    for i, tensor in enumerate(tensors([image.path for image in images], stages.frame, stages.crop)):
+        patches = stages.engine(tensor)
+        for seed, head in heads.items():
+            scored = head(patches, exact=True)
+            scores[seed][i], distances[seed][i] = scored.score, scored.distances.reshape(grid)
+    return {seed: Answers(scores[seed], distances[seed], render(distances[seed], size)) for seed in heads}
+
+
+def crops(material: Material, paths: Sequence[Path]) -> NDArray[np.uint8]:
+    """(n, H, W, 3) u8 BGR: the images as the engine gets them."""
+    return np.concatenate(list(tensors(paths, material.stages.frame, material.stages.crop)))

@@ -1,0 +1,263 @@
+"""`edge-ad calibrate BUNDLE --data CATEGORY`: a copy of a bundle whose thresholds are chosen anew, from images."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edge_ad.bundle import Bundle
+from edge_ad.calibration import (
+    CENTROID_PERCENTILE,
+    LABELLED,
+    RULES,
+    calibrate,
+    check_rule,
+    describe_rule,
+    resolution,
+    usual_value,
+)
+from edge_ad.cli import OK, RUNTIME_OPTIONS, add_runtime_options
+from edge_ad.cli.info import table
+from edge_ad.cli.progress import Progress
+from edge_ad.errors import BundleError, DatasetError, EngineUnavailableError, SpecError
+from edge_ad.metrics import image_metrics, wilson
+from edge_ad.recalibration import (
+    Scores,
+    check_images,
+    find_images,
+    kept_scores,
+    score_images,
+    source_of,
+    write_calibrated,
+)
+from edge_ad.runtime import Runtime
+from edge_ad.spec import CalibrationSpec, Manifest
+
+HELP = "Chooses the thresholds of a bundle anew, from images, and writes a copy that says where they came from."
+
+_FAR = 3.0  # standard errors by which scores lie apart from those before, to be worth a note
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    # not --search: scores and peaks come from exact search, as at export
+    add_runtime_options(parser, points=False)
+    parser.add_argument("--point", help="only this operating point; by default each, from scores of its own")
+    parser.add_argument(
+        "--data",
+        metavar="CATEGORY",
+        help="folder with test images (MVTec AD, BTAD, or good and bad), CSV file of path,label, or a folder of goods "
+        "that the method was not fitted on; without it the scores that the bundle keeps are used",
+    )
+    parser.add_argument("--out", type=Path, metavar="NEW.bundle", help="default: NAME.calibrated.bundle beside BUNDLE")
+    parser.add_argument("--force", action="store_true", help="replace --out if it is there; BUNDLE itself never is")
+    parser.add_argument(
+        "--threshold-rule",
+        dest="rule",
+        choices=tuple(RULES),
+        help="how the threshold is chosen; default: BUNDLE's rule",
+    )
+    values = ", ".join(f"{rule} {value:g}" for rule, value in RULES.items() if value)
+    parser.add_argument(
+        "--threshold-value",
+        dest="value",
+        type=float,
+        metavar="X",
+        help=f"parameter of the rule; default: BUNDLE's for its own rule, else {values}; "
+        f"centroid: percentile {CENTROID_PERCENTILE:g}",
+    )
+    parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images out instead of stopping")
+    parser.add_argument(
+        "--training-images",
+        action="store_true",
+        help="take images under train/ as goods too: right only if BUNDLE was not made of them",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Calibrates; returns the exit code. Nothing stands at the target until the last step."""
+    if options.data is None and options.rule is None and options.value is None:
+        raise SpecError(
+            "nothing is given to choose a threshold by",
+            expected="--data, or another --threshold-rule or --threshold-value for the scores that the bundle keeps",
+            got="neither",
+        )
+    with Bundle.open(options.bundle) as bundle:
+        manifest = bundle.manifest
+        names = manifest.point_names if options.point is None else (options.point,)
+        rules = {name: _rule(options, manifest.at(name)) for name in names}
+        out = options.out or _default_target(bundle.path)
+        _check_target(out, bundle.path, options.force)
+        scores, notes = _scores(options, bundle, rules)
+        found = {}
+        for name, (rule, value) in rules.items():
+            own, source = scores[name], source_of(bundle, scores[name], with_defects=rule in LABELLED)
+            found[name] = calibrate(rule, value, own.goods, own.peaks, own.defects, own.kind, source)
+        _check_target(out, bundle.path, options.force)  # again, as scoring may have taken an hour
+        identity = write_calibrated(bundle, out, found)
+        for name, new in found.items():
+            old = manifest.at(name).calibration
+            print(table({"point": name, **_describe(old, new, scores[name])}))
+            for note in _notes(old, new, scores[name], options.data is not None):
+                print(f"note: {note}")
+        for note in (*notes, *_left(manifest.point_names, names)):
+            print(f"note: {note}")
+        print(f"bundle: {out} ({identity}, from {bundle.id})")
+    return OK
+
+
+def _left(points: Sequence[str], done: Sequence[str]) -> list[str]:
+    left = [name for name in points if name not in done]
+    return [f"the thresholds of {', '.join(left)} are the old ones"] if left else []
+
+
+def _rule(options: argparse.Namespace, manifest: Manifest) -> tuple[str, float]:
+    own = manifest.calibration
+    rule = options.rule or own.rule
+    value = options.value
+    if value is None:
+        value = own.value if rule == own.rule else usual_value(rule, manifest.head.method)
+    check_rule(rule, value)
+    return rule, value
+
+
+def _default_target(bundle: Path) -> Path:
+    return bundle.with_name(f"{bundle.name.removesuffix('.bundle')}.calibrated.bundle")
+
+
+def _check_target(out: Path, bundle: Path, force: bool) -> None:
+    """Refuses a target before anything is scored: no folder, the bundle itself, or there already.
+
+    Raises:
+        BundleError: it is refused.
+    """
+    folder = out.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        remedy = "Give another --out."
+        raise BundleError(
+            f"{out.name} cannot be written there", expected="a writable folder", got=folder, remedy=remedy
+        )
+    if out.is_dir():
+        raise BundleError("--out is a folder", expected="the path of a file such as cable.bundle", got=out)
+    if not out.exists():
+        return
+    if os.path.samefile(out, bundle):
+        raise BundleError(
+            "--out is the bundle that is calibrated",
+            expected="another file, as the new one names the old one as its origin",
+            got=out,
+            remedy="Write beside it, look at it with `edge-ad info`, and put it into service with mv.",
+        )
+    if not force:
+        raise BundleError(
+            f"{out} is there already", expected="a new file", remedy="Give another --out, or --force to replace it."
+        )
+
+
+def _scores(
+    options: argparse.Namespace, bundle: Bundle, rules: Mapping[str, tuple[str, float]]
+) -> tuple[dict[str, Scores], tuple[str, ...]]:
+    """Scores of the images that are given, or those that the bundle keeps, by point; and notes on the images."""
+    if options.data is None:
+        return {name: kept_scores(bundle.manifest.at(name)) for name in rules}, ()
+    images = find_images(options.data, options.training_images)
+    labelled = [rule for rule, _ in rules.values() if rule in LABELLED]
+    if labelled and not images.defects:
+        raise DatasetError(
+            f"the threshold rule {labelled[0]} needs labelled defects",
+            expected="test images with defects",
+            got=f"none in {images.data}",
+            remedy="Use percentile, sigma or false-reject, which need good images only.",
+        )
+    with Progress("reading", len(images.goods) + len(images.defects), unit="images") as progress:
+        images = check_images(images, options.skip_bad, progress)
+    found = {}
+    for name, runtime in [(name, _open(options, bundle, name)) for name in rules]:  # all, before the work begins
+        with Progress(f"scoring {name}", len(images.goods) + len(images.defects), unit="images") as progress:
+            found[name] = score_images(bundle, runtime, images, progress)
+    return found, images.notes
+
+
+def _open(options: argparse.Namespace, bundle: Bundle, point: str) -> Runtime:
+    given = {name: getattr(options, name) for name in RUNTIME_OPTIONS if name not in ("point", "search")}
+    try:
+        return Runtime(bundle.path, point=point, search="exact", self_check=True, **given)
+    except EngineUnavailableError as error:
+        if options.point is not None or not bundle.manifest.points:
+            raise
+        raise EngineUnavailableError(
+            f"the operating point {point} does not run here: {error.what}",
+            expected=error.expected,
+            got=error.got,
+            remedy="Calibrate on a PC that runs all of them; or each that runs here with --point, one after another.",
+        ) from error
+
+
+def _describe(old: CalibrationSpec, new: CalibrationSpec, scores: Scores) -> dict[str, str]:
+    """Old against new, a line for each thing."""
+    among = f"{len(scores.goods)} goods" + (f", {len(scores.defects)} defects" if scores.defects else "")
+    rows = {
+        "scores": f"{scores.data}, {scores.kind}: {among}, by {scores.engine} {scores.precision}",
+        "rule": f"{describe_rule(old.rule, old.value)} -> {describe_rule(new.rule, new.value)}",
+        "threshold": f"{_with_interval(old)} -> {_with_interval(new)}",
+    }
+    if old.pixel_threshold is not None and new.pixel_threshold is not None:
+        rows["of pixels"] = f"{old.pixel_threshold:.4g} -> {new.pixel_threshold:.4g}"
+    values, labels = [*scores.goods, *scores.defects], [0] * len(scores.goods) + [1] * len(scores.defects)
+    before, after = (image_metrics(values, labels, spec.threshold).confusion for spec in (old, new))
+    rows["rejected"] = f"{_rate(before.fp, len(scores.goods))} -> {_rate(after.fp, len(scores.goods))} of these goods"
+    if scores.defects:
+        count = len(scores.defects)
+        rows["missed"] = f"{_rate(before.fn, count)} -> {_rate(after.fn, count)} of these defects"
+    return rows
+
+
+def _with_interval(spec: CalibrationSpec) -> str:
+    return f"{spec.threshold:.4g} (95% {spec.interval[0]:.4g}..{spec.interval[1]:.4g})"
+
+
+def _rate(count: int, of: int) -> str:
+    rate = wilson(count, of)
+    assert rate is not None  # there are goods, and this line is for defects only where there are some
+    return f"{count}/{of} (95% {rate.low:.1%}..{rate.high:.1%})"
+
+
+def _notes(old: CalibrationSpec, new: CalibrationSpec, scores: Scores, fresh: bool) -> list[str]:
+    notes = []
+    if (note := resolution(new.rule, new.value, len(scores.goods))) is not None:
+        notes.append(note)
+    if fresh and (note := _drift(old.good_scores, scores.goods)) is not None:
+        notes.append(note)
+    if new.rule in LABELLED and new.pixel_threshold is not None:
+        usual = describe_rule("percentile", RULES["percentile"])
+        notes.append(f"the threshold of pixels is {usual} of the goods' peaks, as no pixel is labelled")
+    if new.rule in LABELLED:
+        notes.append("rejected and missed are of the very images that chose the threshold: others may fare worse")
+    return notes
+
+
+def _drift(before: tuple[float, ...], now: tuple[float, ...]) -> str | None:
+    """A note where the goods score otherwise than those of the old threshold did (Mann & Whitney 1947)."""
+    n, m = len(before), len(now)
+    if not n:
+        return None
+    ordered = np.sort(before)
+    above = (np.searchsorted(ordered, now, "left") + np.searchsorted(ordered, now, "right")).sum() / 2
+    z = (above - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 12)
+    if abs(z) <= _FAR:
+        return None
+    medians = f"median {np.median(now):.4g}, theirs {np.median(before):.4g}"
+    if z < 0:
+        return (
+            f"these goods score lower than those of the old threshold ({medians}): if the method was fitted on them, "
+            "the new threshold is too low"
+        )
+    return (
+        f"these goods score higher than those of the old threshold ({medians}): if part, camera or light are others, "
+        "export again"
+    )
