@@ -1,4 +1,4 @@
-"""Image and pixel AUROC of bundles on a labelled category, by each engine and each search, in one run.
+"""Image and pixel AUROC of bundles on a labelled category, at each operating point, by each engine and each search.
 
 A method without a map has no pixel AUROC.
 
@@ -21,6 +21,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from edge_ad import Runtime
+from edge_ad.bundle import Bundle
 from edge_ad.dataset import TestImage, load_category
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EngineUnavailableError, SpecError
@@ -57,10 +58,12 @@ def _mask(image: TestImage) -> np.ndarray:
 
 
 def runtimes(bundle: Path, threads: int | None) -> Iterator[Runtime]:
-    """A runtime for every engine that can run the bundle, and every search it has."""
-    for engine, search in itertools.product(installed_engines(), ("exact", "graph")):
+    """A runtime for every operating point, every engine that can run it, and every search it has."""
+    with Bundle.open(bundle) as opened:
+        points = opened.manifest.point_names
+    for point, engine, search in itertools.product(points, installed_engines(), ("exact", "graph")):
         try:
-            yield Runtime(bundle, engine=engine, search=search, threads=threads)
+            yield Runtime(bundle, engine=engine, point=point, search=search, threads=threads)
         except (EngineUnavailableError, SpecError):  # no engine for its models; no graph to search
             continue
 
@@ -76,12 +79,14 @@ def main() -> int:
     images = [image for image in load_category(options.category).test if image.defect not in options.leave_out]
     for bundle in options.bundles:
         for runtime in runtimes(bundle, options.threads):
-            index = runtime.manifest.index
+            manifest = runtime.manifest.at(runtime.point)
+            index = manifest.index
             row = {
                 "bundle": bundle.name,
-                "backbone": runtime.manifest.backbone.name,
-                "method": runtime.manifest.head.method,
+                "backbone": manifest.backbone.name,
+                "method": manifest.head.method,
                 "coreset": index.size if index else 0,
+                "point": runtime.point,
                 "engine": runtime.engine,
                 "search": runtime.search,
                 **measure(runtime, images),
@@ -90,7 +95,7 @@ def main() -> int:
                 print(json.dumps(row), flush=True)
             else:
                 image, pixel = ("-" if row[k] is None else f"{row[k]:.4f}" for k in ("image_auroc", "pixel_auroc"))
-                keys = ("bundle", "backbone", "method", "coreset", "engine", "search")
+                keys = ("bundle", "backbone", "method", "coreset", "point", "engine", "search")
                 names = "  ".join(f"{row[k]!s:<12}" for k in keys)
                 print(f"{names}  image {image}  pixel {pixel}  {row['median_ms']:.1f} ms", flush=True)
     return 0

@@ -521,7 +521,7 @@ class FidelitySpec:
     Attributes:
         frames: held-out goods that both scored.
         rank_correlation: Spearman's, of their scores.
-        score_error: mean relative difference of their scores.
+        score_error: mean difference of their scores, relative to the reference's mean.
         labelled: test images that both scored; 0 without.
         auroc, reference_auroc: image AUROC on those, of the point and of the reference; None without.
     """

@@ -57,6 +57,29 @@ def patch_store(shape: tuple[int, int, int], folder: Path) -> Iterator[NDArray[n
         yield np.memmap(file, np.float32, "r+", shape=shape)
 
 
+def stream(
+    paths: Sequence[Path], frame: FrameSpec, crop: Crop, engine: Engine, rows: NDArray[np.int32] | None
+) -> Iterator[NDArray[np.float32]]:
+    """(R, D) patches of each image, those `rows` of the grid that are in the region.
+
+    Raises:
+        EngineError: a patch is NaN or Inf.
+        FrameError: an image cannot be read.
+    """
+    for path, tensor in zip(paths, tensors(paths, frame, crop), strict=True):
+        patches = engine(tensor)
+        if rows is not None:
+            patches = patches[rows]
+        if not np.isfinite(patches).all():
+            raise EngineError(
+                f"the patches of {path} hold NaN or Inf",
+                expected="finite numbers",
+                got=f"from {engine.name} in {engine.precision}",
+                remedy="Check the weights of the backbone.",
+            )
+        yield patches
+
+
 def extract(
     out: NDArray[np.float32],
     paths: Sequence[Path],
@@ -73,14 +96,6 @@ def extract(
         FrameError: an image cannot be read.
     """
     with Progress(label, len(paths), unit="images") as progress:
-        for i, tensor in enumerate(tensors(paths, frame, crop)):
-            patches = engine(tensor)
-            out[i] = patches if rows is None else patches[rows]
-            if not np.isfinite(out[i]).all():
-                raise EngineError(
-                    f"the patches of {paths[i]} hold NaN or Inf",
-                    expected="finite numbers",
-                    got=f"from {engine.name} in {engine.precision}",
-                    remedy="Check the weights of the backbone.",
-                )
+        for i, patches in enumerate(stream(paths, frame, crop, engine, rows)):
+            out[i] = patches
             progress.update(1)

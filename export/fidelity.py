@@ -1,15 +1,20 @@
-"""How near graph search comes to exact search, and the breadth it needs."""
+"""How near graph search comes to exact search, and the breadth it needs; how near an operating point comes to the
+reference, and whether that is near enough."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from edge_ad import native
+from edge_ad.metrics import binary_auroc
+from edge_ad.spec import FidelitySpec
 
 WANTED_RECALL = 0.97
+WANTED_CORRELATION = 0.98  # of an operating point, where no labelled images tell what it loses
 _BREADTHS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 
@@ -52,3 +57,71 @@ def choose_ef(
         if recall >= WANTED_RECALL:
             break
     return SearchFidelity(ef, recall, error)
+
+
+def measure_fidelity(
+    reference: ArrayLike,
+    scores: ArrayLike,
+    labels: Sequence[bool] = (),
+    reference_tests: ArrayLike = (),
+    tests: ArrayLike = (),
+) -> FidelitySpec:
+    """How near a point's scores come to the reference's.
+
+    Args:
+        reference, scores: (n,) image scores of the same held-out goods.
+        labels: whether each test image shows a defect; none where goods or defects are missing.
+        reference_tests, tests: (len(labels),) image scores of those.
+    """
+    theirs, ours = np.asarray(reference, np.float64), np.asarray(scores, np.float64)
+    areas: list[float | None] = [None, None]
+    if labels:
+        bad = np.asarray(labels, np.bool_)
+        areas = [binary_auroc(s[~bad], s[bad]) for s in (np.asarray(tests), np.asarray(reference_tests))]
+    return FidelitySpec(
+        frames=len(ours),
+        rank_correlation=rank_correlation(theirs, ours),
+        score_error=float(np.abs(ours - theirs).mean() / (theirs.mean() or 1.0)),
+        labelled=len(labels),
+        auroc=areas[0],
+        reference_auroc=areas[1],
+    )
+
+
+def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
+    """Spearman's rank correlation: Pearson's of the ranks, equal values sharing their mean rank.
+
+    1 where a and b are equal; else 0 where either says nothing, all its values being alike.
+    """
+    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if np.array_equal(x, y):
+        return 1.0
+    ranks = [_ranks(x), _ranks(y)]
+    x, y = (r - r.mean() for r in ranks)
+    norm = float(np.sqrt((x @ x) * (y @ y)))
+    return float(np.clip(x @ y / norm, -1.0, 1.0)) if norm else 0.0
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    ordered = np.sort(values)
+    return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / 2
+
+
+def shortfall(found: FidelitySpec, max_drop: float) -> str | None:
+    """Why a point of this fidelity has no place in a bundle; None where it has.
+
+    Where labelled images say what a point loses, that decides. Without them its scores must rank the held-out goods as
+    the reference does: a hard measure, as goods lie close together.
+    """
+    if found.auroc is not None and found.reference_auroc is not None:
+        if found.reference_auroc - found.auroc > max_drop:
+            return (
+                f"image AUROC {found.auroc:.4f} against {found.reference_auroc:.4f} of the reference on "
+                f"{found.labelled} test images: more than --max-drop {max_drop:g} below"
+            )
+    elif found.rank_correlation < WANTED_CORRELATION:
+        return (
+            f"its scores of {found.frames} held-out goods have rank correlation {found.rank_correlation:.3f} with the "
+            f"reference's, below {WANTED_CORRELATION}, and no labelled test images show that it does no harm"
+        )
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,11 @@ from numpy.typing import NDArray
 
 from edge_ad import calibration
 from edge_ad.anomaly_map import map_peak
-from edge_ad.calibration import LABELLED, describe_rule, resolution
-from edge_ad.dataset import Category
-from edge_ad.errors import DatasetError
+from edge_ad.calibration import describe_rule, resolution
+from edge_ad.cli.progress import Progress
 from edge_ad.heads.base import Head
 from edge_ad.spec import CalibrationSpec
-from export.features import extract, patch_store
+from export.features import stream
 from export.fit.base import Material, Method
 from export.folds import Splits
 from export.options import Options
@@ -48,25 +48,19 @@ def score_images(patches: NDArray[np.float32], images: NDArray[np.int64], head: 
     return scores, peaks
 
 
-def defect_scores(head: Head, category: Category, stages: Stages, options: Options, folder: Path) -> list[float]:
-    """Image scores of the labelled defects; none where the threshold rule does not ask for them.
+def score_files(paths: Sequence[Path], head: Head, stages: Stages, label: str) -> list[float]:
+    """Image scores of image files, as the runtime gives them; `label` is that of the progress bar.
 
     Raises:
-        DatasetError: the rule needs defects and the category has none.
+        EngineError: a patch is NaN or Inf.
+        FrameError: an image cannot be read.
     """
-    if options.rule not in LABELLED:
-        return []
-    paths = [image.path for image in category.test if image.defect is not None]
-    if not paths:
-        raise DatasetError(
-            f"--threshold-rule {options.rule} needs labelled defects",
-            expected="a test folder with defects",
-            got=f"none in {category.name} ({category.layout})",
-            remedy="Use percentile, sigma or false-reject, which need good images only.",
-        )
-    with patch_store((len(paths), stages.patch_count, stages.backbone.dim), folder) as patches:
-        extract(patches, paths, stages.frame, stages.crop, stages.engine, stages.rows, "defects")
-        return score_images(patches, np.arange(len(paths)), head, stages)[0]
+    scores: list[float] = []
+    with Progress(label, len(paths), unit="images") as progress:
+        for patches in stream(paths, stages.frame, stages.crop, stages.engine, stages.rows):
+            scores.append(head(patches, exact=True).score)
+            progress.update(1)
+    return scores
 
 
 def calibrate(

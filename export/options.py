@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_ad.calibration import CENTROID_PERCENTILE, RULES, usual_value
-from edge_ad.spec import Size
+from edge_ad.spec import REFERENCE, Precision, Size
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 EMBEDDED = "edge-s"
 METHODS = ("patchcore", "padim", "spade", "knn", "centroid")
+PRECISIONS: tuple[str, ...] = typing.get_args(Precision)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class Options:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     input_size: Size = (256, 256)
+    more_sizes: tuple[Size, ...] = ()
+    points: tuple[str, ...] = (REFERENCE,)
+    max_drop: float = 0.005
     method: str = "patchcore"
     coreset: float = 0.1
     channels: tuple[int, ...] | None = None
@@ -68,7 +73,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         values["layers"] = tuple(values["layers"])
     for name in ("mean", "std"):
         values[name] = tuple(values[name])
-    return Options(**values)
+    values["input_size"], *more = values["input_size"] or [Options.input_size]
+    return Options(**values, more_sizes=tuple(more))
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -87,6 +93,10 @@ def _size(text: str) -> Size:
     if len(parts) not in (1, 2) or not all(part.strip().isdigit() for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size: give N or H,W in pixels")
     return (int(parts[0]), int(parts[-1]))
+
+
+def _points(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
 
 
 def _channels(text: str) -> tuple[int, ...]:
@@ -112,14 +122,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_backbone(parser, d)
     _add_method(parser, d)
     _add_threshold(parser, d)
+    _add_points(parser, d)
     frame = parser.add_argument_group("frames")
     add = frame.add_argument
     add(
         "--input-size",
         type=_size,
-        default=d.input_size,
+        action="append",
         metavar="H,W",
-        help="size that a whole frame is resized to",
+        help="size that a whole frame is resized to; given again, each further one adds operating points "
+        f"(default: {d.input_size[0]},{d.input_size[1]})",
     )
     add("--roi", help="region of interest: y0,x0,y1,x1, a mask image (white keeps) or a polygon.json")
     add(
@@ -235,4 +247,22 @@ def _add_threshold(parser: argparse.ArgumentParser, d: Options) -> None:
         choices=("auto", "split", "crossfit"),
         default=d.calibration,
         help="how held-out goods are had: a split leaves a fifth out of the coreset, crossfit leaves none out",
+    )
+
+
+def _add_points(parser: argparse.ArgumentParser, d: Options) -> None:
+    add = parser.add_argument_group("operating points").add_argument
+    add(
+        "--points",
+        type=_points,
+        default=d.points,
+        metavar="P,..",
+        help=f"precisions to make operating points of, out of {','.join(PRECISIONS)}; {REFERENCE} is always made",
+    )
+    add(
+        "--max-drop",
+        type=float,
+        default=d.max_drop,
+        metavar="AUROC",
+        help="image AUROC that a point may lose against the reference; one that loses more is left out",
     )

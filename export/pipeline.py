@@ -1,6 +1,7 @@
 """The export: images -> frames -> crop -> graph -> patches -> method -> calibration -> bundle.
 
-`export_bundle` reads as that line does; what it calls stands below it in the same order.
+`export_bundle` reads as that line does; what it calls stands below it in the same order. The part from crop to
+calibration is `export.point.make_point`, once for each operating point.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib.metadata
 import os
 import platform
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,25 +21,25 @@ import numpy as np
 from edge_ad import native
 from edge_ad.build_info import timestamp
 from edge_ad.bundle import write_bundle
-from edge_ad.calibration import check_rule
+from edge_ad.calibration import LABELLED, check_rule
+from edge_ad.cli.info import describe_fidelity
 from edge_ad.cli.progress import Progress
-from edge_ad.cpu import default_threads
-from edge_ad.dataset import Category, Facts, check_images, find_category, load_category
+from edge_ad.cpu import default_threads, detect_cpu
+from edge_ad.dataset import Category, Facts, TestImage, check_images, find_category, load_category
 from edge_ad.engines import Engine
 from edge_ad.errors import BundleError, DatasetError, SpecError
 from edge_ad.runtime import Runtime
-from edge_ad.spec import MAX_NEIGHBORS, MAX_SIDE, MIN_FRAME_SIDE, FrameSpec, Manifest, PatchcoreSpec, ProbesSpec
-from export.features import extract, patch_store
-from export.fit import open_method
-from export.fit.base import Material
+from edge_ad.spec import MAX_NEIGHBORS, FidelitySpec, FrameSpec, Manifest, PatchcoreSpec
+from export.fidelity import shortfall
 from export.folds import folds
-from export.held_out import calibrate, cross_fit, defect_scores
 from export.network import open_network
 from export.normal_embed import NormalEmbed, write_normal_embed
 from export.options import METHODS, Options
-from export.probes import TOLERANCE, make_probes, probe_frames
-from export.region import read_region
-from export.stages import Arrays, Stages
+from export.plan import Plan, hindrance, plan_points, require_goods, require_packages
+from export.point import Job, MadePoint, choose_sample, compare, make_point, point_members, point_spec
+from export.probes import make_probes, probe_frames
+from export.region import Region, read_region
+from export.stages import Arrays, at_point, open_stages, prove_parity
 from export.summary import Summary
 
 
@@ -47,31 +49,26 @@ def export_bundle(options: Options) -> Summary:
     Raises:
         EdgeADError: whatever is wrong with the options, the images, the backbone or the target.
     """
-    _check(options)
+    plans = _check(options)
     category = load_category(find_category(options.category, options.data))
     out = options.out or Path(f"{category.name}.bundle")
     _check_target(out)
     summary = Summary(out)
-    pool = native.Pool(options.threads or default_threads())
     with summary.stage("images"):
         goods, frame = _images(category, options, summary)
+        require_goods(plans, len(goods))
+        tests = _tests(category, options, compare=len(plans) > 1)
     with summary.stage("graph"):
         network = open_network(options)
         region = read_region(options.roi, frame.size) if options.roi and frame.size else None
-        stages = Stages(options, network, frame, region, goods)
-        stages.prove_parity(summary)
-    folder = out.absolute().parent
-    with patch_store((len(goods), stages.patch_count, stages.backbone.dim), folder) as patches:
-        with summary.stage("features"):
-            extract(patches, goods, frame, stages.crop, stages.engine, stages.rows)
-        splits = folds(len(goods), options.calibration, options.seed)
-        material = Material(patches, goods, stages, options, pool)
-        with summary.stage("calibration"):
-            method = open_method(material)
-            held_out = cross_fit(method, material, splits)
-        fitted = method.finish(splits.final, summary)
-        defects = defect_scores(fitted.head, category, stages, options, folder)
-    calibration = calibrate(held_out, defects, splits, options, summary)
+        stages = open_stages(options, network, frame, region, goods, options.input_size)
+        prove_parity(stages, summary)
+    splits = folds(len(goods), options.calibration, options.seed)
+    sample = choose_sample(len(goods), splits, options.seed)
+    pool = native.Pool(options.threads or default_threads())
+    job = Job(options, goods, tests, splits, sample, pool, out.absolute().parent)
+    reference = make_point(plans[0], stages, job, summary)
+    points = _further_points(plans[1:], reference, job, region, summary)
     manifest = Manifest(
         name=category.name,
         created=timestamp(),
@@ -79,24 +76,53 @@ def export_bundle(options: Options) -> Summary:
         frame=frame,
         roi=stages.roi,
         backbone=stages.backbone,
-        head=fitted.spec,
-        index=fitted.index,
-        calibration=calibration,
-        probes=ProbesSpec(1, stages.backbone.input_size, 1, TOLERANCE),
-        members={},
+        head=reference.fitted.spec,
+        index=reference.fitted.index,
+        calibration=reference.calibration,
+        probes=reference.probes,
+        points=tuple(point_spec(point, fidelity) for point, fidelity in points),
     )
+    members = dict(reference.members)
+    for point, _ in points:
+        members |= point_members(point, reference)
     with summary.stage("bundle"):
-        _write(out, manifest, {**stages.members, **fitted.members}, goods[0], options)
+        _write(out, manifest, members, goods[0], options)
     with summary.stage("check"):
-        _open_and_check(out, options, summary)
+        _open_and_check(out, manifest.point_names, options, summary)
     if options.normal_embed is not None:
-        _write_normal_embed(options.normal_embed, manifest, fitted.members["centroid"])
+        _write_normal_embed(options.normal_embed, manifest, reference.members["centroid"])
         summary.say("normal embed", str(options.normal_embed))
     return summary
 
 
-def _check(options: Options) -> None:
-    """Refuses options that argparse lets through, before any work is done."""
+def _further_points(
+    plans: Sequence[Plan], reference: MadePoint, job: Job, region: Region | None, summary: Summary
+) -> list[tuple[MadePoint, FidelitySpec]]:
+    """The points beside the reference that are faithful enough; says of each how it fared, and of one left out why."""
+    base, network, frame = reference.stages, reference.stages.network, reference.stages.frame
+    found: list[tuple[MadePoint, FidelitySpec]] = []
+    for plan in plans:
+        if (why := hindrance(plan, detect_cpu())) is not None:
+            summary.say("left out", f"{plan.name}: {why}")
+            continue
+        details = Summary(summary.bundle)  # what the reference says of itself is not said again for each point
+        with summary.stage(plan.name):
+            if plan.size != base.backbone.input_size:  # f32 comes first at each size
+                base = open_stages(job.options, network, frame, region, job.goods, plan.size, reference.stages)
+                prove_parity(base, details)
+            stages = at_point(base, plan, [job.goods[number] for number in job.sample], job.options.threads)
+            made = make_point(plan, stages, job, details)
+        fidelity = compare(made, reference, job)
+        if (why := shortfall(fidelity, job.options.max_drop)) is not None:
+            summary.say("left out", f"{plan.name}: {why}")
+            continue
+        summary.say("point", f"{plan.name}: threshold {made.calibration.threshold:.4g}, {describe_fidelity(fidelity)}")
+        found.append((made, fidelity))
+    return found
+
+
+def _check(options: Options) -> list[Plan]:
+    """Refuses options that argparse lets through, before any work is done; the operating points that they ask for."""
     if options.to not in ("openvino", "onnx", "both"):
         raise SpecError("there is no such target", expected="openvino, onnx or both", got=repr(options.to))
     if not 0 < options.coreset <= 1:
@@ -107,15 +133,15 @@ def _check(options: Options) -> None:
         raise SpecError("--threads is out of range", expected="1..1024", got=options.threads)
     if not 0 <= options.seed < 2**32:
         raise SpecError("--seed is out of range", expected="0..4294967295", got=options.seed)
-    if not all(MIN_FRAME_SIDE <= side <= MAX_SIDE for side in options.input_size):
-        expected = f"(H, W), each {MIN_FRAME_SIDE}..{MAX_SIDE}"
-        raise SpecError("--input-size is out of range", expected=expected, got=options.input_size)
     numbers = (*options.mean, *options.std)
     if not (len(numbers) == 6 and np.isfinite(numbers).all() and min(options.std) > 0):
         raise SpecError("--mean or --std is no normalisation", expected="finite, --std above 0", got=numbers)
     FrameSpec(None, white_level=options.white_level)
     check_rule(options.rule, options.rule_value)
     _check_method(options)
+    plans = plan_points(options)
+    require_packages(plans)
+    return plans
 
 
 def _check_method(options: Options) -> None:
@@ -173,6 +199,28 @@ def _images(category: Category, options: Options, summary: Summary) -> tuple[lis
     return list(goods), FrameSpec(size, options.color_order, depth, options.white_level)  # type: ignore[arg-type]
 
 
+def _tests(category: Category, options: Options, *, compare: bool) -> list[TestImage]:
+    """The test images to score: all where points are compared by them, the defects where the threshold rule asks.
+
+    Raises:
+        DatasetError: the rule needs defects and the category has none; an image cannot be read.
+    """
+    tests = list(category.test)
+    defects = [image for image in tests if image.defect is not None]
+    if options.rule in LABELLED and not defects:
+        raise DatasetError(
+            f"--threshold-rule {options.rule} needs labelled defects",
+            expected="a test folder with defects",
+            got=f"none in {category.name} ({category.layout})",
+            remedy="Use percentile, sigma or false-reject, which need good images only.",
+        )
+    if compare and 0 < len(defects) < len(tests):
+        with Progress("reading tests", len(tests), unit="images") as progress:
+            readable = set(check_images([image.path for image in tests], options.skip_bad, progress)[0])
+        return [image for image in tests if image.path in readable]
+    return defects if options.rule in LABELLED else []
+
+
 def _describe_sizes(facts: Facts) -> str:
     sizes = sorted(facts.sizes)
     one = "x".join(map(str, sizes[0]))
@@ -188,10 +236,19 @@ def _write(out: Path, manifest: Manifest, members: Arrays, good: Path, options: 
             raise BundleError(f"{out} cannot be written", got=error.strerror, remedy="Give another --out.") from error
         draft = Path(stack.enter_context(folder)) / "draft.bundle"
         write_bundle(draft, manifest, members)
-        runtime = Runtime(draft, search="exact", threads=options.threads)
-        frames = probe_frames(good, manifest.frame.white_level, manifest.backbone.input_size, options.seed)
-        spec, answers = make_probes(runtime, frames, options.seed)
-    write_bundle(out, replace(manifest, probes=spec), {**members, **answers})
+        points = {point.name: point for point in manifest.points}
+        for name in manifest.point_names:
+            runtime = Runtime(draft, point=name, search="exact", threads=options.threads)
+            size = manifest.at(name).backbone.input_size
+            frames = probe_frames(good, manifest.frame.white_level, size, options.seed)
+            spec, answers = make_probes(runtime, frames, options.seed)
+            if name in points:
+                points[name] = replace(points[name], probes=spec)
+                members |= {f"points/{name}/{member}": value for member, value in answers.items()}
+            else:
+                manifest = replace(manifest, probes=spec)
+                members |= answers
+    write_bundle(out, replace(manifest, points=tuple(points.values())), members)
 
 
 def _write_normal_embed(path: Path, manifest: Manifest, centroid: Any) -> None:
@@ -201,7 +258,9 @@ def _write_normal_embed(path: Path, manifest: Manifest, centroid: Any) -> None:
     write_normal_embed(path, embed)
 
 
-def _open_and_check(out: Path, options: Options, summary: Summary) -> None:
+def _open_and_check(out: Path, points: Sequence[str], options: Options, summary: Summary) -> None:
+    for name in points[1:]:
+        Runtime(out, point=name, threads=options.threads, self_check=True)
     runtime = Runtime(out, threads=options.threads, self_check=True)
     summary.say(
         "runtime",
@@ -212,7 +271,7 @@ def _open_and_check(out: Path, options: Options, summary: Summary) -> None:
 
 def _producer(engine: Engine) -> dict[str, str]:
     producer = {"python": platform.python_version(), "engine": f"{engine.name} {engine.version}"}
-    for package in ("edge-ad", "torch", "torchvision", "onnx", "openvino", "onnxruntime", "hnswlib", "numpy"):
+    for package in ("edge-ad", "torch", "torchvision", "onnx", "openvino", "onnxruntime", "nncf", "hnswlib", "numpy"):
         try:
             producer[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

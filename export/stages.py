@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,13 @@ from edge_ad.crop import Crop
 from edge_ad.engines import Engine, Models, choose_engine, installed_engines, open_engine
 from edge_ad.errors import ParityError
 from edge_ad.probes import relative_difference
-from edge_ad.spec import BackboneSpec, FrameSpec, RoiSpec
+from edge_ad.spec import BackboneSpec, FrameSpec, RoiSpec, Size
 from export.features import tensors
+from export.graph import PatchGraph
 from export.network import Network
 from export.openvino_ir import to_ir
 from export.options import Options
+from export.plan import Plan
 from export.region import Region, patch_mask, region_crop, tensor_mask
 from export.summary import Summary
 
@@ -27,109 +31,163 @@ _FILL_IMAGES = 50  # good images that the mean colour is taken from
 Arrays = dict[str, "NDArray[Any] | bytes"]
 
 
+@dataclass(frozen=True)
 class Stages:
-    """The stages of the runtime as the bundle will have them, and the members that they need.
+    """The stages of an operating point as the runtime will have them, and the members that they need.
 
     Attributes:
+        network, graph: the backbone, and its graph in f32 at the point's input size.
         frame, backbone, roi: specs of the bundle.
-        graph: the backbone graph.
         mask, patch_mask: of the region of interest; None without one.
-        members: models and masks, by the names of FORMAT.md.
+        models, masks: members, by the names of FORMAT.md.
         crop, engine: stages ready to run.
     """
 
-    def __init__(
-        self, options: Options, network: Network, frame: FrameSpec, region: Region | None, goods: list[Path]
-    ) -> None:
-        self.frame, self.network = frame, network
-        size = options.input_size
-        box = region_crop(region, size, options.halo) if region else (0, 0, *size)
-        self.graph = network.graph((box[2] - box[0], box[3] - box[1]))
-        self.backbone = BackboneSpec(
-            name=network.name,
-            layers=network.layers,
-            mean=network.mean,  # type: ignore[arg-type]
-            std=network.std,  # type: ignore[arg-type]
-            weights=network.weights,
-            weights_sha256=network.sha256,
-            input_size=size,
-            crop=box,
-            grid=self.graph.grid,
-            dim=self.graph.dim,
-        )
-        self.roi: RoiSpec | None = None
-        self.mask: NDArray[np.uint8] | None = None
-        self.patch_mask: NDArray[np.bool_] | None = None
-        self.members = self._models(options.to)
-        if region:
-            self._add_region(region, options, goods)
-        self.crop = Crop(frame, self.backbone, self.roi, self.mask)
-        self.engine = self._open(options)
+    network: Network
+    graph: PatchGraph
+    frame: FrameSpec
+    backbone: BackboneSpec
+    roi: RoiSpec | None
+    mask: NDArray[np.uint8] | None
+    patch_mask: NDArray[np.bool_] | None
+    models: Arrays
+    crop: Crop
+    engine: Engine
 
     @property
     def rows(self) -> NDArray[np.int32] | None:
+        """Patches in the region of interest; None for all."""
         return None if self.patch_mask is None else np.flatnonzero(self.patch_mask).astype(np.int32)
 
     @property
     def patch_count(self) -> int:
+        """How many those are."""
         grid = self.backbone.grid
         return grid[0] * grid[1] if self.patch_mask is None else int(self.patch_mask.sum())
 
-    def _models(self, to: str) -> Arrays:
-        data = self.graph.model.SerializeToString()
-        members: Arrays = {"model.onnx": data} if to != "openvino" else {}
-        if to != "onnx":
-            members["model.xml"], members["model.bin"] = to_ir(data)
-        return members
+    @property
+    def masks(self) -> Arrays:
+        """The masks as members; none without a region."""
+        if self.mask is None or self.patch_mask is None:
+            return {}
+        return {"roi/mask": self.mask, "roi/patch_mask": self.patch_mask.astype(np.uint8)}
 
-    def _add_region(self, region: Region, options: Options, goods: list[Path]) -> None:
-        mask = tensor_mask(region, self.backbone.crop, options.input_size)
-        patches = patch_mask(mask, self.backbone.grid)
-        whole = Crop(self.frame, self.backbone, None, None)
-        chosen = goods[:: max(1, len(goods) // _FILL_IMAGES)]
-        colors = [tensor[0][mask > 0].mean(axis=0) for tensor in tensors(chosen, self.frame, whole)]
-        blue, green, red = (int(c) for c in np.rint(np.mean(colors, axis=0)))
-        self.roi = RoiSpec(region.source, region.box, options.halo, (blue, green, red))
-        self.mask, self.patch_mask = mask, patches
-        self.members["roi/mask"] = mask
-        self.members["roi/patch_mask"] = patches.astype(np.uint8)
 
-    def models(self) -> Models:
-        """What the engines may run, from the members."""
-        ir = (self.members["model.xml"], self.members["model.bin"]) if "model.xml" in self.members else None
-        return Models(onnx=self.members.get("model.onnx"), ir=ir)  # type: ignore[arg-type]
+def open_stages(
+    options: Options,
+    network: Network,
+    frame: FrameSpec,
+    region: Region | None,
+    goods: Sequence[Path],
+    size: Size,
+    reference: Stages | None = None,
+) -> Stages:
+    """The stages in f32 at an input size. The region is filled with one colour at every size: that of `reference`."""
+    box = region_crop(region, size, options.halo) if region else (0, 0, *size)
+    graph = network.graph((box[2] - box[0], box[3] - box[1]))
+    backbone = BackboneSpec(
+        name=network.name,
+        layers=network.layers,
+        mean=network.mean,  # type: ignore[arg-type]
+        std=network.std,  # type: ignore[arg-type]
+        weights=network.weights,
+        weights_sha256=network.sha256,
+        input_size=size,
+        crop=box,
+        grid=graph.grid,
+        dim=graph.dim,
+    )
+    models = _models(graph, options.to)
+    mask = patches = roi = None
+    if region:
+        mask = tensor_mask(region, box, size)
+        patches = patch_mask(mask, graph.grid)
+        roi = reference.roi if reference else _region_spec(region, options, frame, backbone, mask, goods)
+    crop = Crop(frame, backbone, roi, mask)
+    wanted = "openvino" if options.to == "openvino" else "auto"
+    engine = _open(models, wanted, "f32", options.threads)
+    return Stages(network, graph, frame, backbone, roi, mask, patches, models, crop, engine)
 
-    def _open(self, options: Options, engine: str = "auto") -> Engine:
-        models = self.models()
-        if models.ir is not None and options.to == "openvino":
-            engine = "openvino"
-        name = choose_engine(engine, models, detect_cpu(), installed_engines())
-        threads = options.threads or default_threads()
-        return open_engine(name, models, device="CPU", threads=threads, precision="f32")
 
-    def prove_parity(self, summary: Summary) -> None:
-        """Compares torch, ONNX and IR on seeded noise, the hardest picture there is; says what came out.
+def at_point(base: Stages, plan: Plan, goods: Sequence[Path], threads: int | None) -> Stages:
+    """The stages of an operating point at the input size of `base`, which is f32.
 
-        Raises:
-            ParityError: two of them differ by more than `PARITY`.
-        """
-        generator = np.random.default_rng(0)
-        tensor = generator.integers(0, 256, (1, *self.backbone.tensor_size, 3), dtype=np.uint8)
-        ours = self.engine(tensor)
-        others = {self.network.name: self.network.reference_patches(tensor, self.graph)}
-        models, threads = self.models(), default_threads()
-        for name in installed_engines():
-            if name != self.engine.name and (models.onnx is not None or name == "openvino"):
-                other = open_engine(name, models, device="CPU", threads=threads, precision="f32")
-                others[name] = other(tensor)
-        found = {name: relative_difference(theirs, ours) for name, theirs in others.items() if theirs is not None}
-        for name, difference in found.items():
-            label = "torch" if name == self.network.name else name
-            summary.say("parity", f"{self.engine.name} against {label}: {difference:.1e} relative")
-            if not difference <= PARITY:
-                raise ParityError(
-                    f"the backbone graph differs between {self.engine.name} and {label}",
-                    expected=f"at most {PARITY:g} relative",
-                    got=f"{difference:.3g}",
-                    remedy="This backbone cannot be exported faithfully; please report it.",
-                )
+    Args:
+        goods: images that set the ranges of int8.
+    """
+    if plan.precision == "f32":
+        return base
+    models = base.models
+    if plan.precision == "int8":
+        from export.quantize import int8_ir, int8_onnx  # late: NNCF takes seconds to import
+
+        given = list(tensors(goods, base.frame, base.crop))
+        if plan.engine == "openvino":
+            models = dict(zip(("model.xml", "model.bin"), int8_ir(_ir(models), given), strict=True))
+        else:
+            models = {"model.onnx": int8_onnx(base.graph.model, given)}
+    elif "model.xml" in models:  # bf16 is OpenVINO's, which takes ONNX only where there is no IR
+        models = {name: models[name] for name in ("model.xml", "model.bin")}
+    arithmetic = "bf16" if plan.precision == "bf16" else "f32"  # int8 stands in the model
+    engine = _open(models, plan.engine, arithmetic, threads)
+    return replace(base, backbone=replace(base.backbone, precision=plan.precision), models=models, engine=engine)
+
+
+def prove_parity(stages: Stages, summary: Summary) -> None:
+    """Compares torch, ONNX and IR in f32 on seeded noise, the hardest picture there is; says what came out.
+
+    Raises:
+        ParityError: two of them differ by more than `PARITY`.
+    """
+    generator = np.random.default_rng(0)
+    tensor = generator.integers(0, 256, (1, *stages.backbone.tensor_size, 3), dtype=np.uint8)
+    ours = stages.engine(tensor)
+    others = {stages.network.name: stages.network.reference_patches(tensor, stages.graph)}
+    for name in installed_engines():
+        if name != stages.engine.name and ("model.onnx" in stages.models or name == "openvino"):
+            others[name] = _open(stages.models, name, "f32", None)(tensor)
+    found = {name: relative_difference(theirs, ours) for name, theirs in others.items() if theirs is not None}
+    for name, difference in found.items():
+        label = "torch" if name == stages.network.name else name
+        summary.say("parity", f"{stages.engine.name} against {label}: {difference:.1e} relative")
+        if not difference <= PARITY:
+            raise ParityError(
+                f"the backbone graph differs between {stages.engine.name} and {label}",
+                expected=f"at most {PARITY:g} relative",
+                got=f"{difference:.3g}",
+                remedy="This backbone cannot be exported faithfully; please report it.",
+            )
+
+
+def _models(graph: PatchGraph, to: str) -> Arrays:
+    data = graph.model.SerializeToString()
+    models: Arrays = {"model.onnx": data} if to != "openvino" else {}
+    if to != "onnx":
+        models["model.xml"], models["model.bin"] = to_ir(data)
+    return models
+
+
+def _ir(models: Arrays) -> tuple[bytes, bytes]:
+    return bytes(models["model.xml"]), bytes(models["model.bin"])
+
+
+def _region_spec(
+    region: Region,
+    options: Options,
+    frame: FrameSpec,
+    backbone: BackboneSpec,
+    mask: NDArray[np.uint8],
+    goods: Sequence[Path],
+) -> RoiSpec:
+    whole = Crop(frame, backbone, None, None)
+    chosen = goods[:: max(1, len(goods) // _FILL_IMAGES)]
+    colors = [tensor[0][mask > 0].mean(axis=0) for tensor in tensors(chosen, frame, whole)]
+    blue, green, red = (int(c) for c in np.rint(np.mean(colors, axis=0)))
+    return RoiSpec(region.source, region.box, options.halo, (blue, green, red))
+
+
+def _open(models: Arrays, wanted: str, precision: str, threads: int | None) -> Engine:
+    ir = _ir(models) if "model.xml" in models else None
+    given = Models(onnx=models.get("model.onnx"), ir=ir)  # type: ignore[arg-type]
+    name = choose_engine(wanted, given, detect_cpu(), installed_engines())
+    return open_engine(name, given, device="CPU", threads=threads or default_threads(), precision=precision)

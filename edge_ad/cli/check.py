@@ -1,4 +1,5 @@
-"""`edge-ad check BUNDLE`: hashes, golden probes by each installed engine, and parity between the engines."""
+"""`edge-ad check BUNDLE`: hashes, golden probes of each operating point by each engine that it is for, and parity
+between the engines."""
 
 from __future__ import annotations
 
@@ -11,8 +12,9 @@ from edge_ad.engines import installed_engines
 from edge_ad.errors import EngineError, EngineUnavailableError, ParityError
 from edge_ad.probes import load_probes, relative_difference
 from edge_ad.runtime import Runtime
+from edge_ad.spec import REFERENCE, PointSpec
 
-HELP = "Proves that this PC gives the answers that the bundle expects."
+HELP = "Proves that this PC gives the answers that the bundle expects, at every operating point that it can run."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,14 +26,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prints a line for each proof; returns 0 when all hold and 2 otherwise."""
     with Bundle.open(options.bundle) as bundle:
-        tolerance = bundle.manifest.probes.tolerance
-        frames = [probe.frame for probe in load_probes(bundle)]
-        rows = {"hashes": f"ok, {len(bundle.manifest.members)} members, id {bundle.id}"}
+        manifest = bundle.manifest
+        rows = {"hashes": f"ok, {len(manifest.members)} members, id {bundle.id}"}
+        passed, ran = True, False
+        for name in manifest.point_names:
+            found, runtimes, holds = _prove(options, name, manifest.find_point(name))
+            if len(runtimes) == 2:
+                found["parity"], agree = _parity(bundle.at(name), runtimes)
+                holds = holds and agree
+            prefix = "" if name == REFERENCE else f"{name} "
+            rows |= {prefix + label: text for label, text in found.items()}
+            passed, ran = passed and holds, ran or bool(runtimes)
+    if not ran and passed:  # nothing ran, so that nothing is proven
+        Runtime(options.bundle, threads=options.threads)
+    print(table(rows))
+    return OK if passed else ERROR
+
+
+def _prove(
+    options: argparse.Namespace, name: str, point: PointSpec | None
+) -> tuple[dict[str, str], list[Runtime], bool]:
+    """A line for each engine that the point is for, the runtimes that passed, and whether none failed."""
+    rows: dict[str, str] = {}
     runtimes: list[Runtime] = []
     passed = True
-    for engine in installed_engines():
+    for engine in installed_engines() if point is None or point.engine == "any" else (point.engine,):
         try:
-            runtime = Runtime(options.bundle, engine=engine, threads=options.threads)  # type: ignore[arg-type]
+            runtime = Runtime(options.bundle, engine=engine, point=name, threads=options.threads)  # type: ignore[arg-type]
             worst = runtime.check()
         except EngineUnavailableError as error:
             rows[engine] = f"not run: {error.what}"
@@ -40,12 +61,13 @@ def run(options: argparse.Namespace) -> int:
         else:
             rows[engine] = "ok, largest deviations " + ", ".join(f"{k} {v:.1e}" for k, v in worst.items())
             runtimes.append(runtime)
-    if not runtimes and passed:  # nothing ran, so that nothing is proven
-        Runtime(options.bundle, threads=options.threads)
-    if len(runtimes) == 2:
-        first, second = ([runtime.probe(frame) for frame in frames] for runtime in runtimes)
-        apart = max(relative_difference(b.patches, a.patches) for a, b in zip(first, second, strict=True))
-        rows["parity"] = f"{'ok' if apart <= tolerance else 'FAILED'}, patches {apart:.1e} between the engines"
-        passed = passed and apart <= tolerance
-    print(table(rows))
-    return OK if passed else ERROR
+    return rows, runtimes, passed
+
+
+def _parity(bundle: Bundle, runtimes: list[Runtime]) -> tuple[str, bool]:
+    """How far the patches of two engines are apart, and whether that is near enough."""
+    frames = [probe.frame for probe in load_probes(bundle)]
+    first, second = ([runtime.probe(frame) for frame in frames] for runtime in runtimes)
+    apart = max(relative_difference(b.patches, a.patches) for a, b in zip(first, second, strict=True))
+    agree = apart <= bundle.manifest.probes.tolerance
+    return f"{'ok' if agree else 'FAILED'}, patches {apart:.1e} between the engines", agree

@@ -9,7 +9,15 @@ from edge_ad.build_info import build_info
 from edge_ad.bundle import Bundle
 from edge_ad.calibration import describe_rule
 from edge_ad.manifest import encode
-from edge_ad.spec import CalibrationSourceSpec, HeadSpec, Manifest, PatchcoreSpec
+from edge_ad.spec import (
+    REFERENCE,
+    BackboneSpec,
+    CalibrationSourceSpec,
+    FidelitySpec,
+    HeadSpec,
+    Manifest,
+    PatchcoreSpec,
+)
 
 HELP = "Says what a bundle holds, and what is installed here."
 
@@ -32,6 +40,9 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({"id": identity, "manifest": encode(manifest), "machine": machine}, indent=2))
         return 0
     print(table({"bundle": f"{options.bundle} ({identity})", **describe(manifest)}))
+    if manifest.points:
+        print()
+        print(columns(describe_points(manifest)))
     print()
     print(table(machine))
     return 0
@@ -64,6 +75,35 @@ def describe(manifest: Manifest) -> dict[str, str]:
     }
 
 
+def describe_points(manifest: Manifest) -> list[tuple[str, ...]]:
+    """A row for each operating point, below a heading: what it runs by, its threshold, fidelity and own megabytes."""
+    rows: list[tuple[str, ...]] = [("point", "engine", "precision", "input", "threshold", "MB", "fidelity")]
+    for name in manifest.point_names:
+        point, whole = manifest.find_point(name), manifest.at(name)
+        engine = "any" if point is None else point.engine
+        fidelity = "the reference" if point is None else describe_fidelity(point.fidelity)
+        rows.append((name, engine, *_cost(manifest, name, whole.backbone), fidelity))
+    return rows
+
+
+def _cost(manifest: Manifest, name: str, backbone: BackboneSpec) -> tuple[str, ...]:
+    own = [
+        member.size
+        for path, member in manifest.members.items()
+        if path.startswith(f"points/{name}/") or (name == REFERENCE and not path.startswith("points/"))
+    ]
+    threshold = f"{manifest.at(name).calibration.threshold:.4g}"
+    return backbone.precision, "{} x {}".format(*backbone.input_size), threshold, f"{sum(own) / 1e6:.1f}"
+
+
+def describe_fidelity(found: FidelitySpec) -> str:
+    """In words: how near an operating point comes to the reference."""
+    text = f"rank correlation {found.rank_correlation:.3f}, score error {found.score_error:.2%}"
+    if found.auroc is None:
+        return text
+    return f"{text}, image AUROC {found.auroc:.4f} (reference {found.reference_auroc:.4f})"
+
+
 def _source(source: CalibrationSourceSpec) -> str:
     defects = f" and {source.defects} defects" if source.defects else ""
     digest = f", images sha256:{source.images_sha256[:16]}" if source.images_sha256 else ""
@@ -78,6 +118,13 @@ def _method(head: HeadSpec) -> str:
         return head.method + (f", Eq. 7 b={head.reweight_neighbors}" if head.reweight_neighbors else "")
     facts = {name: value for name, value in encode(head).items() if name != "method"}
     return ", ".join([head.method, *(f"{name} {value:,}" for name, value in facts.items())])
+
+
+def columns(rows: list[tuple[str, ...]]) -> str:
+    """Aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in padded)
 
 
 def table(rows: dict[str, str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +24,9 @@ class Material:
     Attributes:
         patches: (n, R, D) float32 of all goods, those of the region of interest; may be memory-mapped.
         goods: their files.
+        chosen: rows of the flattened patches that a method chose, by the bytes of the images' numbers: filled by the
+            first operating point at an input size, and taken over by the others. Greedy selections differ widely after
+            a change in the last digits; with the same rows, points differ by their arithmetic and by nothing else.
     """
 
     patches: NDArray[np.float32]
@@ -31,6 +34,7 @@ class Material:
     stages: Stages
     options: Options
     pool: native.Pool
+    chosen: dict[bytes, NDArray[np.int64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

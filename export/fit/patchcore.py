@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,7 +28,6 @@ class FitPatchCore:
 
     def __init__(self, material: Material) -> None:
         self._material = material
-        self._projected = project(material.patches, material.options.seed)
 
     def fit(self, images: NDArray[np.int64], label: str) -> Head:
         """The head over a coreset of these images."""
@@ -51,9 +52,16 @@ class FitPatchCore:
         return Fitted(self._head(coreset), PatchcoreSpec("patchcore", options.reweight), index, members)
 
     def _select(self, images: NDArray[np.int64], label: str) -> NDArray[np.float32]:
-        options, patches = self._material.options, self._material.patches
-        rows = select_coreset(self._projected, images, options.coreset, options.seed, self._material.pool, label)
-        return patches.reshape(-1, patches.shape[2])[rows]
+        options, patches, chosen = self._material.options, self._material.patches, self._material.chosen
+        key = images.tobytes()
+        if key not in chosen:
+            pool = self._material.pool
+            chosen[key] = select_coreset(self._projected, images, options.coreset, options.seed, pool, label)
+        return patches.reshape(-1, patches.shape[2])[chosen[key]]
+
+    @cached_property
+    def _projected(self) -> NDArray[np.float32]:
+        return project(self._material.patches, self._material.options.seed)
 
     def _head(self, coreset: NDArray[np.float32]) -> Head:
         width = self._material.stages.backbone.grid[1]

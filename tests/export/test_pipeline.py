@@ -467,6 +467,9 @@ BAD: dict[str, dict[str, object]] = {
     "calibration": {"calibration": "none"},
     "input size 0": {"input_size": (0, 0)},
     "input size": {"input_size": (64, 5000)},
+    "input size twice": {"more_sizes": ((64, 64),)},
+    "points": {"points": ("f16",)},
+    "max drop": {"max_drop": -1.0},
     "std": {"std": (0.0, 1.0, 1.0)},
     "mean": {"mean": (float("nan"), 0.0, 0.0)},
     "white level": {"white_level": 0},
@@ -657,27 +660,28 @@ def test_no_room_for_the_patches(export: Export, monkeypatch: pytest.MonkeyPatch
 
 SLOW = """
 import sys, time
-import export.pipeline as pipeline
+import export.pipeline, export.point
 stage = sys.argv.pop(1)
-inner = getattr(pipeline, stage)
+module = export.point if hasattr(export.point, stage) else export.pipeline
+inner = getattr(module, stage)
 def slowly(*args, **kwargs):
     print("NOW", flush=True)
     time.sleep(30)
     return inner(*args, **kwargs)
-setattr(pipeline, stage, slowly)
+setattr(module, stage, slowly)
 from export.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("stage", ["extract", "cross_fit", "make_probes", "write_bundle"])
+@pytest.mark.parametrize("stage", ["extract", "cross_fit", "at_point", "make_probes", "write_bundle"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_in_the_middle(tiny: Path, tmp_path: Path, stage: str, how: signal.Signals) -> None:
     out = tmp_path / "part.bundle"
     shutil.copy(ROOT / "tests" / "data" / "format-1.bundle", out)
     old = out.read_bytes()
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, stage, *command(tiny, out)[3:]],
+        [sys.executable, "-c", SLOW, stage, *command(tiny, out)[3:], "--input-size", "48"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

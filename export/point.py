@@ -1,0 +1,179 @@
+"""An operating point, made: images -> patches through its own graph -> method -> held-out scores -> threshold.
+
+The reference and every other point are made by the same function, so that whatever its arithmetic does to a patch is
+in its coreset and in its threshold too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad import native
+from edge_ad.calibration import LABELLED
+from edge_ad.dataset import TestImage
+from edge_ad.spec import REFERENCE, CalibrationSpec, FidelitySpec, PointSpec, ProbesSpec, Size
+from export.features import extract, patch_store
+from export.fidelity import measure_fidelity
+from export.fit import open_method
+from export.fit.base import Fitted, Material
+from export.folds import Splits
+from export.held_out import calibrate, cross_fit, score_files
+from export.options import Options
+from export.plan import Plan
+from export.probes import TOLERANCES
+from export.stages import Arrays, Stages
+from export.summary import Summary
+
+_MAX_SAMPLE = 128  # goods that set the ranges of int8; NNCF and ONNX Runtime advise some hundred
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all operating points of an export share.
+
+    Attributes:
+        goods: good images to learn from.
+        tests: labelled images to score by the final head; empty where nothing asks for them.
+        splits: how goods are held out.
+        sample: numbers of the goods that set the ranges of int8, and that int8 points hold out nowhere; ascending.
+        folder: where patches that do not fit into memory are put.
+        chosen: by input size, `Material.chosen`.
+    """
+
+    options: Options
+    goods: list[Path]
+    tests: Sequence[TestImage]
+    splits: Splits
+    sample: NDArray[np.int64]
+    pool: native.Pool
+    folder: Path
+    chosen: dict[Size, dict[bytes, NDArray[np.int64]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MadePoint:
+    """An operating point without its probes.
+
+    Attributes:
+        held_out: numbers of the goods that its calibration's scores are of, in their order.
+        tests: image scores of `Job.tests`.
+        members: by the names of FORMAT.md, without a prefix.
+    """
+
+    plan: Plan
+    stages: Stages
+    fitted: Fitted
+    calibration: CalibrationSpec
+    held_out: NDArray[np.int64]
+    tests: list[float]
+
+    @property
+    def members(self) -> Arrays:
+        return {**self.stages.models, **self.stages.masks, **self.fitted.members}
+
+    @property
+    def probes(self) -> ProbesSpec:
+        """Stands in the manifest until the bundle's own runtime has answered."""
+        return ProbesSpec(1, self.stages.backbone.input_size, 1, TOLERANCES[self.plan.precision])
+
+
+def make_point(plan: Plan, stages: Stages, job: Job, summary: Summary) -> MadePoint:
+    """Extracts, fits and calibrates through the stages of the point.
+
+    Raises:
+        EdgeADError: the images or options do not allow it.
+    """
+    options, splits = job.options, job.splits
+    if plan.precision == "int8":
+        splits = without(splits, job.sample)
+    label = "features" if plan.name == REFERENCE else f"features {plan.name}"
+    with patch_store((len(job.goods), stages.patch_count, stages.backbone.dim), job.folder) as patches:
+        with summary.stage("features"):
+            extract(patches, job.goods, stages.frame, stages.crop, stages.engine, stages.rows, label)
+        material = Material(patches, job.goods, stages, options, job.pool, job.chosen.setdefault(plan.size, {}))
+        with summary.stage("calibration"):
+            method = open_method(material)
+            held_out = cross_fit(method, material, splits)
+        fitted = method.finish(splits.final, summary)
+    tests: list[float] = []
+    if job.tests:
+        with summary.stage("test images"):
+            tests = score_files([image.path for image in job.tests], fitted.head, stages, "test images")
+    asks = options.rule in LABELLED
+    defects = [score for score, image in zip(tests, job.tests, strict=True) if asks and image.defect is not None]
+    calibration = calibrate(held_out, defects, splits, options, summary)
+    numbers = np.concatenate([held for _, held in splits.pairs])
+    return MadePoint(plan, stages, fitted, calibration, numbers, tests)
+
+
+def choose_sample(count: int, splits: Splits, seed: int) -> NDArray[np.int64]:
+    """Numbers of the goods that set the ranges of int8: a quarter, `_MAX_SAMPLE` at most, ascending.
+
+    Of goods that are never held out, where the splits have enough of them: then no held-out score is lost.
+    """
+    wanted = max(1, min(_MAX_SAMPLE, count // 4))
+    everything = np.arange(count, dtype=np.int64)
+    spare = np.setdiff1d(everything, np.concatenate([held for _, held in splits.pairs]))
+    source = spare if len(spare) >= wanted else everything
+    # a stream of its own: folds() shuffles with the seed itself, and a quarter of that would be one of its folds
+    return np.sort(np.random.default_rng([seed, 1]).permutation(source)[:wanted])
+
+
+def without(splits: Splits, sample: NDArray[np.int64]) -> Splits:
+    """The splits with those goods held out nowhere; they may still be learnt from."""
+    pairs = ((train, np.setdiff1d(held, sample)) for train, held in splits.pairs)
+    kept = tuple((train, held) for train, held in pairs if len(held))
+    lost = sum(len(held) for _, held in splits.pairs) - sum(len(held) for _, held in kept)
+    return replace(
+        splits, pairs=kept, text=f"{splits.text}, without {lost} goods that set ranges" if lost else splits.text
+    )
+
+
+def compare(point: MadePoint, reference: MadePoint, job: Job) -> FidelitySpec:
+    """The point's fidelity: on the held-out goods that both scored, and on the test images if both kinds are there."""
+    theirs = dict(zip(reference.held_out.tolist(), reference.calibration.good_scores, strict=True))
+    labels = [image.defect is not None for image in job.tests]
+    labelled = len(set(labels)) == 2
+    return measure_fidelity(
+        [theirs[number] for number in point.held_out.tolist()],
+        point.calibration.good_scores,
+        labels if labelled else (),
+        reference.tests if labelled else (),
+        point.tests if labelled else (),
+    )
+
+
+def point_spec(made: MadePoint, fidelity: FidelitySpec) -> PointSpec:
+    """What the manifest says of the point, before its probes are answered."""
+    return PointSpec(
+        name=made.plan.name,
+        engine=made.plan.engine,
+        backbone=made.stages.backbone,
+        head=made.fitted.spec,
+        index=made.fitted.index,
+        calibration=made.calibration,
+        probes=made.probes,
+        fidelity=fidelity,
+    )
+
+
+def point_members(made: MadePoint, reference: MadePoint) -> Arrays:
+    """The point's own members with their prefix: what equals the reference's models and masks is shared."""
+    prefix, shared = f"points/{made.plan.name}/", reference.members
+    own = dict(made.fitted.members)
+    for part in (made.stages.models, made.stages.masks):
+        if not all(name in shared and _equal(value, shared[name]) for name, value in part.items()):
+            own |= part
+    return {prefix + name: value for name, value in own.items()}
+
+
+def _equal(a: NDArray[Any] | bytes, b: NDArray[Any] | bytes) -> bool:
+    if isinstance(a, bytes) or isinstance(b, bytes):
+        return a == b
+    return np.array_equal(a, b)
