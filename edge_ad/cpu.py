@@ -113,3 +113,14 @@ def pinned(cores: tuple[int, ...] | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def fastest_cores(count: int) -> tuple[int, ...]:
+    """Up to `count` logical cores, one of each physical core, those with the highest clock first; ascending."""
+    found: dict[str, tuple[int, int]] = {}
+    for core in allowed_cores():
+        folder = Path(f"/sys/devices/system/cpu/cpu{core}")
+        siblings, clock = (folder / name for name in ("topology/thread_siblings_list", "cpufreq/cpuinfo_max_freq"))
+        key = siblings.read_text().strip() if siblings.exists() else str(core)
+        found.setdefault(key, (-int(clock.read_text()) if clock.exists() else 0, core))
+    return tuple(sorted(core for _, core in sorted(found.values())[:count]))

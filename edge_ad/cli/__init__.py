@@ -64,7 +64,7 @@ def add_runtime_options(parser: argparse.ArgumentParser, *, many: bool = False, 
         "--cores", type=lambda text: [int(core) for core in text.split(",")], help="cores to stay on: 0,1"
     )
     if points:
-        parser.add_argument("--point", default="f32", help="operating point; `edge-ad info` lists them; default: f32")
+        parser.add_argument("--point", help="operating point; `edge-ad info` lists them; default: f32")
         parser.add_argument("--search", choices=("auto", "exact", "graph"), default="auto")
 
 
