@@ -73,8 +73,7 @@ class Point:
 
     def __init__(self, bundle: Bundle, name: str, settings: Settings, threshold: float | None = None) -> None:
         self.name, self.settings = name, settings
-        point = bundle.manifest.find_point(name)
-        only = "any" if point is None else point.engine
+        engine = runnable_engine(bundle, name, settings.engine, settings.device)
         self._bundle = bundle.at(name)
         self._spec = self._bundle.manifest
         self.threshold, self.pixel_threshold = _thresholds(self._spec, bundle.manifest, threshold)
@@ -82,7 +81,7 @@ class Point:
         rows = None if self._patch_mask is None else np.flatnonzero(self._patch_mask).astype(np.int32)
         self.crop = Crop(self._spec.frame, self._spec.backbone, self._spec.roi, self._mask)
         with pinned(settings.cores):
-            self.engine = _open_engine(self._bundle, settings, only)
+            self.engine = _open_engine(self._bundle, engine, settings)
             self.head = open_head(self._bundle, rows, native.Pool(settings.threads, settings.cores), settings.search)
 
     @property
@@ -235,19 +234,33 @@ def models_of(bundle: Bundle) -> Models:
     return Models(onnx=bundle.blob("model.onnx") if "model.onnx" in bundle else None, ir=ir)
 
 
-def _open_engine(bundle: Bundle, settings: Settings, only: str) -> Engine:
-    models, cpu = models_of(bundle), detect_cpu()
-    precision = bundle.manifest.backbone.precision
-    name = choose_engine(settings.engine, models, cpu, installed_engines(), only)
-    if precision == "bf16" and settings.device == "CPU" and not cpu.has_bf16:
+def runnable_engine(bundle: Bundle, name: str, wanted: str, device: str) -> str:
+    """The engine that runs the operating point `name` here; nothing is opened.
+
+    Raises:
+        EngineUnavailableError: not the `wanted` one, or with "auto" none.
+        SpecError: there is no such engine or point.
+    """
+    point, own, cpu = bundle.manifest.find_point(name), bundle.at(name), detect_cpu()
+    precision = own.manifest.backbone.precision
+    only = "any" if point is None else point.engine
+    if precision == "bf16" and only == "any":
+        only = "openvino"  # ONNX Runtime's CPU kernels have none
+    engine = choose_engine(wanted, models_of(own), cpu, installed_engines(), only)
+    if precision == "bf16" and device == "CPU" and not cpu.has_bf16:
         raise EngineUnavailableError(
             "this CPU has no bf16 arithmetic",
             expected="AMX or AVX512_BF16",
             got=cpu.model,
             remedy=f"Use the point {REFERENCE}.",
         )
+    return engine
+
+
+def _open_engine(bundle: Bundle, name: str, settings: Settings) -> Engine:
+    precision = bundle.manifest.backbone.precision
     arithmetic = "f32" if precision == "int8" else precision  # int8 stands in the model; what it leaves is f32
-    return open_engine(name, models, device=settings.device, threads=settings.threads, precision=arithmetic)
+    return open_engine(name, models_of(bundle), device=settings.device, threads=settings.threads, precision=arithmetic)
 
 
 def _to_bgr(spec: FrameSpec, frame: object) -> NDArray[np.uint8]:

@@ -17,81 +17,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import edge_ad.point
-from edge_ad import BudgetError, EngineUnavailableError, Runtime, SpecError, stopwatch
+from edge_ad import BudgetError, Runtime, SpecError
 from edge_ad.budget import DOWN_MISSES, HOLD, MOST_BACK_OFF, WINDOW, Ladder
 from edge_ad.bundle import Bundle
 from edge_ad.choice import QUICK_FRAMES, SURE_FRAMES, faithful_first
 from edge_ad.measure import WARM_UP, read_frames, sample_frames, timing
 from edge_ad.stats import WINDOW as STATS_WINDOW
 from edge_ad.stats import Meter
-from tests.edited import edited, pointed
+from tests.edited import edited
+from tests.slow import World, make_world, slow_bundle
 from tests.tiny import bad_frame, good_frame
 
 FRAME = good_frame(1001)
 
 
-class Clock(threading.local):
-    """Stands still until an engine works, and is every thread's own: what one waits for no other does; seconds."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class World:
-    """Engines that take as long as they are told, by the clock; milliseconds by point, times a load."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock, self.load = clock, 1.0
-        self.milliseconds = {"f32": 20.0, "middle": 10.0, "fast": 4.0}
-        self.hiccups: Iterator[float] = itertools.repeat(0.0)
-        self.missing: set[str] = set()
-        self.opened: list[str] = []
-
-
-class SlowEngine:
-    """The engine of a point in that world."""
-
-    version, name = "0", "openvino"
-
-    def __init__(self, world: World, point: str, inner: Any) -> None:
-        self.world, self.point, self.inner, self.precision = world, point, inner, inner.precision
-
-    def __call__(self, tensor: np.ndarray) -> np.ndarray:
-        taken = self.world.milliseconds[self.point] * self.world.load + next(self.world.hiccups)
-        self.world.clock.now += taken / 1e3
-        return self.inner(tensor)
-
-
 @pytest.fixture(scope="module")
 def bundle(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Points f32, middle and fast."""
-    out = tmp_path_factory.mktemp("budget") / "points.bundle"
-    return pointed(golden, out, {"middle": "f32", "fast": "f32"}, scale=2.0)
+    return slow_bundle(golden, tmp_path_factory.mktemp("budget") / "points.bundle")
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    world = World(Clock())
-    open_engine, inner = edge_ad.point._open_engine, {}
-
-    def slow(opened: Bundle, settings: Any, only: str) -> SlowEngine:
-        # the tests' points differ in nothing but their names, and the thresholds of f32
-        name = next(n for n in names if n not in world.opened)
-        world.opened.append(name)
-        if name in world.missing:
-            raise EngineUnavailableError("this PC lacks it", got="nothing")
-        if not inner:
-            inner["engine"] = open_engine(opened, settings, only)
-        return SlowEngine(world, name, inner["engine"])
-
-    names = ["f32", "middle", "fast"]
-    monkeypatch.setattr(edge_ad.point, "_open_engine", slow)
-    monkeypatch.setattr(stopwatch, "clock", world.clock)
-    return world
+    return make_world(monkeypatch)
 
 
 def serve(runtime: Runtime, count: int) -> list[str]:
@@ -154,7 +101,6 @@ def test_a_rung_must_be_clearly_cheaper(bundle: Path, world: World) -> None:
 
 def test_a_point_that_is_named_is_the_only_one(bundle: Path, world: World) -> None:
     assert Runtime(bundle, budget_ms=25, point="f32").points == ("f32",)
-    world.opened.clear()
     with pytest.raises(BudgetError):
         Runtime(bundle, budget_ms=15, point="f32")
 
