@@ -27,6 +27,7 @@ from edge_ad.profile import Entry, handicapped
 from edge_ad.spec import Frame, Manifest, PatchcoreSpec
 
 ROUNDS = ((8, 0.40), (24, 0.60), (72, 0.72))  # frames at most, and the share of all the time by which a round ends
+FINALISTS = 2  # of each operating point
 FINAL_FRAMES, FINAL_END = 400, 0.85  # the rest is for idle gaps
 LEAST_FRAMES = 3
 IDLE_S = 1.0
@@ -99,7 +100,7 @@ def steps(found: dict[str, list[Candidate]]) -> int:
         for _ in ROUNDS:
             total += count
             count = _half(count)
-        total += count
+        total += min(count, FINALISTS)
     return total
 
 
@@ -136,9 +137,9 @@ def tune(
     for number, (count, share) in enumerate(ROUNDS, 1):
         found.round(number, alive, count, began + share * seconds)
         alive = {name: found.better_half(own, number) for name, own in alive.items()}
-    last = len(ROUNDS) + 1
+    last, alive = len(ROUNDS) + 1, {name: own[:FINALISTS] for name, own in alive.items()}
     gaps = int((1 - FINAL_END) * seconds / IDLE_S / sum(map(len, alive.values())))
-    found.round(last, alive, FINAL_FRAMES, began + FINAL_END * seconds, gaps=max(1, min(gaps, MOST_GAPS)))
+    found.round(last, alive, FINAL_FRAMES, began + FINAL_END * seconds, gaps=min(gaps, MOST_GAPS))
     return Tuned(list(found.entries.values()), refused, found.left_out)
 
 
