@@ -114,8 +114,8 @@ class Chooser:
         raise BudgetError(
             "no operating point keeps the latency budget on this PC",
             expected=f"a p99 of {budget_ms:g} ms at most",
-            got="\n" + table(tried) + "\n",
-            remedy="Allow more time, export cheaper points, free this PC of other work, or pass on_miss='best_effort'",
+            table=table(tried),
+            remedy="Allow more time, export cheaper points, free this PC of other work, or pass on_miss='best_effort'.",
         )
 
     def _try(self, name: str, budget_ms: float, end: float, left: int) -> Tried:

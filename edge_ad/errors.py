@@ -92,7 +92,16 @@ class EngineUnavailableError(EngineError):
 
 
 class BudgetError(EdgeADError):
-    """No operating point keeps the latency budget on this PC; `got` is the table of what each one takes."""
+    """No operating point keeps the latency budget on this PC.
+
+    Args:
+        table: what each operating point takes; stands below the message.
+    """
+
+    def __init__(self, what: str, *, expected: object, table: str, remedy: str) -> None:
+        super().__init__(what, expected=expected, got="the times below", remedy=remedy)
+        self.table = table
+        self.args = (f"{self.args[0]}\n{table}",)
 
 
 class ParityError(EdgeADError):

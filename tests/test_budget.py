@@ -69,6 +69,7 @@ def test_none_fits(bundle: Path, world: World) -> None:
     with pytest.raises(BudgetError) as caught:
         Runtime(bundle, budget_ms=2.5)
     text = str(caught.value)
+    assert text.endswith(caught.value.table)
     assert "p99 of 2.5 ms at most" in text
     rows = [line.split() for line in text.splitlines()]
     assert ["f32", "openvino"] in [row[:2] for row in rows]
