@@ -20,7 +20,7 @@ from edge_ad.spec import REFERENCE, Frame, FrameSpec, Size
 
 WARM_UP = 3  # frames: the first ones build what an engine keeps
 CAMERA: Size = (1024, 1024)  # (H, W) of a frame where the bundle does not tell
-MOST_FRAMES = 32  # that are held in memory
+MOST_FRAMES, MOST_BYTES = 32, 2**28  # that are held in memory
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,20 @@ def measure(point: Point, frames: Sequence[Frame], most: int, seconds: float, le
 def sample_frames(bundle: Bundle) -> list[Frame]:
     """The frames of the bundle's golden probes, at the camera's size and in the colour order that it declares.
 
-    The last of several probes is noise, which no camera gives and on which a graph is slow: it is left out.
+    The last of several probes is noise, which no camera gives and on which a graph is slow: it is left out. Four are
+    enough.
     """
     spec = bundle.manifest.frame
     probes = load_probes(bundle.at(REFERENCE))
     height, width = spec.size or CAMERA
-    frames: list[Frame] = [cv2.resize(probe.frame, (width, height)) for probe in probes[: max(1, len(probes) - 1)]]
+    frames: list[Frame] = [
+        cv2.resize(probe.frame, (width, height)) for probe in probes[: min(4, max(1, len(probes) - 1))]
+    ]
     return [_declared(frame, spec) for frame in frames]
 
 
 def read_frames(folder: Path, spec: FrameSpec) -> list[Frame]:
-    """The images of a folder as the camera would give them, the first `MOST_FRAMES` in natural order.
+    """The images of a folder as the camera would give them, the first in natural order, as many as memory may hold.
 
     Raises:
         FrameError: there is none, or one of them cannot be inspected.
@@ -83,7 +86,12 @@ def read_frames(folder: Path, spec: FrameSpec) -> list[Frame]:
     paths = list_images(folder) if folder.is_dir() else []
     if not paths:
         raise FrameError(f"there are no images in {folder}", expected="a folder of images", got="none")
-    return [_declared(check_frame(read_frame(path), spec), spec) for path in paths[:MOST_FRAMES]]
+    frames: list[Frame] = []
+    for path in paths[:MOST_FRAMES]:
+        frames.append(_declared(check_frame(read_frame(path), spec), spec))
+        if sum(frame.nbytes for frame in frames) >= MOST_BYTES:
+            break
+    return frames
 
 
 def _declared(frame: Frame, spec: FrameSpec) -> Frame:

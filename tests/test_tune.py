@@ -1,4 +1,7 @@
-"""`edge-ad tune` and the profile it writes: in a world of slow engines, and once for real."""
+"""`edge-ad tune` and the profile it writes: in a world of slow engines, and once for real.
+
+Over 400 lines: halving, profile and command share that world.
+"""
 
 from __future__ import annotations
 
