@@ -62,9 +62,12 @@ def serve(bundle: Path, threads: int) -> None:
 
     frames, runtimes = probe_frames(bundle), {}
     with Bundle.open(bundle) as opened:
-        points = opened.manifest.point_names
+        spec = opened.manifest
     for engine in installed_engines():
-        for point in points:
+        for point in spec.point_names:
+            made_with = spec.find_point(point)
+            if made_with is not None and made_with.engine not in ("any", engine):
+                continue
             try:
                 runtime = Runtime(bundle, engine=engine, point=point, threads=threads, profile=False)  # type: ignore[arg-type]
             except EngineUnavailableError as error:
