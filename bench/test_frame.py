@@ -5,6 +5,8 @@ pytest bench/test_frame.py --benchmark-only [--bundle cable.bundle]
 
 from __future__ import annotations
 
+import resource
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -70,6 +72,71 @@ def test_many_frames(
     say(f"test_many_frames[{engine}]: {rate:.1f} frames a second")
     wanted = [runtime.inspect(frame).score for frame in subject.frames]
     assert [verdict.score for verdict in verdicts] == wanted * (len(frames) // len(wanted))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_steady_state(
+    subject: Subject, runtimes: Runtimes, benchmark: Any, say: Callable[[str], None], engine: str
+) -> None:
+    """1,000 frames at a camera's pace, with a second of idleness after each 200: p99 over p50, and page faults.
+
+    The pace is half of what the PC could do. A page fault is what fresh memory costs: none means that a frame's arrays
+    come out of memory that the frame before gave back.
+    """
+    runtime = runtimes(engine, "exact")
+    for frame in subject.frames * 5:
+        runtime.inspect(frame)
+    pace = 2e-3 * float(np.median([runtime.inspect(frame).latency_ms for frame in subject.frames * 5]))
+    found, faults = [], 0
+
+    def serve() -> None:
+        nonlocal faults
+        for i in range(1000):
+            began = time.perf_counter()
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            found.append(runtime.inspect(subject.frames[i % len(subject.frames)]))
+            faults += resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+            time.sleep(1.0 if i % 200 == 199 else max(0.0, pace - (time.perf_counter() - began)))
+
+    benchmark.pedantic(serve, rounds=1)
+    p50, p99 = np.percentile([verdict.latency_ms for verdict in found], (50, 99))
+    after_gap = np.median([verdict.latency_ms for verdict in found[200::200]])
+    benchmark.extra_info.update(p50_ms=p50, p99_ms=p99, page_faults=faults / len(found))
+    say(
+        f"test_steady_state[{engine}]: p50 {p50:.2f}, p99 {p99:.2f} ms, ratio {p99 / p50:.2f}; after a second of "
+        f"idleness {after_gap:.2f} ms; {faults / len(found):.1f} page faults a frame"
+    )
+    stats = runtime.stats()
+    assert stats.frames >= len(found)
+    assert {verdict.score for verdict in found} == {runtime.inspect(frame).score for frame in subject.frames}
+
+
+def test_overhead(subject: Subject, timer: Timer, threads: int) -> None:
+    """What Python costs beside crop, engine and head: a frame whose stages are answered from memory."""
+    runtime = Runtime(subject.bundle, threads=threads, budget_ms=1e6, point="f32", profile=False)
+    point, frame = runtime._point, subject.frames[0]
+    wanted = runtime.inspect(frame).score
+    crop, head, tensor = point.crop, point.head, point.crop(frame)
+    patches = point.engine(tensor)
+    scored = head(patches)
+    point.crop = _Stub(crop, tensor)
+    point.engine = _Stub(point.engine, patches)
+    point.head = _Stub(head, scored)
+    timer(runtime.inspect, [frame], rounds=1000)
+    assert runtime.inspect(frame).score == wanted
+
+
+class _Stub:
+    """A stage that knows the answer."""
+
+    def __init__(self, stage: Any, answer: Any) -> None:
+        self._stage, self._answer = stage, answer
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self._answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stage, name)
 
 
 # The stages are the runtime's own objects: what is timed is what `inspect` calls.

@@ -7,6 +7,7 @@ verdict = Runtime("cable.bundle").inspect(frame)
 from edge_ad.build_info import build_info
 from edge_ad.errors import (
     BackboneError,
+    BudgetError,
     BundleCorruptError,
     BundleError,
     BundleNotFoundError,
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BackboneError",
+    "BudgetError",
     "BundleCorruptError",
     "BundleError",
     "BundleNotFoundError",

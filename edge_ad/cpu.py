@@ -29,16 +29,22 @@ class Cpu:
     @property
     def has_bf16(self) -> bool:
         """Whether bf16 arithmetic is done by the hardware; emulated it is several times slower than f32."""
-        return bool(self.flags & {"amx_bf16", "avx512_bf16", "bf16"})
+        return bool(self.flags & _BF16)
+
+
+_BF16 = {"amx_bf16", "avx512_bf16", "bf16"}
+# limits of oneDNN, by which OpenVINO computes, that leave bf16 out
+_WITHOUT_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
 
 
 def detect_cpu(cpuinfo: str | None = None, machine: str | None = None) -> Cpu:
-    """This PC's processor.
+    """This PC's processor; without bf16 where ONEDNN_MAX_CPU_ISA keeps the engine from it.
 
     Args:
         cpuinfo: text of /proc/cpuinfo; read from there by default.
         machine: as `platform.machine` gives it.
     """
+    limited = cpuinfo is None and os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _WITHOUT_BF16
     if cpuinfo is None:
         path = Path("/proc/cpuinfo")
         cpuinfo = path.read_text(errors="replace") if path.exists() else ""
@@ -56,8 +62,8 @@ def detect_cpu(cpuinfo: str | None = None, machine: str | None = None) -> Cpu:
         vendor = "intel"
     else:
         vendor = "amd" if "amd" in text else "other"
-    flags = (fields.get("flags") or fields.get("features") or "").split()
-    return Cpu(vendor, model, frozenset(flags))
+    flags = frozenset((fields.get("flags") or fields.get("features") or "").split())
+    return Cpu(vendor, model, flags - _BF16 if limited else flags)
 
 
 def allowed_cores() -> tuple[int, ...]:
@@ -83,6 +89,11 @@ def _quota() -> int:
     return 1 << 20 if limit == "max" else max(1, int(limit) // int(period or 100000))
 
 
+def can_pin() -> bool:
+    """Whether this system lets a thread be kept on chosen cores."""
+    return hasattr(os, "sched_setaffinity")
+
+
 def check_cores(cores: Sequence[int] | None) -> tuple[int, ...] | None:
     """The core ids as a tuple, each one that this process may use.
 
@@ -91,7 +102,7 @@ def check_cores(cores: Sequence[int] | None) -> tuple[int, ...] | None:
     """
     if cores is None:
         return None
-    if not hasattr(os, "sched_setaffinity"):
+    if not can_pin():
         raise SpecError("cores cannot be pinned on this system", expected="Linux", got=platform.system())
     wanted = tuple(cores) if isinstance(cores, Iterable) else ()
     allowed = allowed_cores()
@@ -113,3 +124,14 @@ def pinned(cores: tuple[int, ...] | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def fastest_cores(count: int) -> tuple[int, ...]:
+    """Up to `count` logical cores, one of each physical core, those with the highest clock first; ascending."""
+    found: dict[str, tuple[int, int]] = {}
+    for core in allowed_cores():
+        folder = Path(f"/sys/devices/system/cpu/cpu{core}")
+        siblings, clock = (folder / name for name in ("topology/thread_siblings_list", "cpufreq/cpuinfo_max_freq"))
+        key = siblings.read_text().strip() if siblings.exists() else str(core)
+        found.setdefault(key, (-int(clock.read_text()) if clock.exists() else 0, core))
+    return tuple(sorted(core for _, core in sorted(found.values())[:count]))

@@ -9,6 +9,7 @@
     |-- FrameError                a frame cannot be inspected (dtype, shape, size, unreadable file)
     |-- EngineError               the engine failed, or gave NaN or Inf
     |   `-- EngineUnavailableError  not installed, or it cannot run this bundle
+    |-- BudgetError               no operating point of the bundle is fast enough on this PC
     |-- ParityError               a result differs from the one it must equal (golden probes, engines, torch)
     |-- NativeError               the compiled core refused its input or this CPU
     |-- DatasetError              (export) the images cannot be used
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 __all__ = [
     "BackboneError",
+    "BudgetError",
     "BundleCorruptError",
     "BundleError",
     "BundleNotFoundError",
@@ -87,6 +89,19 @@ class EngineError(EdgeADError):
 
 class EngineUnavailableError(EngineError):
     """The engine is not installed here, or cannot run this bundle."""
+
+
+class BudgetError(EdgeADError):
+    """No operating point keeps the latency budget on this PC.
+
+    Args:
+        table: what each operating point takes; stands below the message.
+    """
+
+    def __init__(self, what: str, *, expected: object, table: str, remedy: str) -> None:
+        super().__init__(what, expected=expected, got="the times below", remedy=remedy)
+        self.table = table
+        self.args = (f"{self.args[0]}\n{table}",)
 
 
 class ParityError(EdgeADError):

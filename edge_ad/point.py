@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +23,8 @@ from edge_ad.heads import open_head
 from edge_ad.heads.base import Scored
 from edge_ad.probes import Answer, deviations, load_probes
 from edge_ad.spec import REFERENCE, Frame, FrameSpec, Manifest, Size
-from edge_ad.verdict import Verdict
+from edge_ad.stopwatch import Stopwatch
+from edge_ad.verdict import Verdict, latency_ms
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A frame on its way: the tensor of one operating point.
+    """A frame on its way.
 
     Attributes:
+        point: whose tensor it is; no other can judge it.
         tensor: (1, H, W, 3) u8.
         frame_size: (H, W) of the frame.
         watch: has run since the frame was asked for.
     """
 
+    point: Point
     tensor: NDArray[np.uint8]
     frame_size: Size
     watch: Stopwatch
@@ -60,7 +62,8 @@ class Point:
         bundle: all of it.
         name: of the operating point.
         settings: what it runs by.
-        threshold: of the score, instead of the point's; the map's is scaled alike.
+        threshold: of the score, instead of the bundle's, in the reference's units: that of another point, whose
+            distances are of another scale, is changed in the same proportion, and so is the map's.
 
     Raises:
         SpecError: there is no such point, or a setting is out of range.
@@ -70,16 +73,15 @@ class Point:
 
     def __init__(self, bundle: Bundle, name: str, settings: Settings, threshold: float | None = None) -> None:
         self.name, self.settings = name, settings
-        point = bundle.manifest.find_point(name)
-        only = "any" if point is None else point.engine
+        engine = runnable_engine(bundle, name, settings.engine, settings.device)
         self._bundle = bundle.at(name)
         self._spec = self._bundle.manifest
-        self.threshold, self.pixel_threshold = _thresholds(self._spec, threshold)
+        self.threshold, self.pixel_threshold = _thresholds(self._spec, bundle.manifest, threshold)
         self._mask, self._patch_mask = _masks(self._bundle)
         rows = None if self._patch_mask is None else np.flatnonzero(self._patch_mask).astype(np.int32)
         self.crop = Crop(self._spec.frame, self._spec.backbone, self._spec.roi, self._mask)
         with pinned(settings.cores):
-            self.engine = _open_engine(self._bundle, settings, only)
+            self.engine = _open_engine(self._bundle, engine, settings)
             self.head = open_head(self._bundle, rows, native.Pool(settings.threads, settings.cores), settings.search)
 
     @property
@@ -103,10 +105,10 @@ class Point:
         watch.lap("read")
         tensor = self.crop(pixels, from_file=from_file)
         watch.lap("crop")
-        return Prepared(tensor, (pixels.shape[0], pixels.shape[1]), watch)
+        return Prepared(self, tensor, (pixels.shape[0], pixels.shape[1]), watch)
 
-    def judge(self, prepared: Prepared) -> Verdict:
-        """The verdict.
+    def judge(self, prepared: Prepared, budget_ms: float | None = None) -> Verdict:
+        """The verdict on a frame that this point prepared.
 
         Raises:
             EngineError: the engine failed, or gave NaN or Inf.
@@ -125,11 +127,13 @@ class Point:
                 got=f"from {self.engine.name} {self.engine.version} in {self.precision}",
                 remedy="Run `edge-ad check` on the bundle, and try the point f32 or the other engine.",
             )
+        timings = watch.total()
         return Verdict(
             score=scored.score,
             threshold=self.threshold,
             pixel_threshold=self.pixel_threshold,
-            timings=watch.total(),
+            timings=timings,
+            deadline_met=None if budget_ms is None else latency_ms(timings) <= budget_ms,
             point=self.name,
             engine=self.engine.name,
             precision=self.precision,
@@ -138,6 +142,10 @@ class Point:
             _render=self._render(prepared.frame_size, scored),
             _to_bgr=partial(_to_bgr, self._spec.frame),
         )
+
+    def latency(self, frame: Frame) -> float:
+        """Milliseconds from this frame in memory to its verdict."""
+        return self.judge(self.prepare(frame, Stopwatch())).latency_ms
 
     def probe(self, frame: Frame) -> Answer:
         """Everything that is computed of a frame, with exact search: what golden probes hold and check."""
@@ -195,36 +203,15 @@ class Point:
         return grid
 
 
-class Stopwatch:
-    """Milliseconds of each stage."""
-
-    def __init__(self) -> None:
-        self._laps: dict[str, float] = {}
-        self.start()
-
-    def start(self) -> None:
-        """The next lap begins now."""
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        """Ends the lap of a stage."""
-        now = time.perf_counter()
-        self._laps[stage] = 1e3 * (now - self._last)
-        self._last = now
-
-    def total(self) -> dict[str, float]:
-        """Milliseconds by stage, and their sum as "total"."""
-        return {**self._laps, "total": sum(self._laps.values())}
-
-
-def _thresholds(spec: Manifest, threshold: float | None) -> tuple[float, float | None]:
-    own = spec.calibration
+def _thresholds(spec: Manifest, whole: Manifest, threshold: float | None) -> tuple[float, float | None]:
+    own, reference = spec.calibration, whole.calibration
     if threshold is None:
         return own.threshold, own.pixel_threshold
     if isinstance(threshold, bool) or not (isinstance(threshold, (int, float)) and 0 < threshold < np.inf):
         raise SpecError("threshold is out of range", expected="a finite number above 0", got=repr(threshold))
-    scale = float(threshold) / own.threshold
-    return float(threshold), None if own.pixel_threshold is None else own.pixel_threshold * scale
+    scale = float(threshold) / reference.threshold
+    pixel = None if own.pixel_threshold is None else own.pixel_threshold * scale
+    return float(threshold) * (own.threshold / reference.threshold), pixel
 
 
 def _masks(bundle: Bundle) -> tuple[NDArray[np.uint8] | None, NDArray[np.bool_] | None]:
@@ -247,19 +234,33 @@ def models_of(bundle: Bundle) -> Models:
     return Models(onnx=bundle.blob("model.onnx") if "model.onnx" in bundle else None, ir=ir)
 
 
-def _open_engine(bundle: Bundle, settings: Settings, only: str) -> Engine:
-    models, cpu = models_of(bundle), detect_cpu()
-    precision = bundle.manifest.backbone.precision
-    name = choose_engine(settings.engine, models, cpu, installed_engines(), only)
-    if precision == "bf16" and settings.device == "CPU" and not cpu.has_bf16:
+def runnable_engine(bundle: Bundle, name: str, wanted: str, device: str) -> str:
+    """The engine that runs the operating point `name` here; nothing is opened.
+
+    Raises:
+        EngineUnavailableError: not the `wanted` one, or with "auto" none.
+        SpecError: there is no such engine or point.
+    """
+    point, own, cpu = bundle.manifest.find_point(name), bundle.at(name), detect_cpu()
+    precision = own.manifest.backbone.precision
+    only = "any" if point is None else point.engine
+    if precision == "bf16" and only == "any":
+        only = "openvino"  # ONNX Runtime's CPU kernels have none
+    engine = choose_engine(wanted, models_of(own), cpu, installed_engines(), only)
+    if precision == "bf16" and device == "CPU" and not cpu.has_bf16:
         raise EngineUnavailableError(
             "this CPU has no bf16 arithmetic",
             expected="AMX or AVX512_BF16",
             got=cpu.model,
             remedy=f"Use the point {REFERENCE}.",
         )
+    return engine
+
+
+def _open_engine(bundle: Bundle, name: str, settings: Settings) -> Engine:
+    precision = bundle.manifest.backbone.precision
     arithmetic = "f32" if precision == "int8" else precision  # int8 stands in the model; what it leaves is f32
-    return open_engine(name, models, device=settings.device, threads=settings.threads, precision=arithmetic)
+    return open_engine(name, models_of(bundle), device=settings.device, threads=settings.threads, precision=arithmetic)
 
 
 def _to_bgr(spec: FrameSpec, frame: object) -> NDArray[np.uint8]:

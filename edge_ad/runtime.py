@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
+from edge_ad import stopwatch
+from edge_ad.budget import Ladder
 from edge_ad.bundle import Bundle
-from edge_ad.cpu import check_cores, default_threads
+from edge_ad.choice import Chooser, Wish, faithful_first
+from edge_ad.cpu import check_cores
 from edge_ad.errors import SpecError
-from edge_ad.point import Point, Prepared, Settings, Stopwatch
+from edge_ad.point import Point, Prepared
 from edge_ad.prefetch import prefetch
 from edge_ad.probes import Answer
+from edge_ad.profile import load_profile
 from edge_ad.spec import REFERENCE, Frame, Manifest
+from edge_ad.stats import Meter, Stats
+from edge_ad.stopwatch import Stopwatch
 from edge_ad.verdict import Verdict
 
 EngineName = Literal["auto", "openvino", "onnxruntime"]
 SearchName = Literal["auto", "exact", "graph"]
+MissName = Literal["raise", "best_effort"]
 
 
 class Runtime:
-    """Inspects frames with a bundle. Immutable once made, and safe to share between threads.
+    """Inspects frames with a bundle. Safe to share between threads; only its counts, and with a budget the operating
+    point in use, change once it is made.
+
+    With `budget_ms` it takes the most faithful operating point whose p99 on this PC is within the budget: by the
+    machine's profile (`edge-ad tune`), or by a quick measurement with the golden probes' frames, some 2.5 s at most.
+    It opens the cheaper points too, which costs their memory, so that no frame waits for one: when misses persist the
+    next cheaper point takes over, and hands back when there is room again (`edge_ad.budget`).
 
     Args:
         path: the bundle.
@@ -28,15 +42,22 @@ class Runtime:
         device: OpenVINO's device.
         threads: bound of engine and search together; by default a thread for each physical core allowed.
         cores: ids of the logical cores to stay on (Linux); by default the process's own.
-        point: name of the operating point; the reference, "f32", is in every bundle.
+        point: name of the operating point. By default the reference, "f32", which is in every bundle; with a budget
+            the one that fits.
         search: "exact", "graph", or "auto" for what is faster at the coreset's size. The image score is the same.
-        threshold: of the score, instead of the bundle's. The map's threshold is scaled alike.
-        self_check: run the bundle's golden probes before anything else.
+        threshold: of the reference's score, instead of the bundle's. The map's threshold, and those of other operating
+            points, are scaled alike.
+        self_check: run the golden probes of every point in use before anything else.
+        budget_ms: for a frame, from pixels in memory to the verdict. Reading files, waiting for the camera, and in
+            `inspect_many` waiting for the frame before, are not in it.
+        on_miss: what to do where no point keeps the budget: "raise", or "best_effort" to take the fastest.
+        profile: whether the machine's profile may choose what is left to it: engine, threads, cores and search.
 
     Raises:
         BundleError: the bundle is missing, broken, or of a newer format.
         EngineUnavailableError: no installed engine runs this bundle; the message names the pip command.
         SpecError: an option is out of range.
+        BudgetError: no operating point keeps the budget; the message has the table.
         ParityError: `self_check` found that this PC gives other answers than the export did.
     """
 
@@ -47,15 +68,31 @@ class Runtime:
         device: str = "CPU",
         threads: int | None = None,
         cores: Sequence[int] | None = None,
-        point: str = REFERENCE,
+        point: str | None = None,
         search: SearchName = "auto",
         threshold: float | None = None,
         self_check: bool = False,
+        budget_ms: float | None = None,
+        on_miss: MissName = "raise",
+        profile: bool = True,
     ) -> None:
-        cores = check_cores(cores)
-        settings = Settings(engine, device, _check_threads(threads, cores), cores, search)
+        wish = _wish(engine, device, threads, cores, search)
+        budget_ms, best_effort = _check_budget(budget_ms), _check_on_miss(on_miss)
         self._bundle = Bundle.open(path)
-        self._point = Point(self._bundle, point, settings, threshold)
+        spec = self._bundle.manifest
+        # an engine on another device has nothing to do with what was measured on the CPU
+        known = load_profile(self._bundle.id, spec.point_names) if profile and device == "CPU" else None
+        chooser = Chooser(self._bundle, wish, threshold, known)
+        self._ladder: Ladder | None = None
+        if budget_ms is None:
+            self._points: tuple[Point, ...] = (chooser.open(REFERENCE if point is None else point)[0],)
+        else:
+            names = faithful_first(spec) if point is None else (point,)
+            rungs = chooser.rungs(names, budget_ms, best_effort=best_effort)
+            self._points = tuple(rung.point for rung in rungs)
+            self._ladder = Ladder([rung.expected_ms for rung in rungs], budget_ms)
+        self._budget_ms = budget_ms
+        self._meter = Meter([each.name for each in self._points], budget_ms)
         if self_check:
             self.check()
 
@@ -66,7 +103,7 @@ class Runtime:
 
     @property
     def point(self) -> str:
-        """Name of the operating point."""
+        """Name of the operating point in use; what follows is that one's."""
         return self._point.name
 
     @property
@@ -109,6 +146,16 @@ class Runtime:
         """ "graph" where the head searches the HNSW graph, else "exact"."""
         return self._point.search
 
+    @property
+    def points(self) -> tuple[str, ...]:
+        """Names of the operating points that are open, the most faithful first: more than one with a budget only."""
+        return tuple(each.name for each in self._points)
+
+    @property
+    def budget_ms(self) -> float | None:
+        """Of a frame; None without."""
+        return self._budget_ms
+
     def inspect(self, frame: Frame | str | os.PathLike[str]) -> Verdict:
         """The verdict on a frame.
 
@@ -120,7 +167,7 @@ class Runtime:
             FrameError: the frame cannot be inspected.
             EngineError: the engine failed, or gave NaN or Inf: there is no verdict then.
         """
-        return self._point.judge(self._point.prepare(frame, Stopwatch()))
+        return self._judge(self._point.prepare(frame, Stopwatch()))
 
     def inspect_many(self, frames: Iterable[Frame | str | os.PathLike[str]]) -> Iterator[Verdict]:
         """Verdicts in the order of the frames; the next frame is captured and cropped while one is inspected.
@@ -128,28 +175,60 @@ class Runtime:
         `frames` is advanced by a thread of its own, at most two frames ahead. An error of a frame, or of `frames`
         itself, is raised in its turn and ends the iteration. A verdict's "read" time includes waiting for the frame.
         """
-        return (self._point.judge(prepared) for prepared in prefetch(frames, self._prepare_next))
+        return (self._judge(prepared) for prepared in prefetch(frames, self._prepare_next))
 
     def probe(self, frame: Frame) -> Answer:
         """Everything that is computed of a frame, with exact search: what golden probes hold and check."""
         return self._point.probe(frame)
 
     def check(self) -> dict[str, float]:
-        """Runs the golden probes; the largest relative deviation of patches, distances, map and score.
+        """Runs the golden probes of every open point; the largest relative deviation of patches, distances, map, score.
 
         Raises:
             ParityError: one of them is above the tolerance that the bundle allows.
         """
-        return self._point.check()
+        found = [each.check() for each in self._points]
+        return {name: max(worst[name] for worst in found) for name in found[0]}
+
+    def stats(self) -> Stats:
+        """Times, misses and operating points of the frames served."""
+        return self._meter.stats(self.point, 0 if self._ladder is None else self._ladder.changes)
+
+    @property
+    def _point(self) -> Point:
+        return self._points[0 if self._ladder is None else self._ladder.rung]
 
     def _prepare_next(self, frames: Iterator[Frame | str | os.PathLike[str]]) -> Prepared:
         watch = Stopwatch()
         return self._point.prepare(next(frames), watch)
 
+    def _judge(self, prepared: Prepared) -> Verdict:
+        """By the point that prepared the frame, whatever the ladder has done since."""
+        verdict = prepared.point.judge(prepared, self._budget_ms)
+        self._meter.record(verdict.point, verdict.latency_ms, stopwatch.clock())
+        if self._ladder is not None:
+            self._ladder.record(self._points.index(prepared.point), verdict.latency_ms)
+        return verdict
 
-def _check_threads(threads: int | None, cores: tuple[int, ...] | None) -> int:
-    if threads is None:
-        return default_threads(cores)
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024:
+
+def _wish(engine: str, device: str, threads: int | None, cores: Sequence[int] | None, search: str) -> Wish:
+    if isinstance(threads, bool) or not (threads is None or (isinstance(threads, int) and 1 <= threads <= 1024)):
         raise SpecError("threads is out of range", expected="1..1024", got=repr(threads))
-    return threads if cores is None else min(threads, len(cores))
+    checked = check_cores(cores)
+    if threads is not None and checked is not None:
+        threads = min(threads, len(checked))
+    return Wish(None if engine == "auto" else engine, device, threads, checked, None if search == "auto" else search)
+
+
+def _check_budget(budget_ms: float | None) -> float | None:
+    if budget_ms is None:
+        return None
+    if isinstance(budget_ms, bool) or not (isinstance(budget_ms, (int, float)) and 0 < budget_ms < math.inf):
+        raise SpecError("budget_ms is out of range", expected="a finite number above 0", got=repr(budget_ms))
+    return float(budget_ms)
+
+
+def _check_on_miss(on_miss: str) -> bool:
+    if on_miss not in ("raise", "best_effort"):
+        raise SpecError("on_miss is unknown", expected="raise or best_effort", got=repr(on_miss))
+    return on_miss == "best_effort"

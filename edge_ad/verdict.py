@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -44,6 +44,7 @@ class Verdict:
         threshold: of the score.
         pixel_threshold: of the anomaly map; None where the method gives no map.
         timings: milliseconds of each stage, and "total".
+        deadline_met: whether `latency_ms` is within the Runtime's budget; None without a budget.
         point: name of the operating point that gave it; engine, precision and search are that one's.
         bundle: id of the bundle.
     """
@@ -52,6 +53,7 @@ class Verdict:
     threshold: float
     pixel_threshold: float | None
     timings: dict[str, float]
+    deadline_met: bool | None
     point: str
     engine: str
     precision: str
@@ -64,6 +66,11 @@ class Verdict:
     def is_anomalous(self) -> bool:
         """True when the score is at least the threshold. A score that is not a number is never good."""
         return not self.score < self.threshold
+
+    @property
+    def latency_ms(self) -> float:
+        """From the frame in memory to the verdict: the total without "read"."""
+        return latency_ms(self.timings)
 
     @property
     def has_map(self) -> bool:
@@ -143,6 +150,7 @@ class Verdict:
                 for r in self.regions
             ],
             "timings_ms": dict(self.timings),
+            "deadline_met": self.deadline_met,
             "point": self.point,
             "engine": self.engine,
             "precision": self.precision,
@@ -197,3 +205,8 @@ class Verdict:
         at = (4 * scale, height + 3 * scale)
         cv2.putText(picture, text, at, font, size, (255, 255, 255), scale, cv2.LINE_AA)
         return picture
+
+
+def latency_ms(timings: Mapping[str, float]) -> float:
+    """From the frame in memory to the verdict: "total" without "read", which waits for a file or a camera."""
+    return timings["total"] - timings.get("read", 0.0)

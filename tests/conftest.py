@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,14 @@ def engine(request: pytest.FixtureRequest) -> str:
     if request.param not in installed_engines():
         pytest.skip(f"{request.param} is not installed")
     return str(request.param)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Profiles of this machine's user are none of the tests' business."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGE_AD_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

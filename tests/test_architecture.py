@@ -21,7 +21,7 @@ import edge_ad
 ROOT = Path(__file__).parents[1]
 MAX_FILE, MAX_FUNCTION = 400, 50
 HEAVY = {"torch", "torchvision", "onnx", "hnswlib", "openvino", "onnxruntime", "matplotlib"}
-STAGES = ["frame", "crop", "index", "anomaly_map", "verdict", "prefetch", "probes"]
+STAGES = ["frame", "crop", "index", "anomaly_map", "verdict", "prefetch", "probes", "budget", "stats", "stopwatch"]
 GROUND = {"spec", "errors", "native", "image_file"}  # what any stage may stand on
 
 

@@ -779,6 +779,7 @@ def make_verdict(score: float, amap: np.ndarray, threshold: float = 1.0, pixel_t
         threshold=threshold,
         pixel_threshold=pixel_threshold,
         timings={"total": 1.0},
+        deadline_met=None,
         point="f32",
         engine="e",
         precision="f32",

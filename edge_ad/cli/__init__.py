@@ -1,4 +1,4 @@
-"""The `edge-ad` command: info, inspect, check, calibrate, eval.
+"""The `edge-ad` command: info, inspect, check, tune, calibrate, eval.
 
 Exit codes: 0 all good, 1 some anomalous, 2 error, 130 interrupted.
 """
@@ -19,11 +19,11 @@ OK, ANOMALOUS, ERROR, INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    from edge_ad.cli import calibrate, check, eval, info, inspect
+    from edge_ad.cli import calibrate, check, eval, info, inspect, tune
 
     parser = argparse.ArgumentParser(prog="edge-ad", description="Inspects images with a bundle, without torch.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (info, inspect, check, calibrate, eval):
+    for command in (info, inspect, check, tune, calibrate, eval):
         name = command.__name__.rpartition(".")[2]
         sub = commands.add_parser(name, help=command.HELP, description=command.HELP)
         command.add_arguments(sub)
@@ -64,7 +64,7 @@ def add_runtime_options(parser: argparse.ArgumentParser, *, many: bool = False, 
         "--cores", type=lambda text: [int(core) for core in text.split(",")], help="cores to stay on: 0,1"
     )
     if points:
-        parser.add_argument("--point", default="f32", help="operating point; `edge-ad info` lists them; default: f32")
+        parser.add_argument("--point", help="operating point; `edge-ad info` lists them; default: f32")
         parser.add_argument("--search", choices=("auto", "exact", "graph"), default="auto")
 
 

@@ -9,6 +9,7 @@ from edge_ad.build_info import build_info
 from edge_ad.bundle import Bundle
 from edge_ad.calibration import describe_rule
 from edge_ad.manifest import encode
+from edge_ad.profile import describe_profile
 from edge_ad.spec import (
     REFERENCE,
     BackboneSpec,
@@ -36,10 +37,12 @@ def run(options: argparse.Namespace) -> int:
         return 0
     with Bundle.open(options.bundle) as bundle:
         manifest, identity = bundle.manifest, bundle.id
+    profile = describe_profile(identity, manifest.point_names)
     if options.json:
-        print(json.dumps({"id": identity, "manifest": encode(manifest), "machine": machine}, indent=2))
+        document = {"id": identity, "manifest": encode(manifest), "machine": machine, "profile": profile}
+        print(json.dumps(document, indent=2))
         return 0
-    print(table({"bundle": f"{options.bundle} ({identity})", **describe(manifest)}))
+    print(table({"bundle": f"{options.bundle} ({identity})", **describe(manifest), "profile": profile}))
     if manifest.points:
         print()
         print(columns(describe_points(manifest)))

@@ -21,7 +21,8 @@ class OpenVINOEngine:
         self.version: str = ov.get_version().split("-")[0]
         self.precision = precision
         self._compiled = compiled
-        self._output = compiled.output(0)
+        output = compiled.output(0)
+        self._shape, self._dtype = tuple(output.shape), output.element_type.to_dtype()
         self._free: queue.SimpleQueue[ov.InferRequest] = queue.SimpleQueue()
 
     def __call__(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -30,9 +31,12 @@ class OpenVINOEngine:
         except queue.Empty:
             request = self._compiled.create_infer_request()
         try:
+            # OpenVINO reads the caller's tensor and writes into an array that becomes the caller's: no copies
+            patches = np.empty(self._shape, self._dtype)
             request.set_input_tensor(ov.Tensor(tensor, shared_memory=True))
+            request.set_output_tensor(ov.Tensor(patches, shared_memory=True))
             request.infer()
-            return request.get_tensor(self._output).data.copy()
+            return patches
         except RuntimeError as error:
             raise EngineError("OpenVINO failed on a frame", got=str(error).strip()) from error
         finally:
@@ -56,10 +60,10 @@ def open_models(models: Models, *, device: str, threads: int, precision: str) ->
         else:
             model = core.read_model(bytes(models.onnx or b""))
         compiled = core.compile_model(model, device, {**config, **on_cpu} if device == "CPU" else config)
+        return OpenVINOEngine(compiled, precision)  # which refuses an output of no fixed shape
     except RuntimeError as error:
         raise EngineError(
             "OpenVINO cannot compile the model",
             expected=f"device out of {core.available_devices}",
             got=f"device {device!r}: {str(error).strip()[:500]}",
         ) from error
-    return OpenVINOEngine(compiled, precision)

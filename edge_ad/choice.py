@@ -1,0 +1,198 @@
+"""Which operating points serve: the most faithful one that keeps the budget on this PC, and cheaper ones below it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edge_ad import stopwatch
+from edge_ad.bundle import Bundle
+from edge_ad.cpu import default_threads
+from edge_ad.errors import BudgetError, EdgeADError, EngineUnavailableError
+from edge_ad.measure import Timing, latencies, measure, sample_frames, timing
+from edge_ad.point import Point, Settings
+from edge_ad.profile import Profile, Wanted
+from edge_ad.spec import Frame, Manifest
+
+QUICK_FRAMES = 40  # of a point without a profile; if one of them is late, more are taken
+SURE_FRAMES = 101  # of so many the p99 is the second longest
+QUICK_S = 2.5  # seconds for all points together, their opening not counted
+RATIO_FRAMES = 8  # of a point below the chosen one: only its ratio counts
+CHEAPER = 0.9  # a rung of the ladder takes at most this share of the one above it
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked of the settings; None where nothing was."""
+
+    engine: str | None
+    device: str
+    threads: int | None
+    cores: tuple[int, ...] | None
+    search: str | None
+
+    def settings(
+        self, point: str, profile: Profile | None, budget_ms: float | None = None
+    ) -> tuple[Settings, Timing | None]:
+        """Of an operating point: the profile's best, with their timing, or the defaults."""
+        wanted = Wanted(self.engine, self.threads, self.cores, self.search)
+        entry = None if profile is None else profile.best(point, wanted, budget_ms)
+        if entry is not None:
+            return Settings(entry.engine, self.device, entry.threads, entry.cores, entry.search), entry.timing
+        threads = default_threads(self.cores) if self.threads is None else self.threads
+        return Settings(self.engine or "auto", self.device, threads, self.cores, self.search or "auto"), None
+
+
+@dataclass(frozen=True)
+class Rung:
+    """An operating point that serves, and what a frame takes on it."""
+
+    point: Point
+    expected_ms: float
+
+
+@dataclass(frozen=True)
+class Tried:
+    """An operating point as it was found: opened and timed, or refused for a reason."""
+
+    name: str
+    point: Point | None
+    timing: Timing | None
+    reason: str = ""
+
+
+class Chooser:
+    """Opens operating points of a bundle and times them.
+
+    Args:
+        bundle: all of it.
+        wish: settings.
+        threshold: of the reference; None for the bundle's.
+        profile: of this machine, if there is one.
+    """
+
+    def __init__(self, bundle: Bundle, wish: Wish, threshold: float | None, profile: Profile | None) -> None:
+        self._bundle, self._wish, self._threshold, self._profile = bundle, wish, threshold, profile
+        self._frames: list[Frame] = []
+
+    def open(self, name: str, budget_ms: float | None = None) -> tuple[Point, Timing | None]:
+        """The operating point with its best settings, and their timing if it is known.
+
+        Raises:
+            EdgeADError: as `Point`.
+        """
+        settings, known = self._wish.settings(name, self._profile, budget_ms)
+        try:
+            return Point(self._bundle, name, settings, self._threshold), known
+        except EdgeADError:
+            if known is None:
+                raise
+            # somebody changed the profile by hand
+            settings, _ = self._wish.settings(name, None)
+            return Point(self._bundle, name, settings, self._threshold), None
+
+    def rungs(self, names: Sequence[str], budget_ms: float, *, best_effort: bool) -> list[Rung]:
+        """The chosen point and those below it, each clearly cheaper than the one before; all are open and warm.
+
+        Args:
+            names: of the points that may serve, the most faithful first.
+            best_effort: take the fastest where none keeps the budget.
+
+        Raises:
+            BudgetError: none keeps the budget.
+        """
+        tried: list[Tried] = []
+        end = stopwatch.clock() + QUICK_S
+        for i, name in enumerate(names):
+            tried.append(self._try(name, budget_ms, end, len(names) - i))
+            chosen = tried[-1]
+            if chosen.point and chosen.timing and chosen.timing.p99_ms <= budget_ms:
+                return self._below(Rung(chosen.point, chosen.timing.p50_ms), names[i + 1 :])
+        usable = [(t.timing.p99_ms, Rung(t.point, t.timing.p50_ms)) for t in tried if t.point and t.timing]
+        if best_effort and usable:
+            return [min(usable, key=lambda found: found[0])[1]]
+        raise BudgetError(
+            "no operating point keeps the latency budget on this PC",
+            expected=f"a p99 of {budget_ms:g} ms at most",
+            table=table(tried),
+            remedy="Allow more time, export cheaper points, free this PC of other work, or pass on_miss='best_effort'.",
+        )
+
+    def _try(self, name: str, budget_ms: float, end: float, left: int) -> Tried:
+        try:
+            point, known = self.open(name, budget_ms)
+        except EngineUnavailableError as error:
+            return Tried(name, None, None, f"{error.what}: {error.got}")
+        if known is not None:
+            warm_up(point, self._sample())
+            return Tried(name, point, known)
+        found: list[float] = []
+        began = stopwatch.clock()
+        share = began + (end - began) / left  # of the time for the points that are left
+        for latency in latencies(point, self._sample()):
+            found.append(latency)
+            late = sum(value > budget_ms for value in found)
+            enough = late > 1 or len(found) >= (SURE_FRAMES if late else QUICK_FRAMES)
+            if enough or (len(found) >= 5 and stopwatch.clock() >= (end if late else share)):
+                break
+        return Tried(name, point, timing(found))
+
+    def _below(self, top: Rung, names: Sequence[str]) -> list[Rung]:
+        rungs = [top]
+        for name in names:
+            try:
+                point, known = self.open(name)
+            except EngineUnavailableError:
+                continue  # this PC has no such rung
+            if known is None:
+                known = measure(point, self._sample(), RATIO_FRAMES, QUICK_S / 5)
+            else:
+                warm_up(point, self._sample())
+            if known.p50_ms <= CHEAPER * rungs[-1].expected_ms:
+                rungs.append(Rung(point, known.p50_ms))
+        return rungs
+
+    def _sample(self) -> list[Frame]:
+        if not self._frames:
+            self._frames = sample_frames(self._bundle)
+        return self._frames
+
+
+def warm_up(point: Point, frames: Sequence[Frame]) -> None:
+    """Lets the engine build what it builds with its first frames."""
+    next(latencies(point, frames))
+
+
+def faithful_first(manifest: Manifest) -> tuple[str, ...]:
+    """Names of the operating points: the reference, then the others by how well their scores agree with its."""
+
+    def apart(name: str) -> tuple[float, float]:
+        point = manifest.find_point(name)
+        return (-2.0, 0.0) if point is None else (-point.fidelity.rank_correlation, point.fidelity.score_error)
+
+    return tuple(sorted(manifest.point_names, key=apart))
+
+
+def table(tried: Sequence[Tried]) -> str:
+    """What each operating point takes, and why some were not run."""
+    head = ("point", "engine", "threads", "cores", "search", "p50", "p95", "p99", "frames")
+    rows: list[tuple[str, ...]] = [head]
+    for found in tried:
+        if found.point is None or found.timing is None:
+            rows.append((found.name, f"not run: {found.reason}"))
+            continue
+        settings, t = found.point.settings, found.timing
+        cores = "all" if settings.cores is None else ",".join(map(str, settings.cores))
+        times = (f"{t.p50_ms:.1f}", f"{t.p95_ms:.1f}", f"{t.p99_ms:.1f}", str(t.frames))
+        rows.append((found.name, found.point.engine.name, str(settings.threads), cores, found.point.search, *times))
+    return aligned(rows)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Lines of columns; a row that is shorter than the first runs on from its last cell."""
+    full = [row for row in rows if len(row) == len(rows[0])]
+    widths = [max(len(row[i]) for row in full) for i in range(len(rows[0]))]
+    widths[0] = max(len(row[0]) for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows
+    )

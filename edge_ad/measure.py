@@ -1,0 +1,101 @@
+"""What an opened operating point takes on this PC: latencies of frames, and the frames to measure with."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge_ad import stopwatch
+from edge_ad.bundle import Bundle
+from edge_ad.errors import FrameError
+from edge_ad.frame import check_frame, list_images, read_frame
+from edge_ad.point import Point
+from edge_ad.probes import load_probes
+from edge_ad.spec import REFERENCE, Frame, FrameSpec, Size
+
+WARM_UP = 3  # frames: the first ones build what an engine keeps
+CAMERA: Size = (1024, 1024)  # (H, W) of a frame where the bundle does not tell
+MOST_FRAMES, MOST_BYTES = 32, 2**28  # that are held in memory
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds from the frame in memory to the verdict. A percentile is a value that was measured, the higher one.
+
+    Attributes:
+        frames: how many were timed.
+    """
+
+    frames: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+def timing(latencies: Sequence[float]) -> Timing:
+    """The percentiles of latencies in ms, one or more."""
+    p50, p95, p99 = (float(v) for v in np.percentile(latencies, (50, 95, 99), method="higher"))
+    return Timing(len(latencies), p50, p95, p99)
+
+
+def latencies(point: Point, frames: Sequence[Frame]) -> Iterator[float]:
+    """Milliseconds of one frame after the other, without end; `WARM_UP` go before and are not told."""
+    turns = itertools.cycle(frames)
+    for _ in range(WARM_UP):
+        point.latency(next(turns))
+    for frame in turns:
+        yield point.latency(frame)
+
+
+def measure(point: Point, frames: Sequence[Frame], most: int, seconds: float, least: int = 5) -> Timing:
+    """Times `most` frames, or fewer but `least` when `seconds` are over."""
+    end, found = stopwatch.clock() + seconds, []
+    for latency in latencies(point, frames):
+        found.append(latency)
+        if len(found) >= most or (len(found) >= least and stopwatch.clock() >= end):
+            break
+    return timing(found)
+
+
+def sample_frames(bundle: Bundle) -> list[Frame]:
+    """The frames of the bundle's golden probes, at the camera's size and in the colour order that it declares.
+
+    The last of several probes is noise, which no camera gives and on which a graph is slow: it is left out. Four are
+    enough.
+    """
+    spec = bundle.manifest.frame
+    probes = load_probes(bundle.at(REFERENCE))
+    height, width = spec.size or CAMERA
+    frames: list[Frame] = [
+        cv2.resize(probe.frame, (width, height)) for probe in probes[: min(4, max(1, len(probes) - 1))]
+    ]
+    return [_declared(frame, spec) for frame in frames]
+
+
+def read_frames(folder: Path, spec: FrameSpec) -> list[Frame]:
+    """The images of a folder as the camera would give them, the first in natural order, as many as memory may hold.
+
+    Raises:
+        FrameError: there is none, or one of them cannot be inspected.
+    """
+    paths = list_images(folder) if folder.is_dir() else []
+    if not paths:
+        raise FrameError(f"there are no images in {folder}", expected="a folder of images", got="none")
+    frames: list[Frame] = []
+    for path in paths[:MOST_FRAMES]:
+        frames.append(_declared(check_frame(read_frame(path), spec), spec))
+        if sum(frame.nbytes for frame in frames) >= MOST_BYTES:
+            break
+    return frames
+
+
+def _declared(frame: Frame, spec: FrameSpec) -> Frame:
+    """A BGR frame in the order that the bundle declares for arrays."""
+    if spec.color_order == "rgb" and frame.ndim == 3:
+        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    return frame

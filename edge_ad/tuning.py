@@ -1,0 +1,214 @@
+"""Measures every operating point of a bundle with every engine, number of threads, cores and search that this PC has.
+
+Successive halving (Jamieson & Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization",
+AISTATS 2016), within each operating point, since points differ in fidelity and are no rivals: all candidates are timed
+with few frames, the better half with more, and so on. Time is divided over the rounds beforehand, so that a slow PC
+takes fewer frames and not longer; what there was no time for is counted.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edge_ad import stopwatch
+from edge_ad.bundle import Bundle
+from edge_ad.choice import faithful_first
+from edge_ad.cpu import can_pin, default_threads, fastest_cores
+from edge_ad.engines import installed_engines
+from edge_ad.errors import EngineUnavailableError
+from edge_ad.measure import measure
+from edge_ad.point import Point, Settings, runnable_engine
+from edge_ad.profile import Entry, handicapped
+from edge_ad.spec import Frame, Manifest, PatchcoreSpec
+
+ROUNDS = ((8, 0.40), (24, 0.60), (72, 0.72))  # frames at most, and the share of all the time by which a round ends
+FINALISTS = 2  # of each operating point
+FINAL_FRAMES, FINAL_END = 400, 0.85  # the rest is for idle gaps
+LEAST_FRAMES = 3
+IDLE_S = 1.0
+MOST_GAPS = 3
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An operating point with settings."""
+
+    point: str
+    engine: str
+    threads: int
+    cores: tuple[int, ...] | None
+    search: str
+
+
+@dataclass
+class Tuned:
+    """What was found.
+
+    Attributes:
+        entries: everything that was measured, the candidates' last timing.
+        refused: "POINT by ENGINE" -> why it cannot run here.
+        left_out: candidates that there was no time for.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    left_out: int = 0
+
+
+def candidates(bundle: Bundle, most_threads: int | None = None) -> tuple[dict[str, list[Candidate]], dict[str, str]]:
+    """The candidates of each operating point, the likeliest first, and why some engine cannot run one.
+
+    Args:
+        most_threads: bound; by default the physical cores.
+    """
+    found: dict[str, list[Candidate]] = {}
+    refused: dict[str, str] = {}
+    for name in faithful_first(bundle.manifest):
+        engines = []
+        for engine in installed_engines():
+            try:
+                engines.append(runnable_engine(bundle, name, engine, "CPU"))
+            except EngineUnavailableError as error:
+                refused[f"{name} by {engine}"] = error.what
+        settings = itertools.product(_threads(most_threads), searches(bundle.manifest.at(name)), engines)
+        own = [
+            Candidate(name, engine, threads, cores, search)
+            for threads, search, engine in settings
+            for cores in _cores(threads)
+        ]
+        if own:
+            found[name] = own
+    return found, refused
+
+
+def searches(spec: Manifest) -> tuple[str, ...]:
+    """The searches that an operating point's method has."""
+    has_graph = isinstance(spec.head, PatchcoreSpec) and spec.index is not None and spec.index.graph is not None
+    return ("graph", "exact") if has_graph else ("exact",)
+
+
+def steps(found: dict[str, list[Candidate]]) -> int:
+    """Measurements that `tune` will make if there is time for all."""
+    total = 0
+    for own in found.values():
+        count = len(own)
+        for _ in ROUNDS:
+            total += count
+            count = _half(count)
+        total += min(count, FINALISTS)
+    return total
+
+
+def tune(
+    bundle: Bundle,
+    frames: Sequence[Frame],
+    seconds: float,
+    most_threads: int | None = None,
+    step: Callable[[], None] = lambda: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Tuned:
+    """Measures; takes about `seconds` at most.
+
+    Args:
+        bundle: all of it.
+        frames: in turn, as the camera gives them.
+        most_threads: as in `candidates`.
+        step: called after each measurement.
+        sleep: waits so many seconds.
+
+    Raises:
+        EngineUnavailableError: no operating point can run here.
+        EdgeADError: one cannot be opened, or fails.
+    """
+    alive, refused = candidates(bundle, most_threads)
+    if not alive:
+        raise EngineUnavailableError(
+            "no operating point of this bundle can run here",
+            expected="an engine for one of them",
+            got="; ".join(f"{name}: {why}" for name, why in refused.items()) or "no engine installed",
+            remedy="Run pip install 'edge-ad[openvino]' or 'edge-ad[onnx]'.",
+        )
+    began, found = stopwatch.clock(), _Found(bundle, frames, step, sleep)
+    for number, (count, share) in enumerate(ROUNDS, 1):
+        found.round(number, alive, count, began + share * seconds)
+        alive = {name: found.better_half(own, number) for name, own in alive.items()}
+    last, alive = len(ROUNDS) + 1, {name: own[:FINALISTS] for name, own in alive.items()}
+    gaps = int((1 - FINAL_END) * seconds / IDLE_S / sum(map(len, alive.values())))
+    found.round(last, alive, FINAL_FRAMES, began + FINAL_END * seconds, gaps=min(gaps, MOST_GAPS))
+    return Tuned(list(found.entries.values()), refused, found.left_out)
+
+
+class _Found:
+    """Entries so far."""
+
+    def __init__(
+        self, bundle: Bundle, frames: Sequence[Frame], step: Callable[[], None], sleep: Callable[[float], None]
+    ) -> None:
+        self._bundle, self._frames, self._step, self._sleep = bundle, frames, step, sleep
+        self.entries: dict[Candidate, Entry] = {}
+        self.left_out = 0
+
+    def round(self, number: int, alive: dict[str, list[Candidate]], count: int, end: float, gaps: int = 0) -> None:
+        """Times the candidates that are alive, each operating point's first ones first, until time is up.
+
+        The first of each point is always timed: without it the point would have no time at all.
+        """
+        queue = list(_by_turns(alive.values()))
+        for i, candidate in enumerate(queue):
+            left = end - stopwatch.clock()
+            if left <= 0 and i >= len(alive):
+                self.left_out += len(queue) - i if number == 1 else 0
+                return
+            self.entries[candidate] = self._time(number, candidate, count, left / (len(queue) - i), gaps)
+            self._step()
+
+    def better_half(self, own: list[Candidate], number: int) -> list[Candidate]:
+        """Of those that the round has timed, the best first."""
+        timed = [c for c in own if c in self.entries and self.entries[c].rounds == number]
+        return sorted(timed, key=lambda c: handicapped(self.entries[c]))[: _half(len(timed))]
+
+    def _time(self, number: int, candidate: Candidate, count: int, seconds: float, gaps: int) -> Entry:
+        began = stopwatch.clock()
+        settings = Settings(candidate.engine, "CPU", candidate.threads, candidate.cores, candidate.search)
+        point = Point(self._bundle, candidate.point, settings)
+        seconds -= stopwatch.clock() - began  # opening takes time too
+        timing = measure(point, self._frames, count, seconds, LEAST_FRAMES)
+        idle = []
+        for i in range(gaps):
+            self._sleep(IDLE_S)
+            idle.append(point.latency(self._frames[i % len(self._frames)]))
+        return Entry(
+            candidate.point,
+            candidate.engine,
+            candidate.threads,
+            candidate.cores,
+            candidate.search,
+            timing,
+            number,
+            float(np.median(idle)) if idle else None,
+        )
+
+
+def _half(count: int) -> int:
+    return -(-count // 2)
+
+
+def _threads(most: int | None) -> list[int]:
+    """All physical cores first, then powers of two below."""
+    bound = min(most or default_threads(), default_threads())
+    return sorted({bound, *(1 << i for i in range(bound.bit_length()) if 1 << i < bound)}, reverse=True)
+
+
+def _cores(threads: int) -> list[tuple[int, ...] | None]:
+    """Left to the system, and where it can be done pinned to as many of the fastest cores."""
+    chosen = fastest_cores(threads)
+    return [None, chosen] if len(chosen) == threads and can_pin() else [None]
+
+
+def _by_turns(lists: Iterable[Sequence[Candidate]]) -> list[Candidate]:
+    return [c for turn in itertools.zip_longest(*lists) for c in turn if c is not None]
