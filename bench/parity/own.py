@@ -25,7 +25,7 @@ from export.fit.base import Material
 from export.fit.padim import choose_channels
 from export.network import open_network
 from export.options import Options
-from export.stages import Stages
+from export.stages import open_stages
 
 CHANNELS = 100  # of PaDiM with resnet18, on either side
 
@@ -52,7 +52,7 @@ def truth_of(images: Sequence[TestImage], size: Size) -> Truth:
 @contextlib.contextmanager
 def open_material(goods: list[Path], options: Options, folder: Path) -> Iterator[Material]:
     """Patches of the goods through the backbone graph, as an export has them; many of them on disk, in `folder`."""
-    stages = Stages(options, open_network(options), FrameSpec(None), None, goods)
+    stages = open_stages(options, open_network(options), FrameSpec(None), None, goods, options.input_size)
     pool = native.Pool(options.threads or default_threads())
     with patch_store((len(goods), stages.patch_count, stages.backbone.dim), folder) as patches:
         extract(patches, goods, stages.frame, stages.crop, stages.engine, None)
@@ -62,7 +62,8 @@ def open_material(goods: list[Path], options: Options, folder: Path) -> Iterator
 def fit(material: Material, method: str, seed: int) -> Head:
     """The head of all the goods."""
     options = replace(material.options, method=method, seed=seed)
-    return open_method(replace(material, options=options)).fit(np.arange(len(material.goods)), f"{method} {seed}")
+    fresh = replace(material, options=options, chosen={})  # rows that another seed chose are not this one's
+    return open_method(fresh).fit(np.arange(len(material.goods)), f"{method} {seed}")
 
 
 def coreset_rows(material: Material, seed: int, head: Head) -> NDArray[np.int64]:
