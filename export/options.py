@@ -123,8 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_method(parser, d)
     _add_threshold(parser, d)
     _add_points(parser, d)
-    frame = parser.add_argument_group("frames")
-    add = frame.add_argument
+    add = parser.add_argument_group("frames").add_argument
     add(
         "--input-size",
         type=_size,

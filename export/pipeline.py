@@ -11,7 +11,7 @@ import importlib.metadata
 import os
 import platform
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from edge_ad.dataset import Category, Facts, TestImage, check_images, find_categ
 from edge_ad.engines import Engine
 from edge_ad.errors import BundleError, DatasetError, SpecError
 from edge_ad.runtime import Runtime
-from edge_ad.spec import MAX_NEIGHBORS, FidelitySpec, FrameSpec, Manifest, PatchcoreSpec
+from edge_ad.spec import MAX_NEIGHBORS, FidelitySpec, FrameSpec, Manifest, PatchcoreSpec, Size
 from export.fidelity import shortfall
 from export.folds import folds
 from export.network import open_network
@@ -38,8 +38,8 @@ from export.options import METHODS, Options
 from export.plan import Plan, hindrance, plan_points, require_goods, require_packages
 from export.point import Job, MadePoint, choose_sample, compare, make_point, point_members, point_spec
 from export.probes import make_probes, probe_frames
-from export.region import Region, read_region
-from export.stages import Arrays, at_point, open_stages, prove_parity
+from export.region import read_region
+from export.stages import Arrays, Stages, at_point, open_stages, prove_parity
 from export.summary import Summary
 
 
@@ -63,12 +63,16 @@ def export_bundle(options: Options) -> Summary:
         region = read_region(options.roi, frame.size) if options.roi and frame.size else None
         stages = open_stages(options, network, frame, region, goods, options.input_size)
         prove_parity(stages, summary)
+        bases = {options.input_size: stages}
+        for size in options.more_sizes:  # here already, so that a size that cannot be is found before the work
+            bases[size] = open_stages(options, network, frame, region, goods, size, stages)
+            prove_parity(bases[size], Summary(out))
     splits = folds(len(goods), options.calibration, options.seed)
     sample = choose_sample(len(goods), splits, options.seed)
     pool = native.Pool(options.threads or default_threads())
     job = Job(options, goods, tests, splits, sample, pool, out.absolute().parent)
     reference = make_point(plans[0], stages, job, summary)
-    points = _further_points(plans[1:], reference, job, region, summary)
+    points = _further_points(plans[1:], bases, reference, job, summary)
     manifest = Manifest(
         name=category.name,
         created=timestamp(),
@@ -96,10 +100,9 @@ def export_bundle(options: Options) -> Summary:
 
 
 def _further_points(
-    plans: Sequence[Plan], reference: MadePoint, job: Job, region: Region | None, summary: Summary
+    plans: Sequence[Plan], bases: Mapping[Size, Stages], reference: MadePoint, job: Job, summary: Summary
 ) -> list[tuple[MadePoint, FidelitySpec]]:
     """The points beside the reference that are faithful enough; says of each how it fared, and of one left out why."""
-    base, network, frame = reference.stages, reference.stages.network, reference.stages.frame
     found: list[tuple[MadePoint, FidelitySpec]] = []
     for plan in plans:
         if (why := hindrance(plan, detect_cpu())) is not None:
@@ -107,10 +110,8 @@ def _further_points(
             continue
         details = Summary(summary.bundle)  # what the reference says of itself is not said again for each point
         with summary.stage(plan.name):
-            if plan.size != base.backbone.input_size:  # f32 comes first at each size
-                base = open_stages(job.options, network, frame, region, job.goods, plan.size, reference.stages)
-                prove_parity(base, details)
-            stages = at_point(base, plan, [job.goods[number] for number in job.sample], job.options.threads)
+            sample = [job.goods[number] for number in job.sample]
+            stages = at_point(bases[plan.size], plan, sample, job.options.threads)
             made = make_point(plan, stages, job, details)
         fidelity = compare(made, reference, job)
         if (why := shortfall(fidelity, job.options.max_drop)) is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 onnx = pytest.importorskip("onnx", reason="the export needs onnx")
@@ -157,6 +157,17 @@ def test_a_missing_package_is_an_error_before_any_work(
     assert command in caught.value.remedy
 
 
+def test_a_size_that_cannot_be_is_found_before_the_work(
+    export: Export, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("work was done")
+
+    monkeypatch.setattr("export.pipeline.make_point", never)
+    with pytest.raises(SpecError, match="too thin"):
+        export(roi="30,30,36,36", more_sizes=((16, 16),))
+
+
 def test_int8_needs_some_goods(tiny: Path, tmp_path: Path) -> None:
     if not HAS_ORT:
         pytest.skip("needs ONNX Runtime")
@@ -169,6 +180,7 @@ def test_int8_needs_some_goods(tiny: Path, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------- who is held out
 
 
+@settings(deadline=None)
 @given(st.integers(2, 700), st.sampled_from(["auto", "split", "crossfit"]), st.integers(0, 2**32 - 1))
 def test_goods_that_set_ranges_are_held_out_nowhere(count: int, rule: str, seed: int) -> None:
     splits = folds(count, rule, seed)
@@ -200,6 +212,7 @@ def test_rank_correlation() -> None:
     assert rank_correlation([5], [5]) == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)), min_size=1, max_size=50))
 def test_rank_correlation_is_one_of_the_ranks(pairs: list[tuple[float, float]]) -> None:
     a, b = (np.array(side) for side in zip(*pairs, strict=True))
