@@ -72,12 +72,13 @@ struct Tile {
     std::int32_t* running;  // [width] largest value of the segment
     std::int32_t* limits;   // [width] least value that is looked at
     std::int32_t* below;    // [width] values from here on have been looked at
-    Bounds::Coded* coded;   // [width]; error < 0: not a query, or not a usable one
+    Bounds::Coded* coded;   // [width]; kUnusable: not a query, or not one to be searched here
     Best* best;             // [width][k]
     std::int32_t* maxima;   // [groups][width]
     std::size_t k;
 
     Nearest nearest(std::size_t lane) const { return {best + lane * k, k}; }
+    bool open(std::size_t lane) const { return coded[lane].error != Bounds::kUnusable; }
 };
 
 // What the search of one task needs beside its tiles.
@@ -91,7 +92,7 @@ class Task {
           codes_(*with_.codes),
           bias_(bounds_.bias(codes_.offset)),
           k_(k),
-          most_(std::max(2 * k + 64, rows / 16)),
+          most_(std::max(2 * k + 64, rows / 4)),
           scratch_(scratch),
           ids_(scratch.get<std::int32_t>(0, codes_.lanes * codes_.max_vectors * most_)),
           squared_(scratch.get<float>(1, kBatch)) {}
@@ -150,19 +151,14 @@ void Task::pack(Tile& tile) {
     auto* codes = scratch_.get<std::int8_t>(7, tile.width * dim);
     auto* values = scratch_.get<float>(8, tile.width * dim);
     const float* points[kMostLanes];
-    bool usable[kMostLanes];
-    for (std::size_t lane = 0; lane < tile.width; ++lane) {
-        const float* query = lane < tile.count ? queries_.row(tile.first + lane) : nullptr;
-        usable[lane] =
-            query != nullptr && std::isfinite(with_.sqdist(query, coreset_.mean.data(), coreset_.dim));
-        points[lane] = usable[lane] ? query : coreset_.mean.data();
-    }
+    for (std::size_t lane = 0; lane < tile.width; ++lane)
+        points[lane] = lane < tile.count ? queries_.row(tile.first + lane) : coreset_.mean.data();
     bounds_.encode(points, tile.width, values, codes, tile.coded);
     for (std::size_t v = 0; v < tile.vectors; ++v)
         codes_.pack(codes + v * codes_.lanes * dim, dim,
                     tile.packed + v * codes_.lanes * dim * codes_.packed_bytes);
     for (std::size_t lane = 0; lane < tile.width; ++lane) {
-        if (!usable[lane]) tile.coded[lane].error = -1.0;
+        if (lane >= tile.count) tile.coded[lane].error = Bounds::kUnusable;
         tile.nearest(lane).clear();
     }
 }
@@ -228,10 +224,10 @@ void Task::gather(const Segment& segment, const Tile& tile) {
 // The distances of the rows in the lists.
 void Task::measure(const Tile& tile) {
     for (std::size_t lane = 0; lane < tile.count; ++lane) {
-        if (tile.coded[lane].error < 0.0) continue;
+        if (!tile.open(lane)) continue;
         if (counts_[lane] > most_) {
             hard.push_back(static_cast<std::int32_t>(tile.first + lane));
-            tile.coded[lane].error = -1.0;
+            tile.coded[lane].error = Bounds::kUnusable;
             continue;
         }
         Nearest nearest = tile.nearest(lane);
@@ -249,7 +245,7 @@ void Task::measure(const Tile& tile) {
 void Task::seed(const Segment& segment, Tile& tile) {
     bool any = false;
     for (std::size_t lane = 0; lane < tile.width; ++lane) {
-        const bool open = tile.coded[lane].error >= 0.0 && tile.nearest(lane).best[k_ - 1].index < 0;
+        const bool open = tile.open(lane) && tile.nearest(lane).best[k_ - 1].index < 0;
         tile.limits[lane] = open ? kth_value(tile, lane, segment.groups) : kNone;
         tile.below[lane] = kNone;
         any = any || open;
@@ -263,7 +259,7 @@ void Task::decide(const Segment& segment, Tile& tile) {
     seed(segment, tile);
     for (std::size_t lane = 0; lane < tile.width; ++lane) {
         tile.below[lane] = tile.limits[lane];
-        tile.limits[lane] = tile.coded[lane].error >= 0.0 ? limit(tile, lane) : kNone;
+        tile.limits[lane] = tile.open(lane) ? limit(tile, lane) : kNone;
     }
     gather(segment, tile);
     measure(tile);

@@ -90,6 +90,7 @@ void Bounds::project(const float* const* points, std::size_t count, float* value
         if (tail > of_tail) of_tail = of_square / tail;
         projected[i] = {static_cast<float>(tail), error, of_tail};
         if (!std::isfinite(tail + error + of_tail)) projected[i] = {0.0f, kInf, kInf};
+        if (!std::isfinite(squared)) projected[i].error = kUnusable;
     }
 }
 
@@ -99,6 +100,8 @@ Bounds::Coded Bounds::code(float* values, const Projected& projected, std::int8_
         values[width_ + i] = static_cast<float>(share * (static_cast<double>(projected.tail) - tail_mean_));
     Coded coded{};
     const double residual = kernels().encode(values, dim_, scale_, codes, &coded.norm);
+    coded.error = kUnusable;
+    if (projected.error == kUnusable) return coded;
     const double size = std::sqrt(static_cast<double>(coded.norm)) + 1.0;
     const double off = norm_above(residual, static_cast<double>(dim_));
     // the residuals were rounded, relative to themselves and to scale * code, and t when it was spread

@@ -28,11 +28,11 @@ class Bounds {
     Bounds(const Coreset& coreset, const float* basis, std::size_t width, Pool& pool);
 
     struct Coded {
-        double error;
+        double error;       // or kUnusable
         std::int32_t norm;  // sum of the squared codes
     };
 
-    // Codes of points [count], each at a finite squared distance from the mean: codes [count][dim()], coded [count];
+    // Codes of points [count], unusable where the squared distance from the mean is not finite: codes [count][dim()], coded [count];
     // values [count][dim()] is working memory.
     void encode(const float* const* points, std::size_t count, float* values, std::int8_t* codes,
                 Coded* coded) const;
@@ -49,6 +49,7 @@ class Bounds {
         return offset == 0 ? plain_bias_.data() : offset_bias_.data();
     }
 
+    static constexpr double kUnusable = -1.0;
     static constexpr std::int32_t kNever = 1 << 30;
     static constexpr std::int32_t kOffset = 128;  // the one that is not 0
 

@@ -40,9 +40,12 @@ void end(void* state) {
 void pack(const std::int8_t* codes, std::size_t dim, void* packed) {
     auto* out = static_cast<std::uint8_t*>(packed);
     for (std::size_t k = 0; k < dim; k += 4)
-        for (std::size_t lane = 0; lane < kLanes; ++lane)
-            for (std::size_t j = 0; j < 4; ++j)
-                *out++ = static_cast<std::uint8_t>(codes[lane * dim + k + j] + kOffset);
+        for (std::size_t lane = 0; lane < kLanes; ++lane, out += 4) {
+            std::uint32_t four;
+            __builtin_memcpy(&four, codes + lane * dim + k, 4);
+            four ^= 0x80808080u;  // adds kOffset to each
+            __builtin_memcpy(out, &four, 4);
+        }
 }
 
 // Sums of a group to sums [kVectors][kGroupRows][kLanes]. Tiles 0-3: sums, 4-5: rows, 6-7: queries.
@@ -71,28 +74,33 @@ EDGE_AD_INLINE void group_sums(const std::uint8_t* packed, const std::int8_t* ro
     if (kVectors == 2) _tile_stored(3, sums + 3 * kTile, 64);
 }
 
+// The largest of a group's values per lane.
+EDGE_AD_INLINE __m512i largest_of(const std::int32_t* sums, const std::int32_t* bias) {
+    __m512i largest[4];
+    for (std::size_t r = 0; r < kGroupRows; ++r) {
+        const __m512i value =
+            _mm512_sub_epi32(_mm512_load_si512(sums + r * kLanes), _mm512_set1_epi32(bias[r]));
+        largest[r % 4] = r < 4 ? value : _mm512_max_epi32(largest[r % 4], value);
+    }
+    return _mm512_max_epi32(_mm512_max_epi32(largest[0], largest[1]),
+                            _mm512_max_epi32(largest[2], largest[3]));
+}
+
 template <std::size_t kVectors>
 void maxima_of(const std::uint8_t* packed, const std::int8_t* rows, std::size_t dim, const std::int32_t* bias,
                std::size_t groups, std::int32_t* maxima, std::int32_t* running) {
     alignas(64) std::int32_t sums[2][kVectors * kGroupRows * kLanes];
     __m512i most[kVectors];
     for (std::size_t v = 0; v < kVectors; ++v) most[v] = _mm512_loadu_si512(running + v * kLanes);
-    for (std::size_t g = 0; g < groups; ++g) {
-        group_sums<kVectors>(packed, rows + g * kGroupRows * dim, dim, sums[g % 2]);
+    // the tiles of a group are under way while the sums of the one before are looked at
+    for (std::size_t g = 0; g <= groups; ++g) {
+        if (g < groups) group_sums<kVectors>(packed, rows + g * kGroupRows * dim, dim, sums[g % 2]);
+        if (g == 0) continue;
         for (std::size_t v = 0; v < kVectors; ++v) {
-            const std::int32_t* of = sums[g % 2] + v * kGroupRows * kLanes;
-            const std::int32_t* less = bias + g * kGroupRows;
-            __m512i largest[4];
-            for (std::size_t c = 0; c < 4; ++c)
-                largest[c] = _mm512_sub_epi32(_mm512_load_si512(of + c * kLanes), _mm512_set1_epi32(less[c]));
-            for (std::size_t r = 4; r < kGroupRows; ++r)
-                largest[r % 4] =
-                    _mm512_max_epi32(largest[r % 4], _mm512_sub_epi32(_mm512_load_si512(of + r * kLanes),
-                                                                      _mm512_set1_epi32(less[r])));
-            const __m512i all = _mm512_max_epi32(_mm512_max_epi32(largest[0], largest[1]),
-                                                 _mm512_max_epi32(largest[2], largest[3]));
-            _mm512_storeu_si512(maxima + (g * kVectors + v) * kLanes, all);
-            most[v] = _mm512_max_epi32(most[v], all);
+            const __m512i largest =
+                largest_of(sums[(g - 1) % 2] + v * kGroupRows * kLanes, bias + (g - 1) * kGroupRows);
+            _mm512_storeu_si512(maxima + ((g - 1) * kVectors + v) * kLanes, largest);
+            most[v] = _mm512_max_epi32(most[v], largest);
         }
     }
     for (std::size_t v = 0; v < kVectors; ++v) _mm512_storeu_si512(running + v * kLanes, most[v]);
