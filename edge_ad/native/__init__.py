@@ -197,6 +197,16 @@ class Coreset:
         return int(self._vectors.shape[0])
 
     @property
+    def has_bounds(self) -> bool:
+        """Whether a basis was given."""
+        return self._bounded
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are."""
+        return -(-self.size // self._part_rows)
+
+    @property
     def dim(self) -> int:
         """D, the number of elements of a vector."""
         return int(self._vectors.shape[1])
