@@ -10,7 +10,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bounded_search", "exact_search", "graph_search", "k_center", "knn_search", "mahalanobis", "squared_distances"]
+__all__ = [
+    "bounded_search",
+    "exact_search",
+    "graph_search",
+    "k_center",
+    "knn_search",
+    "mahalanobis",
+    "squared_distances",
+]
 
 Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]

@@ -36,9 +36,7 @@ def choose_basis(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]
     for width in WIDTHS:
         if width < dim:
             through = _let_through(sample, queries, directions[:, :width]) * count
-            costs[width] = (
-                dim * width * _PRODUCT_NS + count * width * _CODE_NS + through * (_ROW_NS + dim * _NUMBER_NS)
-            )
+            costs[width] = dim * width * _PRODUCT_NS + count * width * _CODE_NS + through * (_ROW_NS + dim * _NUMBER_NS)
     best = min(costs, key=lambda width: costs[width])
     if best == 0:
         return None
@@ -46,9 +44,7 @@ def choose_basis(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]
     return np.ascontiguousarray((directions[:, :best] @ rotation).T, np.float32)
 
 
-def _let_through(
-    sample: NDArray[np.float64], queries: NDArray[np.float64], directions: NDArray[np.float64]
-) -> float:
+def _let_through(sample: NDArray[np.float64], queries: NDArray[np.float64], directions: NDArray[np.float64]) -> float:
     """The share of the sample that the bound lets through for one of the queries, which are rows of it."""
     inside, asked = sample @ directions, queries @ directions
     squares, query_squares = (sample**2).sum(axis=1), (queries**2).sum(axis=1)

@@ -92,9 +92,7 @@ def bounded(
     try:
         return native.Coreset(vectors, basis, part_rows=part_rows, pool=pool)
     except NativeError as error:
-        raise BundleCorruptError(
-            f"projection/basis: {error.what}", expected=error.expected, got=error.got
-        ) from error
+        raise BundleCorruptError(f"projection/basis: {error.what}", expected=error.expected, got=error.got) from error
 
 
 def check_search(wanted: str, method: str, *, has_graph: bool) -> None:

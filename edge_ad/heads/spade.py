@@ -44,7 +44,8 @@ class Spade:
         pool: native.Pool,
     ) -> None:
         self._embeddings, self._members = embeddings.astype(np.float64), members
-        self._gallery, self._rows, self._pool = gallery, neighbors, rows, pool
+        self._gallery, self._neighbors = gallery, neighbors
+        self._rows, self._pool = rows, pool
 
     @classmethod
     def open(cls, bundle: Bundle, head: SpadeSpec, rows: NDArray[np.int32] | None, pool: native.Pool) -> Spade:

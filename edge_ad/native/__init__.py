@@ -5,7 +5,7 @@ are Euclidean, not squared. Every call releases the GIL while it works and hands
 least about once a second, so that Ctrl-C works. :mod:`edge_ad.reference` says the same in plain NumPy.
 
 The instruction set is chosen by what the CPU reports, on first use; ``EDGE_AD_FORCE_ISA`` (``portable``,
-``avx2``, ``avx512`` or ``neon``) overrides that. Results are the same for every number of threads. Between
+``avx2``, ``avxvnni``, ``avx512``, ``avx512vnni``, ``amx``, ``neon`` or ``neondot``) overrides that. Results are the same for every number of threads. Between
 instruction sets the last bits of a distance may differ.
 
 Over 400 lines: the one checked face of the core, more than half of it what its callers must know.
@@ -66,7 +66,7 @@ def _choose_isa() -> None:
 
 
 def isa() -> str:
-    """The instruction set in use: ``portable``, ``avx2``, ``avx512`` or ``neon``.
+    """The instruction set in use, by its name in ``EDGE_AD_FORCE_ISA``.
 
     Raises:
         NativeError: EDGE_AD_FORCE_ISA names one that is unknown or that this CPU cannot run.
@@ -316,6 +316,8 @@ def knn_search(
     _check_search(coreset, queries, pool, rows)
     k = _integer("k", k, 1, coreset.size)
     count = len(queries) if rows is None else len(rows)
+    if parts is not None:
+        _array("parts", parts, np.int32, (None,))
     distances, indices = np.empty((count, k), np.float32), np.empty((count, k), np.int32)
     whole = _TILE_QUERIES * pool.threads
     step = whole * math.ceil(_CALL_MULTIPLY_ADDS * pool.threads / (coreset.size * coreset.dim * whole))

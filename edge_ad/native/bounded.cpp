@@ -1,13 +1,13 @@
-// Exact k nearest neighbours by lower bounds from short codes; see Bounds for the inequality. A row can win or tie
-// only if
+// Exact k nearest neighbours by lower bounds from short codes; see Bounds for the inequality. A row can win
+// or tie only if
 //
 //     s |c_q - c_x| - e_q - e_x <= B,    B the true distance at which a computed one is the k-th best so far,
 //
-// which for the largest e_x is an integer limit on the value c_q c_x - floor(|c_x|^2 / 2). A tile of queries runs
-// over the codes and keeps the largest value of each group of rows. The rows with the largest values of all give
-// the first B, nearly always the last one; then the groups above the limit give the other rows that may be nearer,
-// some 5 to 50 of 16,000. The distances that decide are those of brute force, to the bit. Queries with too many
-// such rows are left to brute force.
+// which for the largest e_x is an integer limit on the value c_q c_x - floor(|c_x|^2 / 2). A tile of queries
+// runs over the codes and keeps the largest value of each group of rows. The rows with the largest values of
+// all give the first B, nearly always the last one; then the groups above the limit give the other rows that
+// may be nearer, some 5 to 50 of 16,000. The distances that decide are those of brute force, to the bit.
+// Queries with too many such rows are left to brute force.
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -236,7 +236,8 @@ void Task::measure(const Tile& tile) {
             const std::int32_t* ids = ids_ + lane * most_ + done;
             const std::size_t now = std::min(kBatch, counts_[lane] - done);
             with_.sqdist_ids(query, coreset_.rows, ids, now, coreset_.dim, nearest.bound(), squared_);
-            for (std::size_t i = 0; i < now; ++i) nearest.offer(squared_[i], static_cast<std::size_t>(ids[i]));
+            for (std::size_t i = 0; i < now; ++i)
+                nearest.offer(squared_[i], static_cast<std::size_t>(ids[i]));
         }
     }
 }
@@ -296,14 +297,14 @@ class Begun {
     alignas(64) std::uint8_t state_[kStateBytes];
 };
 
-void search_rest(const Coreset& coreset, const Parts& parts, const Queries& queries, std::size_t k, Pool& pool,
-                 const std::vector<std::int32_t>& hard, float* distances, std::int32_t* indices) {
+void search_rest(const Coreset& coreset, const Parts& parts, const Queries& queries, std::size_t k,
+                 Pool& pool, const std::vector<std::int32_t>& hard, float* distances, std::int32_t* indices) {
     std::vector<std::int32_t> rows(hard.size()), found(hard.size() * k);
     std::vector<float> lengths(hard.size() * k);
     for (std::size_t i = 0; i < hard.size(); ++i)
         rows[i] = static_cast<std::int32_t>(queries.index(static_cast<std::size_t>(hard[i])));
-    brute_search(coreset, parts, {queries.data, queries.dim, rows.data(), rows.size()}, k, pool, lengths.data(),
-                 found.data());
+    brute_search(coreset, parts, {queries.data, queries.dim, rows.data(), rows.size()}, k, pool,
+                 lengths.data(), found.data());
     for (std::size_t i = 0; i < hard.size(); ++i) {
         const std::size_t at = static_cast<std::size_t>(hard[i]) * k;
         std::copy_n(lengths.data() + i * k, k, distances + at);

@@ -81,7 +81,8 @@ void Bounds::project(const float* const* points, std::size_t count, float* value
         const double squared = with.sqdist(points[i], coreset_.mean.data(), coreset_.dim);
         const double inside = with.sqdist(values + i * dim_, zeros, dim_);
         const double norm = norm_above(squared, n);
-        const double error = (1.001 * std::sqrt(static_cast<double>(width_)) * terms * u + skew_ + 2.0 * u) * norm;
+        const double error =
+            (1.001 * std::sqrt(static_cast<double>(width_)) * terms * u + skew_ + 2.0 * u) * norm;
         // t^2 = |x - m|^2 - |Q(x - m)|^2 errs by at most `of_square`
         const double of_square =
             square_terms * u * norm * norm + (2.01 * norm + error) * error + 3e-45 * (n + d);
@@ -123,7 +124,8 @@ void Bounds::encode(const float* const* points, std::size_t count, float* values
 }
 
 // The scale with which no row is cut off; any positive one would be right. The tails are left out where their
-// rounding would cost more than that to codes: where next to nothing is left of a row, its norm is all rounding.
+// rounding would cost more than that to codes: where next to nothing is left of a row, its norm is all
+// rounding.
 void Bounds::set_scale(const std::vector<float>& values, const std::vector<Projected>& projected) {
     double sum = 0.0, tail_error = 0.0;
     float most = 0.0f, least_tail = std::numeric_limits<float>::infinity(), most_tail = 0.0f;

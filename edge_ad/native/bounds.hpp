@@ -12,16 +12,18 @@ namespace edge_ad {
 
 // Short codes of the rows of a coreset, from which a lower bound of every distance follows.
 //
-// Let m be the coreset's mean and Q a matrix with orthonormal rows. f(x) = (Q(x - m), t(x)), where t(x) is the norm
-// of what Q leaves of x - m, never lengthens: |f(q) - f(x)| <= |q - x|, as |t(q) - t(x)| is at most the norm of what
-// Q leaves of q - x. The code c of a point is f(x) / s rounded to int8, t less a constant and spread evenly over a
-// few numbers, and e >= |f(x) - s c| is its error, so that
+// Let m be the coreset's mean and Q a matrix with orthonormal rows. f(x) = (Q(x - m), t(x)), where t(x) is
+// the norm of what Q leaves of x - m, never lengthens: |f(q) - f(x)| <= |q - x|, as |t(q) - t(x)| is at most
+// the norm of what Q leaves of q - x. The code c of a point is f(x) / s rounded to int8, t less a constant
+// and spread evenly over a few numbers, and e >= |f(x) - s c| is its error, so that
 //
-//     |q - x| >= s |c_q - c_x| - e_q - e_x,    |c_q - c_x|^2 = |c_q|^2 + |c_x|^2 - 2 c_q c_x an exact integer.
+//     |q - x| >= s |c_q - c_x| - e_q - e_x,    |c_q - c_x|^2 = |c_q|^2 + |c_x|^2 - 2 c_q c_x an exact
+//     integer.
 //
-// e covers rounding to codes and cutting them off at 127, and with u = 2^-24: the rounding of the projection (a sum of
-// n terms errs by at most n u |p| |x - m|; Higham 2002, 3.1), that of t (which follows from those of two squared
-// norms), and the distance of the basis P from Q, for which P's polar factor is taken: |P - Q| <= |P P' - I|.
+// e covers rounding to codes and cutting them off at 127, and with u = 2^-24: the rounding of the projection
+// (a sum of n terms errs by at most n u |p| |x - m|; Higham 2002, 3.1), that of t (which follows from those
+// of two squared norms), and the distance of the basis P from Q, for which P's polar factor is taken: |P - Q|
+// <= |P P' - I|.
 class Bounds {
   public:
     // basis [width][coreset.dim]. Throws Fault unless its rows are finite and orthonormal to 1e-3.
@@ -32,8 +34,8 @@ class Bounds {
         std::int32_t norm;  // sum of the squared codes
     };
 
-    // Codes of points [count], unusable where the squared distance from the mean is not finite: codes [count][dim()], coded [count];
-    // values [count][dim()] is working memory.
+    // Codes of points [count], unusable where the squared distance from the mean is not finite: codes
+    // [count][dim()], coded [count]; values [count][dim()] is working memory.
     void encode(const float* const* points, std::size_t count, float* values, std::int8_t* codes,
                 Coded* coded) const;
 

@@ -1,8 +1,8 @@
 // Products of codes, once for the instruction sets that work on vectors of queries. Included by
 // codes_<isa>.cpp after `struct Dot`, inside an unnamed namespace.
 //
-// Dot has: Acc, sums per lane; Ints, the same as int32; Packed and Row, what a code is stored as in packed and
-// in the rows that are worked on; kLanes, kMaxVectors, kGroupRows, kOffset; kStep, the codes that stand
+// Dot has: Acc, sums per lane; Ints, the same as int32; Packed and Row, what a code is stored as in packed
+// and in the rows that are worked on; kLanes, kMaxVectors, kGroupRows, kOffset; kStep, the codes that stand
 // together for each lane; kTake, the codes that one call of add() takes.
 
 using Acc = Dot::Acc;
@@ -94,9 +94,8 @@ std::size_t next(const std::int32_t* maxima, std::size_t vectors, const std::int
     for (; group < groups; ++group) {
         std::uint64_t hit = 0;
         for (std::size_t v = 0; v < vectors; ++v)
-            hit |= static_cast<std::uint64_t>(
-                       Dot::ge_mask(Dot::load(maxima + (group * vectors + v) * kLanes),
-                                    Dot::load(limits + v * kLanes)))
+            hit |= static_cast<std::uint64_t>(Dot::ge_mask(Dot::load(maxima + (group * vectors + v) * kLanes),
+                                                           Dot::load(limits + v * kLanes)))
                    << (v * kLanes);
         if (hit != 0) {
             *lanes_hit = hit;
@@ -115,5 +114,5 @@ void code_rows(const void* packed, const std::int8_t* rows, std::size_t dim, con
         hits[r] = Dot::ge_mask(values[r][0], low) & ~Dot::ge_mask(values[r][0], high);
 }
 
-constexpr CodeKernels kCodes = {kLanes, kMaxVectors, kGroupRows, Dot::kOffset, sizeof(Packed), begin,
-                                end,    pack,        code_maxima, next,        code_rows};
+constexpr CodeKernels kCodes = {kLanes, kMaxVectors, kGroupRows,  Dot::kOffset, sizeof(Packed), begin,
+                                end,    pack,        code_maxima, next,         code_rows};

@@ -1,5 +1,5 @@
-// AMX int8: 32 queries x 32 rows in four tiles of sums. Rows are the signed operand as they stand, queries the
-// unsigned one, packed as for VNNI.
+// AMX int8: 32 queries x 32 rows in four tiles of sums. Rows are the signed operand as they stand, queries
+// the unsigned one, packed as for VNNI.
 #include <immintrin.h>
 
 #include "kernels.hpp"
@@ -20,8 +20,7 @@ struct alignas(64) TileConfig {
 };
 static_assert(sizeof(TileConfig) == kStateBytes);
 
-constexpr TileConfig kConfig = {
-    1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+constexpr TileConfig kConfig = {1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
 
 // Another user of the thread's tiles may rely on the configuration, though not on the contents.
 void begin(void* state) {
@@ -121,9 +120,9 @@ std::size_t next(const std::int32_t* maxima, std::size_t vectors, const std::int
     for (; group < groups; ++group) {
         std::uint64_t hit = 0;
         for (std::size_t v = 0; v < vectors; ++v)
-            hit |= static_cast<std::uint64_t>(_mm512_cmpge_epi32_mask(
-                       _mm512_loadu_si512(maxima + (group * vectors + v) * kLanes),
-                       _mm512_loadu_si512(limits + v * kLanes)))
+            hit |= static_cast<std::uint64_t>(
+                       _mm512_cmpge_epi32_mask(_mm512_loadu_si512(maxima + (group * vectors + v) * kLanes),
+                                               _mm512_loadu_si512(limits + v * kLanes)))
                    << (v * kLanes);
         if (hit != 0) {
             *lanes_hit = hit;
@@ -145,8 +144,8 @@ void rows(const void* packed, const std::int8_t* codes, std::size_t dim, const s
     }
 }
 
-constexpr CodeKernels kCodes = {kLanes, kMaxVectors, kGroupRows, kOffset, 1, begin, end,
-                                pack,   maxima,      next,       rows};
+constexpr CodeKernels kCodes = {kLanes, kMaxVectors, kGroupRows, kOffset, 1,   begin,
+                                end,    pack,        maxima,     next,    rows};
 
 }  // namespace
 

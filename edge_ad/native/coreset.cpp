@@ -79,8 +79,7 @@ Coreset::Coreset(const float* rows_, std::size_t size_, std::size_t dim_, std::s
         for (std::size_t i = task * kTaskRows; i < end_of(task); ++i) {
             const double squared = squared_distance(row(i), mean.data(), dim);
             const bool good = usable(squared) && usable(squares[i]);
-            half_norms[i] =
-                good ? static_cast<float>(0.5 * squared) : std::numeric_limits<float>::infinity();
+            half_norms[i] = good ? static_cast<float>(0.5 * squared) : std::numeric_limits<float>::infinity();
         }
     });
     for (const float half : half_norms)

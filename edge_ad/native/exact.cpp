@@ -220,8 +220,8 @@ std::vector<Range> ranges_of(const Coreset& coreset, const Parts& parts) {
     return ranges;
 }
 
-void brute_search(const Coreset& coreset, const Parts& parts, const Queries& queries, std::size_t k, Pool& pool,
-                  float* distances, std::int32_t* indices) {
+void brute_search(const Coreset& coreset, const Parts& parts, const Queries& queries, std::size_t k,
+                  Pool& pool, float* distances, std::int32_t* indices) {
     const Kernels& with = kernels();
     if (queries.count == 0) return;
     const std::vector<Range> ranges = ranges_of(coreset, parts);
@@ -243,8 +243,8 @@ void brute_search(const Coreset& coreset, const Parts& parts, const Queries& que
     });
 }
 
-void exact_search(const Coreset& coreset, const Parts& parts, const Queries& queries, std::size_t k, Pool& pool,
-                  float* distances, std::int32_t* indices) {
+void exact_search(const Coreset& coreset, const Parts& parts, const Queries& queries, std::size_t k,
+                  Pool& pool, float* distances, std::int32_t* indices) {
     const auto search = coreset.bounds == nullptr ? brute_search : bounded_search;
     search(coreset, parts, queries, k, pool, distances, indices);
 }

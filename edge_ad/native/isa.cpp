@@ -33,8 +33,8 @@ std::uint64_t xgetbv0() {
     return (static_cast<std::uint64_t>(high) << 32) | low;
 }
 
-// Linux saves the tiles of a process only after it has asked for that (Documentation/arch/x86/xstate.rst), for
-// all its threads, those to come included.
+// Linux saves the tiles of a process only after it has asked for that (Documentation/arch/x86/xstate.rst),
+// for all its threads, those to come included.
 bool may_use_tiles() {
 #if defined(__linux__)
     constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
@@ -44,7 +44,8 @@ bool may_use_tiles() {
 #endif
 }
 
-// Intel SDM vol. 1, 14.3, 15.2 and 18.4: the CPU must have the instructions and the OS must save the registers.
+// Intel SDM vol. 1, 14.3, 15.2 and 18.4: the CPU must have the instructions and the OS must save the
+// registers.
 X86 detect() {
     X86 found;
     unsigned a = 0, b = 0, c = 0, d = 0;

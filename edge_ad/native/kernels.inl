@@ -251,7 +251,8 @@ float encode(const float* values, std::size_t count, float scale, std::int8_t* c
     constexpr float kRounder = 12582912.0f;
     float rounded[kMostCodes];
     const float inverse = 1.0f / scale;
-    const Reg factor = Simd::splat(inverse), minus_scale = Simd::splat(-scale), rounder = Simd::splat(kRounder);
+    const Reg factor = Simd::splat(inverse), minus_scale = Simd::splat(-scale),
+              rounder = Simd::splat(kRounder);
     Reg residual = Simd::zero(), square = Simd::zero();
     for (std::size_t i = 0; i < count; i += kLanes) {
         const Reg value = Simd::load(values + i), zero = Simd::zero();
@@ -270,6 +271,6 @@ float encode(const float* values, std::size_t count, float scale, std::int8_t* c
 }
 
 constexpr Kernels make_kernels(const CodeKernels* codes) {
-    return {Simd::kName, kLanes,      kMaxVectors, kGroupRows,      group_minima, next_hit, sqdist,
-            sqdist_rows, sqdist_ids,  relax,       triangular_norm, project,      encode,   codes};
+    return {Simd::kName, kLanes,     kMaxVectors, kGroupRows,      group_minima, next_hit, sqdist,
+            sqdist_rows, sqdist_ids, relax,       triangular_norm, project,      encode,   codes};
 }

@@ -50,11 +50,12 @@ struct PyCoreset {
         require_rows(vectors, "the coreset is empty or too large");
         require(part_rows >= 1 && part_rows <= vectors.shape(0), "part_rows is out of its range",
                 "1 .. " + std::to_string(vectors.shape(0)), std::to_string(part_rows));
-        require(!basis || basis->shape(1) == vectors.shape(1), "the basis does not match the coreset's dimension",
-                std::to_string(vectors.shape(1)), basis ? std::to_string(basis->shape(1)) : "none");
+        require(!basis || basis->shape(1) == vectors.shape(1),
+                "the basis does not match the coreset's dimension", std::to_string(vectors.shape(1)),
+                basis ? std::to_string(basis->shape(1)) : "none");
         nb::gil_scoped_release released;
-        core = std::make_unique<edge_ad::Coreset>(vectors.data(), vectors.shape(0), vectors.shape(1), part_rows,
-                                                  pool);
+        core = std::make_unique<edge_ad::Coreset>(vectors.data(), vectors.shape(0), vectors.shape(1),
+                                                  part_rows, pool);
         if (basis) core->bound(basis->data(), basis->shape(0), pool);
     }
     Matrix vectors;
@@ -203,8 +204,8 @@ NB_MODULE(_core, m) {
         .def(nb::init<std::size_t, std::vector<int>>(), nb::arg("threads"), nb::arg("cores"))
         .def_prop_ro("threads", &edge_ad::Pool::threads);
     nb::class_<PyCoreset>(m, "Coreset")
-        .def(nb::init<Matrix, std::size_t, const std::optional<Matrix>&, edge_ad::Pool&>(), nb::arg("vectors"),
-             nb::arg("part_rows"), nb::arg("basis").none(), nb::arg("pool"));
+        .def(nb::init<Matrix, std::size_t, const std::optional<Matrix>&, edge_ad::Pool&>(),
+             nb::arg("vectors"), nb::arg("part_rows"), nb::arg("basis").none(), nb::arg("pool"));
     nb::class_<PyGraph>(m, "Graph")
         .def(nb::init<const PyCoreset&, const Levels&, const Links&, const Links&, std::int64_t>(),
              nb::keep_alive<1, 2>(), nb::arg("coreset"), nb::arg("levels"), nb::arg("links0"),

@@ -111,9 +111,7 @@ def test_values_that_are_not_finite(each_isa: str, pool: native.Pool, bad: float
     power=st.integers(-30, 18),
     ties=st.booleans(),
 )
-def test_any_data(
-    seed: int, size: int, dim: int, count: int, width: int, k: int, power: int, ties: bool
-) -> None:
+def test_any_data(seed: int, size: int, dim: int, count: int, width: int, k: int, power: int, ties: bool) -> None:
     make = integers if ties else clusters
     scale = np.float32(10.0**power)
     vectors, queries = make(seed, size, dim) * scale, make(seed + 1, count, dim) * scale
