@@ -5,8 +5,8 @@ are Euclidean, not squared. Every call releases the GIL while it works and hands
 least about once a second, so that Ctrl-C works. :mod:`edge_ad.reference` says the same in plain NumPy.
 
 The instruction set is chosen by what the CPU reports, on first use; ``EDGE_AD_FORCE_ISA`` (``portable``,
-``avx2``, ``avxvnni``, ``avx512``, ``avx512vnni``, ``amx``, ``neon`` or ``neondot``) overrides that. Results are the same for every number of threads. Between
-instruction sets the last bits of a distance may differ.
+``avx2``, ``avxvnni``, ``avx512``, ``avx512vnni``, ``amx``, ``neon`` or ``neondot``) overrides that. Results are the
+same for every number of threads. Between instruction sets the last bits of a distance may differ.
 
 Over 400 lines: the one checked face of the core, more than half of it what its callers must know.
 """
