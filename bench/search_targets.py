@@ -4,7 +4,8 @@
 
 A frame's 1,024 patches of test images with defects among coresets of resnet18 (D = 384) and resnet50v2 (1,536), all
 with two threads, in turn, frame by frame, each after a pause and an untimed call. Answers are asserted: ours to the bit
-of brute force, those of NumPy and faiss to rounding. hnswlib runs at the least ef with a recall of 0.97. faiss is left out where it is not installed.
+of brute force, those of NumPy and faiss to rounding. hnswlib runs at the least ef with a recall of 0.97. faiss is left
+out where it is not installed.
 """
 
 from __future__ import annotations
