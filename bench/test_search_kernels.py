@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from edge_ad import native, reference
+from export.projection import choose_basis
 
 GRID_WIDTH = 32
 THREADS = (1, 2)
@@ -49,6 +50,20 @@ def test_exact_search(benchmark: Any, size: int, dim: int, threads: int) -> None
     wanted, nearest = reference.exact_search(vectors, queries, some)
     np.testing.assert_allclose(distances[some], wanted, rtol=1e-5)
     np.testing.assert_array_equal(indices[some], nearest)
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize(("size", "dim"), [(1600, 384), (16000, 384), (16000, 1536)])
+def test_exact_search_by_bounds(benchmark: Any, size: int, dim: int, threads: int) -> None:
+    """On real features: python -m bench.search_targets."""
+    vectors, queries = _clusters(3, size, dim), _clusters(4, GRID_WIDTH**2, dim)
+    pool = native.Pool(threads)
+    coreset = native.Coreset(vectors, choose_basis(vectors, 0), pool=pool)
+    benchmark.extra_info["isa"] = native.isa()
+    distances, indices = benchmark(native.exact_search, coreset, queries, pool)
+    wanted, nearest = native.exact_search(native.Coreset(vectors), queries, pool)
+    np.testing.assert_array_equal(distances, wanted)
+    np.testing.assert_array_equal(indices, nearest)
 
 
 @pytest.mark.parametrize(("size", "dim"), [(1600, 128), (1600, 384), (16000, 384), (16000, 1536)])

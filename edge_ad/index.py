@@ -7,18 +7,20 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 
-# From this many floats in the coreset (rows x D) on the graph is faster than exact search (bench/NOTES.md).
+# Without bounds: from this many floats in the coreset (rows x D) on the graph is faster than exact search, which with
+# bounds is as fast as the graph, or nearly so, and misses nothing (bench/NOTES.md).
 GRAPH_FROM_FLOATS = 200_000
 _RECHECK = 16  # queries of one exact re-check: a full tile of the exact kernel
 
 Nearest = tuple[NDArray[np.float32], NDArray[np.int32]]
 
 
-def choose_search(wanted: str, rows: int, dim: int, *, has_graph: bool) -> str:
-    """ "exact" or "graph": as wanted, or for "auto" what is faster for a coreset of (rows, dim)."""
+def choose_search(wanted: str, coreset: native.Coreset, *, has_graph: bool) -> str:
+    """ "exact" or "graph": as wanted, or for "auto" what suits the coreset."""
     if wanted != "auto":
         return wanted
-    return "graph" if has_graph and rows * dim >= GRAPH_FROM_FLOATS else "exact"
+    large = coreset.size * coreset.dim >= GRAPH_FROM_FLOATS
+    return "graph" if has_graph and large and not coreset.has_bounds else "exact"
 
 
 class Index:

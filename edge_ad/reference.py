@@ -10,7 +10,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["exact_search", "graph_search", "k_center", "knn_search", "mahalanobis", "squared_distances"]
+__all__ = [
+    "bounded_search",
+    "exact_search",
+    "graph_search",
+    "k_center",
+    "knn_search",
+    "mahalanobis",
+    "squared_distances",
+]
 
 Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
@@ -51,6 +59,38 @@ def knn_search(
         distances[i, :found] = np.sqrt(squared[nearest[:found]])
         indices[i, :found] = nearest[:found]
     return distances, indices
+
+
+def bounded_search(
+    vectors: Float32Array, queries: Float32Array, basis: Float32Array
+) -> tuple[Float32Array, Int32Array, NDArray[np.bool_]]:
+    """Twin of :func:`edge_ad.native.exact_search` by bounds: (Q,) distances, (Q,) indices, (Q, N) what was computed.
+
+    Finite input only; in float64, so that there is no rounding but that to codes.
+    """
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    points = [part.astype(np.float64) - mean for part in (vectors, queries)]
+    inside = [part @ basis.T.astype(np.float64) for part in points]
+    tails = [
+        np.sqrt(np.maximum((part**2).sum(1) - (projected**2).sum(1), 0.0))
+        for part, projected in zip(points, inside, strict=True)
+    ]
+    rows, asked = (np.column_stack([a, t - tails[0].mean()]) for a, t in zip(inside, tails, strict=True))
+    scale = max(float(np.abs(rows).max()) / 127, 1e-30)
+    codes, query_codes = (np.clip(np.rint(part / scale), -127, 127) for part in (rows, asked))
+    error = np.linalg.norm(rows - scale * codes, axis=1).max()
+    distances, indices = np.empty(len(queries), np.float32), np.empty(len(queries), np.int32)
+    computed = np.zeros((len(queries), len(vectors)), np.bool_)
+    for i, query in enumerate(queries):
+        between = scale * np.sqrt(((codes - query_codes[i]) ** 2).sum(axis=1))
+        squared = squared_distances(query, vectors)
+        first = float(np.sqrt(squared[between.argmin()]))
+        own = np.linalg.norm(asked[i] - scale * query_codes[i])
+        computed[i] = between - own - error <= first * (1 + 1e-6)
+        squared[~computed[i]] = np.inf
+        indices[i] = squared.argmin()
+        distances[i] = np.sqrt(squared[indices[i]])
+    return distances, indices, computed
 
 
 class _Walk:

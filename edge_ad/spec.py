@@ -252,6 +252,20 @@ class KnnSpec:
 
 
 @dataclass(frozen=True)
+class ProjectionSpec:
+    """The projection that bounds distances in exact search (edge_ad/native/bounds.hpp).
+
+    Attributes:
+        dim: d, rows of the basis.
+    """
+
+    dim: int
+
+    def __post_init__(self) -> None:
+        require(1 <= self.dim <= 256, "projection.dim is out of range", expected="1..256", got=self.dim)
+
+
+@dataclass(frozen=True)
 class SpadeSpec:
     """SPADE: distances to the nearest images, and to the nearest patches of those (`edge_ad.heads.spade`).
 
@@ -259,12 +273,14 @@ class SpadeSpec:
         images: good images whose embeddings are kept.
         gallery: images whose patches are kept.
         neighbors: K, of both.
+        projection: for the search among patches; None where brute force is as fast, and in older bundles.
     """
 
     method: Literal["spade"]
     images: int
     gallery: int
     neighbors: int
+    projection: ProjectionSpec | None = None
 
     def __post_init__(self) -> None:
         _require_neighbors(self.neighbors)
@@ -335,12 +351,14 @@ class IndexSpec:
         patches: how many patches it was chosen from.
         seed: of the selection.
         graph: None where the coreset is too small to need one.
+        projection: for exact search; None where brute force is as fast, and in older bundles.
     """
 
     size: int
     patches: int
     seed: int
     graph: GraphSpec | None
+    projection: ProjectionSpec | None = None
 
     def __post_init__(self) -> None:
         require(1 <= self.size <= self.patches, "index.size is out of range", expected="1..patches", got=self.size)

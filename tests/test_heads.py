@@ -31,6 +31,11 @@ def inside(patches: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
     return patches if rows is None else patches[rows]
 
 
+def gallery_of(images: np.ndarray) -> native.Coreset:
+    """(G, R, D) patches, a part for each image."""
+    return native.Coreset(np.ascontiguousarray(images.reshape(-1, DIM)), part_rows=images.shape[1])
+
+
 def heads(rows: np.ndarray | None) -> dict[str, Head]:
     count = PATCHES if rows is None else len(rows)
     material = goods(rows=count)
@@ -41,7 +46,7 @@ def heads(rows: np.ndarray | None) -> dict[str, Head]:
     return {
         "padim": Padim(np.array([0, 3, 5, 11], np.int32), material[0][:, [0, 3, 5, 11]].copy(), factors, rows, POOL),
         "knn": Knn(native.Coreset(material.reshape(-1, DIM)), 4, rows, POOL),
-        "spade": Spade(embeddings, members, material[members], 2, rows, POOL),
+        "spade": Spade(embeddings, members, gallery_of(material[members]), 2, rows, POOL),
         "centroid": Centroid(centroid, rows),
     }
 
@@ -81,7 +86,7 @@ def test_knn_is_scikit_learn_s(rows: np.ndarray | None, k: int) -> None:
 def test_spade_by_its_equations(rows: np.ndarray | None, k: int) -> None:
     material = goods(rows=PATCHES if rows is None else len(rows))
     members = np.array([1, 4, 5, 8], np.int32)
-    found = Spade(material.mean(axis=1), members, material[members], k, rows, POOL)(frame())
+    found = Spade(material.mean(axis=1), members, gallery_of(material[members]), k, rows, POOL)(frame())
     patches = inside(frame(), rows).astype(np.float64)
     apart = np.linalg.norm(material.mean(axis=1) - patches.mean(axis=0), axis=1)
     assert found.score == pytest.approx(np.sort(apart)[:k].mean(), rel=1e-5)

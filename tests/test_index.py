@@ -103,8 +103,13 @@ def test_equal_distances_end_the_recheck() -> None:
 
 
 def test_choose_search() -> None:
-    assert choose_search("exact", 10**6, 128, has_graph=True) == "exact"
-    assert choose_search("graph", 1, 1, has_graph=True) == "graph"
-    assert choose_search("auto", GRAPH_FROM_FLOATS // 100, 100, has_graph=True) == "graph"
-    assert choose_search("auto", GRAPH_FROM_FLOATS // 100 - 1, 100, has_graph=True) == "exact"
-    assert choose_search("auto", 10**6, 128, has_graph=False) == "exact"
+    large = np.ones((GRAPH_FROM_FLOATS // 100, 100), np.float32)
+    plain, small = native.Coreset(large), native.Coreset(large[1:])
+    bounded = native.Coreset(large, np.eye(1, 100, dtype=np.float32))
+    assert choose_search("exact", plain, has_graph=True) == "exact"
+    assert choose_search("graph", small, has_graph=True) == "graph"
+    assert choose_search("auto", plain, has_graph=True) == "graph"
+    assert choose_search("auto", small, has_graph=True) == "exact"
+    assert choose_search("auto", plain, has_graph=False) == "exact"
+    assert choose_search("auto", bounded, has_graph=True) == "exact"
+    assert choose_search("graph", bounded, has_graph=True) == "graph"

@@ -8,8 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ad import native
 from edge_ad.bundle import Bundle
-from edge_ad.errors import BundleCorruptError, SpecError
+from edge_ad.errors import BundleCorruptError, NativeError, SpecError
+from edge_ad.spec import IndexSpec, ProjectionSpec
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,38 @@ def read_array(bundle: Bundle, name: str, shape: tuple[int, ...], dtype: str = "
     if dtype == "float32" and array.size and not np.isfinite([array.min(), array.max()]).all():
         raise BundleCorruptError(f"{name} holds NaN or Inf", expected="finite numbers", got="others")
     return array
+
+
+def open_coreset(bundle: Bundle, index: IndexSpec, pool: native.Pool) -> native.Coreset:
+    """The coreset of a bundle, prepared for exact search.
+
+    Raises:
+        BundleCorruptError: a member does not fit the manifest.
+    """
+    dim = bundle.manifest.backbone.dim
+    vectors = read_array(bundle, "coreset", (index.size, dim))
+    return bounded(bundle, vectors, index.projection, pool)
+
+
+def bounded(
+    bundle: Bundle,
+    vectors: NDArray[np.float32],
+    projection: ProjectionSpec | None,
+    pool: native.Pool,
+    part_rows: int | None = None,
+) -> native.Coreset:
+    """(N, D) vectors with the bundle's projection, if it has one.
+
+    Raises:
+        BundleCorruptError: the projection cannot be used.
+    """
+    if projection is None:
+        return native.Coreset(vectors, part_rows=part_rows, pool=pool)
+    basis = read_array(bundle, "projection/basis", (projection.dim, vectors.shape[1]))
+    try:
+        return native.Coreset(vectors, basis, part_rows=part_rows, pool=pool)
+    except NativeError as error:
+        raise BundleCorruptError(f"projection/basis: {error.what}", expected=error.expected, got=error.got) from error
 
 
 def check_search(wanted: str, method: str, *, has_graph: bool) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_ad import native
 from edge_ad.bundle import Bundle
 from edge_ad.errors import BundleCorruptError
-from edge_ad.heads.base import Scored, largest, read_array
+from edge_ad.heads.base import Scored, largest, open_coreset
 from edge_ad.spec import IndexSpec, KnnSpec
 
 
@@ -46,8 +46,7 @@ class Knn:
             raise BundleCorruptError(
                 "head.neighbors is more than there are rows", expected=f"{index.size} at most", got=head.neighbors
             )
-        bank = native.Coreset(read_array(bundle, "coreset", (index.size, bundle.manifest.backbone.dim)))
-        return cls(bank, head.neighbors, rows, pool)
+        return cls(open_coreset(bundle, index, pool), head.neighbors, rows, pool)
 
     def __call__(self, patches: NDArray[np.float32], *, exact: bool = False) -> Scored:
         """Mean distances and the score of (P, D) patches."""

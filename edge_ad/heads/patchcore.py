@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.bundle import Bundle
-from edge_ad.heads.base import Scored, check_search, read_array
+from edge_ad.heads.base import Scored, check_search, open_coreset
 from edge_ad.index import Index, choose_search
 from edge_ad.spec import IndexSpec, PatchcoreSpec
 
@@ -48,8 +48,8 @@ class PatchCore:
         """
         backbone, graph_spec = bundle.manifest.backbone, index.graph
         check_search(search, head.method, has_graph=graph_spec is not None)
-        coreset = native.Coreset(read_array(bundle, "coreset", (index.size, backbone.dim)))
-        chosen = choose_search(search, index.size, backbone.dim, has_graph=graph_spec is not None)
+        coreset = open_coreset(bundle, index, pool)
+        chosen = choose_search(search, coreset, has_graph=graph_spec is not None)
         graph = None
         if chosen == "graph" and graph_spec is not None:
             levels, links0, upper = (bundle.array(f"graph/{part}") for part in ("levels", "links0", "upper"))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edge_ad import native
 from edge_ad.bundle import Bundle
 from edge_ad.errors import BundleCorruptError
-from edge_ad.heads.base import Scored, embed, read_array
+from edge_ad.heads.base import Scored, bounded, embed, read_array
 from edge_ad.spec import SpadeSpec
 
 
@@ -26,7 +26,7 @@ class Spade:
     Args:
         embeddings: (n, D) float32 of all good images.
         members: (G,) int32, which of them make the gallery.
-        gallery: (G, R, D) float32 their patches of the region of interest; may be memory-mapped.
+        gallery: their patches of the region of interest, a part of R rows for each; may be memory-mapped.
         neighbors: K; where there are fewer images, all of them.
         rows: (R,) int32 patches of the region of interest; None where R = P.
         pool: threads.
@@ -38,14 +38,14 @@ class Spade:
         self,
         embeddings: NDArray[np.float32],
         members: NDArray[np.int32],
-        gallery: NDArray[np.float32],
+        gallery: native.Coreset,
         neighbors: int,
         rows: NDArray[np.int32] | None,
         pool: native.Pool,
     ) -> None:
         self._embeddings, self._members = embeddings.astype(np.float64), members
-        self._gallery = [native.Coreset(image) for image in gallery]
-        self._neighbors, self._rows, self._pool = neighbors, rows, pool
+        self._gallery, self._neighbors = gallery, neighbors
+        self._rows, self._pool = rows, pool
 
     @classmethod
     def open(cls, bundle: Bundle, head: SpadeSpec, rows: NDArray[np.int32] | None, pool: native.Pool) -> Spade:
@@ -64,7 +64,8 @@ class Spade:
                 expected=f"0..{head.images - 1}",
                 got=f"{members.min()}..{members.max()}",
             )
-        gallery = read_array(bundle, "spade/gallery", (head.gallery, patches, backbone.dim))
+        images = read_array(bundle, "spade/gallery", (head.gallery, patches, backbone.dim))
+        gallery = bounded(bundle, images.reshape(-1, backbone.dim), head.projection, pool, part_rows=patches)
         return cls(embeddings, members, gallery, head.neighbors, rows, pool)
 
     def __call__(self, patches: NDArray[np.float32], *, exact: bool = False) -> Scored:
@@ -72,5 +73,5 @@ class Spade:
         apart = np.linalg.norm(self._embeddings - embed(patches, self._rows), axis=1)
         score = float(np.sort(apart)[: self._neighbors].mean())
         nearest = np.argsort(apart[self._members], kind="stable")[: self._neighbors]
-        found = [native.exact_search(self._gallery[i], patches, self._pool, self._rows)[0] for i in nearest]
-        return Scored(np.minimum.reduce(found), score)
+        parts = np.sort(nearest).astype(np.int32)
+        return Scored(native.exact_search(self._gallery, patches, self._pool, self._rows, parts)[0], score)

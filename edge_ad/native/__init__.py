@@ -5,8 +5,8 @@ are Euclidean, not squared. Every call releases the GIL while it works and hands
 least about once a second, so that Ctrl-C works. :mod:`edge_ad.reference` says the same in plain NumPy.
 
 The instruction set is chosen by what the CPU reports, on first use; ``EDGE_AD_FORCE_ISA`` (``portable``,
-``avx2``, ``avx512`` or ``neon``) overrides that. Results are the same for every number of threads. Between
-instruction sets the last bits of a distance may differ.
+``avx2``, ``avxvnni``, ``avx512``, ``avx512vnni``, ``amx``, ``neon`` or ``neondot``) overrides that. Results are the
+same for every number of threads. Between instruction sets the last bits of a distance may differ.
 
 Over 400 lines: the one checked face of the core, more than half of it what its callers must know.
 """
@@ -66,7 +66,7 @@ def _choose_isa() -> None:
 
 
 def isa() -> str:
-    """The instruction set in use: ``portable``, ``avx2``, ``avx512`` or ``neon``.
+    """The instruction set in use, by its name in ``EDGE_AD_FORCE_ISA``.
 
     Raises:
         NativeError: EDGE_AD_FORCE_ISA names one that is unknown or that this CPU cannot run.
@@ -152,18 +152,39 @@ class Coreset:
     Keeps a reference to the array, which may be read-only and memory-mapped, and must not change. A row
     holding NaN or Inf is never returned as the nearest.
 
+    With a basis, exact search computes few distances: lower bounds of all follow from the projections of the
+    vectors onto it, which are kept as int8 codes (bounds.hpp has the argument). The answers are the same to the bit.
+
     Args:
         vectors: (N, D) float32, C-contiguous, N >= 1, D >= 1.
+        basis: (d, D) float32 with orthonormal rows that span most of the vectors' spread, evenly; d <= 256.
+            Any such rows are right; with bad ones search is slow. None: no bounds.
+        part_rows: rows of a part, for searches among some parts; N by default. The last part may be shorter.
+        pool: the threads to prepare with; None: the calling one.
 
     Raises:
-        NativeError: the array is of another kind, or empty.
+        NativeError: an array is of another kind, or empty, or the basis is not orthonormal.
     """
 
-    def __init__(self, vectors: Float32Array) -> None:
+    def __init__(
+        self,
+        vectors: Float32Array,
+        basis: Float32Array | None = None,
+        *,
+        part_rows: int | None = None,
+        pool: Pool | None = None,
+    ) -> None:
         _choose_isa()
         _array("vectors", vectors, np.float32, (None, None))
-        self._vectors = vectors
-        self._core = _core.Coreset(vectors)
+        if basis is not None:
+            _array("basis", basis, np.float32, (None, vectors.shape[1]))
+        if pool is None:
+            pool = Pool(1)
+        _instance("pool", pool, Pool)
+        size = len(vectors)
+        self._part_rows = size if part_rows is None else _integer("part_rows", part_rows, 1, max(1, size))
+        self._vectors, self._bounded = vectors, basis is not None
+        self._core = _core.Coreset(vectors, max(1, self._part_rows), basis, pool._core)
 
     @property
     def vectors(self) -> Float32Array:
@@ -174,6 +195,16 @@ class Coreset:
     def size(self) -> int:
         """N, the number of vectors."""
         return int(self._vectors.shape[0])
+
+    @property
+    def has_bounds(self) -> bool:
+        """Whether a basis was given."""
+        return self._bounded
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are."""
+        return -(-self.size // self._part_rows)
 
     @property
     def dim(self) -> int:
@@ -227,7 +258,11 @@ class Graph:
 
 
 def exact_search(
-    coreset: Coreset, queries: Float32Array, pool: Pool, rows: Int32Array | None = None
+    coreset: Coreset,
+    queries: Float32Array,
+    pool: Pool,
+    rows: Int32Array | None = None,
+    parts: Int32Array | None = None,
 ) -> tuple[Float32Array, Int32Array]:
     """The nearest vector of the coreset for each query: the least distance, ties to the lowest index.
 
@@ -238,6 +273,7 @@ def exact_search(
         queries: (Q, D) float32, Q >= 0.
         pool: the threads to use.
         rows: (R,) int32, which queries to search, in any order; None for all.
+        parts: (P,) int32, ascending: which parts of the coreset to search; None for all.
 
     Returns:
         distances (R,) float32, Euclidean, and indices (R,) int32; R = Q without ``rows``. A query with NaN or
@@ -246,12 +282,17 @@ def exact_search(
     Raises:
         NativeError: an argument is of another kind, or a row is outside the queries.
     """
-    distances, indices = knn_search(coreset, queries, 1, pool, rows)
+    distances, indices = knn_search(coreset, queries, 1, pool, rows, parts)
     return distances.reshape(-1), indices.reshape(-1)
 
 
 def knn_search(
-    coreset: Coreset, queries: Float32Array, k: int, pool: Pool, rows: Int32Array | None = None
+    coreset: Coreset,
+    queries: Float32Array,
+    k: int,
+    pool: Pool,
+    rows: Int32Array | None = None,
+    parts: Int32Array | None = None,
 ) -> tuple[Float32Array, Int32Array]:
     """The k nearest vectors of the coreset for each query, nearest first, ties to the lowest index.
 
@@ -263,6 +304,7 @@ def knn_search(
         k: how many, 1 .. N.
         pool: the threads to use.
         rows: (R,) int32, which queries to search, in any order; None for all.
+        parts: (P,) int32, ascending: which parts of the coreset to search; None for all.
 
     Returns:
         distances (R, k) float32, Euclidean, and indices (R, k) int32; R = Q without ``rows``. A query with NaN or
@@ -274,6 +316,8 @@ def knn_search(
     _check_search(coreset, queries, pool, rows)
     k = _integer("k", k, 1, coreset.size)
     count = len(queries) if rows is None else len(rows)
+    if parts is not None:
+        _array("parts", parts, np.int32, (None,))
     distances, indices = np.empty((count, k), np.float32), np.empty((count, k), np.int32)
     whole = _TILE_QUERIES * pool.threads
     step = whole * math.ceil(_CALL_MULTIPLY_ADDS * pool.threads / (coreset.size * coreset.dim * whole))
@@ -284,7 +328,7 @@ def knn_search(
         else:
             chosen, some = queries, rows[part]
         out = distances[part].reshape(-1), indices[part].reshape(-1)  # views: what is contiguous is not copied
-        _core.exact_search(coreset._core, chosen, some, k, pool._core, *out)
+        _core.exact_search(coreset._core, chosen, some, parts, k, pool._core, *out)
     return distances, indices
 
 

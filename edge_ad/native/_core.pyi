@@ -11,7 +11,9 @@ class Pool:
     def threads(self) -> int: ...
 
 class Coreset:
-    def __init__(self, vectors: NDArray[np.float32]) -> None: ...
+    def __init__(
+        self, vectors: NDArray[np.float32], part_rows: int, basis: NDArray[np.float32] | None, pool: Pool
+    ) -> None: ...
 
 class Graph:
     def __init__(
@@ -35,6 +37,7 @@ def exact_search(
     coreset: Coreset,
     queries: NDArray[np.float32],
     rows: NDArray[np.int32] | None,
+    parts: NDArray[np.int32] | None,
     k: int,
     pool: Pool,
     distances: NDArray[np.float32],

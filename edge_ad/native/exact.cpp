@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "isa.hpp"
+#include "nearest.hpp"
 
 namespace edge_ad {
 namespace {
@@ -21,38 +22,6 @@ constexpr std::size_t kSmallCoresetBytes = 4 << 20;
 constexpr std::size_t kStripeTiles = 4;
 constexpr std::size_t kDirectQueries = 6;  // fewer than a tile is worth
 constexpr std::size_t kDirectRows = 1024;  // rows a task of the direct search takes
-
-struct Best {
-    float squared = kInf;
-    std::int32_t index = -1;
-};
-
-// The k nearest rows so far, ascending, ties to the row that was offered first.
-struct Nearest {
-    Best* best;
-    std::size_t k;
-
-    float bound() const { return best[k - 1].squared; }
-
-    void clear() { std::fill(best, best + k, Best{}); }
-
-    void offer(float squared, std::size_t row) {
-        const auto index = static_cast<std::int32_t>(row);
-        if (!(squared < bound())) return;
-        for (std::size_t i = 0; k > 1 && i < k; ++i)
-            if (best[i].index == index) return;  // the last group overlaps its neighbour
-        std::size_t place = k - 1;
-        for (; place > 0 && squared < best[place - 1].squared; --place) best[place] = best[place - 1];
-        best[place] = {squared, index};
-    }
-
-    void write(float* distances, std::int32_t* indices) const {
-        for (std::size_t i = 0; i < k; ++i) {
-            distances[i] = std::sqrt(best[i].squared);
-            indices[i] = best[i].index;
-        }
-    }
-};
 
 // The squared distance from the mean; not finite for a query that cannot be answered.
 float spread(const Coreset& coreset, const Kernels& with, const float* query) {
@@ -75,20 +44,23 @@ void offer_rows(const Coreset& coreset, const Kernels& kernels, const float* que
 }
 
 // A few queries: the difference form for every row, tasks of kDirectRows rows.
-void direct_search(const Coreset& coreset, const Queries& queries, std::size_t k, Pool& pool,
-                   float* distances, std::int32_t* indices) {
+void direct_search(const Coreset& coreset, const std::vector<Range>& ranges, const Queries& queries,
+                   std::size_t k, Pool& pool, float* distances, std::int32_t* indices) {
     const Kernels& with = kernels();
-    const std::size_t tasks = (coreset.size + kDirectRows - 1) / kDirectRows;
+    std::vector<Range> pieces;
+    for (const Range& range : ranges)
+        for (std::size_t first = 0; first < range.size; first += kDirectRows)
+            pieces.push_back({range.first + first, std::min(kDirectRows, range.size - first)});
+    const std::size_t tasks = pieces.size();
     std::vector<Best> found(tasks * queries.count * k);
     const auto of = [&](std::size_t task, std::size_t i) {
         return Nearest{found.data() + (task * queries.count + i) * k, k};
     };
     pool.run(tasks, [&](std::size_t task, Scratch&) {
-        const std::size_t first = task * kDirectRows;
-        const std::size_t count = std::min(kDirectRows, coreset.size - first);
+        const Range& piece = pieces[task];
         for (std::size_t i = 0; i < queries.count; ++i)
             if (std::isfinite(spread(coreset, with, queries.row(i))))
-                offer_rows(coreset, with, queries.row(i), first, count, of(task, i));
+                offer_rows(coreset, with, queries.row(i), piece.first, piece.size, of(task, i));
     });
     for (std::size_t i = 0; i < queries.count; ++i) {
         Nearest all = of(0, i);
@@ -160,13 +132,14 @@ void set_limits(const Coreset& coreset, std::size_t groups, Tile& tile, Scratch&
     }
 }
 
-void decide(const Coreset& coreset, const Kernels& with, const Queries& queries, std::size_t first_group,
-            std::size_t groups, Tile& tile, Scratch& scratch) {
+void decide(const Coreset& coreset, const Kernels& with, const Queries& queries, const Range& range,
+            std::size_t first_group, std::size_t groups, Tile& tile, Scratch& scratch) {
     set_limits(coreset, groups, tile, scratch);
     std::uint64_t lanes = 0;
     std::size_t g = with.next_hit(tile.minima, tile.vectors, tile.limits, 0, groups, &lanes);
     while (g < groups) {
-        const std::size_t row = std::min((first_group + g) * with.group_rows, coreset.size - with.group_rows);
+        const std::size_t row =
+            range.first + std::min((first_group + g) * with.group_rows, range.size - with.group_rows);
         for (; lanes != 0; lanes &= lanes - 1) {
             const auto lane = static_cast<std::size_t>(__builtin_ctzll(lanes));
             offer_rows(coreset, with, queries.row(tile.first + lane), row, with.group_rows,
@@ -176,20 +149,36 @@ void decide(const Coreset& coreset, const Kernels& with, const Queries& queries,
     }
 }
 
-// A few tiles over the whole coreset, a segment at a time, and of that a block at a time.
-void search_tiles(const Coreset& coreset, const Kernels& with, const Queries& queries,
+// A few tiles over a range, a segment at a time, and of that a block at a time.
+void search_range(const Coreset& coreset, const Kernels& with, const Queries& queries, const Range& range,
                   std::vector<Tile>& tiles, Scratch& scratch) {
-    const std::size_t groups = (coreset.size + with.group_rows - 1) / with.group_rows;
+    const std::size_t groups = (range.size + with.group_rows - 1) / with.group_rows;
     const std::size_t segment = kSegmentRows / with.group_rows;
     const std::size_t block = std::max<std::size_t>(1, kBlockBytes / (with.group_rows * coreset.dim * 4));
     for (std::size_t first = 0; first < groups; first += segment) {
         const std::size_t last = std::min(first + segment, groups);
         for (std::size_t g = first; g < last; g += block)
             for (Tile& tile : tiles)
-                with.group_minima(tile.packed, tile.vectors, coreset.rows, coreset.size, coreset.dim,
-                                  coreset.half_norms.data(), g, std::min(g + block, last),
-                                  tile.minima + (g - first) * tile.width, tile.running);
-        for (Tile& tile : tiles) decide(coreset, with, queries, first, last - first, tile, scratch);
+                with.group_minima(tile.packed, tile.vectors, coreset.row(range.first), range.size,
+                                  coreset.dim, coreset.half_norms.data() + range.first, g,
+                                  std::min(g + block, last), tile.minima + (g - first) * tile.width,
+                                  tile.running);
+        for (Tile& tile : tiles) decide(coreset, with, queries, range, first, last - first, tile, scratch);
+    }
+}
+
+void search_tiles(const Coreset& coreset, const Kernels& with, const Queries& queries,
+                  const std::vector<Range>& ranges, std::vector<Tile>& tiles, Scratch& scratch) {
+    for (const Range& range : ranges) {
+        if (range.size >= with.group_rows) {
+            search_range(coreset, with, queries, range, tiles, scratch);
+            continue;
+        }
+        for (const Tile& tile : tiles)
+            for (std::size_t lane = 0; lane < tile.count; ++lane)
+                if (tile.norms[lane] >= 0.0)
+                    offer_rows(coreset, with, queries.row(tile.first + lane), range.first, range.size,
+                               tile.nearest(lane));
     }
 }
 
@@ -216,11 +205,28 @@ std::vector<Tile> make_tiles(const Coreset& coreset, const Kernels& with, std::s
 
 }  // namespace
 
-void exact_search(const Coreset& coreset, const Queries& queries, std::size_t k, Pool& pool, float* distances,
-                  std::int32_t* indices) {
+std::vector<Range> ranges_of(const Coreset& coreset, const Parts& parts) {
+    if (parts.ids == nullptr) return {{0, coreset.size}};
+    std::vector<Range> ranges;
+    for (std::size_t i = 0; i < parts.count; ++i) {
+        const std::size_t first = static_cast<std::size_t>(parts.ids[i]) * coreset.part_rows;
+        const std::size_t size = std::min(coreset.part_rows, coreset.size - first);
+        if (!ranges.empty() && ranges.back().first + ranges.back().size == first) {
+            ranges.back().size += size;
+        } else {
+            ranges.push_back({first, size});
+        }
+    }
+    return ranges;
+}
+
+void brute_search(const Coreset& coreset, const Parts& parts, const Queries& queries, std::size_t k,
+                  Pool& pool, float* distances, std::int32_t* indices) {
     const Kernels& with = kernels();
-    if (queries.count <= kDirectQueries || coreset.size < with.group_rows) {
-        if (queries.count != 0) direct_search(coreset, queries, k, pool, distances, indices);
+    if (queries.count == 0) return;
+    const std::vector<Range> ranges = ranges_of(coreset, parts);
+    if (queries.count <= kDirectQueries) {
+        direct_search(coreset, ranges, queries, k, pool, distances, indices);
         return;
     }
     const bool small = coreset.size * coreset.dim <= kSmallCoresetBytes / 4;
@@ -229,12 +235,18 @@ void exact_search(const Coreset& coreset, const Queries& queries, std::size_t k,
         const std::size_t first = task * stripe;
         auto tiles = make_tiles(coreset, with, first, std::min(stripe, queries.count - first), k, scratch);
         for (Tile& tile : tiles) pack(coreset, with, queries, tile);
-        search_tiles(coreset, with, queries, tiles, scratch);
+        search_tiles(coreset, with, queries, ranges, tiles, scratch);
         for (const Tile& tile : tiles)
             for (std::size_t lane = 0; lane < tile.count; ++lane)
                 tile.nearest(lane).write(distances + (tile.first + lane) * k,
                                          indices + (tile.first + lane) * k);
     });
+}
+
+void exact_search(const Coreset& coreset, const Parts& parts, const Queries& queries, std::size_t k,
+                  Pool& pool, float* distances, std::int32_t* indices) {
+    const auto search = coreset.bounds == nullptr ? brute_search : bounded_search;
+    search(coreset, parts, queries, k, pool, distances, indices);
 }
 
 }  // namespace edge_ad

@@ -7,6 +7,13 @@
 
 #if defined(EDGE_AD_X86)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#elif defined(EDGE_AD_NEON) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace edge_ad {
@@ -15,8 +22,9 @@ namespace {
 #if defined(EDGE_AD_X86)
 
 struct X86 {
-    bool avx2 = false;
-    bool avx512 = false;
+    bool avx2 = false, avxvnni = false;
+    bool avx512 = false, avx512vnni = false;
+    bool amx = false;
 };
 
 std::uint64_t xgetbv0() {
@@ -25,7 +33,19 @@ std::uint64_t xgetbv0() {
     return (static_cast<std::uint64_t>(high) << 32) | low;
 }
 
-// Intel SDM vol. 1, 14.3 and 15.2: the CPU must have the instructions and the OS must save the registers.
+// Linux saves the tiles of a process only after it has asked for that (Documentation/arch/x86/xstate.rst),
+// for all its threads, those to come included.
+bool may_use_tiles() {
+#if defined(__linux__)
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+    return false;
+#endif
+}
+
+// Intel SDM vol. 1, 14.3, 15.2 and 18.4: the CPU must have the instructions and the OS must save the
+// registers.
 X86 detect() {
     X86 found;
     unsigned a = 0, b = 0, c = 0, d = 0;
@@ -37,18 +57,42 @@ X86 detect() {
     found.avx2 = (b >> 5) & 1;
     const bool f = (b >> 16) & 1, dq = (b >> 17) & 1, bw = (b >> 30) & 1, vl = (b >> 31) & 1;
     found.avx512 = found.avx2 && f && dq && bw && vl && (saved & 0xE6) == 0xE6;
+    found.avx512vnni = found.avx512 && ((c >> 11) & 1);
+    const bool tiles = ((d >> 24) & 1) && ((d >> 25) & 1) && (saved & 0x60000) == 0x60000;
+    found.amx = found.avx512vnni && tiles && may_use_tiles();
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) found.avxvnni = found.avx2 && ((a >> 4) & 1);
     return found;
 }
 
 #endif
 
+// An instruction set that adds products of codes to the vectors of another one.
+Kernels extended(const Kernels& with, const char* name, const CodeKernels* codes) {
+    Kernels made = with;
+    made.name = name;
+    made.codes = codes;
+    return made;
+}
+
 std::vector<const Kernels*> detect_supported() {
     std::vector<const Kernels*> found;
 #if defined(EDGE_AD_X86)
+    static const Kernels amx = extended(*kernels_avx512(), "amx", codes_amx());
+    static const Kernels avx512vnni = extended(*kernels_avx512(), "avx512vnni", codes_avx512vnni());
+    static const Kernels avxvnni = extended(*kernels_avx2(), "avxvnni", codes_avxvnni());
     const X86 cpu = detect();
+    if (cpu.amx) found.push_back(&amx);
+    if (cpu.avx512vnni) found.push_back(&avx512vnni);
     if (cpu.avx512) found.push_back(kernels_avx512());
+    if (cpu.avxvnni) found.push_back(&avxvnni);
     if (cpu.avx2) found.push_back(kernels_avx2());
 #elif defined(EDGE_AD_NEON)
+    static const Kernels neondot = extended(*kernels_neon(), "neondot", codes_neondot());
+#if defined(__linux__)
+    if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) found.push_back(&neondot);
+#elif defined(__APPLE__)
+    found.push_back(&neondot);  // every Apple CPU of this kind has it
+#endif
     found.push_back(kernels_neon());  // part of the aarch64 baseline
 #endif
     found.push_back(kernels_portable());
@@ -78,7 +122,9 @@ void use_isa(const std::string& name) {
         }
         have += (have.empty() ? "" : ", ") + std::string(candidate->name);
     }
-    const bool known = name == "avx512" || name == "avx2" || name == "neon" || name == "portable";
+    bool known = false;
+    for (const char* of : {"amx", "avx512vnni", "avx512", "avxvnni", "avx2", "neondot", "neon", "portable"})
+        known = known || name == of;
     throw Fault(known ? "this CPU cannot run the instruction set asked for" : "unknown instruction set",
                 "one of " + have, "'" + name + "'");
 }

@@ -7,6 +7,47 @@
 
 namespace edge_ad {
 
+// Products of int8 codes, exact in int32. `dim` is a multiple of kCodeStep and at most kMostCodes; rows are
+// [.][dim], 64-byte aligned; a group is group_rows of them. The value of a row for a query is their dot
+// product less the row's bias, which takes `offset` times the sum of the row's codes out again, as pack()
+// adds the offset to the query's codes.
+struct CodeKernels {
+    std::size_t lanes;        // queries of a vector, at most 16
+    std::size_t max_vectors;  // of a tile; lanes * max_vectors <= 64
+    std::size_t group_rows;   // divides kCodeRows
+    std::int32_t offset;
+    std::size_t packed_bytes;  // of one code in packed
+
+    // Around any number of calls on one thread.
+    void (*begin)(void* state);  // kStateBytes of memory, 64-byte aligned
+    void (*end)(void* state);
+
+    // codes [lanes][dim] of one vector to packed [dim * lanes * packed_bytes], 64-byte aligned.
+    void (*pack)(const std::int8_t* codes, std::size_t dim, void* packed);
+
+    // For each group the largest value per lane: maxima [groups][vectors * lanes], which also raise
+    // running [vectors * lanes]. Packed vectors stand one after the other.
+    void (*maxima)(const void* packed, std::size_t vectors, const std::int8_t* rows, std::size_t dim,
+                   const std::int32_t* bias, std::size_t groups, std::int32_t* maxima, std::int32_t* running);
+
+    // The first group at or after `group` with some lane's maximum >= that lane's limit, or `groups`; those
+    // lanes are the bits of *lanes_hit.
+    std::size_t (*next)(const std::int32_t* maxima, std::size_t vectors, const std::int32_t* limits,
+                        std::size_t group, std::size_t groups, std::uint64_t* lanes_hit);
+
+    // The lanes of one packed vector whose value is in [least, below), for each row of a group: hits
+    // [group_rows].
+    void (*rows)(const void* packed, const std::int8_t* rows, std::size_t dim, const std::int32_t* bias,
+                 const std::int32_t* least, const std::int32_t* below, std::uint32_t* hits);
+};
+
+constexpr std::size_t kCodeStep = 64;    // codes of a point are padded to a multiple of this
+constexpr std::size_t kMostCodes = 256;  // so that every sum fits a float exactly
+constexpr std::size_t kCodeRows = 32;    // rows are padded to a multiple of this
+constexpr std::size_t kMostGroupRows = 32;
+constexpr std::size_t kStateBytes = 64;
+constexpr std::size_t kProjectChunk = 128;  // terms of one running sum of a projection
+
 struct Kernels {
     const char* name;
     // Exact search works on a tile of lanes * vectors queries (vectors <= max_vectors) packed as
@@ -46,11 +87,33 @@ struct Kernels {
     // |W v|^2 of a lower triangular W, packed by its columns from the diagonal down; `product` [dim] is
     // working memory and must not overlap the others.
     float (*triangular_norm)(const float* packed, const float* vector, std::size_t dim, float* product);
+
+    // out [count][width] = (point - mean) times basis [dim][width], width a multiple of 16. A sum is made of
+    // sums of kProjectChunk terms, each term by term.
+    void (*project)(const float* const* points, std::size_t count, std::size_t dim, const float* mean,
+                    const float* basis, std::size_t width, float* out);
+
+    // codes[i] = values[i] / scale, rounded and limited to -127 .. 127; *norm is the sum of their squares,
+    // exact. Returns the sum of (values[i] - scale * codes[i])^2. count: a multiple of 16, at most
+    // kMostCodes.
+    float (*encode)(const float* values, std::size_t count, float scale, std::int8_t* codes,
+                    std::int32_t* norm);
+
+    const CodeKernels* codes;
 };
 
 const Kernels* kernels_portable();
 const Kernels* kernels_avx2();
 const Kernels* kernels_avx512();
 const Kernels* kernels_neon();
+
+const CodeKernels* codes_portable();
+const CodeKernels* codes_avx2();
+const CodeKernels* codes_avxvnni();
+const CodeKernels* codes_avx512();
+const CodeKernels* codes_avx512vnni();
+const CodeKernels* codes_amx();
+const CodeKernels* codes_neon();
+const CodeKernels* codes_neondot();
 
 }  // namespace edge_ad

@@ -55,8 +55,8 @@ EDGE_AD_INLINE void prefetch_row(const float* row, std::size_t dim, std::size_t 
 
 void sqdist_ids(const float* query, const float* base, const std::int32_t* ids, std::size_t count,
                 std::size_t dim, float limit, float* out) {
-    constexpr std::size_t kAhead = 3;
-    constexpr std::size_t kMostFloats = 128;  // the rest of a long row comes while its head is summed
+    constexpr std::size_t kAhead = 2;
+    constexpr std::size_t kMostFloats = 512;  // the rest of a long row comes while its head is summed
     for (std::size_t i = 0; i < count && i < kAhead; ++i)
         prefetch_row(base + static_cast<std::size_t>(ids[i]) * dim, dim, kMostFloats);
     for (std::size_t i = 0; i < count; ++i) {
@@ -198,5 +198,79 @@ float triangular_norm(const float* packed, const float* vector, std::size_t dim,
     return Simd::reduce_add(sum);
 }
 
-constexpr Kernels kKernels = {Simd::kName, kLanes,      kMaxVectors, kGroupRows, group_minima,   next_hit,
-                              sqdist,      sqdist_rows, sqdist_ids,  relax,      triangular_norm};
+// kProjectRows points against kProjectVectors vectors of columns, for one chunk of terms.
+template <std::size_t kRows>
+EDGE_AD_INLINE void project_block(const float* centred, std::size_t terms, const float* basis,
+                                  std::size_t width, float* out, bool first) {
+    constexpr std::size_t kVectors = Simd::kProjectVectors;
+    Reg sums[kRows][kVectors];
+    for (std::size_t r = 0; r < kRows; ++r)
+        for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = Simd::zero();
+    for (std::size_t k = 0; k < terms; ++k) {
+        Reg columns[kVectors];
+        for (std::size_t v = 0; v < kVectors; ++v) columns[v] = Simd::load(basis + k * width + v * kLanes);
+        for (std::size_t r = 0; r < kRows; ++r) {
+            const Reg element = Simd::broadcast(centred + r * kProjectChunk + k);
+            for (std::size_t v = 0; v < kVectors; ++v)
+                sums[r][v] = Simd::fma(element, columns[v], sums[r][v]);
+        }
+    }
+    for (std::size_t r = 0; r < kRows; ++r)
+        for (std::size_t v = 0; v < kVectors; ++v) {
+            float* to = out + r * width + v * kLanes;
+            Simd::store(to, first ? sums[r][v] : Simd::add(Simd::load(to), sums[r][v]));
+        }
+}
+
+template <std::size_t kRows>
+EDGE_AD_INLINE void project_rows(const float* const* points, std::size_t dim, const float* mean,
+                                 const float* basis, std::size_t width, float* out) {
+    float centred[kRows * kProjectChunk];
+    for (std::size_t start = 0; start < dim; start += kProjectChunk) {
+        const std::size_t terms = dim - start < kProjectChunk ? dim - start : kProjectChunk;
+        for (std::size_t r = 0; r < kRows; ++r)
+            for (std::size_t k = 0; k < terms; ++k)
+                centred[r * kProjectChunk + k] = points[r][start + k] - mean[start + k];
+        for (std::size_t column = 0; column < width; column += Simd::kProjectVectors * kLanes)
+            project_block<kRows>(centred, terms, basis + start * width + column, width, out + column,
+                                 start == 0);
+    }
+}
+
+void project(const float* const* points, std::size_t count, std::size_t dim, const float* mean,
+             const float* basis, std::size_t width, float* out) {
+    constexpr std::size_t kRows = Simd::kProjectRows;
+    std::size_t i = 0;
+    for (; i + kRows <= count; i += kRows)
+        project_rows<kRows>(points + i, dim, mean, basis, width, out + i * width);
+    for (; i < count; ++i) project_rows<1>(points + i, dim, mean, basis, width, out + i * width);
+}
+
+float encode(const float* values, std::size_t count, float scale, std::int8_t* codes, std::int32_t* norm) {
+    // Added to a number of up to 2^22 this leaves its nearest integer in the low bits.
+    constexpr float kRounder = 12582912.0f;
+    float rounded[kMostCodes];
+    const float inverse = 1.0f / scale;
+    const Reg factor = Simd::splat(inverse), minus_scale = Simd::splat(-scale),
+              rounder = Simd::splat(kRounder);
+    Reg residual = Simd::zero(), square = Simd::zero();
+    for (std::size_t i = 0; i < count; i += kLanes) {
+        const Reg value = Simd::load(values + i), zero = Simd::zero();
+        Reg code = Simd::min_number(Simd::fma(value, factor, zero), Simd::splat(127.0f));
+        code = Simd::sub(zero, Simd::min_number(Simd::sub(zero, code), Simd::splat(127.0f)));
+        code = Simd::sub(Simd::add(code, rounder), rounder);
+        const Reg error = Simd::fma(code, minus_scale, value);
+        residual = Simd::fma(error, error, residual);
+        square = Simd::fma(code, code, square);
+        Simd::store(rounded + i, code);
+    }
+    for (std::size_t i = 0; i < count; ++i)
+        codes[i] = static_cast<std::int8_t>(static_cast<std::int32_t>(rounded[i]));
+    *norm = static_cast<std::int32_t>(Simd::reduce_add(square));
+    return Simd::reduce_add(residual);
+}
+
+constexpr Kernels make_kernels(const CodeKernels* codes) {
+    return {Simd::kName, kLanes,     kMaxVectors, kGroupRows,      group_minima, next_hit, sqdist,
+            sqdist_rows, sqdist_ids, relax,       triangular_norm, project,      encode,   codes};
+}

@@ -16,6 +16,8 @@ struct Simd {
     static constexpr std::size_t kLanes = 8;
     static constexpr std::size_t kMaxVectors = 2;
     static constexpr std::size_t kGroupRows = 6;
+    static constexpr std::size_t kProjectRows = 6;
+    static constexpr std::size_t kProjectVectors = 2;
 
     EDGE_AD_INLINE Reg zero() { return _mm256_setzero_ps(); }
     EDGE_AD_INLINE Reg splat(float x) { return _mm256_set1_ps(x); }
@@ -55,7 +57,8 @@ struct Simd {
 }  // namespace
 
 const Kernels* kernels_avx2() {
-    return &kKernels;
+    static const Kernels kernels = make_kernels(codes_avx2());
+    return &kernels;
 }
 
 }  // namespace edge_ad

@@ -13,6 +13,8 @@ struct Simd {
     static constexpr std::size_t kLanes = 16;
     static constexpr std::size_t kMaxVectors = 3;
     static constexpr std::size_t kGroupRows = 8;
+    static constexpr std::size_t kProjectRows = 6;
+    static constexpr std::size_t kProjectVectors = 4;
 
     EDGE_AD_INLINE Reg zero() { return _mm512_setzero_ps(); }
     EDGE_AD_INLINE Reg splat(float x) { return _mm512_set1_ps(x); }
@@ -43,7 +45,8 @@ struct Simd {
 }  // namespace
 
 const Kernels* kernels_avx512() {
-    return &kKernels;
+    static const Kernels kernels = make_kernels(codes_avx512());
+    return &kernels;
 }
 
 }  // namespace edge_ad

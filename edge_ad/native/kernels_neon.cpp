@@ -13,6 +13,8 @@ struct Simd {
     static constexpr std::size_t kLanes = 4;
     static constexpr std::size_t kMaxVectors = 3;
     static constexpr std::size_t kGroupRows = 8;
+    static constexpr std::size_t kProjectRows = 6;
+    static constexpr std::size_t kProjectVectors = 4;
 
     EDGE_AD_INLINE Reg zero() { return vdupq_n_f32(0.0f); }
     EDGE_AD_INLINE Reg splat(float x) { return vdupq_n_f32(x); }
@@ -47,7 +49,8 @@ struct Simd {
 }  // namespace
 
 const Kernels* kernels_neon() {
-    return &kKernels;
+    static const Kernels kernels = make_kernels(codes_neon());
+    return &kernels;
 }
 
 }  // namespace edge_ad

@@ -14,6 +14,8 @@ struct Simd {
     static constexpr std::size_t kLanes = 4;
     static constexpr std::size_t kMaxVectors = 2;
     static constexpr std::size_t kGroupRows = 4;
+    static constexpr std::size_t kProjectRows = 4;
+    static constexpr std::size_t kProjectVectors = 2;
 
     EDGE_AD_INLINE Reg zero() { return Reg{0.0f, 0.0f, 0.0f, 0.0f}; }
     EDGE_AD_INLINE Reg splat(float x) { return Reg{x, x, x, x}; }
@@ -51,7 +53,8 @@ struct Simd {
 }  // namespace
 
 const Kernels* kernels_portable() {
-    return &kKernels;
+    static const Kernels kernels = make_kernels(codes_portable());
+    return &kernels;
 }
 
 }  // namespace edge_ad

@@ -45,10 +45,18 @@ void require_rows(const Matrix& array, const char* what) {
 
 // The array is held so that its memory outlives every search.
 struct PyCoreset {
-    explicit PyCoreset(Matrix array) : vectors(std::move(array)) {
+    PyCoreset(Matrix array, std::size_t part_rows, const std::optional<Matrix>& basis, edge_ad::Pool& pool)
+        : vectors(std::move(array)) {
         require_rows(vectors, "the coreset is empty or too large");
+        require(part_rows >= 1 && part_rows <= vectors.shape(0), "part_rows is out of its range",
+                "1 .. " + std::to_string(vectors.shape(0)), std::to_string(part_rows));
+        require(!basis || basis->shape(1) == vectors.shape(1),
+                "the basis does not match the coreset's dimension", std::to_string(vectors.shape(1)),
+                basis ? std::to_string(basis->shape(1)) : "none");
         nb::gil_scoped_release released;
-        core = std::make_unique<edge_ad::Coreset>(vectors.data(), vectors.shape(0), vectors.shape(1));
+        core = std::make_unique<edge_ad::Coreset>(vectors.data(), vectors.shape(0), vectors.shape(1),
+                                                  part_rows, pool);
+        if (basis) core->bound(basis->data(), basis->shape(0), pool);
     }
     Matrix vectors;
     std::unique_ptr<edge_ad::Coreset> core;
@@ -108,11 +116,27 @@ edge_ad::Queries checked_queries(const edge_ad::Coreset& coreset, const Matrix& 
     return {queries.data(), coreset.dim, rows ? rows->data() : nullptr, count};
 }
 
+edge_ad::Parts checked_parts(const edge_ad::Coreset& coreset, const std::optional<Ids>& parts) {
+    if (!parts) return {nullptr, 0};
+    const std::size_t most = (coreset.size + coreset.part_rows - 1) / coreset.part_rows;
+    require(parts->shape(0) >= 1, "there are no parts to search", "1 or more", "0");
+    for (std::size_t i = 0; i < parts->shape(0); ++i) {
+        const std::int32_t part = parts->data()[i];
+        require(part >= 0 && static_cast<std::size_t>(part) < most && (i == 0 || parts->data()[i - 1] < part),
+                "a part is not one of the coreset's, or they are not ascending",
+                "0 <= part < " + std::to_string(most) + ", each greater than the one before",
+                std::to_string(part));
+    }
+    return {parts->data(), parts->shape(0)};
+}
+
 void exact_search(const PyCoreset& coreset, const Matrix& queries, const std::optional<Ids>& rows,
-                  std::size_t k, edge_ad::Pool& pool, DistancesOut distances, IdsOut indices) {
+                  const std::optional<Ids>& parts, std::size_t k, edge_ad::Pool& pool, DistancesOut distances,
+                  IdsOut indices) {
     const auto checked = checked_queries(*coreset.core, queries, rows, distances, indices, k, false);
+    const auto among = checked_parts(*coreset.core, parts);
     nb::gil_scoped_release released;
-    edge_ad::exact_search(*coreset.core, checked, k, pool, distances.data(), indices.data());
+    edge_ad::exact_search(*coreset.core, among, checked, k, pool, distances.data(), indices.data());
 }
 
 void graph_search(const PyGraph& graph, const Matrix& queries, const std::optional<Ids>& rows,
@@ -179,7 +203,9 @@ NB_MODULE(_core, m) {
     nb::class_<edge_ad::Pool>(m, "Pool")
         .def(nb::init<std::size_t, std::vector<int>>(), nb::arg("threads"), nb::arg("cores"))
         .def_prop_ro("threads", &edge_ad::Pool::threads);
-    nb::class_<PyCoreset>(m, "Coreset").def(nb::init<Matrix>(), nb::arg("vectors"));
+    nb::class_<PyCoreset>(m, "Coreset")
+        .def(nb::init<Matrix, std::size_t, const std::optional<Matrix>&, edge_ad::Pool&>(),
+             nb::arg("vectors"), nb::arg("part_rows"), nb::arg("basis").none(), nb::arg("pool"));
     nb::class_<PyGraph>(m, "Graph")
         .def(nb::init<const PyCoreset&, const Levels&, const Links&, const Links&, std::int64_t>(),
              nb::keep_alive<1, 2>(), nb::arg("coreset"), nb::arg("levels"), nb::arg("links0"),
@@ -198,7 +224,7 @@ NB_MODULE(_core, m) {
         .def_prop_ro("radius", [](const PyKCenter& self) { return self.core->radius(); });
 
     m.def("exact_search", &exact_search, nb::arg("coreset"), nb::arg("queries"), nb::arg("rows").none(),
-          nb::arg("k"), nb::arg("pool"), nb::arg("distances"), nb::arg("indices"));
+          nb::arg("parts").none(), nb::arg("k"), nb::arg("pool"), nb::arg("distances"), nb::arg("indices"));
     m.def("graph_search", &graph_search, nb::arg("graph"), nb::arg("queries"), nb::arg("rows").none(),
           nb::arg("pool"), nb::arg("ef"), nb::arg("grid_width"), nb::arg("distances"), nb::arg("indices"));
     m.def("mahalanobis", &mahalanobis, nb::arg("patches"), nb::arg("rows").none(), nb::arg("channels"),

@@ -9,8 +9,10 @@ from edge_ad import native
 from edge_ad.errors import SpecError
 from edge_ad.heads.base import Head
 from edge_ad.heads.knn import Knn
-from edge_ad.spec import IndexSpec, KnnSpec
+from edge_ad.spec import IndexSpec, KnnSpec, ProjectionSpec
 from export.fit.base import Fitted, Material
+from export.projection import choose_basis, put_in_order
+from export.stages import Arrays
 from export.summary import Summary
 
 NEIGHBORS = 3
@@ -26,7 +28,8 @@ class FitKnn:
 
     def fit(self, images: NDArray[np.int64], label: str) -> Head:
         """The head over a sample of these images; `label` is not used: there is nothing to wait for."""
-        return self._head(self._sample(images))
+        bank = self._sample(images)
+        return self._head(bank, choose_basis(bank, self._material.options.seed))
 
     def finish(self, images: NDArray[np.int64], summary: Summary) -> Fitted:
         """The bank."""
@@ -35,11 +38,18 @@ class FitKnn:
             bank = self._sample(images)
         text = f"{total:,} -> bank {len(bank):,} x {bank.shape[1]} ({len(bank) / total:.2%}), at random"
         summary.say("patches", text)
-        index = IndexSpec(len(bank), total, self._material.options.seed, None)
-        return Fitted(self._head(bank), KnnSpec("knn", self._neighbors), index, {"coreset": bank})
+        with summary.stage("projection"):
+            basis = choose_basis(bank, self._material.options.seed)
+        members: Arrays = {"coreset": bank}
+        if basis is not None:
+            members = {"coreset": (bank := put_in_order(bank, basis)), "projection/basis": basis}
+        projection = None if basis is None else ProjectionSpec(len(basis))
+        index = IndexSpec(len(bank), total, self._material.options.seed, None, projection)
+        return Fitted(self._head(bank, basis), KnnSpec("knn", self._neighbors), index, members)
 
-    def _head(self, bank: NDArray[np.float32]) -> Head:
-        return Knn(native.Coreset(bank), self._neighbors, None, self._material.pool)
+    def _head(self, bank: NDArray[np.float32], basis: NDArray[np.float32] | None) -> Head:
+        pool = self._material.pool
+        return Knn(native.Coreset(bank, basis, pool=pool), self._neighbors, None, pool)
 
     def _sample(self, images: NDArray[np.int64]) -> NDArray[np.float32]:
         """(N, D) float32: a seeded share of the patches of these images.

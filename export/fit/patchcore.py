@@ -11,12 +11,13 @@ from edge_ad import native
 from edge_ad.heads.base import Head
 from edge_ad.heads.patchcore import PatchCore
 from edge_ad.index import Index
-from edge_ad.spec import GraphSpec, IndexSpec, PatchcoreSpec
+from edge_ad.spec import GraphSpec, IndexSpec, PatchcoreSpec, ProjectionSpec
 from export.coreset import project, select_coreset
 from export.features import tensors
 from export.fidelity import choose_ef
 from export.fit.base import Fitted, Material
 from export.hnsw import EF_CONSTRUCTION, M, build_hnsw
+from export.projection import choose_basis, put_in_order
 from export.stages import Arrays
 from export.summary import Summary
 
@@ -31,7 +32,8 @@ class FitPatchCore:
 
     def fit(self, images: NDArray[np.int64], label: str) -> Head:
         """The head over a coreset of these images."""
-        return self._head(self._select(images, label))
+        coreset = self._select(images, label)
+        return self._head(coreset, choose_basis(coreset, self._material.options.seed))
 
     def finish(self, images: NDArray[np.int64], summary: Summary) -> Fitted:
         """Coreset and graph."""
@@ -42,14 +44,19 @@ class FitPatchCore:
         asked = max(1, round(options.coreset * total))
         missing = f"; {asked - len(coreset):,} exact duplicates" if len(coreset) < asked else ""
         summary.say("patches", text + missing)
+        with summary.stage("projection"):
+            basis = choose_basis(coreset, options.seed)
         members: Arrays = {"coreset": coreset}
+        if basis is not None:
+            members = {"coreset": (coreset := put_in_order(coreset, basis)), "projection/basis": basis}
         graph = None
         if options.graph:
             with summary.stage("graph search"):
-                graph, arrays = self._graph(coreset, summary)
+                graph, arrays = self._graph(coreset, basis, summary)
             members |= arrays
-        index = IndexSpec(len(coreset), total, options.seed, graph)
-        return Fitted(self._head(coreset), PatchcoreSpec("patchcore", options.reweight), index, members)
+        projection = None if basis is None else ProjectionSpec(len(basis))
+        index = IndexSpec(len(coreset), total, options.seed, graph, projection)
+        return Fitted(self._head(coreset, basis), PatchcoreSpec("patchcore", options.reweight), index, members)
 
     def _select(self, images: NDArray[np.int64], label: str) -> NDArray[np.float32]:
         options, patches, chosen = self._material.options, self._material.patches, self._material.chosen
@@ -63,16 +70,19 @@ class FitPatchCore:
     def _projected(self) -> NDArray[np.float32]:
         return project(self._material.patches, self._material.options.seed)
 
-    def _head(self, coreset: NDArray[np.float32]) -> Head:
-        width = self._material.stages.backbone.grid[1]
-        index = Index(native.Coreset(coreset), None, ef=1, grid_width=width, rows=None, pool=self._material.pool)
+    def _head(self, coreset: NDArray[np.float32], basis: NDArray[np.float32] | None) -> Head:
+        width, pool = self._material.stages.backbone.grid[1], self._material.pool
+        index = Index(native.Coreset(coreset, basis, pool=pool), None, ef=1, grid_width=width, rows=None, pool=pool)
         return PatchCore(index, self._material.options.reweight, None)
 
-    def _graph(self, coreset: NDArray[np.float32], summary: Summary) -> tuple[GraphSpec, Arrays]:
+    def _graph(
+        self, coreset: NDArray[np.float32], basis: NDArray[np.float32] | None, summary: Summary
+    ) -> tuple[GraphSpec, Arrays]:
         stages, goods = self._material.stages, self._material.goods
         arrays = build_hnsw(coreset, self._material.options.seed)
         members: Arrays = {"graph/levels": arrays.levels, "graph/links0": arrays.links0, "graph/upper": arrays.upper}
-        graph = native.Graph(native.Coreset(coreset), arrays.levels, arrays.links0, arrays.upper, entry=arrays.entry)
+        rows = native.Coreset(coreset, basis, pool=self._material.pool)
+        graph = native.Graph(rows, arrays.levels, arrays.links0, arrays.upper, entry=arrays.entry)
         # goods moved by a few pixels: off the patch grid, so that no coreset row is theirs; test images stay unseen
         chosen = goods[:: max(1, len(goods) // _FIDELITY_IMAGES)][:_FIDELITY_IMAGES]
         moved = (np.roll(tensor, (5, 3), axis=(1, 2)) for tensor in tensors(chosen, stages.frame, stages.crop))

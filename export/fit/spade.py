@@ -9,8 +9,10 @@ from edge_ad import native
 from edge_ad.errors import SpecError
 from edge_ad.heads.base import Head, embed
 from edge_ad.heads.spade import Spade
-from edge_ad.spec import SpadeSpec
+from edge_ad.spec import ProjectionSpec, SpadeSpec
 from export.fit.base import Fitted, Material
+from export.projection import choose_basis
+from export.stages import Arrays
 from export.summary import Summary
 
 NEIGHBORS = 50  # the paper's K
@@ -37,23 +39,41 @@ class FitSpade:
     def fit(self, images: NDArray[np.int64], label: str) -> Head:
         """The head of these images; `label` is not used: there is nothing to wait for."""
         members = self._gallery(images)
-        return self._head(images, members, self._material.patches[images[members]])
+        gallery = self._material.patches[images[members]]
+        return self._head(images, members, gallery, self._basis(gallery))
 
     def finish(self, images: NDArray[np.int64], summary: Summary) -> Fitted:
         """Embeddings and gallery."""
         members = self._gallery(images)
         gallery = self._material.patches[images[members]]
+        basis = self._basis(gallery)
+        projection = None if basis is None else ProjectionSpec(len(basis))
         neighbors = min(self._neighbors, len(images))
         summary.say("gallery", f"{len(members)} of {len(images)} images; {neighbors} nearest for the score")
+        arrays: Arrays = {"spade/embeddings": self._embeddings[images], "spade/members": members}
+        arrays["spade/gallery"] = gallery
+        if basis is not None:
+            arrays["projection/basis"] = basis
         return Fitted(
-            self._head(images, members, gallery),
-            SpadeSpec("spade", len(images), len(members), neighbors),
+            self._head(images, members, gallery, basis),
+            SpadeSpec("spade", len(images), len(members), neighbors, projection),
             None,
-            {"spade/embeddings": self._embeddings[images], "spade/members": members, "spade/gallery": gallery},
+            arrays,
         )
 
-    def _head(self, images: NDArray[np.int64], members: NDArray[np.int32], gallery: NDArray[np.float32]) -> Head:
-        return Spade(self._embeddings[images], members, gallery, self._neighbors, None, self._material.pool)
+    def _basis(self, gallery: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        return choose_basis(gallery.reshape(-1, gallery.shape[2]), self._material.options.seed)
+
+    def _head(
+        self,
+        images: NDArray[np.int64],
+        members: NDArray[np.int32],
+        gallery: NDArray[np.float32],
+        basis: NDArray[np.float32] | None,
+    ) -> Head:
+        pool, (_, rows, dim) = self._material.pool, gallery.shape
+        patches = native.Coreset(gallery.reshape(-1, dim), basis, part_rows=rows, pool=pool)
+        return Spade(self._embeddings[images], members, patches, self._neighbors, None, pool)
 
     def _gallery(self, images: NDArray[np.int64]) -> NDArray[np.int32]:
         """(G,) int32: places in `images` of a greedy k-centre selection among their embeddings."""

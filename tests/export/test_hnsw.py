@@ -25,7 +25,8 @@ def own_links(coreset: np.ndarray, seed: int) -> tuple[list[list[list[int]]], in
     """hnswlib's memory, read element by element: links[node][level], and the entry point."""
     index = hnswlib.Index(space="l2", dim=coreset.shape[1])
     index.init_index(max_elements=len(coreset), ef_construction=EF_CONSTRUCTION, M=M, random_seed=seed)
-    index.add_items(coreset, np.arange(len(coreset)), num_threads=1)
+    order = np.random.default_rng(seed).permutation(len(coreset))
+    index.add_items(coreset[order], order, num_threads=1)
     state = index.__getstate__()[0]
     level0 = np.asarray(state["data_level0"]).view(np.uint8).tobytes()
     upper = np.asarray(state["link_lists"]).view(np.uint8).tobytes()

@@ -1,8 +1,11 @@
 // Checks every instruction set of a CPU without Python, for cross builds:
 //   aarch64-linux-gnu-g++ -std=c++20 -O3 -ffp-contract=off -Wall -Wextra -DEDGE_AD_NEON=1 -static -pthread
 //       -Iedge_ad/native tests/native/cross_check.cpp
-//       edge_ad/native/{coreset,exact,graph,isa,kcenter,pool}.cpp edge_ad/native/kernels_{portable,neon}.cpp
-//       -o cross_check && qemu-aarch64 cross_check
+//       edge_ad/native/{bounded,bounds,coreset,exact,graph,isa,kcenter,mahalanobis,pool}.cpp
+//       edge_ad/native/{codes,kernels}_{portable,neon}.cpp codes_neondot.o -o cross_check && qemu-aarch64
+//       cross_check
+// where codes_neondot.o is codes_neondot.cpp built with -march=armv8.2-a+dotprod (CONTRIBUTING.md has both
+// commands).
 #include <cmath>
 #include <cstdio>
 #include <limits>
@@ -14,6 +17,7 @@
 #include "graph.hpp"
 #include "isa.hpp"
 #include "kcenter.hpp"
+#include "mahalanobis.hpp"
 #include "pool.hpp"
 
 namespace {
@@ -40,9 +44,48 @@ double squared(const float* a, const float* b, std::size_t dim) {
     return sum;
 }
 
+// By bounds the same comes out; rows of the unit matrix are a basis.
+void check_bounds(const std::vector<float>& vectors, const edge_ad::Queries& queries, std::size_t dim,
+                  edge_ad::Pool& pool, const std::vector<float>& distances,
+                  const std::vector<std::int32_t>& found) {
+    const std::size_t size = (vectors.size() - 1) / dim;  // integers() gives one more
+    for (const std::size_t width : {dim, std::size_t{1}, std::size_t{60}, std::size_t{130}}) {
+        if (width > dim || width > edge_ad::kMostCodes) continue;
+        std::vector<float> basis(width * dim, 0.0f), lengths(distances.size());
+        std::vector<std::int32_t> nearest(found.size());
+        for (std::size_t i = 0; i < width; ++i) basis[i * dim + i] = 1.0f;
+        edge_ad::Coreset coreset(vectors.data(), size, dim, size, pool);
+        coreset.bound(basis.data(), width, pool);
+        edge_ad::exact_search(coreset, {nullptr, 0}, queries, 1, pool, lengths.data(), nearest.data());
+        expect(lengths == distances && nearest == found, "bounds", size, dim);
+    }
+}
+
+void check_mahalanobis(std::size_t dim, edge_ad::Pool& pool) {
+    const std::size_t count = 35, packed = dim * (dim + 1) / 2;
+    const auto patches = integers(count * dim, 4), means = integers(count * dim, 5);
+    const auto factors = integers(count * packed, 6);
+    std::vector<std::int32_t> channels(dim);
+    for (std::size_t i = 0; i < dim; ++i) channels[i] = static_cast<std::int32_t>(dim - 1 - i);
+    std::vector<float> distances(count);
+    edge_ad::mahalanobis({channels.data(), means.data(), factors.data(), dim},
+                         {patches.data(), dim, nullptr, count}, pool, distances.data());
+    for (std::size_t i = 0; i < count; ++i) {
+        std::vector<double> product(dim, 0.0);
+        const float* factor = factors.data() + i * packed;
+        for (std::size_t column = 0; column < dim; ++column)
+            for (std::size_t row = column; row < dim; ++row)
+                product[row] += static_cast<double>(*factor++) *
+                                (patches[i * dim + dim - 1 - column] - means[i * dim + column]);
+        double sum = 0.0;
+        for (const double value : product) sum += value * value;
+        expect(std::fabs(distances[i] - std::sqrt(sum)) <= 1e-5 * std::sqrt(sum), "mahalanobis", count, dim);
+    }
+}
+
 void check_search(std::size_t size, std::size_t dim, std::size_t count, edge_ad::Pool& pool) {
     const auto vectors = integers(size * dim, 1), asked = integers(count * dim, 2);
-    const edge_ad::Coreset coreset(vectors.data(), size, dim);
+    const edge_ad::Coreset coreset(vectors.data(), size, dim, size, pool);
     auto queries = asked;
     if (count > 2) queries[dim] = std::numeric_limits<float>::quiet_NaN();
     std::vector<std::int32_t> links(size * 2), none, found(count), walked(count);
@@ -54,7 +97,8 @@ void check_search(std::size_t size, std::size_t dim, std::size_t count, edge_ad:
     const edge_ad::Graph graph(coreset, {levels.data(), links.data(), 2, none.data(), 0, 2, 0});
     std::vector<float> distances(count), lengths(count);
     const edge_ad::Queries all{queries.data(), dim, nullptr, count};
-    edge_ad::exact_search(coreset, all, 1, pool, distances.data(), found.data());
+    edge_ad::exact_search(coreset, {nullptr, 0}, all, 1, pool, distances.data(), found.data());
+    check_bounds(vectors, all, dim, pool, distances, found);
     edge_ad::graph_search(graph, all, pool, size, 1, lengths.data(), walked.data());
     for (std::size_t i = 0; i < count; ++i) {
         double least = std::numeric_limits<double>::infinity();
@@ -94,12 +138,14 @@ int main() {
     edge_ad::Pool pool(2, {});
     for (const edge_ad::Kernels* kernels : edge_ad::supported_kernels()) {
         edge_ad::use_isa(kernels->name);
-        for (const std::size_t dim : {1, 3, 4, 5, 15, 16, 17, 100, 384})
+        for (const std::size_t dim : {1, 3, 4, 5, 15, 16, 17, 100, 384}) {
+            check_mahalanobis(dim, pool);
             for (const std::size_t size : {1, 3, 7, 8, 9, 16, 17, 100}) {
                 for (const std::size_t count : {1, 6, 7, 11, 12, 13, 24, 50})
                     check_search(size, dim, count, pool);
                 check_selection(size, dim, pool);
             }
+        }
         std::printf("%s: checked\n", kernels->name);
     }
     return failures == 0 ? 0 : 1;

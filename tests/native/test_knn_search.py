@@ -67,6 +67,6 @@ def test_bad_k(pool: native.Pool) -> None:
             native.knn_search(coreset, queries, k, pool)  # type: ignore[arg-type]
     distances, indices = np.empty(18, np.float32), np.empty(18, np.int32)
     with pytest.raises(NativeError, match="do not match"):
-        _core.exact_search(coreset._core, queries, None, 3, pool._core, distances, indices)
+        _core.exact_search(coreset._core, queries, None, None, 3, pool._core, distances, indices)
     with pytest.raises(NativeError, match="k is out"):
-        _core.exact_search(coreset._core, queries, None, 21, pool._core, distances, indices)
+        _core.exact_search(coreset._core, queries, None, None, 21, pool._core, distances, indices)

@@ -15,7 +15,7 @@ from edge_ad.errors import NativeError
 from edge_ad.native import _core
 from tests.native.made import clusters
 
-ALL_ISAS = ("portable", "avx2", "avx512", "neon")
+ALL_ISAS = ("portable", "avx2", "avxvnni", "avx512", "avx512vnni", "amx", "neon", "neondot")
 SCRIPT = """
 import numpy as np
 from edge_ad import native
@@ -240,11 +240,11 @@ def test_rows_are_checked(pool: native.Pool) -> None:
 
 def test_the_compiled_core_checks_for_itself(pool: native.Pool) -> None:
     vectors = clusters(10, 20, 4)
-    coreset = _core.Coreset(vectors)
+    coreset = _core.Coreset(vectors, 20, None, pool._core)
     distances, indices = np.empty(20, np.float32), np.empty(20, np.int32)
     with pytest.raises(NativeError, match="dimension"):
-        _core.exact_search(coreset, clusters(1, 20, 5), None, 1, pool._core, distances, indices)
+        _core.exact_search(coreset, clusters(1, 20, 5), None, None, 1, pool._core, distances, indices)
     with pytest.raises(NativeError, match="results"):
-        _core.exact_search(coreset, vectors, None, 1, pool._core, distances[:5], indices)
+        _core.exact_search(coreset, vectors, None, None, 1, pool._core, distances[:5], indices)
     with pytest.raises(NativeError, match="a row is not a query"):
-        _core.exact_search(coreset, vectors, np.full(20, 20, np.int32), 1, pool._core, distances, indices)
+        _core.exact_search(coreset, vectors, np.full(20, 20, np.int32), None, 1, pool._core, distances, indices)

@@ -1,0 +1,55 @@
+// AVX2: 16 queries x 4 rows, pairs of codes as int16.
+#include <immintrin.h>
+
+#include "kernels.hpp"
+#include "simd_macros.hpp"
+
+namespace edge_ad {
+namespace {
+
+struct Dot {
+    using Acc = __m256i;
+    using Ints = __m256i;
+    using Reg = __m256i;
+    using Packed = std::int16_t;
+    using Row = std::int16_t;
+    static constexpr std::size_t kLanes = 8, kMaxVectors = 2, kGroupRows = 4, kStep = 2, kTake = 2;
+    static constexpr std::int32_t kOffset = 0;
+
+    EDGE_AD_INLINE Acc zero() { return _mm256_setzero_si256(); }
+    EDGE_AD_INLINE Ints splat(std::int32_t x) { return _mm256_set1_epi32(x); }
+    EDGE_AD_INLINE Ints load(const std::int32_t* p) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    }
+    EDGE_AD_INLINE void store(std::int32_t* p, Ints a) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a);
+    }
+    EDGE_AD_INLINE Ints finish(Acc a) { return a; }
+    EDGE_AD_INLINE Ints sub(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
+    EDGE_AD_INLINE Ints max(Ints a, Ints b) { return _mm256_max_epi32(a, b); }
+    EDGE_AD_INLINE std::uint32_t ge_mask(Ints a, Ints b) {
+        const __m256i less = _mm256_cmpgt_epi32(b, a);
+        return ~static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(less))) & 0xFFu;
+    }
+    EDGE_AD_INLINE Reg load_packed(const Packed* p) {
+        return _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
+    }
+    EDGE_AD_INLINE Reg broadcast(const Row* p) {
+        std::int32_t together;
+        __builtin_memcpy(&together, p, 4);
+        return _mm256_set1_epi32(together);
+    }
+    EDGE_AD_INLINE Acc add(Acc sum, Reg queries, Reg row) {
+        return _mm256_add_epi32(sum, _mm256_madd_epi16(queries, row));
+    }
+};
+
+#include "codes.inl"
+
+}  // namespace
+
+const CodeKernels* codes_avx2() {
+    return &kCodes;
+}
+
+}  // namespace edge_ad

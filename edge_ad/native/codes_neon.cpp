@@ -1,0 +1,51 @@
+// NEON: 12 queries x 4 rows; two products of codes fit an int16 (2 * 127^2 < 2^15).
+#include <arm_neon.h>
+
+#include "kernels.hpp"
+#include "simd_macros.hpp"
+
+namespace edge_ad {
+namespace {
+
+struct Dot {
+    using Acc = int32x4_t;
+    using Ints = int32x4_t;
+    using Reg = int8x8x2_t;
+    using Packed = std::int8_t;
+    using Row = std::int8_t;
+    static constexpr std::size_t kLanes = 4, kMaxVectors = 3, kGroupRows = 4, kStep = 2, kTake = 4;
+    static constexpr std::int32_t kOffset = 0;
+
+    EDGE_AD_INLINE Acc zero() { return vdupq_n_s32(0); }
+    EDGE_AD_INLINE Ints splat(std::int32_t x) { return vdupq_n_s32(x); }
+    EDGE_AD_INLINE Ints load(const std::int32_t* p) { return vld1q_s32(p); }
+    EDGE_AD_INLINE void store(std::int32_t* p, Ints a) { vst1q_s32(p, a); }
+    EDGE_AD_INLINE Ints finish(Acc a) { return a; }
+    EDGE_AD_INLINE Ints sub(Ints a, Ints b) { return vsubq_s32(a, b); }
+    EDGE_AD_INLINE Ints max(Ints a, Ints b) { return vmaxq_s32(a, b); }
+    EDGE_AD_INLINE std::uint32_t ge_mask(Ints a, Ints b) {
+        const uint32x4_t bits = {1, 2, 4, 8};
+        return vaddvq_u32(vandq_u32(vcgeq_s32(a, b), bits));
+    }
+    EDGE_AD_INLINE Reg load_packed(const Packed* p) { return {{vld1_s8(p), vld1_s8(p + 8)}}; }
+    EDGE_AD_INLINE int8x8_t pair(const Row* p) {
+        std::int16_t together;
+        __builtin_memcpy(&together, p, 2);
+        return vreinterpret_s8_s16(vdup_n_s16(together));
+    }
+    EDGE_AD_INLINE Reg broadcast(const Row* p) { return {{pair(p), pair(p + 2)}}; }
+    EDGE_AD_INLINE Acc add(Acc sum, Reg queries, Reg row) {
+        const int16x8_t products = vmull_s8(queries.val[0], row.val[0]);
+        return vpadalq_s16(sum, vmlal_s8(products, queries.val[1], row.val[1]));
+    }
+};
+
+#include "codes.inl"
+
+}  // namespace
+
+const CodeKernels* codes_neon() {
+    return &kCodes;
+}
+
+}  // namespace edge_ad
