@@ -49,7 +49,7 @@ class CpuClass:
 
 CLASSES = (
     CpuClass("AVX2", "AVX2", ("avx2",), "avx2"),
-    CpuClass("AVX2-VNNI", "AVX2_VNNI", ("avx2vnni", "avxvnni", "avx2"), "avx_vnni"),
+    CpuClass("AVX2-VNNI", "AVX2_VNNI", ("avxvnni", "avx2"), "avx_vnni"),
     CpuClass("AVX-512 VNNI", "AVX512_CORE_VNNI", ("avx512vnni", "avx512"), "avx512_vnni"),
     CpuClass("AMX", "AVX512_CORE_AMX", ("amx", "avx512vnni", "avx512"), "amx_tile"),
 )

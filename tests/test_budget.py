@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_ad import BudgetError, Runtime, SpecError
@@ -295,6 +295,7 @@ def test_threads_share_it(bundle: Path, world: World) -> None:
 # ------------------------------------------------------------------------------------------------ parts
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.floats(0.1, 200)), max_size=600),
     st.lists(st.floats(0.1, 100), min_size=1, max_size=4),

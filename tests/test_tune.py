@@ -286,7 +286,7 @@ def test_a_broken_one_is_none(cache: Path, change: Callable[[str], str]) -> None
     assert load_profile("0" * 16, ["f32"]) is None
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(at=st.floats(0, 1), what=st.binary(max_size=6), keep=st.booleans())
 def test_any_bytes_are_a_profile_or_none(cache: Path, at: float, what: bytes, keep: bool) -> None:
     path = save_profile(_profile())
