@@ -1,6 +1,6 @@
 """edge-ad against anomalib through OpenVINO, in one run: from a 1024 x 1024 u8 frame in memory to a prediction.
 
-    python -m bench.peers --peer-python PEER/bin/python [--backbone wide_resnet50_2] [--precision best]
+    python -m bench.peers --peer-python PEER/bin/python [--backbone wide_resnet50_2] [--points f32 bf16 int8]
 
 anomalib needs an environment of its own (pip install anomalib openvino); `--peer-python` is its interpreter. Both
 sides run the backbone (layer2, layer3, 256 x 256) with the same number of threads over the same coreset: the peer's
@@ -8,11 +8,9 @@ memory bank is set to the coreset of the bundle, so nothing is fitted. Every con
 stays up; they take turns, a round each (A B C A B C ...), and are idle out of turn. A round's ratio compares medians
 of the same round. wide_resnet50_2 has seeded random weights: its figures are of speed alone.
 
-`--precision f32` compares f32 with f32, by each engine and search; `best` the precision that OpenVINO chooses for the
-peer with every operating point of ours.
-
-The peer twice: as its OpenVINOInferencer takes a camera frame (float conversion in NumPy, resize inside the graph),
-and "resized", where OpenCV has already brought the frame to 256 x 256 and its graph does no resize. The peer computes
+The peer three times: in f32, as its OpenVINOInferencer takes a camera frame (float conversion in NumPy, resize inside
+the graph); "resized", where OpenCV has already brought the frame to 256 x 256 and its graph does no resize; and "own
+choice", in the precision that OpenVINO takes for it. Ratios are to the first and to the last. The peer computes
 the anomaly map with every prediction, therefore edge-ad reads its map, too.
 """
 
@@ -37,7 +35,7 @@ if TYPE_CHECKING:  # a peer's environment has none of ours
     from bench import material
 
 INPUT = 256
-PEER, RESIZED = "anomalib openvino", "anomalib openvino, resized"
+PEER, RESIZED, CHOICE = (f"anomalib openvino {way}" for way in ("f32", "f32, resized", "own choice"))
 Call = Callable[[np.ndarray], float]
 
 
@@ -97,7 +95,7 @@ def peer_call(options: argparse.Namespace) -> tuple[Call, dict[str, object]]:
         names = {"input_names": ["input"], "output_names": ["pred_score", "anomaly_map"]}
         torch.onnx.export(model, example, "model.onnx", opset_version=17, dynamo=False, **names)
         config = {"INFERENCE_NUM_THREADS": options.threads}
-        if options.precision == "f32":
+        if not options.own_choice:
             config["INFERENCE_PRECISION_HINT"] = "f32"
         peer = OpenVINOInferencer("model.onnx", device="CPU", config=config)
 
@@ -172,11 +170,11 @@ def make_bundle(options: argparse.Namespace, rows: int, scratch: Path) -> tuple[
     elif "resnet50" in str(category.backbone["backbone"]):
         category = material.drawn_category(scratch)
     goods = len(load_category(category.folder).train_good)
-    points = ("f32",) if options.precision == "f32" else ("f32", "bf16", "int8")
+    points = tuple(options.points)
     out = options.folder / f"{category.folder.name}-{options.backbone}-{rows}-{'-'.join(points)}.bundle"
-    if not out.exists():
+    if not out.exists():  # speed is measured: no point is left out for its accuracy
         fraction = min(1.0, rows / (goods * (INPUT // 8) ** 2))
-        material.export(category, out, coreset=fraction, calibration="split", points=points)
+        material.export(category, out, coreset=fraction, calibration="crossfit", points=points, max_drop=1.0)
     return out, category
 
 
@@ -202,13 +200,14 @@ def contestants(options: argparse.Namespace, bundle: Path, weights: object, file
     own = [sys.executable, "-m", "bench.peers", "--worker", "own", "--bundle", str(bundle.absolute())]
     peer = [options.peer_python, __file__, "--worker", "peer", "--bank", str(files / "bank.npy")]
     peer += ["--weights", str(weights)] if weights else []
-    commands = {PEER: peer, RESIZED: [*peer, "--resized"]} if options.peer_python else {}
+    commands = {PEER: peer, RESIZED: [*peer, "--resized"], CHOICE: [*peer, "--own-choice"]}
+    commands = commands if options.peer_python else {}
     for point, engine in runnable(bundle):
-        for search in ("exact", "graph", "auto") if options.precision == "f32" else ("auto",):
+        for search in ("exact", "graph") if point == "f32" else ("auto",):
             name = f"edge-ad {engine} {point} {search}"
             commands[name] = [*own, "--engine", engine, "--point", point, "--search", search]
     common = ["--frames-file", str(files / "frames.npy"), "--threads", str(options.threads)]
-    common += ["--backbone", options.backbone, "--precision", options.precision]
+    common += ["--backbone", options.backbone]
     running: list[Contestant] = []
     try:
         for name, command in commands.items():
@@ -240,14 +239,13 @@ def compete(options: argparse.Namespace, rows: int) -> list[dict[str, object]]:
             for number in range(options.rounds + 1):  # the first is not kept
                 for contestant in running:
                     contestant.turn(options.frames if number else 6, keep=number > 0)
-    reference = next((c for c in running if c.name == PEER), running[0])
+    first, choice = (next((c for c in running if c.name == name), running[0]) for name in (PEER, CHOICE))
     found = []
     for contestant in running:
         if contestant.name.startswith("edge-ad"):
             scores = contestant.scores  # the right answer, that of exact search by this point?
             np.testing.assert_array_equal(scores, contestant.about["expected"][: len(scores)])  # type: ignore[index]
-        pairs = zip(reference.rounds, contestant.rounds, strict=True)
-        ratios = [float(np.median(theirs) / np.median(ours)) for theirs, ours in pairs]
+        ratios = _ratios(first, contestant)
         found.append(
             {
                 "rows": spec.index.size,
@@ -258,6 +256,7 @@ def compete(options: argparse.Namespace, rows: int) -> list[dict[str, object]]:
                 "median_ms": round(contestant.median(), 2),
                 "p99_ms": round(contestant.p99(), 2),
                 "ratio": round(float(np.median(ratios)), 2),
+                "ratio_own_choice": round(float(np.median(_ratios(choice, contestant))), 2),
                 "ratio_per_round": [round(ratio, 2) for ratio in ratios],
                 "scores": [round(score, 4) for score in contestant.scores],
                 "versions": contestant.about["versions"],
@@ -266,15 +265,21 @@ def compete(options: argparse.Namespace, rows: int) -> list[dict[str, object]]:
     return found
 
 
+def _ratios(peer: Contestant, contestant: Contestant) -> list[float]:
+    """Of medians, round by round."""
+    pairs = zip(peer.rounds, contestant.rounds, strict=True)
+    return [float(np.median(theirs) / np.median(ours)) for theirs, ours in pairs]
+
+
 def table(found: list[dict[str, object]], threads: int) -> str:
     """A line a contestant; "ratio" is how many times as long the first one takes."""
     first = found[0]
     head = f"{first['backbone']}, coreset {first['rows']} x {first['dim']}, 1024x1024 u8, {threads} threads"
-    lines = [head, f"{'target':<36}{'median ms':>10}{'p99 ms':>9}{'ratio':>7}  per round"]
+    lines = [head, f"{'target':<44}{'median ms':>10}{'p99 ms':>9}{'ratio':>7}{'to choice':>11}  per round"]
     for row in found:
         name = str(row["target"]).replace("auto", f"auto ({row['search']})")
         lines.append(
-            f"{name:<36}{row['median_ms']:>10}{row['p99_ms']:>9}{row['ratio']:>7}"
+            f"{name:<44}{row['median_ms']:>10}{row['p99_ms']:>9}{row['ratio']:>7}{row['ratio_own_choice']:>11}"
             f"  {min(row['ratio_per_round'])}..{max(row['ratio_per_round'])}"  # type: ignore[call-overload]
         )
     return "\n".join(lines)
@@ -286,7 +291,7 @@ def main() -> int:
     add("--peer-python", help="interpreter of the environment with anomalib; without it edge-ad runs alone")
     add("--rows", type=int, nargs="+", default=[16000, 1600], help="coreset sizes")
     add("--backbone", choices=("resnet18", "wide_resnet50_2"), default="resnet18")
-    add("--precision", choices=("f32", "best"), default="f32")
+    add("--points", nargs="+", default=["f32"], metavar="POINT", help="f32, bf16, int8: precisions of ours")
     add("--rounds", type=int, default=6)
     add("--frames", type=int, default=24, help="frames in a round")
     add("--threads", type=int, default=2)
@@ -294,7 +299,8 @@ def main() -> int:
     add("--json", type=Path, help="file for the figures, with every round's ratio")
     for name in ("worker", "bundle", "engine", "point", "search", "bank", "weights", "frames-file"):
         add(f"--{name}", help=argparse.SUPPRESS)
-    add("--resized", action="store_true", help=argparse.SUPPRESS)
+    for name in ("resized", "own-choice"):
+        add(f"--{name}", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         call, about = peer_call(options) if options.worker == "peer" else own_call(options)

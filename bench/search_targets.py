@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -79,8 +80,8 @@ def by_hnswlib(coreset: Patches, frames: list[Patches], truth: NDArray[np.float3
     return lambda queries: np.sqrt(index.knn_query(queries, 1, num_threads=THREADS)[1][:, 0])
 
 
-def compare(coreset: Patches, frames: list[Patches], width: int, repeat: int) -> None:
-    """Prints a line for each way to search the coreset."""
+def compare(coreset: Patches, frames: list[Patches], width: int, repeat: int) -> dict[str, Any]:
+    """Prints a line for each way to search the coreset; the figures."""
     pool = native.Pool(THREADS)
     basis = choose_basis(coreset, 0)
     ordered = coreset if basis is None else put_in_order(coreset, basis)
@@ -124,6 +125,10 @@ def compare(coreset: Patches, frames: list[Patches], width: int, repeat: int) ->
         print(f"    {name:<20}{np.median(taken):>9.2f} ms{np.min(taken):>9.2f} least{ratio:>8.1f} x bounds", flush=True)
     if ways["faiss flat"] is None:
         print("    faiss is not installed: left out")
+    medians = {name.partition(", ef")[0]: float(np.median(taken)) for name, taken in times.items()}
+    approximate = np.concatenate([native.graph_search(graph, f, pool, fidelity.ef, width)[0] for f in frames])
+    error = float((approximate / np.maximum(truth, 1e-12) - 1).mean())
+    return {"rows": len(coreset), "dim": coreset.shape[1], "recall": fidelity.recall, "error": error, "ms": medians}
 
 
 def main() -> int:
@@ -132,6 +137,7 @@ def main() -> int:
     parser.add_argument("--weights-folder", type=Path, required=True)
     parser.add_argument("--goods", type=int, default=40, help="training images that coresets are chosen from")
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
     category, weights = load_category(options.category), options.weights_folder
     import onnx  # here: the workstation has it, and --help needs none
@@ -147,6 +153,7 @@ def main() -> int:
         "train": list(category.train_good)[: options.goods],
         "defect": [image.path for image in category.test if image.defect is not None][::8],
     }
+    everything = []
     for dim, backbone in backbones.items():
         grids, width = features(backbone, paths, THREADS)
         patches = np.stack(grids["train"])
@@ -154,7 +161,11 @@ def main() -> int:
         fraction = min(1.0, max(size for size, _ in CASES) / len(flat))
         chosen = select_coreset(project(patches, 0), np.arange(len(patches)), fraction, 0, native.Pool(THREADS))
         for size in (size for size, of in CASES if of == dim):
-            compare(np.ascontiguousarray(flat[chosen[:size]]), grids["defect"], width, options.repeat)
+            everything.append(
+                compare(np.ascontiguousarray(flat[chosen[:size]]), grids["defect"], width, options.repeat)
+            )
+    if options.json:
+        options.json.write_text(json.dumps(everything, indent=1))
     return 0
 
 
