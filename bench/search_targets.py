@@ -160,10 +160,8 @@ def main() -> int:
         flat = patches.reshape(-1, dim)
         fraction = min(1.0, max(size for size, _ in CASES) / len(flat))
         chosen = select_coreset(project(patches, 0), np.arange(len(patches)), fraction, 0, native.Pool(THREADS))
-        for size in (size for size, of in CASES if of == dim):
-            everything.append(
-                compare(np.ascontiguousarray(flat[chosen[:size]]), grids["defect"], width, options.repeat)
-            )
+        coresets = (np.ascontiguousarray(flat[chosen[:size]]) for size, of in CASES if of == dim)
+        everything += [compare(coreset, grids["defect"], width, options.repeat) for coreset in coresets]
     if options.json:
         options.json.write_text(json.dumps(everything, indent=1))
     return 0
