@@ -17,6 +17,7 @@ __all__ = [
     "k_center",
     "knn_search",
     "mahalanobis",
+    "shrink",
     "squared_distances",
 ]
 
@@ -203,3 +204,13 @@ def mahalanobis(
         factor[below, columns] = packed
         distances[i] = np.linalg.norm(factor @ (patch[channels].astype(np.float64) - mean))
     return distances
+
+
+def shrink(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Twin of :func:`edge_ad.native.shrink`: (h, w) or (h, w, 3) uint8, equal to the bit."""
+    (height, width), (factor_y, factor_x) = size, (image.shape[0] // size[0], image.shape[1] // size[1])
+    blocks = image.reshape(height, factor_y, width, factor_x, *image.shape[2:])
+    sums = blocks.sum(axis=(1, 3), dtype=np.uint32)
+    if factor_y == factor_x == 2:
+        return ((sums + 2) >> 2).astype(np.uint8)
+    return np.rint(sums.astype(np.float32) * (np.float32(1) / np.float32(factor_y * factor_x))).astype(np.uint8)

@@ -1,8 +1,8 @@
-"""The native core: exact search, graph search, k-centre selection and Mahalanobis distances, with arguments checked.
+"""The native core: exact search, graph search, k-centre selection, Mahalanobis distances, shrinking; arguments checked.
 
-Arrays are C-contiguous; ``Q`` queries and ``N`` coreset vectors have ``D`` float32 elements each; distances
-are Euclidean, not squared. Every call releases the GIL while it works and hands control back to Python at
-least about once a second, so that Ctrl-C works. :mod:`edge_ad.reference` says the same in plain NumPy.
+Arrays are C-contiguous, images excepted; ``Q`` queries and ``N`` coreset vectors have ``D`` float32 elements
+each; distances are Euclidean, not squared. Every call releases the GIL while it works and hands control back to
+Python at least about once a second, so that Ctrl-C works. :mod:`edge_ad.reference` says the same in plain NumPy.
 
 The instruction set is chosen by what the CPU reports, on first use; ``EDGE_AD_FORCE_ISA`` (``portable``,
 ``avx2``, ``avxvnni``, ``avx512``, ``avx512vnni``, ``amx``, ``neon`` or ``neondot``) overrides that. Results are the
@@ -31,11 +31,13 @@ __all__ = [
     "Graph",
     "KCenter",
     "Pool",
+    "can_shrink",
     "exact_search",
     "graph_search",
     "isa",
     "knn_search",
     "mahalanobis",
+    "shrink",
     "supported_isas",
 ]
 
@@ -48,6 +50,7 @@ _CALL_MULTIPLY_ADDS = 1.5e10  # a thread, one call into C++: a fraction of a sec
 _TILE_QUERIES = 192  # four tiles of AVX-512, a multiple of the others
 _CALL_GRAPH_FLOATS = 1 << 24  # of queries, one call of graph search
 _CALL_PICKS = 32
+_MOST_SHRINK = 16  # kMostShrink in kernels.hpp
 
 
 @functools.cache
@@ -428,6 +431,52 @@ def mahalanobis(
     distances = np.empty(count, np.float32)
     _core.mahalanobis(patches, rows, channels, means, factors, pool._core, distances)
     return distances
+
+
+def can_shrink(image: NDArray[np.generic], size: tuple[int, int]) -> bool:
+    """Whether :func:`shrink` takes this image to this (H, W)."""
+    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        return False
+    side_by_side = image.strides[1:] == ((1,) if image.ndim == 2 else (3, 1))
+    return side_by_side and all(
+        small >= 1 and large >= small and large % small == 0 and large // small <= _MOST_SHRINK
+        for large, small in zip(image.shape[:2], size, strict=True)
+    )
+
+
+def shrink(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Area averages of ``image`` by whole factors: to the bit what OpenCV's ``INTER_AREA`` gives. Thread-safe.
+
+    The sum of a block times the float32 nearest to 1 / area is rounded to the nearest integer, halves to even; of
+    a block of 2 x 2, halves up.
+
+    Args:
+        image: (H, W) or (H, W, 3) uint8, may be read-only; a row's pixels lie side by side, rows may lie anywhere.
+        size: (h, w), h >= 1, w >= 1; H / h and W / w are whole, at most 16 and may differ.
+
+    Returns:
+        (h, w) or (h, w, 3) uint8, a new array.
+
+    Raises:
+        NativeError: not such an image or size.
+    """
+    _choose_isa()
+    size = tuple(_integer("size", side, 1, 2**31 - 1) for side in size)  # type: ignore[assignment]
+    if not isinstance(image, np.ndarray) or len(size) != 2 or not can_shrink(image, size):
+        raise NativeError(
+            "the image cannot be shrunk so",
+            expected=f"uint8 (H, W) or (H, W, 3), pixels side by side, H and W whole multiples (1 .. {_MOST_SHRINK})",
+            got=f"{_described(image)} to {size}",
+        )
+    out = np.empty((*size, *image.shape[2:]), np.uint8)
+    _core.shrink(image, out)
+    return out
+
+
+def _described(value: object) -> str:
+    if not isinstance(value, np.ndarray):
+        return type(value).__name__
+    return f"{value.dtype} of shape {value.shape}, strides {value.strides}"
 
 
 def _check_search(coreset: Coreset, queries: Float32Array, pool: Pool, rows: Int32Array | None) -> None:

@@ -47,6 +47,7 @@ constexpr std::size_t kCodeRows = 32;    // rows are padded to a multiple of thi
 constexpr std::size_t kMostGroupRows = 32;
 constexpr std::size_t kStateBytes = 64;
 constexpr std::size_t kProjectChunk = 128;  // terms of one running sum of a projection
+constexpr std::size_t kMostShrink = 16;     // so that the sum of a block of u8 pixels fits 16 bits
 
 struct Kernels {
     const char* name;
@@ -98,6 +99,14 @@ struct Kernels {
     // kMostCodes.
     float (*encode)(const float* values, std::size_t count, float scale, std::int8_t* codes,
                     std::int32_t* norm);
+
+    // One row of area averages: out [width][channels] of factor_y rows [width * factor_x][channels], `stride`
+    // bytes apart. Factors are 1 .. kMostShrink, channels 1 or 3. A sum times 1 / area in float, plus
+    // `nudge`, is rounded to the nearest integer, halves to even. `sums` is working memory of
+    // 2 * width * factor_x * channels elements and at least 8.
+    void (*shrink_row)(const std::uint8_t* rows, std::ptrdiff_t stride, std::size_t factor_y,
+                       std::size_t factor_x, std::size_t channels, std::size_t width, float nudge,
+                       std::uint16_t* sums, std::uint8_t* out);
 
     const CodeKernels* codes;
 };

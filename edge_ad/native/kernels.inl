@@ -270,7 +270,101 @@ float encode(const float* values, std::size_t count, float scale, std::int8_t* c
     return Simd::reduce_add(residual);
 }
 
+// Plain loops, which the compiler turns into the vectors of the instruction set.
+template <std::size_t kRows, bool kFirst>
+EDGE_AD_INLINE void add_rows(const std::uint8_t* rows, std::ptrdiff_t stride, std::size_t count,
+                             std::uint16_t* __restrict sums) {
+    for (std::size_t i = 0; i < count; ++i) {
+        std::uint16_t sum = kFirst ? 0 : sums[i];
+        for (std::size_t r = 0; r < kRows; ++r)
+            sum = static_cast<std::uint16_t>(
+                sum + rows[static_cast<std::ptrdiff_t>(r) * stride + static_cast<std::ptrdiff_t>(i)]);
+        sums[i] = sum;
+    }
+}
+
+template <bool kFirst>
+EDGE_AD_INLINE void add_up_to_four(const std::uint8_t* rows, std::ptrdiff_t stride, std::size_t left,
+                                   std::size_t count, std::uint16_t* sums) {
+    if (left >= 4) {
+        add_rows<4, kFirst>(rows, stride, count, sums);
+    } else if (left == 3) {
+        add_rows<3, kFirst>(rows, stride, count, sums);
+    } else if (left == 2) {
+        add_rows<2, kFirst>(rows, stride, count, sums);
+    } else {
+        add_rows<1, kFirst>(rows, stride, count, sums);
+    }
+}
+
+EDGE_AD_INLINE void add_pairs(const std::uint16_t* __restrict from, std::size_t count,
+                              std::uint16_t* __restrict to) {
+    for (std::size_t i = 0; i < count; ++i) to[i] = static_cast<std::uint16_t>(from[2 * i] + from[2 * i + 1]);
+}
+
+// Sums of `factor` neighbours, in pairs while that is even: where they are, in sums or in spare.
+EDGE_AD_INLINE const std::uint16_t* add_neighbours(std::uint16_t* sums, std::size_t width, std::size_t factor,
+                                                   std::uint16_t* spare) {
+    while (factor % 2 == 0) {
+        factor /= 2;
+        add_pairs(sums, width * factor, spare);
+        std::uint16_t* const done = spare;
+        spare = sums;
+        sums = done;
+    }
+    for (std::size_t x = 0; factor > 1 && x < width;
+         ++x) {  // what is written lies before what is yet to be read
+        std::uint16_t sum = sums[x * factor];
+        for (std::size_t j = 1; j < factor; ++j) sum = static_cast<std::uint16_t>(sum + sums[x * factor + j]);
+        sums[x] = sum;
+    }
+    return sums;
+}
+
+// Likewise of three channels, in place, all in one 64-bit number: no sum of 16 bits carries over. The fourth
+// is of the next pixel, and the next result overwrites it.
+template <std::size_t kFactor>
+EDGE_AD_INLINE void add_pixels(std::uint16_t* sums, std::size_t width, std::size_t any_factor) {
+    const std::size_t factor = kFactor != 0 ? kFactor : any_factor;
+    const std::uint16_t* from = sums;
+    for (std::size_t x = 0; x < width; ++x) {
+        std::uint64_t sum = 0;
+        for (std::size_t j = 0; j < factor; ++j, from += 3) {
+            std::uint64_t pixel;
+            __builtin_memcpy(&pixel, from, sizeof pixel);
+            sum += pixel;
+        }
+        __builtin_memcpy(sums + 3 * x, &sum, sizeof sum);
+    }
+}
+
+void shrink_row(const std::uint8_t* rows, std::ptrdiff_t stride, std::size_t factor_y, std::size_t factor_x,
+                std::size_t channels, std::size_t width, float nudge, std::uint16_t* sums,
+                std::uint8_t* out) {
+    const std::size_t count = width * factor_x * channels;
+    add_up_to_four<true>(rows, stride, factor_y, count, sums);
+    for (std::size_t r = 4; r < factor_y; r += 4)
+        add_up_to_four<false>(rows + static_cast<std::ptrdiff_t>(r) * stride, stride, factor_y - r, count,
+                              sums);
+    const std::uint16_t* totals = sums;
+    if (channels == 1) {
+        totals = add_neighbours(sums, width, factor_x, sums + count);
+    } else if (factor_x == 2) {
+        add_pixels<2>(sums, width, 2);
+    } else if (factor_x == 4) {
+        add_pixels<4>(sums, width, 4);
+    } else if (factor_x > 1) {
+        add_pixels<0>(sums, width, factor_x);
+    }
+    constexpr float kRounder = 8388608.0f;  // added to a smaller number it leaves its nearest integer
+    const float scale = 1.0f / static_cast<float>(factor_y * factor_x);
+    for (std::size_t i = 0; i < width * channels; ++i) {
+        const float rounded = static_cast<float>(totals[i]) * scale + nudge + kRounder - kRounder;
+        out[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>(rounded));
+    }
+}
+
 constexpr Kernels make_kernels(const CodeKernels* codes) {
-    return {Simd::kName, kLanes,     kMaxVectors, kGroupRows,      group_minima, next_hit, sqdist,
-            sqdist_rows, sqdist_ids, relax,       triangular_norm, project,      encode,   codes};
+    return {Simd::kName, kLanes, kMaxVectors,     kGroupRows, group_minima, next_hit,   sqdist, sqdist_rows,
+            sqdist_ids,  relax,  triangular_norm, project,    encode,       shrink_row, codes};
 }

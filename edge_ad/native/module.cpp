@@ -18,6 +18,7 @@
 #include "kcenter.hpp"
 #include "mahalanobis.hpp"
 #include "pool.hpp"
+#include "shrink.hpp"
 
 namespace nb = nanobind;
 
@@ -30,6 +31,9 @@ using Levels = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::de
 using Ids = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using DistancesOut = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using IdsOut = nb::ndarray<std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+using Pixels = nb::ndarray<const std::uint8_t, nb::device::cpu>;  // rows may lie apart, as those of a crop do
+using PixelsOut = nb::ndarray<std::uint8_t, nb::c_contig, nb::device::cpu>;
 
 constexpr std::size_t kMostRows = static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max());
 
@@ -176,6 +180,27 @@ void mahalanobis(const Matrix& patches, const std::optional<Ids>& rows, const Id
     edge_ad::mahalanobis(gaussians, queries, pool, distances.data());
 }
 
+void shrink(const Pixels& image, PixelsOut out) {
+    const std::size_t rank = image.ndim(), channels = rank == 3 ? image.shape(2) : 1;
+    require((rank == 2 || rank == 3) && out.ndim() == rank && (channels == 1 || channels == 3) &&
+                (rank == 2 || (out.shape(2) == channels && image.stride(2) == 1)) &&
+                image.stride(1) == static_cast<std::int64_t>(channels),
+            "image and result do not go together", "(H, W) or (H, W, 3), pixels side by side",
+            std::to_string(rank) + " and " + std::to_string(out.ndim()) + " dimensions");
+    std::size_t factors[2] = {0, 0};
+    for (std::size_t axis = 0; axis < 2; ++axis) {
+        const std::size_t have = image.shape(axis), wanted = out.shape(axis);
+        require(wanted >= 1 && have >= wanted && have % wanted == 0 && have / wanted <= edge_ad::kMostShrink,
+                "the image is not a whole multiple of the result",
+                "1 .. " + std::to_string(edge_ad::kMostShrink) + " times " + std::to_string(wanted),
+                std::to_string(have));
+        factors[axis] = have / wanted;
+    }
+    nb::gil_scoped_release released;
+    edge_ad::shrink({image.data(), static_cast<std::ptrdiff_t>(image.stride(0)), channels}, factors[0],
+                    factors[1], out.shape(0), out.shape(1), out.data());
+}
+
 std::vector<std::string> supported_isas() {
     std::vector<std::string> names;
     for (const edge_ad::Kernels* kernels : edge_ad::supported_kernels()) names.emplace_back(kernels->name);
@@ -229,6 +254,7 @@ NB_MODULE(_core, m) {
           nb::arg("pool"), nb::arg("ef"), nb::arg("grid_width"), nb::arg("distances"), nb::arg("indices"));
     m.def("mahalanobis", &mahalanobis, nb::arg("patches"), nb::arg("rows").none(), nb::arg("channels"),
           nb::arg("means"), nb::arg("factors"), nb::arg("pool"), nb::arg("distances"));
+    m.def("shrink", &shrink, nb::arg("image").noconvert(), nb::arg("out").noconvert());
     m.def("isa", [] { return std::string(edge_ad::kernels().name); });
     m.def("supported_isas", &supported_isas);
     m.def("use_isa", &edge_ad::use_isa, nb::arg("name"));

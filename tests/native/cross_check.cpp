@@ -1,7 +1,7 @@
 // Checks every instruction set of a CPU without Python, for cross builds:
 //   aarch64-linux-gnu-g++ -std=c++20 -O3 -ffp-contract=off -Wall -Wextra -DEDGE_AD_NEON=1 -static -pthread
 //       -Iedge_ad/native tests/native/cross_check.cpp
-//       edge_ad/native/{bounded,bounds,coreset,exact,graph,isa,kcenter,mahalanobis,pool}.cpp
+//       edge_ad/native/{bounded,bounds,coreset,exact,graph,isa,kcenter,mahalanobis,pool,shrink}.cpp
 //       edge_ad/native/{codes,kernels}_{portable,neon}.cpp codes_neondot.o -o cross_check && qemu-aarch64
 //       cross_check
 // where codes_neondot.o is codes_neondot.cpp built with -march=armv8.2-a+dotprod (CONTRIBUTING.md has both
@@ -19,6 +19,7 @@
 #include "kcenter.hpp"
 #include "mahalanobis.hpp"
 #include "pool.hpp"
+#include "shrink.hpp"
 
 namespace {
 
@@ -132,6 +133,37 @@ void check_selection(std::size_t size, std::size_t dim, edge_ad::Pool& pool) {
     }
 }
 
+// The mean as shrink.hpp has it, by the C library's rounding.
+std::uint8_t mean_of(const std::uint8_t* pixels, std::ptrdiff_t stride, std::size_t factor_y,
+                     std::size_t factor_x, std::size_t channels) {
+    int sum = 0;
+    for (std::size_t y = 0; y < factor_y; ++y)
+        for (std::size_t x = 0; x < factor_x; ++x)
+            sum +=
+                pixels[static_cast<std::ptrdiff_t>(y) * stride + static_cast<std::ptrdiff_t>(x * channels)];
+    if (factor_y == 2 && factor_x == 2) return static_cast<std::uint8_t>((sum + 2) / 4);
+    const float scale = 1.0f / static_cast<float>(factor_y * factor_x);
+    return static_cast<std::uint8_t>(std::nearbyint(static_cast<float>(sum) * scale));
+}
+
+void check_shrink(std::size_t factor_y, std::size_t factor_x, std::size_t channels, std::size_t width) {
+    constexpr std::size_t kHeight = 3, kGap = 5;  // bytes between the rows
+    const std::size_t stride = width * factor_x * channels + kGap;
+    std::mt19937 random(7);
+    std::vector<std::uint8_t> pixels(kHeight * factor_y * stride), small(kHeight * width * channels);
+    for (std::uint8_t& pixel : pixels) pixel = static_cast<std::uint8_t>(random());
+    // From the last row up, as of a flipped image.
+    const std::uint8_t* last = pixels.data() + (kHeight * factor_y - 1) * stride;
+    const std::ptrdiff_t step = -static_cast<std::ptrdiff_t>(stride);
+    edge_ad::shrink({last, step, channels}, factor_y, factor_x, kHeight, width, small.data());
+    for (std::size_t i = 0; i < small.size(); ++i) {
+        const std::size_t y = i / (width * channels), x = i / channels % width;
+        const std::uint8_t* block = last + static_cast<std::ptrdiff_t>(y * factor_y) * step +
+                                    static_cast<std::ptrdiff_t>(x * factor_x * channels + i % channels);
+        expect(small[i] == mean_of(block, step, factor_y, factor_x, channels), "shrink", factor_y, factor_x);
+    }
+}
+
 }  // namespace
 
 int main() {
@@ -146,6 +178,11 @@ int main() {
                 check_selection(size, dim, pool);
             }
         }
+        for (std::size_t factors = 0; factors < edge_ad::kMostShrink * edge_ad::kMostShrink; ++factors)
+            for (const std::size_t channels : {1, 3})
+                for (const std::size_t width : {1, 5, 16, 67})
+                    check_shrink(factors / edge_ad::kMostShrink + 1, factors % edge_ad::kMostShrink + 1,
+                                 channels, width);
         std::printf("%s: checked\n", kernels->name);
     }
     return failures == 0 ? 0 : 1;
