@@ -25,6 +25,7 @@ from edge_ad import Runtime
 from edge_ad.bundle import Bundle
 from edge_ad.cli import main
 from edge_ad.engines import installed_engines
+from edge_ad.spec import ProjectionSpec, SpadeSpec
 from tests.edited import edited
 from tests.tiny import bad_frame, good_frame
 
@@ -357,6 +358,12 @@ def test_info(golden: Path, golden_roi: Path, capsys: pytest.CaptureFixture[str]
     assert re.search(r"^roi +box 20,18,46,44, halo 2 px$", out, re.MULTILINE)
     assert "Eq. 7 b=5" in out
     assert "32 x 32 of 64 x 64" in out
+
+
+def test_info_of_a_method_with_a_projection(golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    head = SpadeSpec("spade", images=1200, gallery=50, neighbors=5, projection=ProjectionSpec(64))
+    assert main(["info", str(edited(golden, tmp_path / "spade.bundle", head=head, index=None))]) == 0
+    assert "spade, images 1,200, gallery 50, neighbors 5, projection 64" in capsys.readouterr().out
 
 
 def test_info_without_a_bundle(capsys: pytest.CaptureFixture[str]) -> None:

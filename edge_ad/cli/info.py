@@ -18,6 +18,7 @@ from edge_ad.spec import (
     HeadSpec,
     Manifest,
     PatchcoreSpec,
+    SpadeSpec,
 )
 
 HELP = "Says what a bundle holds, and what is installed here."
@@ -119,7 +120,9 @@ def _source(source: CalibrationSourceSpec) -> str:
 def _method(head: HeadSpec) -> str:
     if isinstance(head, PatchcoreSpec):
         return head.method + (f", Eq. 7 b={head.reweight_neighbors}" if head.reweight_neighbors else "")
-    facts = {name: value for name, value in encode(head).items() if name != "method"}
+    facts = {name: value for name, value in encode(head).items() if isinstance(value, (int, float))}
+    if isinstance(head, SpadeSpec) and head.projection is not None:
+        facts["projection"] = head.projection.dim
     return ", ".join([head.method, *(f"{name} {value:,}" for name, value in facts.items())])
 
 
