@@ -25,10 +25,11 @@ def edited(source: Path, out: Path, members: dict[str, Any] | None = None, **fie
             del kept[name]
         else:
             kept[name] = value
-    for name, value in fields.items():
-        part = dataclasses.replace(getattr(manifest, name), **value) if isinstance(value, dict) else value
-        manifest = dataclasses.replace(manifest, **{name: part})
-    write_bundle(out, manifest, kept)
+    parts = {
+        name: dataclasses.replace(getattr(manifest, name), **value) if isinstance(value, dict) else value
+        for name, value in fields.items()
+    }
+    write_bundle(out, dataclasses.replace(manifest, **parts), kept)
     return out
 
 
