@@ -123,6 +123,15 @@ void Bounds::encode(const float* const* points, std::size_t count, float* values
     }
 }
 
+std::int32_t Bounds::least_value(const Coded& query, float squared) const {
+    const double terms = static_cast<double>(coreset_.dim) + 8.0;
+    // a squared distance in the difference form errs by terms * u of itself, and by underflow
+    const double distance = std::sqrt((squared + terms * 3e-45) * (1.0 + 2.0 * terms * u));
+    const double codes = (distance + query.error + row_error_) / scale_;
+    const double least = std::floor(0.5 * (query.norm - codes * codes * (1.0 + 1e-9)) - 1.0);
+    return least > kAll ? static_cast<std::int32_t>(least) : kAll;
+}
+
 // The scale with which no row is cut off; any positive one would be right. The tails are left out where their
 // rounding would cost more than that to codes: where next to nothing is left of a row, its norm is all
 // rounding.

@@ -40,8 +40,10 @@ class Bounds {
                 Coded* coded) const;
 
     std::size_t dim() const { return dim_; }
-    double scale() const { return scale_; }
-    double row_error() const { return row_error_; }  // the largest of all rows
+
+    // The value of a row for a query is c_q c_x - floor(|c_x|^2 / 2). The least one, or kAll, of the rows
+    // whose squared distance, as Kernels::sqdist computes it, may be `squared` or less.
+    std::int32_t least_value(const Coded& query, float squared) const;
 
     // Each part of the coreset is padded to kCodeRows rows of codes.
     std::size_t part_codes() const { return part_codes_; }
@@ -53,7 +55,8 @@ class Bounds {
 
     static constexpr double kUnusable = -1.0;
     static constexpr std::int32_t kNever = 1 << 30;
-    static constexpr std::int32_t kOffset = 128;  // the one that is not 0
+    static constexpr std::int32_t kAll = -(1 << 28);  // below the value of any usable row, above the others'
+    static constexpr std::int32_t kOffset = 128;      // the one that is not 0
 
   private:
     struct Projected {
@@ -71,7 +74,7 @@ class Bounds {
     std::vector<float> basis_;  // [coreset.dim][dim_], 0 from column width_ on
     double skew_ = 0.0;         // >= |P P' - I|
     float scale_ = 1.0f, tail_mean_ = 0.0f;
-    double row_error_ = 0.0;
+    double row_error_ = 0.0;  // the largest of all rows
     std::vector<std::int8_t> memory_;
     std::int8_t* codes_ = nullptr;  // [parts * part_codes_][dim_], aligned in memory_
     std::vector<std::int32_t> plain_bias_, offset_bias_;

@@ -144,8 +144,12 @@ void rows(const void* packed, const std::int8_t* codes, std::size_t dim, const s
     }
 }
 
-constexpr CodeKernels kCodes = {kLanes, kMaxVectors, kGroupRows, kOffset, 1,   begin,
-                                end,    pack,        maxima,     next,    rows};
+#include "half_distances_vnni.inl"
+
+#include "half_distances.inl"
+
+constexpr CodeKernels kCodes = {kLanes, kMaxVectors, kGroupRows, kOffset, 1,    begin,
+                                end,    pack,        maxima,     next,    rows, half_distances};
 
 }  // namespace
 

@@ -39,6 +39,11 @@ struct CodeKernels {
     // [group_rows].
     void (*rows)(const void* packed, const std::int8_t* rows, std::size_t dim, const std::int32_t* bias,
                  const std::int32_t* least, const std::int32_t* below, std::uint32_t* hits);
+
+    // The values, times -1, of some rows for one query that is not packed: out [count]. That is half the
+    // squared distance of the codes, less a term of the query alone.
+    void (*half_distances)(const std::int8_t* query, const std::int8_t* rows, const std::int32_t* ids,
+                           std::size_t count, std::size_t dim, const std::int32_t* bias, std::int32_t* out);
 };
 
 constexpr std::size_t kCodeStep = 64;    // codes of a point are padded to a multiple of this
