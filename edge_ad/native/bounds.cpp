@@ -44,8 +44,12 @@ Bounds::Bounds(const Coreset& coreset, const float* basis, std::size_t width, Po
 void Bounds::set_basis(const float* basis, Pool& pool) {
     const std::size_t n = coreset_.dim;
     basis_.assign(n * dim_, 0.0f);
+    std::vector<float> columns(n * width_);
     for (std::size_t i = 0; i < width_; ++i)
-        for (std::size_t k = 0; k < n; ++k) basis_[k * dim_ + i] = basis[i * n + k];
+        for (std::size_t k = 0; k < n; ++k) {
+            basis_[(i / kProjectSlab * n + k) * kProjectSlab + i % kProjectSlab] = basis[i * n + k];
+            columns[k * width_ + i] = basis[i * n + k];
+        }
     // |P P' - I| is at most the root of the sum of its squared elements
     std::vector<double> squares(width_, 0.0);
     pool.run(width_, [&](std::size_t i, Scratch& scratch) {
@@ -53,7 +57,7 @@ void Bounds::set_basis(const float* basis, Pool& pool) {
         std::fill_n(products, i + 1, 0.0);
         for (std::size_t k = 0; k < n; ++k) {
             const double factor = basis[i * n + k];
-            const float* column = basis_.data() + k * dim_;
+            const float* column = columns.data() + k * width_;
             for (std::size_t j = 0; j <= i; ++j) products[j] += factor * column[j];
         }
         products[i] -= 1.0;

@@ -71,7 +71,7 @@ class Bounds {
 
     const Coreset& coreset_;
     std::size_t width_, dim_, copies_, part_codes_;
-    std::vector<float> basis_;  // [coreset.dim][dim_], 0 from column width_ on
+    std::vector<float> basis_;  // for Kernels::project, 0 from column width_ on
     double skew_ = 0.0;         // >= |P P' - I|
     float scale_ = 1.0f, tail_mean_ = 0.0f;
     double row_error_ = 0.0;  // the largest of all rows

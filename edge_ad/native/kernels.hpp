@@ -51,6 +51,7 @@ constexpr std::size_t kMostCodes = 256;  // so that every sum fits a float exact
 constexpr std::size_t kCodeRows = 32;    // rows are padded to a multiple of this
 constexpr std::size_t kMostGroupRows = 32;
 constexpr std::size_t kStateBytes = 64;
+constexpr std::size_t kProjectSlab = 16;    // columns of a basis that stand together
 constexpr std::size_t kProjectChunk = 128;  // terms of one running sum of a projection
 constexpr std::size_t kMostShrink = 16;     // so that the sum of a block of u8 pixels fits 16 bits
 
@@ -94,8 +95,9 @@ struct Kernels {
     // working memory and must not overlap the others.
     float (*triangular_norm)(const float* packed, const float* vector, std::size_t dim, float* product);
 
-    // out [count][width] = (point - mean) times basis [dim][width], width a multiple of 16. A sum is made of
-    // sums of kProjectChunk terms, each term by term.
+    // out [count][width] = (point - mean) times the basis, width a multiple of kCodeStep. The basis stands in
+    // slabs [width / kProjectSlab][dim][kProjectSlab]. A sum is made of sums of kProjectChunk terms, each
+    // term by term.
     void (*project)(const float* const* points, std::size_t count, std::size_t dim, const float* mean,
                     const float* basis, std::size_t width, float* out);
 
