@@ -1,6 +1,7 @@
 #include "bounds.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -22,6 +23,16 @@ constexpr double kInf = std::numeric_limits<double>::infinity();
 // A norm from its square as a kernel computes it, rounded up, underflow of the squares included.
 double norm_above(double squared, double dim) {
     return 1.001 * std::sqrt(squared) + 4e-23 * std::sqrt(dim);
+}
+
+// To the nearest, ties to even; finite numbers.
+std::uint16_t rounded_to_bf16(float x) {
+    const auto bits = std::bit_cast<std::uint32_t>(x);
+    return static_cast<std::uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+}
+
+float of_bf16(std::uint16_t x) {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(x) << 16);
 }
 
 }  // namespace
@@ -69,24 +80,50 @@ void Bounds::set_basis(const float* basis, Pool& pool) {
         throw Fault("the rows of the basis are not orthonormal",
                     "|P P' - I| of " + std::to_string(kMostSkew) + " at most",
                     std::isfinite(sum) ? std::to_string(std::sqrt(sum)) : "NaN or Inf");
+    set_halves();
     skew_ = 1.001 * std::sqrt(sum) + 1e-15 * static_cast<double>(n * width_);
+}
+
+void Bounds::set_halves() {
+    const std::size_t n = coreset_.dim, padded = (n + kHalvesStep - 1) / kHalvesStep * kHalvesStep;
+    halves_.assign(2 * padded * dim_, 0);
+    double left = 0.0, lower = 0.0;  // squares of what both parts leave over, and of the second one
+    for (std::size_t slab = 0; slab < dim_ / kProjectSlab; ++slab)
+        for (std::size_t k = 0; k < n; ++k)
+            for (std::size_t i = 0; i < kProjectSlab; ++i) {
+                const float value = basis_[(slab * n + k) * kProjectSlab + i];
+                const std::size_t at = (slab * padded + k / 2 * 2) * kProjectSlab + 2 * i + k % 2;
+                std::uint16_t &high = halves_[at], &low = halves_[padded * dim_ + at];
+                high = rounded_to_bf16(value);
+                const float rest = value - of_bf16(high);  // exact
+                low = rounded_to_bf16(rest);
+                const double more = rest - of_bf16(low);
+                left += more * more;
+                lower += static_cast<double>(of_bf16(low)) * of_bf16(low);
+            }
+    // bf16 rounds by at most 2^-8 of a number: of a point the second part has at most 2^-8, 2^-16 is left
+    // over
+    constexpr double of_part = 1.0 / 256;
+    halves_error_ = 1.01 * (of_part * of_part + std::sqrt(left) + of_part * std::sqrt(lower));
 }
 
 void Bounds::project(const float* const* points, std::size_t count, float* values,
                      Projected* projected) const {
     const Kernels& with = kernels();
     const double n = static_cast<double>(coreset_.dim), d = static_cast<double>(dim_);
-    // roundings on the way to any one sum, by the kernel that has the fewest lanes
-    const double terms = std::min(n, static_cast<double>(kProjectChunk)) + n / kProjectChunk + 3.0;
+    // roundings on the way to any one sum; of squares by the kernel that has the fewest lanes
+    const double terms = with.project_fixed + n * with.project_each;
     const double square_terms = n / 16.0 + d / 16.0 + 40.0;
     const float zeros[kMostCodes] = {};
-    with.project(points, count, coreset_.dim, coreset_.mean.data(), basis_.data(), dim_, values);
+    with.project(points, count, coreset_.dim, coreset_.mean.data(), {dim_, basis_.data(), halves_.data()},
+                 values);
     for (std::size_t i = 0; i < count; ++i) {
         const double squared = with.sqdist(points[i], coreset_.mean.data(), coreset_.dim);
         const double inside = with.sqdist(values + i * dim_, zeros, dim_);
         const double norm = norm_above(squared, n);
-        const double error =
-            (1.001 * std::sqrt(static_cast<double>(width_)) * terms * u + skew_ + 2.0 * u) * norm;
+        const double error = (1.001 * std::sqrt(static_cast<double>(width_)) * terms * u + skew_ + 2.0 * u +
+                              (with.by_halves ? halves_error_ : 0.0)) *
+                             norm;
         // t^2 = |x - m|^2 - |Q(x - m)|^2 errs by at most `of_square`
         const double of_square =
             square_terms * u * norm * norm + (2.01 * norm + error) * error + 3e-45 * (n + d);

@@ -64,6 +64,7 @@ class Bounds {
         double error, tail_error;  // of the rest and of the tail
     };
     void set_basis(const float* basis, Pool& pool);
+    void set_halves();
     void project(const float* const* points, std::size_t count, float* values, Projected* projected) const;
     Coded code(float* values, const Projected& projected, std::int8_t* codes) const;
     void code_rows(Pool& pool);
@@ -71,8 +72,10 @@ class Bounds {
 
     const Coreset& coreset_;
     std::size_t width_, dim_, copies_, part_codes_;
-    std::vector<float> basis_;  // for Kernels::project, 0 from column width_ on
-    double skew_ = 0.0;         // >= |P P' - I|
+    std::vector<float> basis_;           // for Kernels::project, 0 from column width_ on
+    std::vector<std::uint16_t> halves_;  // likewise
+    double skew_ = 0.0;                  // >= |P P' - I|
+    double halves_error_ = 0.0;          // of a projection by halves, relative to the norm of the point
     float scale_ = 1.0f, tail_mean_ = 0.0f;
     double row_error_ = 0.0;  // the largest of all rows
     std::vector<std::int8_t> memory_;

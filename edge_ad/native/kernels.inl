@@ -238,7 +238,8 @@ EDGE_AD_INLINE void project_points(const float* const* points, std::size_t count
             for (std::size_t k = 0; k < terms; ++k)
                 centred[i * kProjectChunk + k] = points[i][start + k] - mean[start + k];
         for (std::size_t column = 0; column < width; column += kColumns) {
-            const float* block = basis + column / kProjectSlab * slab + start * kProjectSlab;
+            const float* block =
+                basis + column / kProjectSlab * slab + start * kProjectSlab + column % kProjectSlab;
             const auto pass = [&]<std::size_t kNow>(std::size_t i) {
                 project_block<kNow>(centred + i * kProjectChunk, terms, block, slab, width,
                                     out + i * width + column, start == 0);
@@ -252,10 +253,10 @@ EDGE_AD_INLINE void project_points(const float* const* points, std::size_t count
 }
 
 void project(const float* const* points, std::size_t count, std::size_t dim, const float* mean,
-             const float* basis, std::size_t width, float* out) {
+             const Basis& basis, float* out) {
     for (std::size_t i = 0; i < count; i += kProjectPoints)
-        project_points(points + i, count - i < kProjectPoints ? count - i : kProjectPoints, dim, mean, basis,
-                       width, out + i * width);
+        project_points(points + i, count - i < kProjectPoints ? count - i : kProjectPoints, dim, mean,
+                       basis.slabs, basis.width, out + i * basis.width);
 }
 
 float encode(const float* values, std::size_t count, float scale, std::int8_t* codes, std::int32_t* norm) {
@@ -376,7 +377,24 @@ void shrink_row(const std::uint8_t* rows, std::ptrdiff_t stride, std::size_t fac
     }
 }
 
+// The sum of a projection is made of sums of kProjectChunk terms, each term by term.
 constexpr Kernels make_kernels(const CodeKernels* codes) {
-    return {Simd::kName, kLanes, kMaxVectors,     kGroupRows, group_minima, next_hit,   sqdist, sqdist_rows,
-            sqdist_ids,  relax,  triangular_norm, project,    encode,       shrink_row, codes};
+    return {Simd::kName,
+            kLanes,
+            kMaxVectors,
+            kGroupRows,
+            group_minima,
+            next_hit,
+            sqdist,
+            sqdist_rows,
+            sqdist_ids,
+            relax,
+            triangular_norm,
+            project,
+            kProjectChunk + 3.0,
+            1.0 / kProjectChunk,
+            false,
+            encode,
+            shrink_row,
+            codes};
 }
