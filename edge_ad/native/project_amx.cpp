@@ -15,6 +15,7 @@ namespace edge_ad {
 namespace {
 
 constexpr std::size_t kPoints = 32, kTile = 16, kTerms = 256;  // kTerms: of a pass
+constexpr std::size_t kAhead = 3;  // points whose numbers are fetched before they are needed
 constexpr std::size_t kStep = kHalvesStep;
 
 // Sixteen floats to their upper parts and what those leave; NaN need not stay NaN.
@@ -44,6 +45,8 @@ void split_points(const float* const* points, std::size_t count, std::size_t sta
             const std::size_t left = k < terms && i < count ? terms - k : 0;
             const auto mask = static_cast<__mmask16>(left < kTile ? (1u << left) - 1u : 0xFFFFu);
             __m512 centred = _mm512_setzero_ps();
+            if (left != 0 && i + kAhead < count)
+                _mm_prefetch(reinterpret_cast<const char*>(points[i + kAhead] + start + k), _MM_HINT_T0);
             if (left != 0)
                 centred = _mm512_sub_ps(_mm512_maskz_loadu_ps(mask, points[i] + start + k),
                                         _mm512_maskz_loadu_ps(mask, mean + start + k));
