@@ -131,9 +131,8 @@ def compare(coreset: Patches, frames: list[Patches], width: int, repeat: int) ->
     recalls = {name: recall_of(ways[name], frames, truth) for name in times}  # type: ignore[arg-type]
     for name, taken in times.items():
         ratio = np.median(np.array(taken) / first)
-        print(
-            f"    {name:<20}{np.median(taken):>9.2f} ms{np.min(taken):>9.2f} least{ratio:>8.1f} x bounds, recall {recalls[name]:.3f}"
-        )
+        times_of = f"{np.median(taken):>9.2f} ms{np.min(taken):>9.2f} least{ratio:>8.1f} x bounds"
+        print(f"    {name:<20}{times_of}, recall {recalls[name]:.3f}", flush=True)
     if ways["faiss flat"] is None:
         print("    faiss is not installed: left out")
     medians = {name.partition(", ef")[0]: float(np.median(taken)) for name, taken in times.items()}

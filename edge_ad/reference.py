@@ -185,7 +185,8 @@ def graph_search(
 
     With the basis of the coreset it walks on codes, and input is finite.
     """
-    codes, asked = None, queries
+    codes: NDArray[np.float64] | None = None
+    asked: NDArray[Any] = queries
     if basis is not None:
         inside, points, scale = _inside(vectors, queries, basis)
         codes, asked = _codes(inside, scale), _codes(points, scale)
