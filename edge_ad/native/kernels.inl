@@ -55,8 +55,8 @@ EDGE_AD_INLINE void prefetch_row(const float* row, std::size_t dim, std::size_t 
 
 void sqdist_ids(const float* query, const float* base, const std::int32_t* ids, std::size_t count,
                 std::size_t dim, float limit, float* out) {
-    constexpr std::size_t kAhead = 2;
-    constexpr std::size_t kMostFloats = 512;  // the rest of a long row comes while its head is summed
+    constexpr std::size_t kAhead = 3;
+    constexpr std::size_t kMostFloats = 128;  // the rest of a long row comes while its head is summed
     for (std::size_t i = 0; i < count && i < kAhead; ++i)
         prefetch_row(base + static_cast<std::size_t>(ids[i]) * dim, dim, kMostFloats);
     for (std::size_t i = 0; i < count; ++i) {
