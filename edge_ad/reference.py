@@ -7,6 +7,8 @@ Thread-safe: functions of their arguments alone.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,13 +64,10 @@ def knn_search(
     return distances, indices
 
 
-def bounded_search(
+def _inside(
     vectors: Float32Array, queries: Float32Array, basis: Float32Array
-) -> tuple[Float32Array, Int32Array, NDArray[np.bool_]]:
-    """Twin of :func:`edge_ad.native.exact_search` by bounds: (Q,) distances, (Q,) indices, (Q, N) what was computed.
-
-    Finite input only; in float64, so that there is no rounding but that to codes.
-    """
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """(N, d + 1) projected vectors with their tails, (Q, d + 1) queries, and the scale of codes."""
     mean = vectors.mean(axis=0, dtype=np.float64)
     points = [part.astype(np.float64) - mean for part in (vectors, queries)]
     inside = [part @ basis.T.astype(np.float64) for part in points]
@@ -77,8 +76,22 @@ def bounded_search(
         for part, projected in zip(points, inside, strict=True)
     ]
     rows, asked = (np.column_stack([a, t - tails[0].mean()]) for a, t in zip(inside, tails, strict=True))
-    scale = max(float(np.abs(rows).max()) / 127, 1e-30)
-    codes, query_codes = (np.clip(np.rint(part / scale), -127, 127) for part in (rows, asked))
+    return rows, asked, max(float(np.abs(rows).max()) / 127, 1e-30)
+
+
+def _codes(inside: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    return np.clip(np.rint(inside / scale), -127, 127)
+
+
+def bounded_search(
+    vectors: Float32Array, queries: Float32Array, basis: Float32Array
+) -> tuple[Float32Array, Int32Array, NDArray[np.bool_]]:
+    """Twin of :func:`edge_ad.native.exact_search` by bounds: (Q,) distances, (Q,) indices, (Q, N) what was computed.
+
+    Finite input only; in float64, so that there is no rounding but that to codes.
+    """
+    rows, asked, scale = _inside(vectors, queries, basis)
+    codes, query_codes = _codes(rows, scale), _codes(asked, scale)
     error = np.linalg.norm(rows - scale * codes, axis=1).max()
     distances, indices = np.empty(len(queries), np.float32), np.empty(len(queries), np.int32)
     computed = np.zeros((len(queries), len(vectors)), np.bool_)
@@ -104,28 +117,37 @@ class _Walk:
         links0: Int32Array,
         upper: Int32Array,
         entry: int,
+        codes: NDArray[np.float64] | None = None,
     ) -> None:
         self.vectors, self.levels, self.links0, self.upper, self.entry = vectors, levels, links0, upper, entry
+        self.codes = codes
         self.upper_start = np.cumsum(levels, dtype=np.int64) - levels
 
     def links(self, node: int, level: int) -> list[int]:
         row = self.links0[node] if level == 0 else self.upper[self.upper_start[node] + level - 1]
         return [int(link) for link in row if link >= 0]
 
-    def descend(self, query: Float32Array) -> int:
+    def measure(self, query: NDArray[Any], nodes: list[int]) -> NDArray[np.float64]:
+        """What the walk goes by: squared distances, or half those of codes less a term of the query."""
+        if self.codes is None:
+            return squared_distances(query, self.vectors[nodes])
+        return (self.codes[nodes] ** 2).sum(axis=1) // 2 - self.codes[nodes] @ query
+
+    def descend(self, query: NDArray[Any]) -> int:
         node = self.entry
-        least = float(squared_distances(query, self.vectors[[node]])[0])
+        least = float(self.measure(query, [node])[0])
         for level in range(int(self.levels[node]), 0, -1):
             moved = True
             while moved:
                 moved = False
                 links = self.links(node, level)
-                for link, squared in zip(links, squared_distances(query, self.vectors[links]), strict=True):
+                for link, squared in zip(links, self.measure(query, links), strict=True):
                     if squared < least:
                         least, node, moved = float(squared), link, True
         return node
 
-    def search(self, query: Float32Array, seeds: list[int], ef: int) -> tuple[float, int]:
+    def search(self, query: NDArray[Any], seeds: list[int], ef: int) -> list[tuple[float, int]]:
+        """Up to ef nodes and what was measured, nearest first."""
         beam: list[tuple[float, int]] = []  # nearest first
         expanded: set[int] = set()
         visited: set[int] = set()
@@ -133,7 +155,7 @@ class _Walk:
         def visit(nodes: list[int]) -> None:
             fresh = [node for node in dict.fromkeys(nodes) if node not in visited]
             visited.update(fresh)
-            for node, squared in zip(fresh, squared_distances(query, self.vectors[fresh]), strict=True):
+            for node, squared in zip(fresh, self.measure(query, fresh), strict=True):
                 if squared < (beam[-1][0] if len(beam) == ef else np.inf):
                     place = sum(other <= squared for other, _ in beam)
                     beam.insert(place, (float(squared), node))
@@ -143,7 +165,7 @@ class _Walk:
         while (node := next((node for _, node in beam if node not in expanded), None)) is not None:
             expanded.add(node)
             visit(self.links(node, 0))
-        return beam[0] if beam else (np.inf, -1)
+        return beam
 
 
 def graph_search(
@@ -157,9 +179,18 @@ def graph_search(
     grid_width: int,
     rows: Int32Array | None = None,
     stripe_rows: int = 4,
+    basis: Float32Array | None = None,
 ) -> tuple[Float32Array, Int32Array]:
-    """Twin of :func:`edge_ad.native.graph_search`, its seeds included: (R,) distances and (R,) indices."""
-    walk = _Walk(vectors, levels, links0, upper, entry)
+    """Twin of :func:`edge_ad.native.graph_search`, its seeds included: (R,) distances and (R,) indices.
+
+    With the basis of the coreset it walks on codes, and input is finite.
+    """
+    codes: NDArray[np.float64] | None = None
+    asked: NDArray[Any] = queries
+    if basis is not None:
+        inside, points, scale = _inside(vectors, queries, basis)
+        codes, asked = _codes(inside, scale), _codes(points, scale)
+    walk = _Walk(vectors, levels, links0, upper, entry, codes)
     chosen = range(len(queries)) if rows is None else [int(row) for row in rows]
     answers: dict[tuple[int, int], int] = {}
     distances, indices = np.full(len(chosen), np.inf, np.float32), np.full(len(chosen), -1, np.int32)
@@ -167,7 +198,11 @@ def graph_search(
         y, x = divmod(row, grid_width)
         neighbours = [(y, x - 1)] + ([(y - 1, x)] if y % stripe_rows else [])
         seeds = [answers[place] for place in neighbours if answers.get(place, -1) >= 0]
-        squared, nearest = walk.search(queries[row], seeds, ef)
+        beam = walk.search(asked[row], seeds, ef)
+        if codes is not None:
+            nodes = [node for _, node in beam]
+            beam = sorted(zip(squared_distances(queries[row], vectors[nodes]).tolist(), nodes, strict=True))
+        squared, nearest = beam[0] if beam else (np.inf, -1)
         answers[y, x] = nearest
         distances[i], indices[i] = np.sqrt(squared), nearest
     return distances, indices

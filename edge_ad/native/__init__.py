@@ -347,7 +347,9 @@ def graph_search(
 
     The grid is searched in stripes of :data:`STRIPE_ROWS` rows. Inside a stripe a patch starts from the
     answers of its left and its upper neighbour, where these were searched; otherwise from the entry point,
-    down the levels (Malkov and Yashunin 2018, algorithm 5). Then algorithm 2 runs on level 0. A distance has
+    down the levels (Malkov and Yashunin 2018, algorithm 5). Then algorithm 2 runs on level 0. Where the
+    coreset has a basis and is one part, the walk goes by int8 codes, and full distances decide among the ef
+    candidates. A distance has
     the same bits as :func:`exact_search` gives for that row, so it is never below the exact one.
     Thread-safe; the same for every number of threads.
 

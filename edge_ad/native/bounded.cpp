@@ -23,7 +23,7 @@
 namespace edge_ad {
 namespace {
 
-constexpr std::int32_t kAll = -(1 << 28);  // below the value of any usable row, above that of the others
+constexpr std::int32_t kAll = Bounds::kAll;
 constexpr std::int32_t kNone = std::numeric_limits<std::int32_t>::max();
 constexpr std::size_t kSegmentRows = 32768;     // bounds the memory of the groups' maxima
 constexpr std::size_t kBlockBytes = 256 << 10;  // codes that stay in L2 while tiles pass
@@ -108,7 +108,6 @@ class Task {
     void decide(const Segment& segment, Tile& tile);
     void seed(const Segment& segment, Tile& tile);
     std::int32_t kth_value(const Tile& tile, std::size_t lane, std::size_t groups);
-    std::int32_t limit(const Tile& tile, std::size_t lane) const;
     void gather(const Segment& segment, const Tile& tile);
     void keep(const Run& run, const Tile& tile, std::size_t group, std::uint64_t lanes);
     void measure(const Tile& tile);
@@ -161,17 +160,6 @@ void Task::pack(Tile& tile) {
         if (lane >= tile.count) tile.coded[lane].error = Bounds::kUnusable;
         tile.nearest(lane).clear();
     }
-}
-
-// The least value that a row may have that is no farther than the k-th best so far.
-std::int32_t Task::limit(const Tile& tile, std::size_t lane) const {
-    const Bounds::Coded& coded = tile.coded[lane];
-    const double bound = tile.nearest(lane).bound(), terms = static_cast<double>(coreset_.dim) + 8.0;
-    // a squared distance in the difference form errs by terms * u of itself, and by underflow (u = 2^-24)
-    const double distance = std::sqrt((bound + terms * 3e-45) * (1.0 + 2.0 * terms / (1 << 24)));
-    const double codes = (distance + coded.error + bounds_.row_error()) / bounds_.scale();
-    const double least = std::floor(0.5 * (coded.norm - codes * codes * (1.0 + 1e-9)) - 1.0);
-    return least > kAll ? static_cast<std::int32_t>(least) : kAll;
 }
 
 // A value that k rows of the segment reach, or kAll.
@@ -260,7 +248,9 @@ void Task::decide(const Segment& segment, Tile& tile) {
     seed(segment, tile);
     for (std::size_t lane = 0; lane < tile.width; ++lane) {
         tile.below[lane] = tile.limits[lane];
-        tile.limits[lane] = tile.open(lane) ? limit(tile, lane) : kNone;
+        // a row that is no farther than the k-th best so far
+        tile.limits[lane] =
+            tile.open(lane) ? bounds_.least_value(tile.coded[lane], tile.nearest(lane).bound()) : kNone;
     }
     gather(segment, tile);
     measure(tile);

@@ -1,6 +1,7 @@
 #include "bounds.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -24,6 +25,16 @@ double norm_above(double squared, double dim) {
     return 1.001 * std::sqrt(squared) + 4e-23 * std::sqrt(dim);
 }
 
+// To the nearest, ties to even; finite numbers.
+std::uint16_t rounded_to_bf16(float x) {
+    const auto bits = std::bit_cast<std::uint32_t>(x);
+    return static_cast<std::uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+}
+
+float of_bf16(std::uint16_t x) {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(x) << 16);
+}
+
 }  // namespace
 
 Bounds::Bounds(const Coreset& coreset, const float* basis, std::size_t width, Pool& pool)
@@ -44,8 +55,12 @@ Bounds::Bounds(const Coreset& coreset, const float* basis, std::size_t width, Po
 void Bounds::set_basis(const float* basis, Pool& pool) {
     const std::size_t n = coreset_.dim;
     basis_.assign(n * dim_, 0.0f);
+    std::vector<float> columns(n * width_);
     for (std::size_t i = 0; i < width_; ++i)
-        for (std::size_t k = 0; k < n; ++k) basis_[k * dim_ + i] = basis[i * n + k];
+        for (std::size_t k = 0; k < n; ++k) {
+            basis_[(i / kProjectSlab * n + k) * kProjectSlab + i % kProjectSlab] = basis[i * n + k];
+            columns[k * width_ + i] = basis[i * n + k];
+        }
     // |P P' - I| is at most the root of the sum of its squared elements
     std::vector<double> squares(width_, 0.0);
     pool.run(width_, [&](std::size_t i, Scratch& scratch) {
@@ -53,7 +68,7 @@ void Bounds::set_basis(const float* basis, Pool& pool) {
         std::fill_n(products, i + 1, 0.0);
         for (std::size_t k = 0; k < n; ++k) {
             const double factor = basis[i * n + k];
-            const float* column = basis_.data() + k * dim_;
+            const float* column = columns.data() + k * width_;
             for (std::size_t j = 0; j <= i; ++j) products[j] += factor * column[j];
         }
         products[i] -= 1.0;
@@ -65,24 +80,50 @@ void Bounds::set_basis(const float* basis, Pool& pool) {
         throw Fault("the rows of the basis are not orthonormal",
                     "|P P' - I| of " + std::to_string(kMostSkew) + " at most",
                     std::isfinite(sum) ? std::to_string(std::sqrt(sum)) : "NaN or Inf");
+    set_halves();
     skew_ = 1.001 * std::sqrt(sum) + 1e-15 * static_cast<double>(n * width_);
+}
+
+void Bounds::set_halves() {
+    const std::size_t n = coreset_.dim, padded = (n + kHalvesStep - 1) / kHalvesStep * kHalvesStep;
+    halves_.assign(2 * padded * dim_, 0);
+    double left = 0.0, lower = 0.0;  // squares of what both parts leave over, and of the second one
+    for (std::size_t slab = 0; slab < dim_ / kProjectSlab; ++slab)
+        for (std::size_t k = 0; k < n; ++k)
+            for (std::size_t i = 0; i < kProjectSlab; ++i) {
+                const float value = basis_[(slab * n + k) * kProjectSlab + i];
+                const std::size_t at = (slab * padded + k / 2 * 2) * kProjectSlab + 2 * i + k % 2;
+                std::uint16_t &high = halves_[at], &low = halves_[padded * dim_ + at];
+                high = rounded_to_bf16(value);
+                const float rest = value - of_bf16(high);  // exact
+                low = rounded_to_bf16(rest);
+                const double more = rest - of_bf16(low);
+                left += more * more;
+                lower += static_cast<double>(of_bf16(low)) * of_bf16(low);
+            }
+    // bf16 rounds by at most 2^-8 of a number: of a point the second part has at most 2^-8, 2^-16 is left
+    // over
+    constexpr double of_part = 1.0 / 256;
+    halves_error_ = 1.01 * (of_part * of_part + std::sqrt(left) + of_part * std::sqrt(lower));
 }
 
 void Bounds::project(const float* const* points, std::size_t count, float* values,
                      Projected* projected) const {
     const Kernels& with = kernels();
     const double n = static_cast<double>(coreset_.dim), d = static_cast<double>(dim_);
-    // roundings on the way to any one sum, by the kernel that has the fewest lanes
-    const double terms = std::min(n, static_cast<double>(kProjectChunk)) + n / kProjectChunk + 3.0;
+    // roundings on the way to any one sum; of squares by the kernel that has the fewest lanes
+    const double terms = with.project_fixed + n * with.project_each;
     const double square_terms = n / 16.0 + d / 16.0 + 40.0;
     const float zeros[kMostCodes] = {};
-    with.project(points, count, coreset_.dim, coreset_.mean.data(), basis_.data(), dim_, values);
+    with.project(points, count, coreset_.dim, coreset_.mean.data(), {dim_, basis_.data(), halves_.data()},
+                 values);
     for (std::size_t i = 0; i < count; ++i) {
         const double squared = with.sqdist(points[i], coreset_.mean.data(), coreset_.dim);
         const double inside = with.sqdist(values + i * dim_, zeros, dim_);
         const double norm = norm_above(squared, n);
-        const double error =
-            (1.001 * std::sqrt(static_cast<double>(width_)) * terms * u + skew_ + 2.0 * u) * norm;
+        const double error = (1.001 * std::sqrt(static_cast<double>(width_)) * terms * u + skew_ + 2.0 * u +
+                              (with.by_halves ? halves_error_ : 0.0)) *
+                             norm;
         // t^2 = |x - m|^2 - |Q(x - m)|^2 errs by at most `of_square`
         const double of_square =
             square_terms * u * norm * norm + (2.01 * norm + error) * error + 3e-45 * (n + d);
@@ -121,6 +162,15 @@ void Bounds::encode(const float* const* points, std::size_t count, float* values
         for (std::size_t i = first; i < first + now; ++i)
             coded[i] = code(values + i * dim_, projected[i - first], codes + i * dim_);
     }
+}
+
+std::int32_t Bounds::least_value(const Coded& query, float squared) const {
+    const double terms = static_cast<double>(coreset_.dim) + 8.0;
+    // a squared distance in the difference form errs by terms * u of itself, and by underflow
+    const double distance = std::sqrt((squared + terms * 3e-45) * (1.0 + 2.0 * terms * u));
+    const double codes = (distance + query.error + row_error_) / scale_;
+    const double least = std::floor(0.5 * (query.norm - codes * codes * (1.0 + 1e-9)) - 1.0);
+    return least > kAll ? static_cast<std::int32_t>(least) : kAll;
 }
 
 // The scale with which no row is cut off; any positive one would be right. The tails are left out where their

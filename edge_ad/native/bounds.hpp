@@ -40,8 +40,10 @@ class Bounds {
                 Coded* coded) const;
 
     std::size_t dim() const { return dim_; }
-    double scale() const { return scale_; }
-    double row_error() const { return row_error_; }  // the largest of all rows
+
+    // The value of a row for a query is c_q c_x - floor(|c_x|^2 / 2). The least one, or kAll, of the rows
+    // whose squared distance, as Kernels::sqdist computes it, may be `squared` or less.
+    std::int32_t least_value(const Coded& query, float squared) const;
 
     // Each part of the coreset is padded to kCodeRows rows of codes.
     std::size_t part_codes() const { return part_codes_; }
@@ -53,7 +55,8 @@ class Bounds {
 
     static constexpr double kUnusable = -1.0;
     static constexpr std::int32_t kNever = 1 << 30;
-    static constexpr std::int32_t kOffset = 128;  // the one that is not 0
+    static constexpr std::int32_t kAll = -(1 << 28);  // below the value of any usable row, above the others'
+    static constexpr std::int32_t kOffset = 128;      // the one that is not 0
 
   private:
     struct Projected {
@@ -61,6 +64,7 @@ class Bounds {
         double error, tail_error;  // of the rest and of the tail
     };
     void set_basis(const float* basis, Pool& pool);
+    void set_halves();
     void project(const float* const* points, std::size_t count, float* values, Projected* projected) const;
     Coded code(float* values, const Projected& projected, std::int8_t* codes) const;
     void code_rows(Pool& pool);
@@ -68,10 +72,12 @@ class Bounds {
 
     const Coreset& coreset_;
     std::size_t width_, dim_, copies_, part_codes_;
-    std::vector<float> basis_;  // [coreset.dim][dim_], 0 from column width_ on
-    double skew_ = 0.0;         // >= |P P' - I|
+    std::vector<float> basis_;           // for Kernels::project, 0 from column width_ on
+    std::vector<std::uint16_t> halves_;  // likewise
+    double skew_ = 0.0;                  // >= |P P' - I|
+    double halves_error_ = 0.0;          // of a projection by halves, relative to the norm of the point
     float scale_ = 1.0f, tail_mean_ = 0.0f;
-    double row_error_ = 0.0;
+    double row_error_ = 0.0;  // the largest of all rows
     std::vector<std::int8_t> memory_;
     std::int8_t* codes_ = nullptr;  // [parts * part_codes_][dim_], aligned in memory_
     std::vector<std::int32_t> plain_bias_, offset_bias_;

@@ -3,7 +3,9 @@
 //
 // Dot has: Acc, sums per lane; Ints, the same as int32; Packed and Row, what a code is stored as in packed
 // and in the rows that are worked on; kLanes, kMaxVectors, kGroupRows, kOffset; kStep, the codes that stand
-// together for each lane; kTake, the codes that one call of add() takes.
+// together for each lane; kTake, the codes that one call of add() takes. `struct One` stands before it, too.
+
+#include "half_distances.inl"
 
 using Acc = Dot::Acc;
 using Ints = Dot::Ints;
@@ -114,5 +116,5 @@ void code_rows(const void* packed, const std::int8_t* rows, std::size_t dim, con
         hits[r] = Dot::ge_mask(values[r][0], low) & ~Dot::ge_mask(values[r][0], high);
 }
 
-constexpr CodeKernels kCodes = {kLanes, kMaxVectors, kGroupRows,  Dot::kOffset, sizeof(Packed), begin,
-                                end,    pack,        code_maxima, next,         code_rows};
+constexpr CodeKernels kCodes = {kLanes, kMaxVectors, kGroupRows, Dot::kOffset, sizeof(Packed), begin, end,
+                                pack,   code_maxima, next,       code_rows,    half_distances};

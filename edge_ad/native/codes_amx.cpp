@@ -2,6 +2,7 @@
 // the unsigned one, packed as for VNNI.
 #include <immintrin.h>
 
+#include "amx.inl"
 #include "kernels.hpp"
 #include "simd_macros.hpp"
 
@@ -11,30 +12,6 @@ namespace {
 constexpr std::size_t kLanes = 16, kMaxVectors = 2, kGroupRows = 32;
 constexpr std::size_t kTileRows = 16;
 constexpr std::int32_t kOffset = 128;
-
-// Intel SDM vol. 1, 18.2: palette 1 has eight tiles of up to 16 rows of 64 bytes.
-struct alignas(64) TileConfig {
-    std::uint8_t palette, start_row, reserved[14];
-    std::uint16_t row_bytes[16];
-    std::uint8_t rows[16];
-};
-static_assert(sizeof(TileConfig) == kStateBytes);
-
-constexpr TileConfig kConfig = {1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
-
-// Another user of the thread's tiles may rely on the configuration, though not on the contents.
-void begin(void* state) {
-    _tile_storeconfig(state);
-    _tile_loadconfig(&kConfig);
-}
-
-void end(void* state) {
-    if (static_cast<const TileConfig*>(state)->palette == 0) {
-        _tile_release();
-    } else {
-        _tile_loadconfig(state);
-    }
-}
 
 void pack(const std::int8_t* codes, std::size_t dim, void* packed) {
     auto* out = static_cast<std::uint8_t*>(packed);
@@ -144,8 +121,12 @@ void rows(const void* packed, const std::int8_t* codes, std::size_t dim, const s
     }
 }
 
-constexpr CodeKernels kCodes = {kLanes, kMaxVectors, kGroupRows, kOffset, 1,   begin,
-                                end,    pack,        maxima,     next,    rows};
+#include "half_distances_vnni.inl"
+
+#include "half_distances.inl"
+
+constexpr CodeKernels kCodes = {kLanes,    kMaxVectors, kGroupRows, kOffset, 1,    begin_tiles,
+                                end_tiles, pack,        maxima,     next,    rows, half_distances};
 
 }  // namespace
 

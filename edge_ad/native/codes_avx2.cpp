@@ -44,6 +44,26 @@ struct Dot {
     }
 };
 
+struct One {
+    using Sum = __m256i;
+    using Codes = __m256i;
+    static constexpr std::size_t kTake = 16;
+
+    EDGE_AD_INLINE Sum zero() { return _mm256_setzero_si256(); }
+    EDGE_AD_INLINE Codes query(const std::int8_t* p) {
+        return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    }
+    EDGE_AD_INLINE Sum add(Sum sum, Codes codes, const std::int8_t* row) {
+        return _mm256_add_epi32(sum, _mm256_madd_epi16(codes, query(row)));
+    }
+    EDGE_AD_INLINE void totals(const Sum* sums, std::int32_t* out) {
+        const __m256i pairs =
+            _mm256_hadd_epi32(_mm256_hadd_epi32(sums[0], sums[1]), _mm256_hadd_epi32(sums[2], sums[3]));
+        const __m128i all = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out), all);
+    }
+};
+
 #include "codes.inl"
 
 }  // namespace

@@ -33,6 +33,8 @@ struct Dot {
     EDGE_AD_INLINE Acc add(Acc sum, Reg queries, Reg row) { return _mm512_dpbusd_epi32(sum, queries, row); }
 };
 
+#include "half_distances_vnni.inl"
+
 #include "codes.inl"
 
 }  // namespace

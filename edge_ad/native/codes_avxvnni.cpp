@@ -44,6 +44,29 @@ struct Dot {
     }
 };
 
+struct One {
+    using Sum = __m256i;
+    using Codes = __m256i;
+    static constexpr std::size_t kTake = 32;
+
+    EDGE_AD_INLINE Sum zero() { return _mm256_setzero_si256(); }
+    EDGE_AD_INLINE Sum load(const std::int8_t* p) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    }
+    EDGE_AD_INLINE Codes query(const std::int8_t* p) {
+        return _mm256_xor_si256(load(p), _mm256_set1_epi8(-128));  // adds the offset
+    }
+    EDGE_AD_INLINE Sum add(Sum sum, Codes codes, const std::int8_t* row) {
+        return _mm256_dpbusd_avx_epi32(sum, codes, load(row));
+    }
+    EDGE_AD_INLINE void totals(const Sum* sums, std::int32_t* out) {
+        const __m256i pairs =
+            _mm256_hadd_epi32(_mm256_hadd_epi32(sums[0], sums[1]), _mm256_hadd_epi32(sums[2], sums[3]));
+        const __m128i all = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out), all);
+    }
+};
+
 #include "codes.inl"
 
 }  // namespace

@@ -40,6 +40,23 @@ struct Dot {
     }
 };
 
+struct One {
+    using Sum = int32x4_t;
+    using Codes = int8x16_t;
+    static constexpr std::size_t kTake = 16;
+
+    EDGE_AD_INLINE Sum zero() { return vdupq_n_s32(0); }
+    EDGE_AD_INLINE Codes query(const std::int8_t* p) { return vld1q_s8(p); }
+    EDGE_AD_INLINE Sum add(Sum sum, Codes codes, const std::int8_t* row) {
+        const int8x16_t with = vld1q_s8(row);
+        const int16x8_t products = vmull_s8(vget_low_s8(codes), vget_low_s8(with));
+        return vpadalq_s16(sum, vmlal_s8(products, vget_high_s8(codes), vget_high_s8(with)));
+    }
+    EDGE_AD_INLINE void totals(const Sum* sums, std::int32_t* out) {
+        vst1q_s32(out, vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3])));
+    }
+};
+
 #include "codes.inl"
 
 }  // namespace

@@ -37,6 +37,22 @@ struct Dot {
     EDGE_AD_INLINE Acc add(Acc sum, Reg queries, Reg row) { return sum + queries * row; }
 };
 
+struct One {
+    using Sum = std::int32_t;
+    using Codes = const std::int8_t*;
+    static constexpr std::size_t kTake = 16;
+
+    EDGE_AD_INLINE Sum zero() { return 0; }
+    EDGE_AD_INLINE Codes query(const std::int8_t* p) { return p; }
+    EDGE_AD_INLINE Sum add(Sum sum, Codes codes, const std::int8_t* row) {
+        for (std::size_t k = 0; k < kTake; ++k) sum += codes[k] * row[k];
+        return sum;
+    }
+    EDGE_AD_INLINE void totals(const Sum* sums, std::int32_t* out) {
+        std::memcpy(out, sums, 4 * sizeof(Sum));
+    }
+};
+
 #include "codes.inl"
 
 }  // namespace

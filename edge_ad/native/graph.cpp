@@ -1,5 +1,7 @@
 // Best-first search of an HNSW graph (Malkov and Yashunin 2018, algorithms 2 and 5). Patches of a frame
-// resemble their neighbours, so a query starts from the answers of the patches to its left and above.
+// resemble their neighbours, so a query starts from the answers of the patches to its left and above. Where
+// the coreset has codes (Bounds) the walk goes by the distances of codes, and those of the vectors themselves
+// decide among the candidates that it ends with.
 #include "graph.hpp"
 
 #include <algorithm>
@@ -8,8 +10,10 @@
 #include <limits>
 #include <string>
 
+#include "bounds.hpp"
 #include "error.hpp"
 #include "isa.hpp"
+#include "nearest.hpp"
 
 namespace edge_ad {
 
@@ -70,29 +74,36 @@ namespace {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
-struct Candidate {
-    float squared;
-    std::int32_t node;
-    bool expanded;
-};
+inline void prefetch(const void* bytes, std::size_t count) {
+    for (std::size_t i = 0; i < count; i += 64) __builtin_prefetch(static_cast<const char*>(bytes) + i);
+}
 
 // The ef nearest nodes seen so far, nearest first.
+template <typename Value>
 class Beam {
   public:
-    Beam(Candidate* storage, std::size_t capacity) : at_(storage), capacity_(capacity) {}
+    struct Candidate {
+        Value value;
+        std::int32_t node;
+        bool expanded;
+    };
+
+    // Values from `never` on do not get in, NaN neither.
+    Beam(Candidate* storage, std::size_t capacity, Value never)
+        : at_(storage), capacity_(capacity), never_(never) {}
 
     void clear() { size_ = next_ = 0; }
     std::size_t size() const { return size_; }
-    float worst() const { return size_ < capacity_ ? kInf : at_[size_ - 1].squared; }
-    const Candidate& nearest() const { return at_[0]; }
+    Value worst() const { return size_ < capacity_ ? never_ : at_[size_ - 1].value; }
+    const Candidate& operator[](std::size_t i) const { return at_[i]; }
 
-    // NaN and Inf are never less than the worst, so they never get in.
-    void offer(float squared, std::int32_t node) {
-        if (!(squared < worst())) return;
+    bool offer(Value value, std::int32_t node) {
+        if (!(value < worst())) return false;
         std::size_t place = size_ < capacity_ ? size_++ : size_ - 1;
-        for (; place > 0 && squared < at_[place - 1].squared; --place) at_[place] = at_[place - 1];
-        at_[place] = {squared, node, false};
+        for (; place > 0 && value < at_[place - 1].value; --place) at_[place] = at_[place - 1];
+        at_[place] = {value, node, false};
         next_ = std::min(next_, place);
+        return true;
     }
 
     // The nearest node not yet expanded, or -1.
@@ -105,71 +116,188 @@ class Beam {
 
   private:
     Candidate* at_;
-    std::size_t capacity_, size_ = 0;
-    std::size_t next_ = 0;  // all before are expanded
+    std::size_t capacity_;
+    Value never_;
+    std::size_t size_ = 0, next_ = 0;  // next_: all before are expanded
+};
+
+// Squared distances from a query.
+class VectorSpace {
+  public:
+    using Value = float;
+    static constexpr Value kNever = kInf;
+
+    VectorSpace(const Coreset& coreset, const Queries& queries, std::size_t, std::size_t, Scratch&)
+        : coreset_(coreset), queries_(queries), with_(kernels()) {}
+
+    // Whether the query can be answered; the following is about this one.
+    bool ask(std::size_t i) {
+        query_ = queries_.row(i);
+        return true;
+    }
+    void expect(std::int32_t) const {}
+    // Those above the worst may be anything above it.
+    void measure(const std::int32_t* ids, std::size_t count, Value worst, Value* values) const {
+        with_.sqdist_ids(query_, coreset_.rows, ids, count, coreset_.dim, worst, values);
+    }
+    Best answer(const Beam<Value>& beam) const {
+        return beam.size() == 0 ? Best{} : Best{beam[0].value, beam[0].node};
+    }
+
+  private:
+    const Coreset& coreset_;
+    const Queries& queries_;
+    const Kernels& with_;
+    const float* query_ = nullptr;
+};
+
+// Half the squared distances of codes, less a term of the query alone.
+class CodeSpace {
+  public:
+    using Value = std::int32_t;
+    static constexpr Value kNever = Bounds::kNever / 2;  // above any usable row, below the others
+
+    // The queries [.., last) are asked for in ascending order.
+    CodeSpace(const Coreset& coreset, const Queries& queries, std::size_t last, std::size_t ef,
+              Scratch& scratch)
+        : coreset_(coreset),
+          bounds_(*coreset.bounds),
+          queries_(queries),
+          with_(kernels()),
+          bias_(bounds_.bias(with_.codes->offset)),
+          last_(last),
+          codes_(scratch.get<std::int8_t>(5, kBatch * bounds_.dim())),
+          values_(scratch.get<float>(6, kBatch * bounds_.dim())),
+          ids_(scratch.get<std::int32_t>(7, ef)),
+          squared_(scratch.get<float>(8, ef)) {}
+
+    bool ask(std::size_t i) {
+        if (i >= end_) encode(i);
+        current_ = i - begin_;
+        return coded_[current_].error != Bounds::kUnusable;
+    }
+    void expect(std::int32_t id) const {
+        prefetch(bounds_.codes(static_cast<std::size_t>(id)), bounds_.dim());
+    }
+    void measure(const std::int32_t* ids, std::size_t count, Value, Value* values) const {
+        with_.codes->half_distances(codes_ + current_ * bounds_.dim(), bounds_.codes(0), ids, count,
+                                    bounds_.dim(), bias_, values);
+    }
+    // The nearest of the beam, ties to the lowest row. Only those are measured that may be nearer than the
+    // first.
+    Best answer(const Beam<Value>& beam) const {
+        Best best;
+        if (beam.size() == 0) return best;
+        const float* query = queries_.row(begin_ + current_);
+        Nearest nearest{&best, 1};
+        const auto measure = [&](std::size_t count) {
+            with_.sqdist_ids(query, coreset_.rows, ids_, count, coreset_.dim, nearest.bound(), squared_);
+            for (std::size_t i = 0; i < count; ++i)
+                nearest.offer(squared_[i], static_cast<std::size_t>(ids_[i]));
+        };
+        ids_[0] = beam[0].node;
+        measure(1);
+        const std::int32_t least = bounds_.least_value(coded_[current_], nearest.bound());
+        std::size_t count = 0;
+        for (std::size_t i = 1; i < beam.size() && -beam[i].value >= least; ++i) ids_[count++] = beam[i].node;
+        measure(count);
+        return best;
+    }
+
+  private:
+    static constexpr std::size_t kBatch = 64;
+
+    void encode(std::size_t first) {
+        begin_ = first;
+        end_ = std::min(first + kBatch, last_);
+        const float* points[kBatch];
+        for (std::size_t i = begin_; i < end_; ++i) points[i - begin_] = queries_.row(i);
+        bounds_.encode(points, end_ - begin_, values_, codes_, coded_);
+    }
+
+    const Coreset& coreset_;
+    const Bounds& bounds_;
+    const Queries& queries_;
+    const Kernels& with_;
+    const std::int32_t* bias_;
+    const std::size_t last_;
+    std::size_t begin_ = 0, end_ = 0, current_ = 0;  // the queries that are encoded; one of them
+    std::int8_t* codes_;
+    float* values_;
+    Bounds::Coded coded_[kBatch];
+    std::int32_t* ids_;
+    float* squared_;
 };
 
 // One thread's search of one stripe.
+template <typename Space>
 class Walker {
   public:
-    Walker(const Graph& graph, std::size_t ef, Scratch& scratch)
+    using Value = typename Space::Value;
+    using Candidate = typename Beam<Value>::Candidate;
+
+    Walker(const Graph& graph, Space& space, std::size_t ef, Scratch& scratch)
         : graph_(graph),
-          coreset_(graph.coreset()),
-          with_(kernels()),
-          beam_(scratch.get<Candidate>(0, ef), ef),
-          tags_(scratch.get<std::uint16_t>(1, coreset_.size)),
+          space_(space),
+          beam_(scratch.get<Candidate>(0, ef), ef, Space::kNever),
+          tags_(scratch.get<std::uint16_t>(1, graph.coreset().size)),
           ids_(scratch.get<std::int32_t>(2, std::max(graph.width(0), graph.width(1)) + 2)),
-          squared_(scratch.get<float>(3, std::max(graph.width(0), graph.width(1)) + 2)) {
-        std::memset(tags_, 0, coreset_.size * sizeof *tags_);
+          values_(scratch.get<Value>(3, std::max(graph.width(0), graph.width(1)) + 2)) {
+        std::memset(tags_, 0, graph.coreset().size * sizeof *tags_);
     }
 
     // seeds: nodes to start from, or none: then from the entry point, down the levels.
-    Candidate search(const float* query, const std::int32_t* seeds, std::size_t count) {
-        const std::int32_t entry = count == 0 ? descend(query) : -1;
+    Best search(std::size_t query, const std::int32_t* seeds, std::size_t count) {
+        if (!space_.ask(query)) return {};
+        const std::int32_t entry = count == 0 ? descend() : -1;
         if (count == 0) {
             seeds = &entry;
             count = 1;
         }
         next_epoch();
         beam_.clear();
-        visit(query, seeds, count);
+        visit(seeds, count);
         for (std::int32_t node = beam_.expand(); node >= 0; node = beam_.expand())
-            visit(query, graph_.links(node, 0), graph_.width(0));
-        return beam_.size() == 0 ? Candidate{kInf, -1, false} : beam_.nearest();
+            visit(graph_.links(node, 0), graph_.width(0));
+        return space_.answer(beam_);
     }
 
   private:
     void next_epoch() {
         if (++epoch_ != 0) return;
-        std::memset(tags_, 0, coreset_.size * sizeof *tags_);
+        std::memset(tags_, 0, graph_.coreset().size * sizeof *tags_);
         epoch_ = 1;
     }
 
-    void visit(const float* query, const std::int32_t* nodes, std::size_t most) {
+    void visit(const std::int32_t* nodes, std::size_t most) {
         std::size_t fresh = 0;
         for (std::size_t k = 0; k < most && nodes[k] >= 0; ++k) {
             if (tags_[nodes[k]] == epoch_) continue;
             tags_[nodes[k]] = epoch_;
+            space_.expect(nodes[k]);
             ids_[fresh++] = nodes[k];
         }
-        with_.sqdist_ids(query, coreset_.rows, ids_, fresh, coreset_.dim, beam_.worst(), squared_);
-        for (std::size_t k = 0; k < fresh; ++k) beam_.offer(squared_[k], ids_[k]);
+        space_.measure(ids_, fresh, beam_.worst(), values_);
+        for (std::size_t k = 0; k < fresh; ++k)
+            if (beam_.offer(values_[k], ids_[k]))
+                prefetch(graph_.links(ids_[k], 0), graph_.width(0) * sizeof(std::int32_t));
     }
 
     // Greedy steps on the upper levels. A NaN query moves nowhere.
-    std::int32_t descend(const float* query) {
+    std::int32_t descend() {
         std::int32_t node = graph_.entry();
-        float least = with_.sqdist(query, coreset_.row(static_cast<std::size_t>(node)), coreset_.dim);
+        Value least;
+        space_.measure(&node, 1, Space::kNever, &least);
         for (std::size_t level = graph_.level(node); level > 0; --level) {
             for (bool moved = true; moved;) {
                 moved = false;
                 const std::int32_t* links = graph_.links(node, level);
                 std::size_t count = 0;
                 while (count < graph_.width(level) && links[count] >= 0) ++count;
-                with_.sqdist_ids(query, coreset_.rows, links, count, coreset_.dim, least, squared_);
+                space_.measure(links, count, least, values_);
                 for (std::size_t k = 0; k < count; ++k) {
-                    if (!(squared_[k] < least)) continue;
-                    least = squared_[k];
+                    if (!(values_[k] < least)) continue;
+                    least = values_[k];
                     node = links[k];
                     moved = true;
                 }
@@ -179,19 +307,28 @@ class Walker {
     }
 
     const Graph& graph_;
-    const Coreset& coreset_;
-    const Kernels& with_;
-    Beam beam_;
+    Space& space_;
+    Beam<Value> beam_;
     std::uint16_t* tags_;  // [size] the epoch that last visited a node
     std::uint16_t epoch_ = 0;
     std::int32_t* ids_;
-    float* squared_;
+    Value* values_;
+};
+
+// Where a search writes its answers.
+struct Answers {
+    float* distances;
+    std::int32_t* indices;
 };
 
 // The queries [first, last) lie in one stripe; seeds never cross its border.
-void search_stripe(Walker& walker, const Queries& queries, std::size_t first, std::size_t last,
-                   std::size_t grid_width, std::int32_t* answers, float* distances, std::int32_t* indices) {
+template <typename Space>
+void search_stripe(const Graph& graph, const Queries& queries, std::size_t first, std::size_t last,
+                   std::size_t ef, std::size_t grid_width, Scratch& scratch, const Answers& out) {
+    Space space(graph.coreset(), queries, last, ef, scratch);
+    Walker<Space> walker(graph, space, ef, scratch);
     const std::size_t top = queries.index(first) / (grid_width * kStripeRows) * kStripeRows;
+    auto* answers = scratch.get<std::int32_t>(4, grid_width * kStripeRows);
     std::fill_n(answers, grid_width * kStripeRows, -1);
     for (std::size_t i = first; i < last; ++i) {
         const std::size_t y = queries.index(i) / grid_width - top, x = queries.index(i) % grid_width;
@@ -201,10 +338,10 @@ void search_stripe(Walker& walker, const Queries& queries, std::size_t first, st
         if (x > 0 && here[-1] >= 0) seeds[count++] = here[-1];
         if (y > 0 && here[-static_cast<std::ptrdiff_t>(grid_width)] >= 0)
             seeds[count++] = here[-static_cast<std::ptrdiff_t>(grid_width)];
-        const Candidate found = walker.search(queries.row(i), seeds, count);
-        *here = found.node;
-        distances[i] = std::sqrt(found.squared);
-        indices[i] = found.node;
+        const Best found = walker.search(i, seeds, count);
+        *here = found.index;
+        out.distances[i] = std::sqrt(found.squared);
+        out.indices[i] = found.index;
     }
 }
 
@@ -217,10 +354,11 @@ void graph_search(const Graph& graph, const Queries& queries, Pool& pool, std::s
     for (std::size_t i = 0; i < queries.count; ++i)
         if (i == 0 || queries.index(i) / stripe != queries.index(i - 1) / stripe) starts.push_back(i);
     starts.push_back(queries.count);
+    const Coreset& coreset = graph.coreset();
+    const bool coded = coreset.bounds != nullptr && coreset.part_rows >= coreset.size;  // in the nodes' order
+    const auto search = coded ? search_stripe<CodeSpace> : search_stripe<VectorSpace>;
     pool.run(starts.size() - 1, [&](std::size_t task, Scratch& scratch) {
-        Walker walker(graph, ef, scratch);
-        search_stripe(walker, queries, starts[task], starts[task + 1], grid_width,
-                      scratch.get<std::int32_t>(4, stripe), distances, indices);
+        search(graph, queries, starts[task], starts[task + 1], ef, grid_width, scratch, {distances, indices});
     });
 }
 

@@ -58,7 +58,7 @@ X86 detect() {
     const bool f = (b >> 16) & 1, dq = (b >> 17) & 1, bw = (b >> 30) & 1, vl = (b >> 31) & 1;
     found.avx512 = found.avx2 && f && dq && bw && vl && (saved & 0xE6) == 0xE6;
     found.avx512vnni = found.avx512 && ((c >> 11) & 1);
-    const bool tiles = ((d >> 24) & 1) && ((d >> 25) & 1) && (saved & 0x60000) == 0x60000;
+    const bool tiles = ((d >> 22) & 1) && ((d >> 24) & 1) && ((d >> 25) & 1) && (saved & 0x60000) == 0x60000;
     found.amx = found.avx512vnni && tiles && may_use_tiles();
     if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) found.avxvnni = found.avx2 && ((a >> 4) & 1);
     return found;
@@ -74,10 +74,17 @@ Kernels extended(const Kernels& with, const char* name, const CodeKernels* codes
     return made;
 }
 
+#if defined(EDGE_AD_X86)
+Kernels with_projection_amx(Kernels made) {
+    project_by_amx(&made);
+    return made;
+}
+#endif
+
 std::vector<const Kernels*> detect_supported() {
     std::vector<const Kernels*> found;
 #if defined(EDGE_AD_X86)
-    static const Kernels amx = extended(*kernels_avx512(), "amx", codes_amx());
+    static const Kernels amx = with_projection_amx(extended(*kernels_avx512(), "amx", codes_amx()));
     static const Kernels avx512vnni = extended(*kernels_avx512(), "avx512vnni", codes_avx512vnni());
     static const Kernels avxvnni = extended(*kernels_avx2(), "avxvnni", codes_avxvnni());
     const X86 cpu = detect();

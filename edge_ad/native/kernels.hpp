@@ -39,6 +39,11 @@ struct CodeKernels {
     // [group_rows].
     void (*rows)(const void* packed, const std::int8_t* rows, std::size_t dim, const std::int32_t* bias,
                  const std::int32_t* least, const std::int32_t* below, std::uint32_t* hits);
+
+    // The values, times -1, of some rows for one query that is not packed: out [count]. That is half the
+    // squared distance of the codes, less a term of the query alone.
+    void (*half_distances)(const std::int8_t* query, const std::int8_t* rows, const std::int32_t* ids,
+                           std::size_t count, std::size_t dim, const std::int32_t* bias, std::int32_t* out);
 };
 
 constexpr std::size_t kCodeStep = 64;    // codes of a point are padded to a multiple of this
@@ -46,8 +51,19 @@ constexpr std::size_t kMostCodes = 256;  // so that every sum fits a float exact
 constexpr std::size_t kCodeRows = 32;    // rows are padded to a multiple of this
 constexpr std::size_t kMostGroupRows = 32;
 constexpr std::size_t kStateBytes = 64;
+constexpr std::size_t kProjectSlab = 16;  // columns of a basis that stand together
+constexpr std::size_t kHalvesStep = 32;
 constexpr std::size_t kProjectChunk = 128;  // terms of one running sum of a projection
 constexpr std::size_t kMostShrink = 16;     // so that the sum of a block of u8 pixels fits 16 bits
+
+// `width` columns of `dim` numbers, width a multiple of kCodeStep.
+struct Basis {
+    std::size_t width;
+    const float* slabs;  // [width / kProjectSlab][dim][kProjectSlab]
+    // The same in two parts, the number rounded to bf16 and what that leaves rounded likewise, after each
+    // other; each [width / kProjectSlab][half the dim][kProjectSlab][2], dim padded to kHalvesStep by 0.
+    const std::uint16_t* halves;
+};
 
 struct Kernels {
     const char* name;
@@ -89,10 +105,13 @@ struct Kernels {
     // working memory and must not overlap the others.
     float (*triangular_norm)(const float* packed, const float* vector, std::size_t dim, float* product);
 
-    // out [count][width] = (point - mean) times basis [dim][width], width a multiple of 16. A sum is made of
-    // sums of kProjectChunk terms, each term by term.
+    // out [count][width] = (point - mean) times the basis. A sum errs by at most (project_fixed + dim *
+    // project_each) * 2^-24 |point - mean| |column|, and by underflow; by_halves, what two parts of the point
+    // and of the column leave over comes on top, and the product of their second parts.
     void (*project)(const float* const* points, std::size_t count, std::size_t dim, const float* mean,
-                    const float* basis, std::size_t width, float* out);
+                    const Basis& basis, float* out);
+    double project_fixed, project_each;
+    bool by_halves;
 
     // codes[i] = values[i] / scale, rounded and limited to -127 .. 127; *norm is the sum of their squares,
     // exact. Returns the sum of (values[i] - scale * codes[i])^2. count: a multiple of 16, at most
@@ -115,6 +134,7 @@ const Kernels* kernels_portable();
 const Kernels* kernels_avx2();
 const Kernels* kernels_avx512();
 const Kernels* kernels_neon();
+void project_by_amx(Kernels* kernels);  // sets the projection to that of AMX
 
 const CodeKernels* codes_portable();
 const CodeKernels* codes_avx2();

@@ -55,8 +55,8 @@ EDGE_AD_INLINE void prefetch_row(const float* row, std::size_t dim, std::size_t 
 
 void sqdist_ids(const float* query, const float* base, const std::int32_t* ids, std::size_t count,
                 std::size_t dim, float limit, float* out) {
-    constexpr std::size_t kAhead = 2;
-    constexpr std::size_t kMostFloats = 512;  // the rest of a long row comes while its head is summed
+    constexpr std::size_t kAhead = 3;
+    constexpr std::size_t kMostFloats = 128;  // the rest of a long row comes while its head is summed
     for (std::size_t i = 0; i < count && i < kAhead; ++i)
         prefetch_row(base + static_cast<std::size_t>(ids[i]) * dim, dim, kMostFloats);
     for (std::size_t i = 0; i < count; ++i) {
@@ -198,17 +198,19 @@ float triangular_norm(const float* packed, const float* vector, std::size_t dim,
     return Simd::reduce_add(sum);
 }
 
-// kProjectRows points against kProjectVectors vectors of columns, for one chunk of terms.
+// kRows points against kProjectVectors vectors of columns, for one chunk of terms. A slab of the basis is
+// kProjectSlab columns, `slab` floats before the next one.
 template <std::size_t kRows>
 EDGE_AD_INLINE void project_block(const float* centred, std::size_t terms, const float* basis,
-                                  std::size_t width, float* out, bool first) {
-    constexpr std::size_t kVectors = Simd::kProjectVectors;
+                                  std::size_t slab, std::size_t width, float* out, bool first) {
+    constexpr std::size_t kVectors = Simd::kProjectVectors, kOfSlab = kProjectSlab / kLanes;
     Reg sums[kRows][kVectors];
     for (std::size_t r = 0; r < kRows; ++r)
         for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = Simd::zero();
     for (std::size_t k = 0; k < terms; ++k) {
         Reg columns[kVectors];
-        for (std::size_t v = 0; v < kVectors; ++v) columns[v] = Simd::load(basis + k * width + v * kLanes);
+        for (std::size_t v = 0; v < kVectors; ++v)
+            columns[v] = Simd::load(basis + v / kOfSlab * slab + k * kProjectSlab + v % kOfSlab * kLanes);
         for (std::size_t r = 0; r < kRows; ++r) {
             const Reg element = Simd::broadcast(centred + r * kProjectChunk + k);
             for (std::size_t v = 0; v < kVectors; ++v)
@@ -222,28 +224,39 @@ EDGE_AD_INLINE void project_block(const float* centred, std::size_t terms, const
         }
 }
 
-template <std::size_t kRows>
-EDGE_AD_INLINE void project_rows(const float* const* points, std::size_t dim, const float* mean,
-                                 const float* basis, std::size_t width, float* out) {
-    float centred[kRows * kProjectChunk];
+// At most kProjectPoints points: the columns of a block stay in L1 while they pass.
+constexpr std::size_t kProjectPoints = 32;
+
+EDGE_AD_INLINE void project_points(const float* const* points, std::size_t count, std::size_t dim,
+                                   const float* mean, const float* basis, std::size_t width, float* out) {
+    constexpr std::size_t kRows = Simd::kProjectRows, kColumns = Simd::kProjectVectors * kLanes;
+    const std::size_t slab = dim * kProjectSlab;
+    float centred[kProjectPoints * kProjectChunk];
     for (std::size_t start = 0; start < dim; start += kProjectChunk) {
         const std::size_t terms = dim - start < kProjectChunk ? dim - start : kProjectChunk;
-        for (std::size_t r = 0; r < kRows; ++r)
+        for (std::size_t i = 0; i < count; ++i)
             for (std::size_t k = 0; k < terms; ++k)
-                centred[r * kProjectChunk + k] = points[r][start + k] - mean[start + k];
-        for (std::size_t column = 0; column < width; column += Simd::kProjectVectors * kLanes)
-            project_block<kRows>(centred, terms, basis + start * width + column, width, out + column,
-                                 start == 0);
+                centred[i * kProjectChunk + k] = points[i][start + k] - mean[start + k];
+        for (std::size_t column = 0; column < width; column += kColumns) {
+            const float* block =
+                basis + column / kProjectSlab * slab + start * kProjectSlab + column % kProjectSlab;
+            const auto pass = [&]<std::size_t kNow>(std::size_t i) {
+                project_block<kNow>(centred + i * kProjectChunk, terms, block, slab, width,
+                                    out + i * width + column, start == 0);
+            };
+            std::size_t i = 0;
+            for (; i + kRows <= count; i += kRows) pass.template operator()<kRows>(i);
+            for (; i + 2 <= count; i += 2) pass.template operator()<2>(i);
+            if (i < count) pass.template operator()<1>(i);
+        }
     }
 }
 
 void project(const float* const* points, std::size_t count, std::size_t dim, const float* mean,
-             const float* basis, std::size_t width, float* out) {
-    constexpr std::size_t kRows = Simd::kProjectRows;
-    std::size_t i = 0;
-    for (; i + kRows <= count; i += kRows)
-        project_rows<kRows>(points + i, dim, mean, basis, width, out + i * width);
-    for (; i < count; ++i) project_rows<1>(points + i, dim, mean, basis, width, out + i * width);
+             const Basis& basis, float* out) {
+    for (std::size_t i = 0; i < count; i += kProjectPoints)
+        project_points(points + i, count - i < kProjectPoints ? count - i : kProjectPoints, dim, mean,
+                       basis.slabs, basis.width, out + i * basis.width);
 }
 
 float encode(const float* values, std::size_t count, float scale, std::int8_t* codes, std::int32_t* norm) {
@@ -364,7 +377,24 @@ void shrink_row(const std::uint8_t* rows, std::ptrdiff_t stride, std::size_t fac
     }
 }
 
+// The sum of a projection is made of sums of kProjectChunk terms, each term by term.
 constexpr Kernels make_kernels(const CodeKernels* codes) {
-    return {Simd::kName, kLanes, kMaxVectors,     kGroupRows, group_minima, next_hit,   sqdist, sqdist_rows,
-            sqdist_ids,  relax,  triangular_norm, project,    encode,       shrink_row, codes};
+    return {Simd::kName,
+            kLanes,
+            kMaxVectors,
+            kGroupRows,
+            group_minima,
+            next_hit,
+            sqdist,
+            sqdist_rows,
+            sqdist_ids,
+            relax,
+            triangular_norm,
+            project,
+            kProjectChunk + 3.0,
+            1.0 / kProjectChunk,
+            false,
+            encode,
+            shrink_row,
+            codes};
 }

@@ -24,6 +24,46 @@ def test_equals_the_twin(each_isa: str, pool: native.Pool, dim: int, ef: int) ->
         np.testing.assert_array_equal(distances, wanted)
 
 
+def _on_codes(seed: int, vectors: np.ndarray, width: int, part_rows: int | None = None) -> native.Coreset:
+    turned = np.linalg.qr(np.random.default_rng(seed).standard_normal((vectors.shape[1], width)))[0]
+    basis = np.ascontiguousarray(turned.T, np.float32)
+    return native.Coreset(vectors, basis, part_rows=part_rows, pool=native.Pool(1))
+
+
+@pytest.mark.parametrize("ef", [1, 4, 20])
+@pytest.mark.parametrize(("dim", "width"), [(1, 1), (17, 9), (70, 64), (200, 60), (260, 250)])
+def test_the_walk_on_codes_equals_the_twin(each_isa: str, pool: native.Pool, dim: int, width: int, ef: int) -> None:
+    """Integers that are their own codes: mean 0, scale 1, nothing outside the basis."""
+    vectors, queries = np.zeros((120, dim), np.float32), np.zeros((63, dim), np.float32)
+    vectors[:60, :width] = integers(dim, 60, width, most=127) - 63
+    vectors[0, 0] = 127
+    vectors[60:] = -vectors[:60]
+    queries[:, :width] = integers(dim + 1, 63, width, most=127) - 63
+    arrays, basis = hnsw(vectors), np.eye(width, dim, dtype=np.float32)
+    graph = arrays.graph(native.Coreset(vectors, basis, pool=pool))
+    for rows in (None, np.flatnonzero(np.arange(63) % 5 != 2).astype(np.int32)):
+        distances, indices = native.graph_search(graph, queries, pool, ef, 7, rows)
+        wanted, nearest = reference.graph_search(vectors, *arrays, queries, ef, 7, rows, basis=basis)
+        np.testing.assert_array_equal(indices, nearest)
+        np.testing.assert_array_equal(distances, wanted)
+
+
+@pytest.mark.parametrize("size", [1, 2, 9, 50])
+@pytest.mark.parametrize("part_rows", [None, 1])
+def test_a_full_beam_of_codes_is_exact(each_isa: str, pool: native.Pool, size: int, part_rows: int | None) -> None:
+    """As are several parts, whose codes are elsewhere; rows and queries that cannot be used are left out."""
+    vectors, queries = clusters(1, size, 24), clusters(2, 60, 24)
+    queries[[0, 13]] = np.nan
+    queries[14, 3] = 1e30
+    arrays = hnsw(vectors)
+    vectors[size // 2, 1] = np.inf
+    coreset = _on_codes(size, vectors, 20, part_rows)
+    got = native.graph_search(arrays.graph(coreset), queries, pool, 10 * size, 10)
+    wanted = native.exact_search(coreset, queries, pool)
+    np.testing.assert_array_equal(got[0], wanted[0])
+    np.testing.assert_array_equal(got[1], wanted[1])
+
+
 @pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 50])
 def test_a_full_beam_on_a_connected_graph_is_exact(each_isa: str, pool: native.Pool, size: int) -> None:
     vectors, queries = clusters(1, size, 24), clusters(2, 60, 24)
@@ -35,10 +75,19 @@ def test_a_full_beam_on_a_connected_graph_is_exact(each_isa: str, pool: native.P
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 2**16), ef=st.integers(1, 12), width=st.integers(1, 9), height=st.integers(0, 11))
-def test_never_below_the_exact_distance_and_the_same_bits(seed: int, ef: int, width: int, height: int) -> None:
+@given(
+    seed=st.integers(0, 2**16),
+    ef=st.integers(1, 12),
+    width=st.integers(1, 9),
+    height=st.integers(0, 11),
+    codes=st.integers(0, 19),
+)
+def test_never_below_the_exact_distance_and_the_same_bits(
+    seed: int, ef: int, width: int, height: int, codes: int
+) -> None:
     vectors, queries = clusters(seed, 90, 19), clusters(seed + 1, width * height, 19)
-    coreset, one, three = native.Coreset(vectors), native.Pool(1), native.Pool(3)
+    coreset = _on_codes(seed, vectors, codes) if codes else native.Coreset(vectors)
+    one, three = native.Pool(1), native.Pool(3)
     graph = hnsw(vectors, seed).graph(coreset)
     distances, indices = native.graph_search(graph, queries, one, ef, width)
     exact, nearest = native.exact_search(coreset, queries, one)
