@@ -257,7 +257,9 @@ def main() -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
         for name in options.only:
-            rows += GROUPS[name](options, Path(scratch))
+            for row in GROUPS[name](options, Path(scratch)):
+                print(f"{row.verdict}: {row.target}: {row.measured} {row.detail}", file=sys.stderr, flush=True)
+                rows.append(row)
     print(", ".join(f"{name} {value}" for name, value in build_info().items()), end="\n\n")
     print(table(rows))
     if options.json:
