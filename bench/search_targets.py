@@ -86,6 +86,30 @@ def recall_of(search: Search, frames: list[Patches], truth: NDArray[np.float32])
     return float((np.concatenate([search(frame) for frame in frames]) <= truth * (1 + 1e-5) + 1e-6).mean())
 
 
+def timed(
+    ways: dict[str, Search | None],
+    frames: list[Patches],
+    exact: list[tuple[NDArray[np.float32], NDArray[np.int32]]],
+    repeat: int,
+) -> dict[str, list[float]]:
+    """Milliseconds of each way that is there, in turn, frame by frame."""
+    times: dict[str, list[float]] = {name: [] for name, search in ways.items() if search is not None}
+    for turn in range(repeat + 1):
+        for frame, wanted in zip(frames, exact, strict=True):
+            for name in times:
+                search = ways[name]
+                assert search is not None
+                time.sleep(_SETTLE_S)
+                search(frame)  # so that each finds its own data in the caches
+                start = time.perf_counter()
+                distances = search(frame)
+                if turn:
+                    times[name].append(1e3 * (time.perf_counter() - start))
+                elif name in ("numpy", "faiss flat"):
+                    np.testing.assert_allclose(distances, wanted[0], rtol=1e-2, atol=1e-2)
+    return times
+
+
 def compare(coreset: Patches, frames: list[Patches], width: int, repeat: int) -> dict[str, Any]:
     """Prints a line for each way to search the coreset; the figures."""
     tuning, frames = frames[::2], frames[1::2]
@@ -111,20 +135,7 @@ def compare(coreset: Patches, frames: list[Patches], width: int, repeat: int) ->
         found = native.exact_search(bounded, frame, pool)
         assert np.array_equal(found[0], wanted[0])
         assert np.array_equal(found[1], wanted[1])
-    times: dict[str, list[float]] = {name: [] for name, search in ways.items() if search is not None}
-    for turn in range(repeat + 1):
-        for frame, wanted in zip(frames, exact, strict=True):
-            for name in times:
-                search = ways[name]
-                assert search is not None
-                time.sleep(_SETTLE_S)
-                search(frame)  # so that each finds its own data in the caches
-                start = time.perf_counter()
-                distances = search(frame)
-                if turn:
-                    times[name].append(1e3 * (time.perf_counter() - start))
-                elif name in ("numpy", "faiss flat"):
-                    np.testing.assert_allclose(distances, wanted[0], rtol=1e-2, atol=1e-2)
+    times = timed(ways, frames, exact, repeat)
     first = np.array(times["exact, bounds"])
     codes = 0 if basis is None else len(basis)
     print(f"{len(coreset)} x {coreset.shape[1]}, {native.isa()}, basis of {codes}")
