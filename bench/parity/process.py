@@ -73,4 +73,8 @@ def open_peer(python: Path, weights: Path, size: int, threads: int, folder: Path
         yield PeerProcess(process, folder)
     finally:
         process.stdin.close()  # type: ignore[union-attr]
-        process.wait(60)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:  # a crowded machine; it has nothing to lose
+            process.kill()
+            process.wait()
