@@ -136,28 +136,29 @@ def compare(coreset: Patches, frames: list[Patches], width: int, repeat: int) ->
         assert np.array_equal(found[0], wanted[0])
         assert np.array_equal(found[1], wanted[1])
     times = timed(ways, frames, exact, repeat)
-    first = np.array(times["exact, bounds"])
+    recalls = {name: recall_of(ways[name], frames, truth) for name in times}  # type: ignore[arg-type]
     codes = 0 if basis is None else len(basis)
     print(f"{len(coreset)} x {coreset.shape[1]}, {native.isa()}, basis of {codes}")
-    recalls = {name: recall_of(ways[name], frames, truth) for name in times}  # type: ignore[arg-type]
-    for name, taken in times.items():
-        ratio = np.median(np.array(taken) / first)
-        times_of = f"{np.median(taken):>9.2f} ms{np.min(taken):>9.2f} least{ratio:>8.1f} x bounds"
-        print(f"    {name:<20}{times_of}, recall {recalls[name]:.3f}", flush=True)
-    if ways["faiss flat"] is None:
-        print("    faiss is not installed: left out")
-    medians = {name.partition(", ef")[0]: float(np.median(taken)) for name, taken in times.items()}
-    approximate = np.concatenate([native.graph_search(graph, f, pool, fidelity.ef, width)[0] for f in frames])
-    error = float((approximate / np.maximum(truth, 1e-12) - 1).mean())
-    by_name = {name.partition(", ef")[0]: recall for name, recall in recalls.items()}
+    say(times, recalls)
+    walked = np.concatenate([native.graph_search(graph, frame, pool, fidelity.ef, width)[0] for frame in frames])
     return {
         "rows": len(coreset),
         "dim": coreset.shape[1],
-        "recall": by_name["graph"],
-        "recalls": by_name,
-        "error": error,
-        "ms": medians,
+        "ms": {name.partition(", ef")[0]: float(np.median(taken)) for name, taken in times.items()},
+        "recall": {name.partition(", ef")[0]: recall for name, recall in recalls.items()},
+        "error": float((walked / np.maximum(truth, 1e-12) - 1).mean()),  # of graph search
     }
+
+
+def say(times: dict[str, list[float]], recalls: dict[str, float]) -> None:
+    """A line for each way."""
+    first = np.array(times["exact, bounds"])
+    for name, taken in times.items():
+        ratio = np.median(np.array(taken) / first)
+        figures = f"{np.median(taken):>9.2f} ms{np.min(taken):>9.2f} least{ratio:>8.1f} x bounds"
+        print(f"    {name:<20}{figures}, recall {recalls[name]:.3f}", flush=True)
+    if "faiss flat" not in times:
+        print("    faiss is not installed: left out")
 
 
 def main() -> int:
