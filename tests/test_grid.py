@@ -23,7 +23,7 @@ from edge_ad.cli import main
 from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.evaluation import exports, grid, summary
 from edge_ad.evaluation.cells import unique
-from edge_ad.evaluation.children import Task, run_all, stops_like_ctrl_c
+from edge_ad.evaluation.children import Task, run_all
 from edge_ad.evaluation.finish import Work
 from edge_ad.evaluation.grid import EMBEDDED, METHODS, Backbone, check_options, choose_backbones, choose_methods
 from edge_ad.evaluation.labelled import load_labelled
