@@ -3,24 +3,20 @@
 A bundle is a stored ZIP in one canonical layout: the manifest decides every byte that is not data. So the
 reader does not interpret ZIP structures; it computes from the manifest what they must be, and compares.
 Compression, encryption, zip64, overlaps, duplicates and garbage are all the same to it: bytes that differ.
-
-Over 400 lines: reader and writer share one layout and must agree on every byte of it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import errno
 import hashlib
 import mmap
 import os
 import re
-import secrets
 import stat
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
@@ -29,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import manifest as manifest_json
+from edge_ad.atomic import replace_file
 from edge_ad.errors import BundleCorruptError, BundleError, BundleNotFoundError, SpecError
 from edge_ad.spec import DTYPES, MANIFEST_NAME, Manifest, MemberSpec
 
@@ -215,7 +212,10 @@ def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapp
         raise BundleError(what, expected=f"{MAX_FILE_BYTES} bytes at most", got=layout.file_size, remedy=remedy)
     data = [memoryview(raw), *(payloads[slot.name][0] for slot in layout.slots[1:])]
     try:
-        _write_atomically(Path(os.path.realpath(path)), _file_parts(layout, data, digest))
+        target = Path(os.path.realpath(path))
+        if target.exists() and not target.is_file():
+            raise BundleError(f"{target} is there and is no regular file", remedy="Give the path of a file.")
+        replace_file(target, _file_parts(layout, data, digest))
     except (OSError, ValueError) as error:
         raise _unusable(f"{os.fspath(path)} cannot be written", error) from error
     return digest[:16]
@@ -392,33 +392,6 @@ def _file_parts(layout: _Layout, data: Sequence[memoryview], digest: str) -> Ite
         yield _local_header(slot, crcs[-1])
         yield payload
     yield _directory(layout, crcs, digest)
-
-
-def _write_atomically(target: Path, parts: Iterable[memoryview | bytes]) -> None:
-    """Writes beside `target` and renames; whatever is raised, an interrupt too, the rest is removed."""
-    if target.exists() and not target.is_file():
-        raise BundleError(f"{target} is there and is no regular file", remedy="Give the path of a file.")
-    # 50 characters of the name: at most 200 bytes, so that the temporary name fits wherever the name does.
-    temporary = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:  # mode as the umask gives, which mkstemp would narrow to 0600
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    # The bundle is complete and in its place; this makes the rename outlive a power cut. Some network file
-    # systems refuse it, Windows has none, a directory may be writable but not readable: nothing to report.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _unusable(what: str, error: Exception) -> BundleError:

@@ -7,13 +7,11 @@ another machine is as good as none.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.metadata
 import json
 import math
 import os
-import secrets
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_ad import native
+from edge_ad.atomic import replace_file
 from edge_ad.cpu import allowed_cores, default_threads, detect_cpu
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EdgeADError, SpecError
@@ -202,20 +201,9 @@ def save_profile(profile: Profile) -> Path:
         EdgeADError: it cannot be written.
     """
     path = profile_path(profile.machine)
-    draft = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    text = profile_to_json(profile)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with draft.open("x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                draft.unlink()
-            raise
+        replace_file(path, [profile_to_json(profile).encode()])
     except OSError as error:
         remedy = f"Name a folder that can be written in {CACHE_VARIABLE}."
         raise EdgeADError(f"cannot write {path}", got=error.strerror, remedy=remedy) from error

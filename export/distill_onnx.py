@@ -7,8 +7,6 @@ deep layer counts double in squared distances.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +14,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from edge_ad.atomic import replace_file
 
 OPSET = 18
 IR_VERSION = 10
@@ -67,18 +67,8 @@ def student_onnx(
 
 
 def save_onnx(model: onnx.ModelProto, path: Path) -> None:
-    """Writes the model beside `path` and renames it: there is never half a file."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(model.SerializeToString())
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    """Writes the model, all of it or nothing."""
+    replace_file(path, [model.SerializeToString()])
 
 
 class _Graph:

@@ -8,9 +8,8 @@ faint structure of an even surface counts as much as a crowded photograph.
 from __future__ import annotations
 
 import csv
-import os
+import io
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edge_ad.atomic import replace_file
 from edge_ad.cli.progress import Progress
 from edge_ad.errors import BackboneError
 from edge_ad.prefetch import prefetch
@@ -120,16 +120,9 @@ class Distillation:
             "optimiser": self._optimiser.state_dict(),
             "curve": self.curve,
         }
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        file = io.BytesIO()
+        torch.save(state, file)
+        replace_file(path, [file.getbuffer()])
 
     def load(self, path: Path) -> None:
         """Goes on from a checkpoint of the same recipe.

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_ad.atomic import replace_file
 from edge_ad.errors import SpecError
 from edge_ad.spec import MAX_SIDE, MIN_FRAME_SIDE, Size, require
 
@@ -66,12 +66,9 @@ def write_normal_embed(path: Path, embed: NormalEmbed) -> None:
         "centroid": embed.centroid,
         "threshold": embed.threshold,
     }
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        draft.write_text(json.dumps(document), encoding="utf-8")
-        os.replace(draft, path)
+        replace_file(path, [json.dumps(document).encode()])
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise SpecError(f"{path} cannot be written", got=error.strerror, remedy="Give another path.") from error
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import io
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ad.atomic import replace_file
 from edge_ad.cli import ANOMALOUS, ERROR, OK, RUNTIME_OPTIONS, add_runtime_options
 from edge_ad.cli.progress import Progress
 from edge_ad.errors import EdgeADError, FrameError
@@ -140,13 +141,11 @@ def _table(path: Path | None) -> Iterator[list[tuple[object, ...]]]:
 
 
 def _write_csv(path: Path, rows: list[tuple[object, ...]]) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
     try:
-        with draft.open("w", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerows(rows)
-        os.replace(draft, path)
+        replace_file(path, [text.getvalue().encode()])
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise EdgeADError(
             f"cannot write {path}", got=error.strerror, remedy="Check the folder and its space."
         ) from error

@@ -10,11 +10,9 @@ A folder for each category and bundle:
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
-import os
 import zipfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -25,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import __version__
+from edge_ad.atomic import replace_file
 from edge_ad.errors import EdgeADError, FrameError
 from edge_ad.evaluation.labelled import LabelledSet, slugs
 from edge_ad.runtime import Runtime
@@ -147,22 +146,17 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def replace_bytes(path: Path, data: bytes) -> None:
-    """Writes a file beside the target and renames it, so that no half of it is ever there; makes its folder.
+    """Writes a file, all of it or nothing; makes its folder.
 
     Raises:
         EdgeADError: it cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(data)
-        os.replace(draft, path)
+        replace_file(path, [data])
     except OSError as error:
         remedy = "Check the folder and its space."
         raise EdgeADError(f"cannot write {path}", got=error.strerror, remedy=remedy) from error
-    finally:
-        with contextlib.suppress(OSError):  # there only where something went wrong, Ctrl-C among it
-            draft.unlink()
 
 
 def finished(folder: Path, key: Key) -> Result | None:
