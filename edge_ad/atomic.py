@@ -1,11 +1,12 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and folders that are there for a while."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -18,8 +19,7 @@ def replace_file(target: Path, parts: Iterable[memoryview | bytes]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    # 50 characters of the name: at most 200 bytes, so that the temporary name fits wherever the name does.
-    temporary = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.tmp")
+    temporary = _beside(target)
     try:
         with open(temporary, "xb") as file:  # mode as the umask gives, which mkstemp would narrow to 0600
             for part in parts:
@@ -39,3 +39,29 @@ def replace_file(target: Path, parts: Iterable[memoryview | bytes]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def folder_beside(target: Path) -> Iterator[Path]:
+    """A new, hidden folder in the folder of `target`; it is gone afterwards, interrupted or not.
+
+    Unlike `tempfile.TemporaryDirectory`, also where Ctrl-C arrives while it is made or removed.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder = _beside(target)
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+def _beside(target: Path) -> Path:
+    # 50 characters of the name: at most 200 bytes, so that the temporary name fits wherever the name does.
+    return target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.tmp")

@@ -10,7 +10,6 @@ import contextlib
 import importlib.metadata
 import os
 import platform
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from edge_ad import native
+from edge_ad.atomic import folder_beside
 from edge_ad.build_info import timestamp
 from edge_ad.bundle import write_bundle
 from edge_ad.calibration import LABELLED, check_rule
@@ -232,10 +232,10 @@ def _write(out: Path, manifest: Manifest, members: Arrays, good: Path, options: 
     """Writes the bundle; its golden probes are answered by the runtime on a draft without them."""
     with contextlib.ExitStack() as stack:
         try:
-            folder = tempfile.TemporaryDirectory(prefix=".edge-ad-draft-", dir=out.absolute().parent)
+            folder = stack.enter_context(folder_beside(out.absolute()))
         except OSError as error:
             raise BundleError(f"{out} cannot be written", got=error.strerror, remedy="Give another --out.") from error
-        draft = Path(stack.enter_context(folder)) / "draft.bundle"
+        draft = folder / "draft.bundle"
         write_bundle(draft, manifest, members)
         points = {point.name: point for point in manifest.points}
         for name in manifest.point_names:

@@ -13,9 +13,7 @@ import hashlib
 import json
 import os
 import shlex
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -26,6 +24,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ad.atomic import folder_beside
 from edge_ad.cli.progress import Progress
 from edge_ad.errors import DatasetError, EdgeADError, SpecError
 from export.sample_cable import SIDE, draw, make_scene
@@ -95,7 +94,7 @@ def _render(name: str, folder: Path, seed: int, workers: int | None, plan: _Plan
         if _is_complete(target, about):
             return target, False
         with _staged(target) as staging:
-            digests = _render_all(staging, seed, workers or _cores(), plan)
+            digests = _render_all(name, staging, seed, workers or _cores(), plan)
             record = json.dumps({**about, "sha256": dict(sorted(digests.items()))}, indent=1)
             (staging / _RECORD).write_text(record + "\n", encoding="utf-8")
     except OSError as error:
@@ -172,24 +171,19 @@ def _difference(target: Path, about: dict[str, object]) -> str | None:
 def _staged(target: Path) -> Iterator[Path]:
     """A new folder beside `target` that takes its place at the end; after an error or Ctrl-C nothing is left."""
     made = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
-    aside: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        staging = aside / target.name
-        staging.mkdir()  # not the temporary folder itself, which nobody else may read
-        yield staging
-        staging.rename(target)  # fails if files have come there meanwhile
+        with folder_beside(target) as staging:
+            yield staging
+            staging.rename(target)  # fails if files have come there meanwhile
         made = []
     finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
         for folder in made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
 
-def _render_all(root: Path, seed: int, workers: int, plan: _Plan) -> dict[str, str]:
+def _render_all(name: str, root: Path, seed: int, workers: int, plan: _Plan) -> dict[str, str]:
     """Renders every picture of a plan; returns the SHA-256 of each file by its place."""
     tasks = list(_tasks(plan))
     for folder in sorted({task.folder for task in tasks}):
@@ -199,7 +193,7 @@ def _render_all(root: Path, seed: int, workers: int, plan: _Plan) -> dict[str, s
     digests: dict[str, str] = {}
     pool = ThreadPoolExecutor(workers, thread_name_prefix="render")  # NumPy and OpenCV free the GIL
     try:
-        with Progress(f"rendering {root.name}", len(tasks)) as progress:
+        with Progress(f"rendering {name}", len(tasks)) as progress:
             for done in as_completed([pool.submit(_write, root, task, seed, plan.side) for task in tasks]):
                 digests.update(done.result())
                 progress.update()

@@ -700,7 +700,9 @@ def test_killed_in_the_middle(tiny: Path, tmp_path: Path, stage: str, how: signa
         assert "interrupted" in errors
         assert left == set()
     else:
-        assert all(name.startswith(".edge-ad-draft-") for name in left)  # hidden, and no .bundle
+        assert all(
+            name.startswith(".part.bundle.") and name.endswith(".tmp") for name in left
+        )  # hidden, and no .bundle
         assert run(command(tiny, out)).returncode == 0  # and the next export does not mind
         assert out.read_bytes() != old
 

@@ -227,7 +227,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     )
     try:
         deadline = time.monotonic() + 30
-        while not list(tmp_path.glob("new/.cable-*/cable/train/good/*.png")) and time.monotonic() < deadline:
+        while not list(tmp_path.glob("new/.cable.*.tmp/train/good/*.png")) and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
