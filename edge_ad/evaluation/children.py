@@ -19,7 +19,7 @@ from edge_ad.errors import EdgeADError
 # Bounds of what takes threads beside our own: NumPy's products, torch, OpenCV.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 _LOOK_S = 0.1  # between two looks at the children
-_PATIENCE_S = 10.0  # for a child that was told to stop; its cleaning up takes far less
+_PATIENCE_S = 30.0  # for a child that was told to stop: a long kernel is not interrupted
 
 
 @dataclass(frozen=True)
