@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +12,8 @@ from typing import Generic, TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
+
+_PATIENCE_S = 1.0  # for the item that the thread is at; a camera may give no more for ever
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class _Prefetch(Generic[S, T]):
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edge-ad-capture", daemon=True)
         self._thread.start()
+        # A daemon thread that comes back from OpenCV while Python shuts down aborts the process.
+        atexit.register(self.stop)
 
     def _run(self) -> None:
         try:
@@ -54,6 +60,11 @@ class _Prefetch(Generic[S, T]):
 
     def stop(self) -> None:
         self._stopped.set()
+        with contextlib.suppress(queue.Empty):  # the thread may wait for room
+            while True:
+                self._queue.get_nowait()
+        self._thread.join(_PATIENCE_S)
+        atexit.unregister(self.stop)
 
 
 def prefetch(source: Iterable[S], prepare: Callable[[Iterator[S]], T], ahead: int = 2) -> Iterator[T]:
@@ -61,8 +72,8 @@ def prefetch(source: Iterable[S], prepare: Callable[[Iterator[S]], T], ahead: in
 
     `prepare` takes what it needs from the iterator, so that it can time the capture. It runs in a thread of its own, at
     most `ahead` results before the consumer. An exception comes out where its result would have, and ends the
-    iteration. Closing the generator ends the thread after the item it is at; it is not waited for, because a camera
-    that gives no more frames would block it for ever.
+    iteration. Closing the generator ends the thread after the item it is at, and waits a second for that, no longer: a
+    camera that gives no more frames would block it for ever.
     """
     worker = _Prefetch(source, prepare, ahead)
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import itertools
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -157,3 +159,22 @@ def test_several_at_once() -> None:
     assert [list(values) for values in zip(*results, strict=True)] == [
         [2 * (i + j) for i in range(5)] for j in range(20)
     ]
+
+
+AT_EXIT = """
+import itertools, sys
+import cv2, numpy as np
+from edge_ad.prefetch import prefetch
+image = np.zeros((300, 300, 3), np.uint8)
+def prepare(source):
+    next(source)
+    return cv2.GaussianBlur(image, (9, 9), 2)  # a millisecond without the GIL
+results = prefetch(itertools.count(), prepare, 8)
+for _ in results:
+    sys.exit(3)
+"""
+
+
+def test_the_process_may_end_meanwhile() -> None:
+    done = [subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True) for _ in range(3)]
+    assert [(process.returncode, process.stderr) for process in done] == 3 * [(3, "")]
