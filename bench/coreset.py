@@ -4,7 +4,8 @@
 
 ResNet18 (--weights) gives 163,840 patches of 384; projection and selection are timed, features are not. anomalib's own
 (`--peer-python`, an environment that has it) would take an hour: the difference between two short runs gives the time
-of a pick, and that times the number of picks is its time.
+of a pick, and that times the number of picks is its time. Both select from the first 16 images in full, and the radii
+(the largest distance of a patch from its nearest selected one) are compared, over some seeds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,32 +29,55 @@ from edge_ad.dataset import load_category
 from export.coreset import project, select_coreset
 from export.options import Options
 
+QUALITY_IMAGES, SEEDS = 16, 3
 PEER = """
-import sys, time, warnings
+import json, sys, time, warnings
 warnings.filterwarnings("ignore")
 import numpy, torch
 from anomalib.models.components import KCenterGreedy
-torch.manual_seed(0)
-torch.set_num_threads(int(sys.argv[2]))
+threads, part, fraction, seeds = int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
+torch.set_num_threads(threads)
 points = torch.from_numpy(numpy.load(sys.argv[1]))
+def select(points, ratio, seed=0):
+    numpy.random.seed(seed)
+    torch.manual_seed(seed)
+    return [int(row) for row in KCenterGreedy(embedding=points, sampling_ratio=ratio).select_coreset_idxs()]
 def seconds(picks):
     start = time.perf_counter()
-    KCenterGreedy(embedding=points, sampling_ratio=(picks + 0.5) / len(points)).select_coreset_idxs()
+    select(points, (picks + 0.5) / len(points))
     return time.perf_counter() - start
 few, many = 4, 24
 seconds(1)
-print((seconds(many) - seconds(few)) / (many - few))
+pick = (seconds(many) - seconds(few)) / (many - few)
+print(json.dumps({"pick_s": pick, "rows": [select(points[:part], fraction, seed) for seed in range(seeds)]}))
 """
 
 
-def seconds_of_peer(python: Path, patches: np.ndarray, picks: int, threads: int) -> float:
-    """What anomalib's selection of `picks` among the (N, D) patches would take."""
+def ask_peer(python: Path, patches: np.ndarray, part: int, fraction: float, threads: int) -> Any:
+    """Seconds of a pick among the (N, D) patches by anomalib, and what it selects of the first `part`, by seed."""
     with tempfile.NamedTemporaryFile(suffix=".npy") as file:
         np.save(file, patches)
         file.flush()
-        command = [python, "-c", PEER, file.name, str(threads)]
+        command = [str(python), "-c", PEER, file.name, str(threads), str(part), str(fraction), str(SEEDS)]
         out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return float(out.split()[-1]) * picks
+    return json.loads(out.splitlines()[-1])
+
+
+def radius(patches: np.ndarray, rows: Sequence[int] | np.ndarray, pool: native.Pool) -> float:
+    """The largest distance of a patch from its nearest selected one."""
+    selected = native.Coreset(np.ascontiguousarray(patches[rows]), pool=pool)
+    return float(native.exact_search(selected, patches, pool)[0].max())
+
+
+def beside_peer(options: argparse.Namespace, patches: np.ndarray, picks: int, pool: native.Pool) -> dict[str, Any]:
+    """Seconds that anomalib would take, and both radii, each the mean over the seeds."""
+    some, images = patches[:QUALITY_IMAGES], np.arange(QUALITY_IMAGES)
+    part = QUALITY_IMAGES * patches.shape[1]
+    flat = patches.reshape(-1, patches.shape[2])
+    peer = ask_peer(options.peer_python, flat, part, options.fraction, options.threads)
+    ours = [select_coreset(project(some, seed), images, options.fraction, seed, pool) for seed in range(SEEDS)]
+    means = [float(np.mean([radius(flat[:part], rows, pool) for rows in chosen])) for chosen in (ours, peer["rows"])]
+    return {"peer_s": peer["pick_s"] * picks, "radius": means}
 
 
 def main() -> int:
@@ -75,13 +101,13 @@ def main() -> int:
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     count = patches.shape[0] * patches.shape[1]
     print(f"{count:,} x {patches.shape[2]} to {len(rows):,}: {seconds:.1f} s, {grown:.0f} MiB beside the patches")
-    peer = None
+    found: dict[str, Any] = {"patches": count, "rows": len(rows), "s": seconds, "peer_s": None, "radius": None}
     if options.peer_python:
-        flat = patches.reshape(-1, patches.shape[2])
-        peer = seconds_of_peer(options.peer_python, flat, len(rows), options.threads)
-        print(f"anomalib, from its time for a pick: {peer:.0f} s, {peer / seconds:.0f} times as long")
+        found |= beside_peer(options, patches, len(rows), pool)
+        print(f"anomalib, from its time for a pick: {found['peer_s']:.0f} s, {found['peer_s'] / seconds:.0f} as long")
+        print("radius of a tenth of the images: {:.4f}, anomalib {:.4f}".format(*found["radius"]))
     if options.json:
-        options.json.write_text(json.dumps({"patches": count, "rows": len(rows), "s": seconds, "peer_s": peer}))
+        options.json.write_text(json.dumps(found))
     return 0
 
 
