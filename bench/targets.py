@@ -61,26 +61,26 @@ def search(options: argparse.Namespace, scratch: Path) -> Iterator[Row]:
     out = scratch / "search.json"
     run("bench.search_targets", options.category, "--weights-folder", options.weights_folder, "--json", out)
     for case in json.loads(out.read_text()):
-        size, ms = f"{case['rows']:,} x {case['dim']:,}", case["ms"]
-        bounds = ms["exact, bounds"]
-        for peer, wanted in (
-            ("numpy", 8 if case["dim"] == 1536 else 3),
-            ("faiss flat", 8 if case["dim"] == 1536 else 3),
-        ):
-            if (case["rows"], case["dim"]) != (16000, 384):
-                theirs = ms.get(peer)
-                ratio = None if theirs is None else theirs / bounds
-                detail = f"{bounds:.2f} ms" + ("" if theirs is None else f" against {theirs:.2f}")
-                yield Row("search", f"exact {size}: times faster than {peer}", wanted, True, ratio, detail)
-        if (case["rows"], case["dim"]) == (16000, 384):
-            detail = f"{ms['graph']:.2f} ms against {ms['hnswlib']:.2f}, recall {case['recall']['graph']:.3f}"
-            yield Row(
-                "search", f"graph {size}: times faster than hnswlib", 4, True, ms["hnswlib"] / ms["graph"], detail
-            )
-            yield Row("search", f"graph {size}: recall", 0.97, True, case["recall"]["graph"])
-            yield Row(
-                "search", f"graph {size}: mean relative error of the distances, %", 0.5, False, 100 * case["error"]
-            )
+        size, shape = f"{case['rows']:,} x {case['dim']:,}", (case["rows"], case["dim"])
+        for state, ms in case["ms"].items():
+            if shape != (16000, 384):
+                for peer in ("numpy", "faiss flat"):
+                    name = f"exact {size}, {state}: times faster than {peer}"
+                    yield _search_row(name, 8 if case["dim"] == 1536 else 3, ms["exact, bounds"], ms.get(peer))
+            else:
+                name = f"graph {size}, {state}: times faster than hnswlib"
+                yield _search_row(name, 4, ms["graph"], ms["hnswlib"])
+        if shape == (16000, 384):
+            recalls = case["recall"]
+            name = f"graph {size}: recall"
+            yield Row("search", name, 0.97, True, recalls["graph"], f"hnswlib {recalls['hnswlib']:.3f}")
+            name = f"graph {size}: mean relative error of the distances, %"
+            yield Row("search", name, 0.5, False, 100 * case["error"])
+
+
+def _search_row(name: str, wanted: float, own: float, peer: float | None) -> Row:
+    detail = f"{own:.2f} ms" + ("" if peer is None else f" against {peer:.2f}")
+    return Row("search", name, wanted, True, None if peer is None else peer / own, detail)
 
 
 def frame(options: argparse.Namespace, scratch: Path) -> Iterator[Row]:

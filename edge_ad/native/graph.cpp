@@ -135,7 +135,6 @@ class VectorSpace {
         query_ = queries_.row(i);
         return true;
     }
-    void expect(std::int32_t) const {}
     // Those above the worst may be anything above it.
     void measure(const std::int32_t* ids, std::size_t count, Value worst, Value* values) const {
         with_.sqdist_ids(query_, coreset_.rows, ids, count, coreset_.dim, worst, values);
@@ -175,9 +174,6 @@ class CodeSpace {
         if (i >= end_) encode(i);
         current_ = i - begin_;
         return coded_[current_].error != Bounds::kUnusable;
-    }
-    void expect(std::int32_t id) const {
-        prefetch(bounds_.codes(static_cast<std::size_t>(id)), bounds_.dim());
     }
     void measure(const std::int32_t* ids, std::size_t count, Value, Value* values) const {
         with_.codes->half_distances(codes_ + current_ * bounds_.dim(), bounds_.codes(0), ids, count,
@@ -272,10 +268,10 @@ class Walker {
     void visit(const std::int32_t* nodes, std::size_t most) {
         std::size_t fresh = 0;
         for (std::size_t k = 0; k < most && nodes[k] >= 0; ++k) {
-            if (tags_[nodes[k]] == epoch_) continue;
-            tags_[nodes[k]] = epoch_;
-            space_.expect(nodes[k]);
-            ids_[fresh++] = nodes[k];
+            std::uint16_t& tag = tags_[nodes[k]];
+            ids_[fresh] = nodes[k];
+            fresh += tag != epoch_;  // no branch: every other guess would be wrong
+            tag = epoch_;
         }
         space_.measure(ids_, fresh, beam_.worst(), values_);
         for (std::size_t k = 0; k < fresh; ++k)
