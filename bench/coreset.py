@@ -29,7 +29,7 @@ from edge_ad.dataset import load_category
 from export.coreset import project, select_coreset
 from export.options import Options
 
-QUALITY_IMAGES, SEEDS = 16, 3
+QUALITY_IMAGES, SEEDS = 16, 8
 PEER = """
 import json, sys, time, warnings
 warnings.filterwarnings("ignore")

@@ -7,9 +7,11 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 
-# Without bounds: from this many floats in the coreset (rows x D) on the graph is faster than exact search, which with
-# bounds is as fast as the graph, or nearly so, and misses nothing (bench/NOTES.md).
+# From where on the graph is faster than exact search, which misses nothing (bench/NOTES.md): without bounds from this
+# many floats in the coreset (rows x D), with them from so many rows, as the product of codes is what grows.
 GRAPH_FROM_FLOATS = 200_000
+GRAPH_FROM_ROWS = {"amx": 6000, "avx512vnni": 2000, "avxvnni": 2000, "neondot": 2000}  # by instruction set
+GRAPH_FROM_ROWS_ELSE = 1000
 _RECHECK = 16  # queries of one exact re-check: a full tile of the exact kernel
 
 Nearest = tuple[NDArray[np.float32], NDArray[np.int32]]
@@ -19,8 +21,11 @@ def choose_search(wanted: str, coreset: native.Coreset, *, has_graph: bool) -> s
     """ "exact" or "graph": as wanted, or for "auto" what suits the coreset."""
     if wanted != "auto":
         return wanted
-    large = coreset.size * coreset.dim >= GRAPH_FROM_FLOATS
-    return "graph" if has_graph and large and not coreset.has_bounds else "exact"
+    if coreset.has_bounds:
+        large = coreset.size >= GRAPH_FROM_ROWS.get(native.isa(), GRAPH_FROM_ROWS_ELSE)
+    else:
+        large = coreset.size * coreset.dim >= GRAPH_FROM_FLOATS
+    return "graph" if has_graph and large else "exact"
 
 
 class Index:

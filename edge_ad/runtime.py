@@ -44,7 +44,7 @@ class Runtime:
         cores: ids of the logical cores to stay on (Linux); by default the process's own.
         point: name of the operating point. By default the reference, "f32", which is in every bundle; with a budget
             the one that fits.
-        search: "exact", "graph", or "auto" for what is faster at the coreset's size. The image score is the same.
+        search: "exact", "graph", or "auto" for what is faster, by the coreset and the CPU. The image score is the same.
         threshold: of the reference's score, instead of the bundle's. The map's threshold, and those of other operating
             points, are scaled alike.
         self_check: run the golden probes of every point in use before anything else.

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_ad import native, reference
-from edge_ad.index import GRAPH_FROM_FLOATS, Index, choose_search
+from edge_ad.index import GRAPH_FROM_FLOATS, GRAPH_FROM_ROWS_ELSE, Index, choose_search
 
 POOL = native.Pool(2)
 
@@ -111,5 +111,17 @@ def test_choose_search() -> None:
     assert choose_search("auto", plain, has_graph=True) == "graph"
     assert choose_search("auto", small, has_graph=True) == "exact"
     assert choose_search("auto", plain, has_graph=False) == "exact"
-    assert choose_search("auto", bounded, has_graph=True) == "exact"
+    assert choose_search("exact", bounded, has_graph=True) == "exact"
     assert choose_search("graph", bounded, has_graph=True) == "graph"
+
+
+@pytest.mark.parametrize(
+    ("isa", "rows"), [("amx", 6000), ("avx512vnni", 2000), ("avx512", GRAPH_FROM_ROWS_ELSE), ("portable", 1000)]
+)
+def test_choose_search_with_bounds(monkeypatch: pytest.MonkeyPatch, isa: str, rows: int) -> None:
+    monkeypatch.setattr(native, "isa", lambda: isa)
+    vectors, basis = np.ones((rows, 3), np.float32), np.eye(1, 3, dtype=np.float32)
+    large, small = native.Coreset(vectors, basis), native.Coreset(vectors[1:], basis)
+    assert choose_search("auto", large, has_graph=True) == "graph"
+    assert choose_search("auto", small, has_graph=True) == "exact"
+    assert choose_search("auto", large, has_graph=False) == "exact"
