@@ -178,6 +178,17 @@ def test_a_broken_image_is_reported_and_passed_over(
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 6
 
 
+def test_a_budget(golden: Path, parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(golden), str(parts), "--budget-ms", "60000"]) == 1
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 6
+    last = said.err.splitlines()[-1]
+    assert re.fullmatch(r"budget 60000 ms: 0 of 6 frames late, p99 [0-9.]+ ms; by point: f32 6", last)
+    assert main(["inspect", str(golden), str(parts), "--budget-ms", "0.0001"]) == 2
+    assert "error: no operating point keeps the latency budget" in capsys.readouterr().err  # and the table
+    failing(["inspect", golden, parts, "--budget-ms", "-1"], capsys, "budget_ms")
+
+
 def test_nothing_to_inspect(golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert failing(["inspect", golden, tmp_path], capsys, "no images in") == ""
     failing(["inspect", golden, tmp_path / "prats"], capsys, "there is no .*prats")

@@ -21,6 +21,7 @@ from edge_ad.cli.progress import Progress
 from edge_ad.errors import EdgeADError, FrameError
 from edge_ad.frame import list_images
 from edge_ad.runtime import Runtime
+from edge_ad.stats import Stats
 from edge_ad.verdict import Verdict
 
 HELP = "Inspects an image or a folder: a line with file, score and verdict (0 good, 1 anomalous) for each image."
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runtime_options(parser)
     parser.add_argument("images", help="an image, or a folder of images (its subfolders too)")
     parser.add_argument("--threshold", type=float, help="of the score, instead of the bundle's")
+    parser.add_argument("--budget-ms", type=float, metavar="MS", help="time for a frame: takes the point that keeps it")
     parser.add_argument("--csv", type=Path, metavar="OUT", help="write file, score, verdict and milliseconds there")
     parser.add_argument("--jsonl", action="store_true", help="print a JSON object a line, regions included")
     parser.add_argument("--overlay", type=Path, metavar="DIR", help="write a picture of each verdict there")
@@ -47,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
     runtime = Runtime(
         options.bundle,
         threshold=options.threshold,
+        budget_ms=options.budget_ms,
         **{name: getattr(options, name) for name in RUNTIME_OPTIONS},
     )
     anomalous = failed = 0
@@ -74,6 +77,8 @@ def run(options: argparse.Namespace) -> int:
                 if path in pictures:
                     save_picture(pictures[path], verdict.overlay(path))
             progress.update(1)
+    if options.budget_ms is not None:
+        print(_service(runtime.stats()), file=sys.stderr)
     if failed:
         return ERROR
     return ANOMALOUS if anomalous else OK
@@ -113,11 +118,18 @@ def save_picture(path: Path, picture: NDArray[np.uint8]) -> None:
     """Writes a PNG, and the folders above it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+        replace_file(path, [cv2.imencode(".png", picture)[1].tobytes()])
     except OSError as error:
         raise EdgeADError(
             f"cannot write {path}", got=error.strerror, remedy="Check the folder and its space."
         ) from error
+
+
+def _service(stats: Stats) -> str:
+    """How the budget was kept."""
+    served = ", ".join(f"{name} {count}" for name, count in stats.points.items() if count) or "none"
+    p99 = "" if stats.p99_ms is None else f", p99 {stats.p99_ms:.1f} ms"
+    return f"budget {stats.budget_ms:g} ms: {stats.misses} of {stats.frames} frames late{p99}; by point: {served}"
 
 
 def _line(name: str, verdict: Verdict, *, as_json: bool) -> str:

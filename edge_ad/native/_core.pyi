@@ -14,6 +14,8 @@ class Coreset:
     def __init__(
         self, vectors: NDArray[np.float32], part_rows: int, basis: NDArray[np.float32] | None, pool: Pool
     ) -> None: ...
+    @property
+    def mean(self) -> list[float]: ...
 
 class Graph:
     def __init__(
@@ -53,6 +55,9 @@ def graph_search(
     distances: NDArray[np.float32],
     indices: NDArray[np.int32],
 ) -> None: ...
+def project(
+    coreset: Coreset, points: NDArray[np.float32]
+) -> list[tuple[list[float], float, float, float]]: ...  # for tests
 def mahalanobis(
     patches: NDArray[np.float32],
     rows: NDArray[np.int32] | None,

@@ -40,6 +40,15 @@ class Bounds {
                 Coded* coded) const;
 
     std::size_t dim() const { return dim_; }
+    std::size_t width() const { return width_; }
+
+    struct Projected {
+        float tail;                // t
+        double error, tail_error;  // at least the distance from Q(x - m), and from the true t
+    };
+    // What f(x) is computed to be: values [count][dim()], of which the first width() are Q(x - m), projected
+    // [count]; errors are infinite or kUnusable where nothing is known.
+    void project(const float* const* points, std::size_t count, float* values, Projected* projected) const;
 
     // The value of a row for a query is c_q c_x - floor(|c_x|^2 / 2). The least one, or kAll, of the rows
     // whose squared distance, as Kernels::sqdist computes it, may be `squared` or less.
@@ -59,13 +68,8 @@ class Bounds {
     static constexpr std::int32_t kOffset = 128;      // the one that is not 0
 
   private:
-    struct Projected {
-        float tail;
-        double error, tail_error;  // of the rest and of the tail
-    };
     void set_basis(const float* basis, Pool& pool);
     void set_halves();
-    void project(const float* const* points, std::size_t count, float* values, Projected* projected) const;
     Coded code(float* values, const Projected& projected, std::int8_t* codes) const;
     void code_rows(Pool& pool);
     void set_scale(const std::vector<float>& values, const std::vector<Projected>& projected);

@@ -4,12 +4,16 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <limits>
 #include <memory>
 #include <optional>
+#include <tuple>
+#include <vector>
 
+#include "bounds.hpp"
 #include "coreset.hpp"
 #include "error.hpp"
 #include "exact.hpp"
@@ -134,6 +138,27 @@ edge_ad::Parts checked_parts(const edge_ad::Coreset& coreset, const std::optiona
     return {parts->data(), parts->shape(0)};
 }
 
+// For tests: what the bounds take the projection of points to be, and how far off at most.
+std::vector<std::tuple<std::vector<float>, float, double, double>> project(const PyCoreset& coreset,
+                                                                           const Matrix& points) {
+    const edge_ad::Bounds* bounds = coreset.core->bounds.get();
+    require(bounds != nullptr, "the coreset has no bounds", "a basis", "none");
+    require(points.shape(1) == coreset.core->dim, "points do not match the coreset's dimension",
+            std::to_string(coreset.core->dim), std::to_string(points.shape(1)));
+    std::vector<const float*> rows;
+    for (std::size_t i = 0; i < points.shape(0); ++i) rows.push_back(points.data() + i * points.shape(1));
+    std::vector<float> values(rows.size() * bounds->dim());
+    std::vector<edge_ad::Bounds::Projected> projected(rows.size());
+    bounds->project(rows.data(), rows.size(), values.data(), projected.data());
+    std::vector<std::tuple<std::vector<float>, float, double, double>> found;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        const float* first = values.data() + i * bounds->dim();
+        const edge_ad::Bounds::Projected& p = projected[i];
+        found.emplace_back(std::vector<float>(first, first + bounds->width()), p.tail, p.error, p.tail_error);
+    }
+    return found;
+}
+
 void exact_search(const PyCoreset& coreset, const Matrix& queries, const std::optional<Ids>& rows,
                   const std::optional<Ids>& parts, std::size_t k, edge_ad::Pool& pool, DistancesOut distances,
                   IdsOut indices) {
@@ -230,7 +255,8 @@ NB_MODULE(_core, m) {
         .def_prop_ro("threads", &edge_ad::Pool::threads);
     nb::class_<PyCoreset>(m, "Coreset")
         .def(nb::init<Matrix, std::size_t, const std::optional<Matrix>&, edge_ad::Pool&>(),
-             nb::arg("vectors"), nb::arg("part_rows"), nb::arg("basis").none(), nb::arg("pool"));
+             nb::arg("vectors"), nb::arg("part_rows"), nb::arg("basis").none(), nb::arg("pool"))
+        .def_prop_ro("mean", [](const PyCoreset& self) { return self.core->mean; });
     nb::class_<PyGraph>(m, "Graph")
         .def(nb::init<const PyCoreset&, const Levels&, const Links&, const Links&, std::int64_t>(),
              nb::keep_alive<1, 2>(), nb::arg("coreset"), nb::arg("levels"), nb::arg("links0"),
@@ -252,6 +278,7 @@ NB_MODULE(_core, m) {
           nb::arg("parts").none(), nb::arg("k"), nb::arg("pool"), nb::arg("distances"), nb::arg("indices"));
     m.def("graph_search", &graph_search, nb::arg("graph"), nb::arg("queries"), nb::arg("rows").none(),
           nb::arg("pool"), nb::arg("ef"), nb::arg("grid_width"), nb::arg("distances"), nb::arg("indices"));
+    m.def("project", &project, nb::arg("coreset"), nb::arg("points"));
     m.def("mahalanobis", &mahalanobis, nb::arg("patches"), nb::arg("rows").none(), nb::arg("channels"),
           nb::arg("means"), nb::arg("factors"), nb::arg("pool"), nb::arg("distances"));
     m.def("shrink", &shrink, nb::arg("image").noconvert(), nb::arg("out").noconvert());
