@@ -22,16 +22,16 @@ def scale_box(box: Box, size: Size, frame_size: Size) -> Box:
     return (y0, x0, max(y1, y0 + 1), max(x1, x0 + 1))
 
 
-def resize(image: Frame, size: Size) -> Frame:
+def resize(image: Frame, size: Size, pool: native.Pool | None = None) -> Frame:
     """`image` at (H, W) `size`: area averages where it shrinks (no aliasing), bilinear where it grows.
 
     Always an array of its own: a camera may reuse its buffer while the tensor waits for the engine. By whole factors
-    the native core averages, to the bit as OpenCV does.
+    the native core averages, to the bit as OpenCV does, with the threads of `pool` where the image is large.
     """
     if image.shape[:2] == size:
         return image.copy()
     if native.can_shrink(image, size):
-        return native.shrink(image.view(np.uint8), size)
+        return native.shrink(image.view(np.uint8), size, pool)
     shrinks = image.shape[0] >= size[0] and image.shape[1] >= size[1]
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(image, (size[1], size[0]), interpolation=interpolation)
@@ -45,12 +45,18 @@ class Crop:
         backbone: input size and crop.
         roi: region of interest or None.
         mask: (H, W) u8 of the crop's size, 255 where pixels are kept and 0 where they are filled; None without ROI.
+        pool: threads to shrink large frames with; None: the calling one alone.
     """
 
     def __init__(
-        self, frame: FrameSpec, backbone: BackboneSpec, roi: RoiSpec | None, mask: NDArray[np.uint8] | None
+        self,
+        frame: FrameSpec,
+        backbone: BackboneSpec,
+        roi: RoiSpec | None,
+        mask: NDArray[np.uint8] | None,
+        pool: native.Pool | None = None,
     ) -> None:
-        self._frame = frame
+        self._frame, self._pool = frame, pool
         self._input_size, self._box, self._size = backbone.input_size, backbone.crop, backbone.tensor_size
         self._outside = None if mask is None else (mask == 0).astype(np.uint8)
         self._fill = np.full((*self._size, 3), (0, 0, 0) if roi is None else roi.fill, np.uint8)
@@ -62,7 +68,7 @@ class Crop:
     def __call__(self, frame: Frame, *, from_file: bool = False) -> NDArray[np.uint8]:
         """(1, H, W, 3) u8 BGR tensor of a checked frame; `from_file` says that colours are BGR whatever is declared."""
         y0, x0, y1, x1 = self.box((frame.shape[0], frame.shape[1]))
-        crop = self.to_u8(resize(frame[y0:y1, x0:x1], self._size))
+        crop = self.to_u8(resize(frame[y0:y1, x0:x1], self._size, self._pool))
         if crop.ndim == 2:
             crop = cv2.cvtColor(crop, cv2.COLOR_GRAY2BGR)
         elif self._frame.color_order == "rgb" and not from_file:

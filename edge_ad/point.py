@@ -79,10 +79,11 @@ class Point:
         self.threshold, self.pixel_threshold = _thresholds(self._spec, bundle.manifest, threshold)
         self._mask, self._patch_mask = _masks(self._bundle)
         rows = None if self._patch_mask is None else np.flatnonzero(self._patch_mask).astype(np.int32)
-        self.crop = Crop(self._spec.frame, self._spec.backbone, self._spec.roi, self._mask)
         with pinned(settings.cores):
+            pool = native.Pool(settings.threads, settings.cores)
+            self.crop = Crop(self._spec.frame, self._spec.backbone, self._spec.roi, self._mask, pool)
             self.engine = _open_engine(self._bundle, engine, settings)
-            self.head = open_head(self._bundle, rows, native.Pool(settings.threads, settings.cores), settings.search)
+            self.head = open_head(self._bundle, rows, pool, settings.search)
 
     @property
     def precision(self) -> str:

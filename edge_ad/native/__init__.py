@@ -446,7 +446,7 @@ def can_shrink(image: NDArray[np.generic], size: tuple[int, int]) -> bool:
     )
 
 
-def shrink(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def shrink(image: NDArray[np.uint8], size: tuple[int, int], pool: Pool | None = None) -> NDArray[np.uint8]:
     """Area averages of ``image`` by whole factors: to the bit what OpenCV's ``INTER_AREA`` gives. Thread-safe.
 
     The sum of a block times the float32 nearest to 1 / area is rounded to the nearest integer, halves to even; of
@@ -455,6 +455,7 @@ def shrink(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
     Args:
         image: (H, W) or (H, W, 3) uint8, may be read-only; a row's pixels lie side by side, rows may lie anywhere.
         size: (h, w), h >= 1, w >= 1; H / h and W / w are whole, at most 16 and may differ.
+        pool: threads that help with an image of 1 MiB or more; None: the calling one alone.
 
     Returns:
         (h, w) or (h, w, 3) uint8, a new array.
@@ -470,8 +471,10 @@ def shrink(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
             expected=f"uint8 (H, W) or (H, W, 3), pixels side by side, H and W whole multiples (1 .. {_MOST_SHRINK})",
             got=f"{_described(image)} to {size}",
         )
+    if pool is not None:
+        _instance("pool", pool, Pool)
     out = np.empty((*size, *image.shape[2:]), np.uint8)
-    _core.shrink(image, out)
+    _core.shrink(image, out, None if pool is None else pool._core)
     return out
 
 

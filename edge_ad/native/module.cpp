@@ -205,7 +205,7 @@ void mahalanobis(const Matrix& patches, const std::optional<Ids>& rows, const Id
     edge_ad::mahalanobis(gaussians, queries, pool, distances.data());
 }
 
-void shrink(const Pixels& image, PixelsOut out) {
+void shrink(const Pixels& image, PixelsOut out, edge_ad::Pool* pool) {
     const std::size_t rank = image.ndim(), channels = rank == 3 ? image.shape(2) : 1;
     require((rank == 2 || rank == 3) && out.ndim() == rank && (channels == 1 || channels == 3) &&
                 (rank == 2 || (out.shape(2) == channels && image.stride(2) == 1)) &&
@@ -223,7 +223,7 @@ void shrink(const Pixels& image, PixelsOut out) {
     }
     nb::gil_scoped_release released;
     edge_ad::shrink({image.data(), static_cast<std::ptrdiff_t>(image.stride(0)), channels}, factors[0],
-                    factors[1], out.shape(0), out.shape(1), out.data());
+                    factors[1], out.shape(0), out.shape(1), pool, out.data());
 }
 
 std::vector<std::string> supported_isas() {
@@ -281,7 +281,8 @@ NB_MODULE(_core, m) {
     m.def("project", &project, nb::arg("coreset"), nb::arg("points"));
     m.def("mahalanobis", &mahalanobis, nb::arg("patches"), nb::arg("rows").none(), nb::arg("channels"),
           nb::arg("means"), nb::arg("factors"), nb::arg("pool"), nb::arg("distances"));
-    m.def("shrink", &shrink, nb::arg("image").noconvert(), nb::arg("out").noconvert());
+    m.def("shrink", &shrink, nb::arg("image").noconvert(), nb::arg("out").noconvert(),
+          nb::arg("pool").none() = nb::none());
     m.def("isa", [] { return std::string(edge_ad::kernels().name); });
     m.def("supported_isas", &supported_isas);
     m.def("use_isa", &edge_ad::use_isa, nb::arg("name"));

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "pool.hpp"
+
 namespace edge_ad {
 
 // u8 pixels of 1 or 3 channels side by side, in rows `stride` bytes apart.
@@ -13,8 +15,8 @@ struct Image {
 };
 
 // Area averages of blocks of factor_y x factor_x pixels, each 1 .. kMostShrink: out
-// [height][width][channels].
+// [height][width][channels]. pool: threads for a large image, or null.
 void shrink(const Image& image, std::size_t factor_y, std::size_t factor_x, std::size_t height,
-            std::size_t width, std::uint8_t* out);
+            std::size_t width, Pool* pool, std::uint8_t* out);
 
 }  // namespace edge_ad

@@ -51,6 +51,16 @@ def test_equals_opencv(
 
 
 @pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("height", [257, 272])
+def test_the_same_by_several_threads(each_isa: str, pool: native.Pool, height: int, channels: int) -> None:
+    frame = noise(3, 4 * height, 1300, channels)  # more than 1 MiB: smaller ones are left to one thread
+    for image in (frame[:, 50:1250], np.ascontiguousarray(frame[:, :1200])):
+        wanted = reference.shrink(image, (height, 300))
+        np.testing.assert_array_equal(native.shrink(image, (height, 300), pool), wanted)
+        np.testing.assert_array_equal(native.shrink(image, (height, 300), native.Pool(5)), wanted)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("factors", [(1, 2), (2, 1), (2, 2), (3, 3), (4, 4), (4, 5), (5, 6), (8, 8), (16, 16)])
 def test_sizes_about_the_lanes(each_isa: str, factors: tuple[int, int], channels: int) -> None:
     for width in (1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65):
