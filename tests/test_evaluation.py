@@ -26,6 +26,7 @@ from edge_ad.errors import DatasetError, EdgeADError, SpecError
 from edge_ad.evaluation import curves, labelled, measure, pictures, run, summary
 from edge_ad.evaluation.labelled import LabelledSet, load_labelled, slugs
 from edge_ad.metrics import PixelSample, binary_auroc, image_metrics, pixel_metrics
+from tests.edited import pointed
 from tests.tiny import SIZE, bad_frame, good_frame, write_category
 
 
@@ -439,6 +440,21 @@ def test_from_maps_infers_nothing(
     picture(part / "test/good/000.png", bad_frame(5))
     assert evaluate(golden, part, out, *again) == 2
     assert "the images have changed" in capsys.readouterr().err
+
+
+def test_operating_points_have_folders_of_their_own(golden_roi: Path, category: Path, tmp_path: Path) -> None:
+    bundle, out = pointed(golden_roi, tmp_path / "part.bundle", {"small": "f32"}, scale=2.0), tmp_path / "out"
+    rows = {}
+    for point in ("f32", "small"):
+        assert evaluate(bundle, category, out, "--no-report", "--pictures", "none", "--point", point) == 0
+        with (out / "summary.csv").open(newline="") as stream:
+            rows[point] = next(csv.DictReader(stream))
+        assert rows[point]["point"] == point
+    assert sorted(folder.name for folder in (out / "part").iterdir()) == ["part", "part-small"]
+    same = {"image_auroc", "pixel_auroc", "au_pro_30"}
+    assert {rows["f32"][name] for name in same} == {rows["small"][name] for name in same}
+    results = [json.loads((out / "part" / name / "result.json").read_text()) for name in ("part", "part-small")]
+    assert results[1]["facts"]["threshold"] == pytest.approx(2 * results[0]["facts"]["threshold"])
 
 
 def test_bundles_of_one_name_keep_apart(category: Path, tmp_path: Path, golden: Path) -> None:

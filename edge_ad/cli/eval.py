@@ -195,7 +195,7 @@ def _cells(
     return [
         cell
         for labelled, name in zip(sets, names, strict=True)
-        for cell in cells_of(labelled, name, wanted, options.export_options, given, options.out)
+        for cell in cells_of(labelled, name, wanted, options.export_options, given, options.out, options.point)
     ]
 
 

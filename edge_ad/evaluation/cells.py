@@ -15,7 +15,7 @@ from edge_ad.evaluation.grid import Backbone, Recipe
 from edge_ad.evaluation.labelled import LabelledSet
 from edge_ad.evaluation.measure import measure
 from edge_ad.evaluation.run import Counter, Key, Result, finished, inspect_all, saved
-from edge_ad.spec import Manifest
+from edge_ad.spec import REFERENCE, Manifest
 
 BUNDLES = "bundles"  # the folder of those that are made
 
@@ -106,6 +106,7 @@ def cells_of(
     options: Sequence[str],
     given: Sequence[Opened],
     out: Path,
+    point: str | None = None,
 ) -> list[Cell]:
     """The cells of a category: bundles that are to be made of it, then those given.
 
@@ -114,10 +115,14 @@ def cells_of(
         wanted: methods with backbones.
         options: of the export.
         out: of the whole evaluation.
+        point: operating point, if not the reference: it has folders of its own.
     """
     titles = [(f"{method}-{backbone.title}", f"{method} {backbone.name}") for method, backbone in wanted]
     made = unique(titles)
-    folders = [out / name / folder for folder in unique([*titles, *((b.path.stem, str(b.path)) for b in given)])]
+    suffix = "" if point in (None, REFERENCE) else f"-{point}"
+    folders = [
+        out / name / f"{folder}{suffix}" for folder in unique([*titles, *((b.path.stem, str(b.path)) for b in given)])
+    ]
     cells = []
     for (method, backbone), title, folder in zip(wanted, made, folders, strict=False):
         path = out / BUNDLES / f"{name}-{title}.bundle"

@@ -71,7 +71,8 @@ def finish(work: Work) -> None:
         raise EdgeADError(f"there is no result in {work.folder}", got="nothing", remedy="Run again.")
     if result.row is None:
         with Bundle.open(work.bundle) as bundle:
-            row, notes = measure(result, region_of(bundle), bundle.manifest.roi is not None, work.folder)
+            keep = region_of(bundle.at(result.facts["point"]))
+            row, notes = measure(result, keep, bundle.manifest.roi is not None, work.folder)
         result = replace(result, row=row, notes=(*work.notes, *notes))
         save_result(work.folder, result)
     _draw(work, result)

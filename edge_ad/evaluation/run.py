@@ -29,7 +29,7 @@ from edge_ad.evaluation.labelled import LabelledSet, slugs
 from edge_ad.runtime import Runtime
 
 RESULT, SCORES, MAPS = "result.json", "scores.csv", "maps"
-_FORMAT = 1
+_FORMAT = 2
 
 
 class Counter(Protocol):
@@ -76,7 +76,7 @@ class Result:
     """What is known of a category and a bundle.
 
     Attributes:
-        facts: engine, precision, search, threads, threshold and pixel_threshold that were in use.
+        facts: point, engine, precision, search, threads, threshold and pixel_threshold that were in use.
         failed: (name, reason) of images that could not be inspected.
         row: of the summary, once it is measured.
         notes: what a reader should know of these numbers.
@@ -122,6 +122,7 @@ def inspect_all(bundle: Path, labelled: LabelledSet, key: Key, folder: Path, pro
             scored.append(Scored(name, slug, str(image.path), image.defect, mask, score, ms, verdict.has_map))
         progress.update(1)
     facts = {
+        "point": runtime.point,
         "engine": runtime.engine,
         "precision": runtime.precision,
         "search": runtime.search,

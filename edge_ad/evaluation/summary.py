@@ -15,7 +15,7 @@ COLUMNS = (
     *("pixel_auroc", "pixel_ap", "au_pro_30", "au_pro_05", "seg_f1"),
     *("threshold", "pixel_threshold", "tp", "fn", "fp", "tn"),
     *("false_reject", "false_reject_low", "false_reject_high", "miss", "miss_low", "miss_high"),
-    *("ms_p50", "ms_p95", "ms_p99", "mb", "engine", "precision", "search", "threads", "notes"),
+    *("ms_p50", "ms_p95", "ms_p99", "mb", "point", "engine", "precision", "search", "threads", "notes"),
 )
 # Heading in the terminal and the report, column, and what is better; of misses and false rejects neither, as each is
 # had for the other.
