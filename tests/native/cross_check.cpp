@@ -155,7 +155,7 @@ void check_shrink(std::size_t factor_y, std::size_t factor_x, std::size_t channe
     // From the last row up, as of a flipped image.
     const std::uint8_t* last = pixels.data() + (kHeight * factor_y - 1) * stride;
     const std::ptrdiff_t step = -static_cast<std::ptrdiff_t>(stride);
-    edge_ad::shrink({last, step, channels}, factor_y, factor_x, kHeight, width, small.data());
+    edge_ad::shrink({last, step, channels}, factor_y, factor_x, kHeight, width, nullptr, small.data());
     for (std::size_t i = 0; i < small.size(); ++i) {
         const std::size_t y = i / (width * channels), x = i / channels % width;
         const std::uint8_t* block = last + static_cast<std::ptrdiff_t>(y * factor_y) * step +
