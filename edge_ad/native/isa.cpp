@@ -84,21 +84,32 @@ Kernels with_projection_amx(Kernels made) {
 std::vector<const Kernels*> detect_supported() {
     std::vector<const Kernels*> found;
 #if defined(EDGE_AD_X86)
-    static const Kernels amx = with_projection_amx(extended(*kernels_avx512(), "amx", codes_amx()));
-    static const Kernels avx512vnni = extended(*kernels_avx512(), "avx512vnni", codes_avx512vnni());
-    static const Kernels avxvnni = extended(*kernels_avx2(), "avxvnni", codes_avxvnni());
+    // Nothing of a unit may be called before its instruction set is known to be there: that it only hands out a table
+    // does not keep the compiler from filling the table by those instructions.
     const X86 cpu = detect();
-    if (cpu.amx) found.push_back(&amx);
-    if (cpu.avx512vnni) found.push_back(&avx512vnni);
+    if (cpu.amx) {
+        static const Kernels amx = with_projection_amx(extended(*kernels_avx512(), "amx", codes_amx()));
+        found.push_back(&amx);
+    }
+    if (cpu.avx512vnni) {
+        static const Kernels avx512vnni = extended(*kernels_avx512(), "avx512vnni", codes_avx512vnni());
+        found.push_back(&avx512vnni);
+    }
     if (cpu.avx512) found.push_back(kernels_avx512());
-    if (cpu.avxvnni) found.push_back(&avxvnni);
+    if (cpu.avxvnni) {
+        static const Kernels avxvnni = extended(*kernels_avx2(), "avxvnni", codes_avxvnni());
+        found.push_back(&avxvnni);
+    }
     if (cpu.avx2) found.push_back(kernels_avx2());
 #elif defined(EDGE_AD_NEON)
-    static const Kernels neondot = extended(*kernels_neon(), "neondot", codes_neondot());
+    [[maybe_unused]] const auto add_neondot = [&found] {
+        static const Kernels neondot = extended(*kernels_neon(), "neondot", codes_neondot());
+        found.push_back(&neondot);
+    };
 #if defined(__linux__)
-    if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) found.push_back(&neondot);
+    if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) add_neondot();
 #elif defined(__APPLE__)
-    found.push_back(&neondot);  // every Apple CPU of this kind has it
+    add_neondot();  // every Apple CPU of this kind has it
 #endif
     found.push_back(kernels_neon());  // part of the aarch64 baseline
 #endif
