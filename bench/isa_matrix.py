@@ -23,10 +23,10 @@ import numpy as np
 
 from edge_ad import native
 from edge_ad.bundle import Bundle
-from edge_ad.choice import aligned
-from edge_ad.cpu import detect_cpu
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EngineUnavailableError
+from edge_ad.serving.chooser import aligned
+from edge_ad.system.cpu import detect_cpu
 
 WARM_UP = 5
 

@@ -20,7 +20,6 @@ import numpy as np
 
 from edge_ad import __version__
 from edge_ad.anomaly_map import map_peak
-from edge_ad.build_info import timestamp
 from edge_ad.bundle import Bundle, write_bundle
 from edge_ad.dataset import find_category, look_at_images, subfolders
 from edge_ad.errors import BundleError, DatasetError, EngineError, FrameError
@@ -29,6 +28,7 @@ from edge_ad.frame import list_images, read_frame
 from edge_ad.prefetch import prefetch
 from edge_ad.runtime import Runtime
 from edge_ad.spec import REFERENCE, CalibrationSourceSpec, CalibrationSpec, Frame, Manifest
+from edge_ad.system.versions import timestamp
 
 __all__ = [
     "Images",

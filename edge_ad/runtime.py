@@ -7,19 +7,19 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from edge_ad import stopwatch
-from edge_ad.budget import Ladder
 from edge_ad.bundle import Bundle
-from edge_ad.choice import Chooser, Wish, faithful_first
-from edge_ad.cpu import check_cores
 from edge_ad.errors import SpecError
-from edge_ad.point import Point, Prepared
 from edge_ad.prefetch import prefetch
 from edge_ad.probes import Answer
-from edge_ad.profile import load_profile
+from edge_ad.serving import clock
+from edge_ad.serving.chooser import Chooser, Wish, faithful_first
+from edge_ad.serving.clock import Stopwatch
+from edge_ad.serving.ladder import Ladder
+from edge_ad.serving.meter import Meter, Stats
+from edge_ad.serving.point import Point, Prepared
+from edge_ad.serving.profile import load_profile
 from edge_ad.spec import REFERENCE, Frame, Manifest
-from edge_ad.stats import Meter, Stats
-from edge_ad.stopwatch import Stopwatch
+from edge_ad.system.cpu import check_cores
 from edge_ad.verdict import Verdict
 
 EngineName = Literal["auto", "openvino", "onnxruntime"]
@@ -34,7 +34,7 @@ class Runtime:
     With `budget_ms` it takes the most faithful operating point whose p99 on this PC is within the budget: by the
     machine's profile (`edge-ad tune`), or by a quick measurement with the golden probes' frames, some 2.5 s at most.
     It opens the cheaper points too, which costs their memory, so that no frame waits for one: when misses persist the
-    next cheaper point takes over, and hands back when there is room again (`edge_ad.budget`).
+    next cheaper point takes over, and hands back when there is room again (`edge_ad.serving.ladder`).
 
     Args:
         path: the bundle.
@@ -205,7 +205,7 @@ class Runtime:
     def _judge(self, prepared: Prepared) -> Verdict:
         """By the point that prepared the frame, whatever the ladder has done since."""
         verdict = prepared.point.judge(prepared, self._budget_ms)
-        self._meter.record(verdict.point, verdict.latency_ms, stopwatch.clock())
+        self._meter.record(verdict.point, verdict.latency_ms, clock.now())
         if self._ladder is not None:
             self._ladder.record(self._points.index(prepared.point), verdict.latency_ms)
         return verdict

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.cli.progress import Progress
 from edge_ad.crop import Crop
 from edge_ad.engines import Engine
 from edge_ad.errors import DatasetError, EngineError
 from edge_ad.frame import check_frame, read_frame
 from edge_ad.prefetch import prefetch
 from edge_ad.spec import FrameSpec
+from edge_ad.system.progress import Progress
 
 _IN_MEMORY = 2**31  # bytes of patches; beyond that they are put on disk
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.cpu import default_threads, detect_cpu
 from edge_ad.crop import Crop
 from edge_ad.engines import Engine, Models, choose_engine, installed_engines, open_engine
 from edge_ad.errors import ParityError
 from edge_ad.probes import relative_difference
 from edge_ad.spec import BackboneSpec, FrameSpec, RoiSpec, Size
+from edge_ad.system.cpu import default_threads, detect_cpu
 from export.features import tensors
 from export.graph import PatchGraph
 from export.network import Network

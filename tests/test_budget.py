@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_ad import BudgetError, Runtime, SpecError
-from edge_ad.budget import DOWN_MISSES, HOLD, MOST_BACK_OFF, WINDOW, Ladder
 from edge_ad.bundle import Bundle
-from edge_ad.choice import QUICK_FRAMES, SURE_FRAMES, faithful_first
-from edge_ad.measure import WARM_UP, read_frames, sample_frames, timing
-from edge_ad.stats import WINDOW as STATS_WINDOW
-from edge_ad.stats import Meter
+from edge_ad.serving.chooser import QUICK_FRAMES, SURE_FRAMES, faithful_first
+from edge_ad.serving.ladder import DOWN_MISSES, HOLD, MOST_BACK_OFF, WINDOW, Ladder
+from edge_ad.serving.meter import WINDOW as STATS_WINDOW
+from edge_ad.serving.meter import Meter
+from edge_ad.serving.timing import WARM_UP, read_frames, sample_frames, timing
 from tests.edited import edited
 from tests.slow import World, make_world, slow_bundle
 from tests.tiny import bad_frame, good_frame

@@ -18,15 +18,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import edge_ad.tuning
 from edge_ad import BudgetError, EdgeADError, EngineUnavailableError, Runtime, native
 from edge_ad.bundle import Bundle
 from edge_ad.cli import main
-from edge_ad.cpu import allowed_cores, detect_cpu, fastest_cores
 from edge_ad.engines import installed_engines
 from edge_ad.errors import SpecError
-from edge_ad.measure import Timing, sample_frames
-from edge_ad.profile import (
+from edge_ad.serving import point, tuning
+from edge_ad.serving.profile import (
     Entry,
     Profile,
     Wanted,
@@ -37,7 +35,9 @@ from edge_ad.profile import (
     save_profile,
     this_machine,
 )
-from edge_ad.tuning import ROUNDS, Tuned, candidates, steps, tune
+from edge_ad.serving.timing import Timing, sample_frames
+from edge_ad.serving.tuning import ROUNDS, Tuned, candidates, steps, tune
+from edge_ad.system.cpu import allowed_cores, detect_cpu, fastest_cores
 from tests.edited import pointed
 from tests.slow import NAMES, World, make_world, slow_bundle
 from tests.tiny import good_frame
@@ -55,14 +55,16 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """Eight cores; OpenVINO is slower, and pinned threads gain a little."""
     world = make_world(monkeypatch)
     world.factor = lambda engine, s: (1.5 if engine == "openvino" else 1.0) * (0.97 if s.cores else 1.0) / s.threads
-    for module in ("tuning", "profile", "choice"):
-        monkeypatch.setattr(f"edge_ad.{module}.default_threads", lambda cores=None: 8 if cores is None else len(cores))
-    monkeypatch.setattr(edge_ad.tuning, "fastest_cores", lambda count: tuple(range(count)))
-    monkeypatch.setattr("edge_ad.profile.allowed_cores", lambda: tuple(range(8)))
-    monkeypatch.setattr("edge_ad.point.pinned", lambda cores: contextlib.nullcontext())
+    for module in ("tuning", "profile", "chooser"):
+        monkeypatch.setattr(
+            f"edge_ad.serving.{module}.default_threads", lambda cores=None: 8 if cores is None else len(cores)
+        )
+    monkeypatch.setattr(tuning, "fastest_cores", lambda count: tuple(range(count)))
+    monkeypatch.setattr("edge_ad.serving.profile.allowed_cores", lambda: tuple(range(8)))
+    monkeypatch.setattr("edge_ad.serving.point.pinned", lambda cores: contextlib.nullcontext())
     monkeypatch.setattr(native, "Pool", _OneThread)
-    monkeypatch.setattr(edge_ad.tuning, "ROUNDS", tuple((4, share) for _, share in ROUNDS))  # for the tests' own sake
-    monkeypatch.setattr(edge_ad.tuning, "FINAL_FRAMES", 9)
+    monkeypatch.setattr(tuning, "ROUNDS", tuple((4, share) for _, share in ROUNDS))  # for the tests' own sake
+    monkeypatch.setattr(tuning, "FINAL_FRAMES", 9)
     return world
 
 
@@ -151,20 +153,18 @@ def test_bf16_is_refused_where_it_is_emulated(
 ) -> None:
     path = pointed(golden, tmp_path / "b.bundle", {"bf16": "bf16"})
     with Bundle.open(path) as opened:
-        monkeypatch.setattr(edge_ad.point, "detect_cpu", lambda: detect_cpu("model name: Intel\nflags: avx2", "x86_64"))
+        monkeypatch.setattr(point, "detect_cpu", lambda: detect_cpu("model name: Intel\nflags: avx2", "x86_64"))
         found, refused = candidates(opened)
         assert set(found) == {"f32"}
         assert refused["bf16 by openvino"] == "this CPU has no bf16 arithmetic"
-        monkeypatch.setattr(
-            edge_ad.point, "detect_cpu", lambda: detect_cpu("model name: Intel\nflags: amx_bf16", "x86_64")
-        )
+        monkeypatch.setattr(point, "detect_cpu", lambda: detect_cpu("model name: Intel\nflags: amx_bf16", "x86_64"))
         found, refused = candidates(opened)
         assert {candidate.engine for candidate in found["bf16"]} == {"openvino"}
         assert set(refused) == {"bf16 by onnxruntime"}
 
 
 def test_no_engine(bundle: Path, world: World, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_ad.tuning.installed_engines", lambda: ())
+    monkeypatch.setattr("edge_ad.serving.tuning.installed_engines", lambda: ())
     with pytest.raises(EngineUnavailableError, match="pip install"):
         tuned(bundle, world)
 
@@ -172,11 +172,11 @@ def test_no_engine(bundle: Path, world: World, cache: Path, monkeypatch: pytest.
 def test_a_method_without_a_graph_has_one_search(bundle: Path) -> None:
     with Bundle.open(bundle) as opened:
         spec = opened.manifest
-    assert edge_ad.tuning.searches(spec) == ("graph", "exact")
+    assert tuning.searches(spec) == ("graph", "exact")
     assert spec.index is not None
-    assert edge_ad.tuning.searches(
-        dataclasses.replace(spec, index=dataclasses.replace(spec.index, graph=None), points=())
-    ) == ("exact",)
+    assert tuning.searches(dataclasses.replace(spec, index=dataclasses.replace(spec.index, graph=None), points=())) == (
+        "exact",
+    )
 
 
 # ------------------------------------------------------------------------------------------------ the profile

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from bench.parity.compare import Answers, Truth, render
 from edge_ad import native
-from edge_ad.cpu import default_threads
 from edge_ad.dataset import Category, TestImage, check_images
 from edge_ad.heads.base import Head
 from edge_ad.heads.patchcore import PatchCore
 from edge_ad.spec import FrameSpec, Size
+from edge_ad.system.cpu import default_threads
 from export.coreset import project, select_coreset
 from export.features import extract, patch_store, tensors
 from export.fit import open_method

@@ -23,7 +23,6 @@ from edge_ad.calibration import (
 )
 from edge_ad.cli import OK, RUNTIME_OPTIONS, add_runtime_options
 from edge_ad.cli.info import table
-from edge_ad.cli.progress import Progress
 from edge_ad.errors import BundleError, DatasetError, EngineUnavailableError, SpecError
 from edge_ad.metrics import image_metrics, wilson
 from edge_ad.recalibration import (
@@ -37,6 +36,7 @@ from edge_ad.recalibration import (
 )
 from edge_ad.runtime import Runtime
 from edge_ad.spec import CalibrationSpec, Manifest
+from edge_ad.system.progress import Progress
 
 HELP = "Chooses the thresholds of a bundle anew, from images, and writes a copy that says where they came from."
 

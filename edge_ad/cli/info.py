@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 
-from edge_ad.build_info import build_info
 from edge_ad.bundle import Bundle
 from edge_ad.calibration import describe_rule
 from edge_ad.manifest import encode
-from edge_ad.profile import describe_profile
+from edge_ad.serving.profile import describe_profile
 from edge_ad.spec import (
     REFERENCE,
     BackboneSpec,
@@ -20,6 +19,7 @@ from edge_ad.spec import (
     PatchcoreSpec,
     SpadeSpec,
 )
+from edge_ad.system.versions import build_info
 
 HELP = "Says what a bundle holds, and what is installed here."
 

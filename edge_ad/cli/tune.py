@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_ad.bundle import Bundle
-from edge_ad.choice import aligned, faithful_first
 from edge_ad.cli import ERROR, OK
-from edge_ad.cli.progress import Progress
 from edge_ad.errors import SpecError
-from edge_ad.measure import read_frames, sample_frames
-from edge_ad.profile import Entry, Profile, Wanted, profile_to_json, save_profile, this_machine
+from edge_ad.serving.chooser import aligned, faithful_first
+from edge_ad.serving.profile import Entry, Profile, Wanted, profile_to_json, save_profile, this_machine
+from edge_ad.serving.timing import read_frames, sample_frames
+from edge_ad.serving.tuning import Tuned, candidates, steps, tune
 from edge_ad.spec import REFERENCE, Manifest
-from edge_ad.tuning import Tuned, candidates, steps, tune
+from edge_ad.system.progress import Progress
 
 HELP = "Measures every operating point, engine, number of threads, cores and search on this PC, for Runtime to use."
 ANYTHING = Wanted(None, None, None, None)

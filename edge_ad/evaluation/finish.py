@@ -19,9 +19,9 @@ from edge_ad.bundle import Bundle
 from edge_ad.errors import EdgeADError
 from edge_ad.evaluation import curves as curve
 from edge_ad.evaluation import pictures as picture
-from edge_ad.evaluation.children import THREAD_VARIABLES, Task, run_all, threads_of
 from edge_ad.evaluation.measure import measure, region_of
 from edge_ad.evaluation.run import RESULT, Result, load_result, replace_bytes, replace_text, save_result
+from edge_ad.system.processes import THREAD_VARIABLES, Task, run_all, threads_of
 
 Which = Literal["none", "worst", "all"]
 _LOG = "finish.log"  # there only where something went wrong

@@ -8,7 +8,7 @@ import os
 import platform
 
 from edge_ad import native
-from edge_ad.cpu import default_threads, detect_cpu
+from edge_ad.system.cpu import default_threads, detect_cpu
 
 
 def build_info() -> dict[str, str]:

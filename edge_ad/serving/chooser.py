@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_ad import stopwatch
 from edge_ad.bundle import Bundle
-from edge_ad.cpu import default_threads
 from edge_ad.errors import BudgetError, EdgeADError, EngineUnavailableError
-from edge_ad.measure import Timing, latencies, measure, sample_frames, timing
-from edge_ad.point import Point, Settings
-from edge_ad.profile import Profile, Wanted
+from edge_ad.serving import clock
+from edge_ad.serving.point import Point, Settings
+from edge_ad.serving.profile import Profile, Wanted
+from edge_ad.serving.timing import Timing, latencies, measure, sample_frames, timing
 from edge_ad.spec import Frame, Manifest
+from edge_ad.system.cpu import default_threads
 
 QUICK_FRAMES = 40  # of a point without a profile; if one of them is late, more are taken
 SURE_FRAMES = 101  # of so many the p99 is the second longest
@@ -102,7 +102,7 @@ class Chooser:
             BudgetError: none keeps the budget.
         """
         tried: list[Tried] = []
-        end = stopwatch.clock() + QUICK_S
+        end = clock.now() + QUICK_S
         for i, name in enumerate(names):
             tried.append(self._try(name, budget_ms, end, len(names) - i))
             chosen = tried[-1]
@@ -127,13 +127,13 @@ class Chooser:
             warm_up(point, self._sample())
             return Tried(name, point, known)
         found: list[float] = []
-        began = stopwatch.clock()
+        began = clock.now()
         share = began + (end - began) / left  # of the time for the points that are left
         for latency in latencies(point, self._sample()):
             found.append(latency)
             late = sum(value > budget_ms for value in found)
             enough = late > 1 or len(found) >= (SURE_FRAMES if late else QUICK_FRAMES)
-            if enough or (len(found) >= 5 and stopwatch.clock() >= (end if late else share)):
+            if enough or (len(found) >= 5 and clock.now() >= (end if late else share)):
                 break
         return Tried(name, point, timing(found))
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from edge_ad import native
 from edge_ad.anomaly_map import anomaly_map
 from edge_ad.bundle import Bundle
-from edge_ad.cpu import detect_cpu, pinned
 from edge_ad.crop import Crop
 from edge_ad.engines import Engine, Models, choose_engine, installed_engines, open_engine
 from edge_ad.errors import BundleCorruptError, EngineError, EngineUnavailableError, ParityError, SpecError
@@ -22,8 +21,9 @@ from edge_ad.frame import check_frame, read_frame
 from edge_ad.heads import open_head
 from edge_ad.heads.base import Scored
 from edge_ad.probes import Answer, deviations, load_probes
+from edge_ad.serving.clock import Stopwatch
 from edge_ad.spec import REFERENCE, Frame, FrameSpec, Manifest, Size
-from edge_ad.stopwatch import Stopwatch
+from edge_ad.system.cpu import detect_cpu, pinned
 from edge_ad.verdict import Verdict, latency_ms
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_ad import stopwatch
 from edge_ad.bundle import Bundle
 from edge_ad.errors import FrameError
 from edge_ad.frame import check_frame, list_images, read_frame
-from edge_ad.point import Point
 from edge_ad.probes import load_probes
+from edge_ad.serving import clock
+from edge_ad.serving.point import Point
 from edge_ad.spec import REFERENCE, Frame, FrameSpec, Size
 
 WARM_UP = 3  # frames: the first ones build what an engine keeps
@@ -54,10 +54,10 @@ def latencies(point: Point, frames: Sequence[Frame]) -> Iterator[float]:
 
 def measure(point: Point, frames: Sequence[Frame], most: int, seconds: float, least: int = 5) -> Timing:
     """Times `most` frames, or fewer but `least` when `seconds` are over."""
-    end, found = stopwatch.clock() + seconds, []
+    end, found = clock.now() + seconds, []
     for latency in latencies(point, frames):
         found.append(latency)
-        if len(found) >= most or (len(found) >= least and stopwatch.clock() >= end):
+        if len(found) >= most or (len(found) >= least and clock.now() >= end):
             break
     return timing(found)
 

@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edge_ad import stopwatch
 from edge_ad.bundle import Bundle
-from edge_ad.choice import faithful_first
-from edge_ad.cpu import can_pin, default_threads, fastest_cores
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EngineUnavailableError
-from edge_ad.measure import measure
-from edge_ad.point import Point, Settings, runnable_engine
-from edge_ad.profile import Entry, handicapped
+from edge_ad.serving import clock
+from edge_ad.serving.chooser import faithful_first
+from edge_ad.serving.point import Point, Settings, runnable_engine
+from edge_ad.serving.profile import Entry, handicapped
+from edge_ad.serving.timing import measure
 from edge_ad.spec import Frame, Manifest, PatchcoreSpec
+from edge_ad.system.cpu import can_pin, default_threads, fastest_cores
 
 ROUNDS = ((8, 0.40), (24, 0.60), (72, 0.72))  # frames at most, and the share of all the time by which a round ends
 FINALISTS = 2  # of each operating point
@@ -133,7 +133,7 @@ def tune(
             got="; ".join(f"{name}: {why}" for name, why in refused.items()) or "no engine installed",
             remedy="Run pip install 'edge-ad[openvino]' or 'edge-ad[onnx]'.",
         )
-    began, found = stopwatch.clock(), _Found(bundle, frames, step, sleep)
+    began, found = clock.now(), _Found(bundle, frames, step, sleep)
     for number, (count, share) in enumerate(ROUNDS, 1):
         found.round(number, alive, count, began + share * seconds)
         alive = {name: found.better_half(own, number) for name, own in alive.items()}
@@ -160,7 +160,7 @@ class _Found:
         """
         queue = list(_by_turns(alive.values()))
         for i, candidate in enumerate(queue):
-            left = end - stopwatch.clock()
+            left = end - clock.now()
             if left <= 0 and i >= len(alive):
                 self.left_out += len(queue) - i if number == 1 else 0
                 return
@@ -173,10 +173,10 @@ class _Found:
         return sorted(timed, key=lambda c: handicapped(self.entries[c]))[: _half(len(timed))]
 
     def _time(self, number: int, candidate: Candidate, count: int, seconds: float, gaps: int) -> Entry:
-        began = stopwatch.clock()
+        began = clock.now()
         settings = Settings(candidate.engine, "CPU", candidate.threads, candidate.cores, candidate.search)
         point = Point(self._bundle, candidate.point, settings)
-        seconds -= stopwatch.clock() - began  # opening takes time too
+        seconds -= clock.now() - began  # opening takes time too
         timing = measure(point, self._frames, count, seconds, LEAST_FRAMES)
         idle = []
         for i in range(gaps):
