@@ -12,12 +12,13 @@ from edge_ad.errors import SpecError
 from edge_ad.prefetch import prefetch
 from edge_ad.probes import Answer
 from edge_ad.serving import clock
-from edge_ad.serving.chooser import Chooser, Wish, faithful_first
+from edge_ad.serving.chooser import Chooser, faithful_first
 from edge_ad.serving.clock import Stopwatch
 from edge_ad.serving.ladder import Ladder
 from edge_ad.serving.meter import Meter, Stats
 from edge_ad.serving.point import Point, Prepared
 from edge_ad.serving.profile import load_profile
+from edge_ad.serving.settings import Fixed
 from edge_ad.spec import REFERENCE, Frame, Manifest
 from edge_ad.system.cpu import check_cores
 from edge_ad.verdict import Verdict
@@ -76,13 +77,13 @@ class Runtime:
         on_miss: MissName = "raise",
         profile: bool = True,
     ) -> None:
-        wish = _wish(engine, device, threads, cores, search)
+        fixed = _fixed(engine, device, threads, cores, search)
         budget_ms, best_effort = _check_budget(budget_ms), _check_on_miss(on_miss)
         self._bundle = Bundle.open(path)
         spec = self._bundle.manifest
         # an engine on another device has nothing to do with what was measured on the CPU
         known = load_profile(self._bundle.id, spec.point_names) if profile and device == "CPU" else None
-        chooser = Chooser(self._bundle, wish, threshold, known)
+        chooser = Chooser(self._bundle, fixed, threshold, known)
         self._ladder: Ladder | None = None
         if budget_ms is None:
             self._points: tuple[Point, ...] = (chooser.open(REFERENCE if point is None else point)[0],)
@@ -211,13 +212,13 @@ class Runtime:
         return verdict
 
 
-def _wish(engine: str, device: str, threads: int | None, cores: Sequence[int] | None, search: str) -> Wish:
+def _fixed(engine: str, device: str, threads: int | None, cores: Sequence[int] | None, search: str) -> Fixed:
     if isinstance(threads, bool) or not (threads is None or (isinstance(threads, int) and 1 <= threads <= 1024)):
         raise SpecError("threads is out of range", expected="1..1024", got=repr(threads))
     checked = check_cores(cores)
     if threads is not None and checked is not None:
         threads = min(threads, len(checked))
-    return Wish(None if engine == "auto" else engine, device, threads, checked, None if search == "auto" else search)
+    return Fixed(None if engine == "auto" else engine, device, threads, checked, None if search == "auto" else search)
 
 
 def _check_budget(budget_ms: float | None) -> float | None:

@@ -15,7 +15,8 @@ import edge_ad.serving.point
 from edge_ad import EngineUnavailableError
 from edge_ad.bundle import Bundle
 from edge_ad.serving import clock
-from edge_ad.serving.point import Settings
+from edge_ad.serving.settings import Settings
+from edge_ad.system.cpu import detect_cpu
 from tests.edited import edited, pointed
 
 NAMES = ("f32", "middle", "fast")
@@ -74,6 +75,8 @@ def make_world(monkeypatch: pytest.MonkeyPatch) -> World:
     for module in ("point", "tuning", "profile"):
         monkeypatch.setattr(f"edge_ad.serving.{module}.installed_engines", lambda: ("openvino", "onnxruntime"))
     monkeypatch.setattr(clock, "now", world.clock)
+    intel = detect_cpu("model name: Intel", "x86_64")  # so that "auto" is the same engine on every CPU
+    monkeypatch.setattr("edge_ad.serving.point.detect_cpu", lambda: intel)
     return world
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_ad.bundle import Bundle
 from edge_ad.errors import BudgetError, EdgeADError, EngineUnavailableError
 from edge_ad.serving import clock
-from edge_ad.serving.point import Point, Settings
-from edge_ad.serving.profile import Profile, Wanted
+from edge_ad.serving.point import Point
+from edge_ad.serving.profile import Profile
+from edge_ad.serving.settings import Fixed, Settings
 from edge_ad.serving.timing import Timing, latencies, measure, sample_frames, timing
 from edge_ad.spec import Frame, Manifest
 from edge_ad.system.cpu import default_threads
@@ -19,28 +21,6 @@ SURE_FRAMES = 101  # of so many the p99 is the second longest
 QUICK_S = 2.5  # seconds for all points together, their opening not counted
 RATIO_FRAMES = 8  # of a point below the chosen one: only its ratio counts
 CHEAPER = 0.9  # a rung of the ladder takes at most this share of the one above it
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What the user asked of the settings; None where nothing was."""
-
-    engine: str | None
-    device: str
-    threads: int | None
-    cores: tuple[int, ...] | None
-    search: str | None
-
-    def settings(
-        self, point: str, profile: Profile | None, budget_ms: float | None = None
-    ) -> tuple[Settings, Timing | None]:
-        """Of an operating point: the profile's best, with their timing, or the defaults."""
-        wanted = Wanted(self.engine, self.threads, self.cores, self.search)
-        entry = None if profile is None else profile.best(point, wanted, budget_ms)
-        if entry is not None:
-            return Settings(entry.engine, self.device, entry.threads, entry.cores, entry.search), entry.timing
-        threads = default_threads(self.cores) if self.threads is None else self.threads
-        return Settings(self.engine or "auto", self.device, threads, self.cores, self.search or "auto"), None
 
 
 @dataclass(frozen=True)
@@ -66,13 +46,13 @@ class Chooser:
 
     Args:
         bundle: all of it.
-        wish: settings.
+        fixed: settings that the user has fixed.
         threshold: of the reference; None for the bundle's.
         profile: of this machine, if there is one.
     """
 
-    def __init__(self, bundle: Bundle, wish: Wish, threshold: float | None, profile: Profile | None) -> None:
-        self._bundle, self._wish, self._threshold, self._profile = bundle, wish, threshold, profile
+    def __init__(self, bundle: Bundle, fixed: Fixed, threshold: float | None, profile: Profile | None) -> None:
+        self._bundle, self._fixed, self._threshold, self._profile = bundle, fixed, threshold, profile
         self._frames: list[Frame] = []
 
     def open(self, name: str, budget_ms: float | None = None) -> tuple[Point, Timing | None]:
@@ -81,15 +61,13 @@ class Chooser:
         Raises:
             EdgeADError: as `Point`.
         """
-        settings, known = self._wish.settings(name, self._profile, budget_ms)
-        try:
-            return Point(self._bundle, name, settings, self._threshold), known
-        except EdgeADError:
-            if known is None:
-                raise
-            # somebody changed the profile by hand
-            settings, _ = self._wish.settings(name, None)
-            return Point(self._bundle, name, settings, self._threshold), None
+        entry = None if self._profile is None else self._profile.best(name, self._fixed, budget_ms)
+        if entry is not None:
+            # an entry that cannot be opened was changed by hand
+            with contextlib.suppress(EdgeADError):
+                return self._opened(name, entry.settings), entry.timing
+        usual = Settings("auto", "CPU", default_threads(self._fixed.cores), None, "auto")
+        return self._opened(name, usual), None
 
     def rungs(self, names: Sequence[str], budget_ms: float, *, best_effort: bool) -> list[Rung]:
         """The chosen point and those below it, each clearly cheaper than the one before; all are open and warm.
@@ -117,6 +95,9 @@ class Chooser:
             table=table(tried),
             remedy="Allow more time, export cheaper points, free this PC of other work, or pass on_miss='best_effort'.",
         )
+
+    def _opened(self, name: str, base: Settings) -> Point:
+        return Point(self._bundle, name, self._fixed.merged(base), self._threshold)
 
     def _try(self, name: str, budget_ms: float, end: float, left: int) -> Tried:
         try:
@@ -182,9 +163,17 @@ def table(tried: Sequence[Tried]) -> str:
             rows.append((found.name, f"not run: {found.reason}"))
             continue
         settings, t = found.point.settings, found.timing
-        cores = "all" if settings.cores is None else ",".join(map(str, settings.cores))
         times = (f"{t.p50_ms:.1f}", f"{t.p95_ms:.1f}", f"{t.p99_ms:.1f}", str(t.frames))
-        rows.append((found.name, found.point.engine.name, str(settings.threads), cores, found.point.search, *times))
+        rows.append(
+            (
+                found.name,
+                found.point.engine.name,
+                str(settings.threads),
+                settings.cores_text,
+                found.point.search,
+                *times,
+            )
+        )
     return aligned(rows)
 
 

@@ -22,20 +22,10 @@ from edge_ad.heads import open_head
 from edge_ad.heads.base import Scored
 from edge_ad.probes import Answer, deviations, load_probes
 from edge_ad.serving.clock import Stopwatch
+from edge_ad.serving.settings import Settings
 from edge_ad.spec import REFERENCE, Frame, FrameSpec, Manifest, Size
 from edge_ad.system.cpu import detect_cpu, pinned
 from edge_ad.verdict import Verdict, latency_ms
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How an operating point is opened; see `edge_ad.Runtime`."""
-
-    engine: str
-    device: str
-    threads: int
-    cores: tuple[int, ...] | None
-    search: str
 
 
 @dataclass(frozen=True)
