@@ -12,8 +12,9 @@ from edge_ad.errors import SpecError
 from edge_ad.prefetch import prefetch
 from edge_ad.probes import Answer
 from edge_ad.serving import clock
-from edge_ad.serving.chooser import Chooser, faithful_first
+from edge_ad.serving.chooser import Chooser
 from edge_ad.serving.clock import Stopwatch
+from edge_ad.serving.fidelity import faithful_first
 from edge_ad.serving.ladder import Ladder
 from edge_ad.serving.meter import Meter, Stats
 from edge_ad.serving.point import Point, Prepared

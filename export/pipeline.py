@@ -21,11 +21,11 @@ from edge_ad import native
 from edge_ad.atomic import folder_beside
 from edge_ad.bundle import write_bundle
 from edge_ad.calibration import LABELLED, check_rule
-from edge_ad.cli.info import describe_fidelity
 from edge_ad.dataset import Category, Facts, TestImage, check_images, find_category, load_category
 from edge_ad.engines import Engine
 from edge_ad.errors import BundleError, DatasetError, SpecError
 from edge_ad.runtime import Runtime
+from edge_ad.serving.fidelity import describe_fidelity
 from edge_ad.spec import MAX_NEIGHBORS, FidelitySpec, FrameSpec, Manifest, PatchcoreSpec, Size
 from edge_ad.system.cpu import default_threads, detect_cpu
 from edge_ad.system.progress import Progress

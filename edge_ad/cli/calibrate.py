@@ -22,7 +22,6 @@ from edge_ad.calibration import (
     usual_value,
 )
 from edge_ad.cli import OK, RUNTIME_OPTIONS, add_runtime_options
-from edge_ad.cli.info import table
 from edge_ad.errors import BundleError, DatasetError, EngineUnavailableError, SpecError
 from edge_ad.metrics import image_metrics, wilson
 from edge_ad.recalibration import (
@@ -37,6 +36,7 @@ from edge_ad.recalibration import (
 from edge_ad.runtime import Runtime
 from edge_ad.spec import CalibrationSpec, Manifest
 from edge_ad.system.progress import Progress
+from edge_ad.system.tables import named
 
 HELP = "Chooses the thresholds of a bundle anew, from images, and writes a copy that says where they came from."
 
@@ -102,7 +102,8 @@ def run(options: argparse.Namespace) -> int:
         identity = write_calibrated(bundle, out, found)
         for name, new in found.items():
             old = manifest.at(name).calibration
-            print(table({"point": name, **_describe(old, new, scores[name])}))
+            facts = {"point": name, **_describe(old, new, scores[name])}
+            print(named(facts.items()))
             for note in _notes(old, new, scores[name], options.data is not None):
                 print(f"note: {note}")
         for note in (*notes, *_left(manifest.point_names, names)):

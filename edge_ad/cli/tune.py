@@ -11,13 +11,14 @@ from pathlib import Path
 from edge_ad.bundle import Bundle
 from edge_ad.cli import ERROR, OK
 from edge_ad.errors import SpecError
-from edge_ad.serving.chooser import aligned, faithful_first
+from edge_ad.serving.fidelity import faithful_first
 from edge_ad.serving.profile import Entry, Profile, profile_to_json, save_profile, this_machine
 from edge_ad.serving.settings import Fixed
 from edge_ad.serving.timing import read_frames, sample_frames
 from edge_ad.serving.tuning import Tuned, candidates, steps, tune
 from edge_ad.spec import REFERENCE, Manifest
 from edge_ad.system.progress import Progress
+from edge_ad.system.tables import aligned
 
 HELP = "Measures every operating point, engine, number of threads, cores and search on this PC, for Runtime to use."
 SECONDS = (5.0, 150.0)

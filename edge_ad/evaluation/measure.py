@@ -22,6 +22,7 @@ from edge_ad.evaluation.run import Result, Scored, load_map, map_path
 from edge_ad.frame import read_frame
 from edge_ad.metrics import ImageMetrics, PixelMetrics, PixelSample, Rate, image_metrics, pixel_metrics
 from edge_ad.spec import Size
+from edge_ad.system.percentiles import percentiles
 
 _ASPECT_PX = 2.0  # by which a mask of another size may miss the frame's aspect ratio
 _LISTED = 3  # names in a note
@@ -134,7 +135,7 @@ def _of_pixels(found: PixelMetrics | None) -> dict[str, float | None]:
 
 
 def _of_time(ms: Sequence[float]) -> dict[str, float | None]:
-    values = np.percentile(ms, (50, 95, 99)).tolist() if ms else (None, None, None)
+    values = percentiles(ms) if ms else (None, None, None)
     return dict(zip(("ms_p50", "ms_p95", "ms_p99"), values, strict=True))
 
 

@@ -13,8 +13,9 @@ from edge_ad.serving.point import Point
 from edge_ad.serving.profile import Profile
 from edge_ad.serving.settings import Fixed, Settings
 from edge_ad.serving.timing import Timing, latencies, measure, sample_frames, timing
-from edge_ad.spec import Frame, Manifest
+from edge_ad.spec import Frame
 from edge_ad.system.cpu import default_threads
+from edge_ad.system.tables import aligned
 
 QUICK_FRAMES = 40  # of a point without a profile; if one of them is late, more are taken
 SURE_FRAMES = 101  # of so many the p99 is the second longest
@@ -144,16 +145,6 @@ def warm_up(point: Point, frames: Sequence[Frame]) -> None:
     next(latencies(point, frames))
 
 
-def faithful_first(manifest: Manifest) -> tuple[str, ...]:
-    """Names of the operating points: the reference, then the others by how well their scores agree with its."""
-
-    def apart(name: str) -> tuple[float, float]:
-        point = manifest.find_point(name)
-        return (-2.0, 0.0) if point is None else (-point.fidelity.rank_correlation, point.fidelity.score_error)
-
-    return tuple(sorted(manifest.point_names, key=apart))
-
-
 def table(tried: Sequence[Tried]) -> str:
     """What each operating point takes, and why some were not run."""
     head = ("point", "engine", "threads", "cores", "search", "p50", "p95", "p99", "frames")
@@ -162,26 +153,7 @@ def table(tried: Sequence[Tried]) -> str:
         if found.point is None or found.timing is None:
             rows.append((found.name, f"not run: {found.reason}"))
             continue
-        settings, t = found.point.settings, found.timing
+        point, own, t = found.point, found.point.settings, found.timing
         times = (f"{t.p50_ms:.1f}", f"{t.p95_ms:.1f}", f"{t.p99_ms:.1f}", str(t.frames))
-        rows.append(
-            (
-                found.name,
-                found.point.engine.name,
-                str(settings.threads),
-                settings.cores_text,
-                found.point.search,
-                *times,
-            )
-        )
+        rows.append((found.name, point.engine.name, str(own.threads), own.cores_text, point.search, *times))
     return aligned(rows)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Lines of columns; a row that is shorter than the first runs on from its last cell."""
-    full = [row for row in rows if len(row) == len(rows[0])]
-    widths = [max(len(row[i]) for row in full) for i in range(len(rows[0]))]
-    widths[0] = max(len(row[0]) for row in rows)
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows
-    )

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from edge_ad.system.percentiles import percentiles
+
 WINDOW = 1024  # frames that percentiles are of
 
 
@@ -79,7 +81,7 @@ class Meter:
             frames, misses, points = self._frames, self._misses, dict(self._points)
             count = min(frames, WINDOW)
             latencies, times = self._latencies[:count].copy(), self._times[:count].copy()
-        p50, p95, p99, most = (float(v) for v in np.percentile(latencies, (50, 95, 99, 100))) if count else (None,) * 4
+        p50, p95, p99, most = percentiles(latencies, (50, 95, 99, 100)) if count else (None,) * 4
         span = float(times.max() - times.min()) if count else 0.0
         return Stats(
             frames=frames,

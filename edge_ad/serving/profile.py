@@ -8,7 +8,6 @@ another machine is as good as none.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
@@ -27,6 +26,7 @@ from edge_ad.serving.settings import Fixed, Settings
 from edge_ad.serving.timing import Timing
 from edge_ad.spec import require
 from edge_ad.system.cpu import allowed_cores, default_threads, detect_cpu
+from edge_ad.system.versions import version_of
 
 FORMAT_VERSION = 2  # 1 had the settings among the fields of an entry
 MAX_BYTES = 2**22
@@ -128,8 +128,9 @@ def this_machine(bundle: str) -> Machine:
     cpu = detect_cpu()
     return Machine(
         bundle=bundle,
-        edge_ad=_version("edge-ad"),
-        engines={name: _version(name) for name in installed_engines()},
+        edge_ad=version_of("edge-ad", "unknown"),
+        # onnxruntime-gpu has the module and not the name
+        engines={name: version_of(name, "unknown") for name in installed_engines()},
         cpu=cpu.model,
         flags=" ".join(sorted(cpu.flags)),
         isa=native.isa(),
@@ -137,13 +138,6 @@ def this_machine(bundle: str) -> Machine:
         cores=allowed_cores(),
         threads=default_threads(),
     )
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # onnxruntime-gpu has the module and not the name
-        return "unknown"
 
 
 def cache_folder() -> Path:

@@ -19,7 +19,7 @@ from edge_ad.bundle import Bundle
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EngineUnavailableError
 from edge_ad.serving import clock
-from edge_ad.serving.chooser import faithful_first
+from edge_ad.serving.fidelity import faithful_first
 from edge_ad.serving.point import Point, runnable_engine
 from edge_ad.serving.profile import Entry, handicapped
 from edge_ad.serving.settings import Settings
