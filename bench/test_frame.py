@@ -199,7 +199,7 @@ def test_search(
     for patches in grids:
         distances, _ = runtime._point.head.index.nearest(patches)
         truth, nearest = exact._point.head.index.nearest(patches)
-        inside = exact._point._patch_mask
+        inside = exact._point._roi.patches
         chosen = patches if inside is None else patches[inside.ravel()]
         some = slice(0, None, 37)
         vectors = exact._point.head.index.coreset.vectors[nearest[some]]

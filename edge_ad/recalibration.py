@@ -16,18 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-import numpy as np
-
 from edge_ad import __version__
-from edge_ad.anomaly_map import map_peak
 from edge_ad.bundle import Bundle, write_bundle
 from edge_ad.dataset import find_category, look_at_images, subfolders
-from edge_ad.errors import BundleError, DatasetError, EngineError, FrameError
+from edge_ad.errors import BundleError, DatasetError, FrameError
 from edge_ad.evaluation.labelled import load_labelled
-from edge_ad.frame import list_images, read_frame
-from edge_ad.prefetch import prefetch
+from edge_ad.frame import list_images
 from edge_ad.runtime import Runtime
-from edge_ad.spec import REFERENCE, CalibrationSourceSpec, CalibrationSpec, Frame, Manifest
+from edge_ad.spec import REFERENCE, CalibrationSourceSpec, CalibrationSpec, Manifest
 from edge_ad.system.versions import timestamp
 
 __all__ = [
@@ -255,9 +251,8 @@ def score_images(bundle: Bundle, runtime: Runtime, images: Images, progress: _Co
     """
     if runtime.bundle_id != bundle.id:
         raise BundleError(f"{bundle.path} was replaced meanwhile", expected=bundle.id, got=runtime.bundle_id)
-    with bundle.at(runtime.point) as point:
-        goods = [*_scored(runtime, images.goods, point, progress)]
-        defects = [*_scored(runtime, images.defects, point, progress)]
+    goods = [*_scored(runtime, images.goods, progress)]
+    defects = [*_scored(runtime, images.defects, progress)]
     return Scores(
         data=images.data,
         kind=images.kind,
@@ -272,32 +267,17 @@ def score_images(bundle: Bundle, runtime: Runtime, images: Images, progress: _Co
 
 
 def _scored(
-    runtime: Runtime, paths: Sequence[Path], point: Bundle, progress: _Counter | None
+    runtime: Runtime, paths: Sequence[Path], progress: _Counter | None
 ) -> Iterator[tuple[float, float | None, str]]:
     """(score, peak of the map or None, SHA-256 of the file) of each image."""
-
-    def read(source: Iterator[Path]) -> tuple[Path, Frame, str]:
-        path = next(source)
-        return path, read_frame(path), hashlib.sha256(path.read_bytes()).hexdigest()
-
-    backbone, has_map, has_roi = point.manifest.backbone, point.manifest.has_map, point.manifest.roi is not None
-    patch_mask = point.array("roi/patch_mask").astype(np.bool_) if has_roi else None
-    mask = point.array("roi/mask") if has_roi else None
-    for path, frame, digest in prefetch(paths, read):
+    found = runtime.scores_and_peaks(paths)
+    for path in paths:
         try:
-            answer = runtime.probe(frame)
+            score, peak = next(found)
         except FrameError as error:
             what = f"{path} cannot be inspected: {error.what}"
             raise DatasetError(what, expected=error.expected, got=error.got, remedy=error.remedy) from error
-        if not (np.isfinite(answer.score) and np.isfinite(answer.distances).all()):
-            raise EngineError(
-                f"the patches of {path} hold NaN or Inf",
-                expected="finite numbers",
-                got=f"from {runtime.engine} {runtime.engine_version} in {runtime.precision}",
-                remedy="Run `edge-ad check` on the bundle, and try the other engine.",
-            )
-        peak = map_peak(answer.distances, backbone.grid, patch_mask, mask, backbone.tensor_size) if has_map else None
-        yield answer.score, peak, digest
+        yield score, peak, hashlib.sha256(path.read_bytes()).hexdigest()
         if progress is not None:
             progress.update(1)
 

@@ -179,6 +179,16 @@ class Runtime:
         """
         return (self._judge(prepared) for prepared in prefetch(frames, self._prepare_next))
 
+    def scores_and_peaks(
+        self, frames: Iterable[Frame | str | os.PathLike[str]]
+    ) -> Iterator[tuple[float, float | None]]:
+        """Score, and peak of the map (None without one), of frame after frame: what thresholds are chosen from.
+
+        By exact search, and with peaks as at export; no map in frame pixels is rendered. Frames are read ahead, and
+        errors raised, as by `inspect_many`.
+        """
+        return (prepared.point.score_and_peak(prepared) for prepared in prefetch(frames, self._prepare_next))
+
     def probe(self, frame: Frame) -> Answer:
         """Everything that is computed of a frame, with exact search: what golden probes hold and check."""
         return self._point.probe(frame)

@@ -38,13 +38,13 @@ def cross_fit(method: Method, material: Material, splits: Splits) -> Scores:
 
 def score_images(patches: NDArray[np.float32], images: NDArray[np.int64], head: Head, stages: Stages) -> Scores:
     """Image scores and map peaks of some of the (n, R, D) patches, as the runtime gives them."""
-    grid, size = stages.backbone.grid, stages.backbone.tensor_size
+    masks, size = stages.masks, stages.backbone.tensor_size
     scores, peaks = [], []
     for image in images:
         found = head(np.ascontiguousarray(patches[image]), exact=True)
         scores.append(found.score)
         if head.has_map:
-            peaks.append(map_peak(found.distances, grid, stages.patch_mask, stages.mask, size))
+            peaks.append(map_peak(masks.to_grid(found.distances), masks.patches, masks.pixels, size))
     return scores, peaks
 
 
@@ -57,7 +57,7 @@ def score_files(paths: Sequence[Path], head: Head, stages: Stages, label: str) -
     """
     scores: list[float] = []
     with Progress(label, len(paths), unit="images") as progress:
-        for patches in stream(paths, stages.frame, stages.crop, stages.engine, stages.rows):
+        for patches in stream(paths, stages.frame, stages.crop, stages.engine, stages.masks.rows):
             scores.append(head(patches, exact=True).score)
             progress.update(1)
     return scores

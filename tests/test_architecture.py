@@ -23,7 +23,8 @@ MAX_FILE, MAX_FUNCTION = 400, 50
 HEAVY = {"torch", "torchvision", "onnx", "hnswlib", "openvino", "onnxruntime", "matplotlib"}
 STAGES = ["frame", "crop", "index", "anomaly_map", "verdict", "prefetch", "probes"]
 STAGES += ["serving.ladder", "serving.meter", "serving.clock"]
-GROUND = {"spec", "errors", "native", "image_file", "system.percentiles"}  # what any stage may stand on
+# what any stage may stand on
+GROUND = {"spec", "errors", "native", "image_file", "system.percentiles", "frames.picture", "overlay"}
 
 
 def sources(*folders: str) -> list[Path]:

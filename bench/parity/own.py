@@ -54,7 +54,7 @@ def open_material(goods: list[Path], options: Options, folder: Path) -> Iterator
     """Patches of the goods through the backbone graph, as an export has them; many of them on disk, in `folder`."""
     stages = open_stages(options, open_network(options), FrameSpec(None), None, goods, options.input_size)
     pool = native.Pool(options.threads or default_threads())
-    with patch_store((len(goods), stages.patch_count, stages.backbone.dim), folder) as patches:
+    with patch_store((len(goods), stages.masks.count, stages.backbone.dim), folder) as patches:
         extract(patches, goods, stages.frame, stages.crop, stages.engine, None)
         yield Material(patches, goods, stages, options, pool)
 

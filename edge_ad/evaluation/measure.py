@@ -20,6 +20,7 @@ from edge_ad.crop import scale_box
 from edge_ad.errors import FrameError
 from edge_ad.evaluation.run import Result, Scored, load_map, map_path
 from edge_ad.frame import read_frame
+from edge_ad.frames.roi import open_roi
 from edge_ad.metrics import ImageMetrics, PixelMetrics, PixelSample, Rate, image_metrics, pixel_metrics
 from edge_ad.spec import Size
 from edge_ad.system.percentiles import percentiles
@@ -71,8 +72,7 @@ def region_of(bundle: Bundle) -> Keep:
     manifest = bundle.manifest
     if manifest.roi is None:
         return lambda size: None
-    mask: NDArray[np.uint8] = bundle.array("roi/mask").copy()
-    backbone = manifest.backbone
+    mask, backbone = np.array(open_roi(bundle).pixels), manifest.backbone
 
     def keep(size: Size) -> NDArray[np.bool_]:
         y0, x0, y1, x1 = scale_box(backbone.crop, backbone.input_size, size)
