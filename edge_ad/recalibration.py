@@ -27,8 +27,8 @@ from edge_ad.spec import REFERENCE, CalibrationSourceSpec, CalibrationSpec, Mani
 from edge_ad.system.versions import timestamp
 
 __all__ = [
+    "ImageScores",
     "Images",
-    "Scores",
     "check_images",
     "find_images",
     "kept_scores",
@@ -66,7 +66,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Scores:
+class ImageScores:
     """What the bundle says of the images.
 
     Attributes:
@@ -241,7 +241,7 @@ def _names(paths: Sequence[Path]) -> str:
 # ---------------------------------------------------------------------------------------------------- scores
 
 
-def score_images(bundle: Bundle, runtime: Runtime, images: Images, progress: _Counter | None = None) -> Scores:
+def score_images(bundle: Bundle, runtime: Runtime, images: Images, progress: _Counter | None = None) -> ImageScores:
     """Image scores as `runtime.inspect` gives them at its operating point, and the peaks of the goods' maps.
 
     Raises:
@@ -253,7 +253,7 @@ def score_images(bundle: Bundle, runtime: Runtime, images: Images, progress: _Co
         raise BundleError(f"{bundle.path} was replaced meanwhile", expected=bundle.id, got=runtime.bundle_id)
     goods = [*_scored(runtime, images.goods, progress)]
     defects = [*_scored(runtime, images.defects, progress)]
-    return Scores(
+    return ImageScores(
         data=images.data,
         kind=images.kind,
         goods=tuple(score for score, _, _ in goods),
@@ -282,7 +282,7 @@ def _scored(
             progress.update(1)
 
 
-def kept_scores(manifest: Manifest) -> Scores:
+def kept_scores(manifest: Manifest) -> ImageScores:
     """The scores that a bundle keeps of the images that its thresholds were chosen by; the manifest is a point's."""
     own = manifest.calibration
     source = own.source
@@ -290,7 +290,7 @@ def kept_scores(manifest: Manifest) -> Scores:
         data = "scores kept in the bundle"
     else:  # said once, however often the same scores are taken
         data = f"kept scores of {source.data}" if source.images_sha256 else source.data
-    return Scores(
+    return ImageScores(
         data=data,
         kind=own.split,
         goods=own.good_scores,
@@ -306,7 +306,7 @@ def kept_scores(manifest: Manifest) -> Scores:
 # ---------------------------------------------------------------------------------------------------- bundle
 
 
-def source_of(bundle: Bundle, scores: Scores, with_defects: bool) -> CalibrationSourceSpec:
+def source_of(bundle: Bundle, scores: ImageScores, with_defects: bool) -> CalibrationSourceSpec:
     """The origin of thresholds that are chosen from `scores`, with the defects among them or without.
 
     Where points were calibrated apart, the first of them tells which bundle the export wrote.

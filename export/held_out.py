@@ -21,10 +21,10 @@ from export.options import Options
 from export.stages import Stages
 from export.summary import Summary
 
-Scores = tuple[list[float], list[float]]  # image scores; peaks of the anomaly maps, none where there is no map
+HeldOut = tuple[list[float], list[float]]  # image scores; peaks of the anomaly maps, none where there is no map
 
 
-def cross_fit(method: Method, material: Material, splits: Splits) -> Scores:
+def cross_fit(method: Method, material: Material, splits: Splits) -> HeldOut:
     """Scores and map peaks of the held-out goods of each split, by a head fitted to the split's other goods."""
     scores: list[float] = []
     peaks: list[float] = []
@@ -36,7 +36,7 @@ def cross_fit(method: Method, material: Material, splits: Splits) -> Scores:
     return scores, peaks
 
 
-def score_images(patches: NDArray[np.float32], images: NDArray[np.int64], head: Head, stages: Stages) -> Scores:
+def score_images(patches: NDArray[np.float32], images: NDArray[np.int64], head: Head, stages: Stages) -> HeldOut:
     """Image scores and map peaks of some of the (n, R, D) patches, as the runtime gives them."""
     masks, size = stages.masks, stages.backbone.tensor_size
     scores, peaks = [], []
@@ -64,7 +64,7 @@ def score_files(paths: Sequence[Path], head: Head, stages: Stages, label: str) -
 
 
 def calibrate(
-    goods: Scores, defects: list[float], splits: Splits, options: Options, summary: Summary
+    goods: HeldOut, defects: list[float], splits: Splits, options: Options, summary: Summary
 ) -> CalibrationSpec:
     """The thresholds, with all that they were chosen from."""
     scores, peaks = goods

@@ -23,7 +23,7 @@ from export.network import Network
 from export.openvino_ir import to_ir
 from export.options import Options
 from export.plan import Plan
-from export.region import Region, patch_mask, region_crop, tensor_mask
+from export.roi import DrawnRoi, patch_mask, roi_crop, tensor_mask
 from export.summary import Summary
 
 PARITY = 1e-3  # largest relative difference between torch, ONNX and IR; f32 gives some 1e-6
@@ -59,13 +59,13 @@ def open_stages(
     options: Options,
     network: Network,
     frame: FrameSpec,
-    region: Region | None,
+    region: DrawnRoi | None,
     goods: Sequence[Path],
     size: Size,
     reference: Stages | None = None,
 ) -> Stages:
     """The stages in f32 at an input size. The region is filled with one colour at every size: that of `reference`."""
-    box = region_crop(region, size, options.halo) if region else (0, 0, *size)
+    box = roi_crop(region, size, options.halo) if region else (0, 0, *size)
     graph = network.graph((box[2] - box[0], box[3] - box[1]))
     backbone = BackboneSpec(
         name=network.name,
@@ -154,7 +154,7 @@ def _ir(models: Arrays) -> tuple[bytes, bytes]:
 
 
 def _region_spec(
-    region: Region,
+    region: DrawnRoi,
     options: Options,
     frame: FrameSpec,
     backbone: BackboneSpec,

@@ -33,7 +33,7 @@ from edge_ad.cli import main
 from edge_ad.errors import BundleError, DatasetError, EngineError, EngineUnavailableError
 from edge_ad.heads.base import Scored
 from edge_ad.heads.patchcore import PatchCore
-from edge_ad.recalibration import Images, Scores, check_images, find_images, kept_scores, score_images, source_of
+from edge_ad.recalibration import Images, ImageScores, check_images, find_images, kept_scores, score_images, source_of
 from edge_ad.spec import CalibrationSpec, CentroidSpec
 from tests.edited import edited, pointed
 from tests.tiny import SIZE, bad_frame, good_frame, write_category
@@ -259,7 +259,7 @@ digests = st.lists(st.sampled_from([f"{i:064x}" for i in range(8)]), min_size=2,
 @given(goods=digests, defects=digests)
 def test_the_digest_is_of_content_and_labels(opened: Bundle, goods: list[str], defects: list[str]) -> None:
     def digest(goods: list[str], defects: list[str], with_defects: bool = True) -> str | None:
-        scores = Scores("", "", (1.0, 2.0), (), (3.0,), tuple(goods), tuple(defects), "", "")
+        scores = ImageScores("", "", (1.0, 2.0), (), (3.0,), tuple(goods), tuple(defects), "", "")
         return source_of(opened, scores, with_defects).images_sha256
 
     own = digest(goods, defects)

@@ -13,7 +13,7 @@ from edge_ad.bundle import Bundle
 from edge_ad.errors import DatasetError, EdgeADError
 from edge_ad.evaluation.grid import Backbone, Recipe
 from edge_ad.evaluation.labelled import LabelledSet
-from edge_ad.evaluation.measure import measure
+from edge_ad.evaluation.metrics_row import metrics_row
 from edge_ad.evaluation.run import Counter, Key, Result, finished, inspect_all, saved
 from edge_ad.spec import REFERENCE, Manifest
 
@@ -159,7 +159,7 @@ def known(cell: Cell, key: Key, *, from_maps: bool) -> Result | None:
         assert cell.bundle is not None
         own = cell.bundle.manifest.calibration
         nothing = Result(key, {"threshold": own.threshold, "pixel_threshold": own.pixel_threshold}, (), ())
-        row, notes = measure(nothing, lambda size: None, False, cell.folder)
+        row, notes = metrics_row(nothing, lambda size: None, False, cell.folder)
         return replace(nothing, row=row, notes=(*cell.labelled.notes, *notes))
     return saved(cell.folder, key) if from_maps else finished(cell.folder, key)
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.errors import EdgeADError, SpecError
-from edge_ad.evaluation.measure import read_mask
-from edge_ad.evaluation.run import Result, Scored, load_map, map_path, replace_bytes
+from edge_ad.evaluation.metrics_row import read_mask
+from edge_ad.evaluation.run import Inspected, Result, load_map, map_path, replace_bytes
 from edge_ad.frame import read_frame
 from edge_ad.frames.picture import to_picture
 from edge_ad.overlay import FULL, START, Picture, colors_of, heat_of, with_heat
@@ -79,7 +79,7 @@ class Look:
     heat: NDArray[np.float32] | None
 
 
-def look(scored: Scored, folder: Path, pixel_threshold: float | None, white_level: int, style: Style) -> Look:
+def look(scored: Inspected, folder: Path, pixel_threshold: float | None, white_level: int, style: Style) -> Look:
     """Reads image and mask, and makes heat of the map that was kept.
 
     Raises:
@@ -144,18 +144,18 @@ def draw(seen: Look, style: Style) -> dict[str, Picture]:
     return pictures
 
 
-def worst_defects(result: Result) -> list[Scored]:
+def worst_defects(result: Result) -> list[Inspected]:
     """The defects with the lowest scores, the lowest first: misses, if there are any, come first."""
     return sorted((i for i in result.images if i.defect is not None), key=lambda i: i.score)[:WORST]
 
 
-def worst_goods(result: Result) -> list[Scored]:
+def worst_goods(result: Result) -> list[Inspected]:
     """The goods with the highest scores, the highest first: false alarms, if there are any, come first."""
     return sorted((i for i in result.images if i.defect is None), key=lambda i: -i.score)[:WORST]
 
 
 def write_pictures(
-    images: Iterable[Scored], folder: Path, pixel_threshold: float | None, white_level: int, style: Style
+    images: Iterable[Inspected], folder: Path, pixel_threshold: float | None, white_level: int, style: Style
 ) -> list[str]:
     """Writes the pictures of each image into the folder, and gives their names; older pictures are removed first.
 

@@ -51,7 +51,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Scored:
+class Inspected:
     """An image that was inspected.
 
     Attributes:
@@ -84,7 +84,7 @@ class Result:
 
     key: Key
     facts: dict[str, Any]
-    images: tuple[Scored, ...]
+    images: tuple[Inspected, ...]
     failed: tuple[tuple[str, str], ...]
     row: dict[str, Any] | None = None
     notes: tuple[str, ...] = field(default=())
@@ -103,7 +103,7 @@ def inspect_all(bundle: Path, labelled: LabelledSet, key: Key, folder: Path, pro
     (folder / RESULT).unlink(missing_ok=True)  # an interrupted run must not look finished
     for old in (folder / MAPS).glob("*.npz"):
         old.unlink()
-    scored: list[Scored] = []
+    scored: list[Inspected] = []
     failed: list[tuple[str, str]] = []
     names = [labelled.name_of(image) for image in labelled.images]
     for image, name, slug in zip(labelled.images, names, slugs(names), strict=True):
@@ -119,7 +119,7 @@ def inspect_all(bundle: Path, labelled: LabelledSet, key: Key, folder: Path, pro
             ms = verdict.timings["total"] - verdict.timings["read"]
             mask = None if image.mask is None else str(image.mask)
             score = float(verdict.score)
-            scored.append(Scored(name, slug, str(image.path), image.defect, mask, score, ms, verdict.has_map))
+            scored.append(Inspected(name, slug, str(image.path), image.defect, mask, score, ms, verdict.has_map))
         progress.update(1)
     facts = {
         "point": runtime.point,
@@ -193,7 +193,7 @@ def load_result(folder: Path) -> Result | None:
     try:
         data = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         key = Key(**data.pop("key"))
-        images = tuple(Scored(**image) for image in data.pop("images"))
+        images = tuple(Inspected(**image) for image in data.pop("images"))
         failed = tuple((str(name), str(reason)) for name, reason in data.pop("failed"))
         return Result(key=key, images=images, failed=failed, notes=tuple(data.pop("notes")), **data)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

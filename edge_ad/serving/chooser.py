@@ -12,7 +12,7 @@ from edge_ad.serving import clock
 from edge_ad.serving.point import Point
 from edge_ad.serving.profile import Profile
 from edge_ad.serving.settings import Fixed, Settings
-from edge_ad.serving.timing import Timing, latencies, measure, sample_frames, timing
+from edge_ad.serving.timing import Timing, latencies, sample_frames, time_frames, timing
 from edge_ad.spec import Frame
 from edge_ad.system.cpu import default_threads
 from edge_ad.system.tables import aligned
@@ -127,7 +127,7 @@ class Chooser:
             except EngineUnavailableError:
                 continue  # this PC has no such rung
             if known is None:
-                known = measure(point, self._sample(), RATIO_FRAMES, QUICK_S / 5)
+                known = time_frames(point, self._sample(), RATIO_FRAMES, QUICK_S / 5)
             else:
                 warm_up(point, self._sample())
             if known.p50_ms <= CHEAPER * rungs[-1].expected_ms:

@@ -51,7 +51,7 @@ def latencies(point: Point, frames: Sequence[Frame]) -> Iterator[float]:
         yield point.latency(frame)
 
 
-def measure(point: Point, frames: Sequence[Frame], most: int, seconds: float, least: int = 5) -> Timing:
+def time_frames(point: Point, frames: Sequence[Frame], most: int, seconds: float, least: int = 5) -> Timing:
     """Times `most` frames, or fewer but `least` when `seconds` are over."""
     end, found = clock.now() + seconds, []
     for latency in latencies(point, frames):

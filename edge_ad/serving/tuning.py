@@ -23,7 +23,7 @@ from edge_ad.serving.fidelity import faithful_first
 from edge_ad.serving.point import Point, runnable_engine
 from edge_ad.serving.profile import Entry, handicapped
 from edge_ad.serving.settings import Settings
-from edge_ad.serving.timing import measure
+from edge_ad.serving.timing import time_frames
 from edge_ad.spec import Frame, Manifest, PatchcoreSpec
 from edge_ad.system.cpu import can_pin, default_threads, fastest_cores
 
@@ -166,7 +166,7 @@ class _Found:
         began = clock.now()
         point = Point(self._bundle, name, settings)
         seconds -= clock.now() - began  # opening takes time too
-        timing = measure(point, self._frames, count, seconds, LEAST_FRAMES)
+        timing = time_frames(point, self._frames, count, seconds, LEAST_FRAMES)
         idle = []
         for i in range(gaps):
             self._sleep(IDLE_S)
