@@ -513,24 +513,24 @@ def test_pictures_of_the_worst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 def test_heat_is_measured_by_the_threshold() -> None:
     amap = np.array([[0.0, 0.6, 1.1, 1.6, 9.0]], np.float32)
-    heat = pictures.heat_of(2 * amap, 2.0, pictures.Style())
+    heat = pictures.heat_by(2 * amap, 2.0, pictures.Style())
     np.testing.assert_allclose(heat, [[0, 0, 0.5, 1, 1]], atol=1e-6)
-    heat = pictures.heat_of(amap, 1.0, pictures.Style(gamma=2))
+    heat = pictures.heat_by(amap, 1.0, pictures.Style(gamma=2))
     np.testing.assert_allclose(heat, [[0, 0, 0.25, 1, 1]], atol=1e-6)
 
 
 def test_heat_between_quantiles() -> None:
     amap = np.arange(101, dtype=np.float32)[None]
-    heat = pictures.heat_of(amap, 1.0, pictures.Style(clip_q=0.9))
+    heat = pictures.heat_by(amap, 1.0, pictures.Style(clip_q=0.9))
     np.testing.assert_allclose(heat[0, [0, 10, 50, 90, 100]], [0, 0, 0.5, 1, 1], atol=1e-6)
-    assert not pictures.heat_of(np.ones((3, 3), np.float32), 1.0, pictures.Style(clip_q=0.9)).any()
+    assert not pictures.heat_by(np.ones((3, 3), np.float32), 1.0, pictures.Style(clip_q=0.9)).any()
 
 
 def test_blur_spreads_a_peak() -> None:
     amap = np.zeros((41, 41), np.float32)
     amap[20, 20] = 100
-    blurred = pictures.heat_of(amap, 1.0, pictures.Style(blur=3))
-    assert (blurred > 0).sum() > (pictures.heat_of(amap, 1.0, pictures.Style()) > 0).sum()
+    blurred = pictures.heat_by(amap, 1.0, pictures.Style(blur=3))
+    assert (blurred > 0).sum() > (pictures.heat_by(amap, 1.0, pictures.Style()) > 0).sum()
 
 
 def test_opacity() -> None:
@@ -574,11 +574,6 @@ def test_a_thin_crack_is_not_lost_where_it_shrinks() -> None:
     assert seen.image.shape == (300, 300, 3)
     assert seen.mask.any(axis=1).all()
     assert pictures.outlined(seen.image, seen.mask).any()
-
-
-def test_16_bit_and_grey_images_are_shown_as_u8_colour() -> None:
-    np.testing.assert_array_equal(pictures.to_bgr(np.full((2, 2), 2048, np.uint16), 4095), np.full((2, 2, 3), 128))
-    assert pictures.to_bgr(np.zeros((2, 3), np.uint8), 65535).shape == (2, 3, 3)
 
 
 # ------------------------------------------------------------------------------------------------- table and report
