@@ -22,7 +22,8 @@ class Stats:
     Attributes:
         frames: verdicts since the Runtime was opened.
         window: how many of them, the last ones, the times are of; 1024 at most.
-        p50_ms, p95_ms, p99_ms, max_ms: None before the first frame.
+        p50_ms, p95_ms, p99_ms, max_ms: each a latency that was measured (`edge_ad.system.percentiles`); None before the
+            first frame.
         frames_per_second: from the first to the last verdict of the window, waiting included; None before the second.
         budget_ms: of a frame; None without.
         misses: verdicts that came after their deadline, since the Runtime was opened; None without a budget.
