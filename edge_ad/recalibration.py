@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from edge_ad import __version__
 from edge_ad.bundle import Bundle, write_bundle
@@ -24,6 +24,7 @@ from edge_ad.evaluation.labelled import load_labelled
 from edge_ad.frame import list_images
 from edge_ad.runtime import Runtime
 from edge_ad.spec import REFERENCE, CalibrationSourceSpec, CalibrationSpec, Manifest
+from edge_ad.system.progress import Counts
 from edge_ad.system.versions import timestamp
 
 __all__ = [
@@ -86,10 +87,6 @@ class ImageScores:
     defect_digests: tuple[str, ...]
     engine: str
     precision: str
-
-
-class _Counter(Protocol):
-    def update(self, n: int = 1, /) -> object: ...
 
 
 # ---------------------------------------------------------------------------------------------------- images
@@ -197,7 +194,7 @@ def _require_goods(count: int, where: str) -> None:
         )
 
 
-def check_images(images: Images, skip_bad: bool = False, progress: _Counter | None = None) -> Images:
+def check_images(images: Images, skip_bad: bool = False, progress: Counts | None = None) -> Images:
     """The images less copies of one another (which would count twice), after all were read once.
 
     Args:
@@ -241,7 +238,7 @@ def _names(paths: Sequence[Path]) -> str:
 # ---------------------------------------------------------------------------------------------------- scores
 
 
-def score_images(bundle: Bundle, runtime: Runtime, images: Images, progress: _Counter | None = None) -> ImageScores:
+def score_images(bundle: Bundle, runtime: Runtime, images: Images, progress: Counts | None = None) -> ImageScores:
     """Image scores as `runtime.inspect` gives them at its operating point, and the peaks of the goods' maps.
 
     Raises:
@@ -267,7 +264,7 @@ def score_images(bundle: Bundle, runtime: Runtime, images: Images, progress: _Co
 
 
 def _scored(
-    runtime: Runtime, paths: Sequence[Path], progress: _Counter | None
+    runtime: Runtime, paths: Sequence[Path], progress: Counts | None
 ) -> Iterator[tuple[float, float | None, str]]:
     """(score, peak of the map or None, SHA-256 of the file) of each image."""
     found = runtime.scores_and_peaks(paths)

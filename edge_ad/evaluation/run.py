@@ -16,7 +16,7 @@ import json
 import zipfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,16 +27,10 @@ from edge_ad.atomic import replace_file
 from edge_ad.errors import EdgeADError, FrameError
 from edge_ad.evaluation.labelled import LabelledSet, slugs
 from edge_ad.runtime import Runtime
+from edge_ad.system.progress import Counts
 
 RESULT, SCORES, MAPS = "result.json", "scores.csv", "maps"
 _FORMAT = 2
-
-
-class Counter(Protocol):
-    """A progress bar."""
-
-    def update(self, n: int = 1, /) -> object:
-        """Counts `n` more."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +84,7 @@ class Result:
     notes: tuple[str, ...] = field(default=())
 
 
-def inspect_all(bundle: Path, labelled: LabelledSet, key: Key, folder: Path, progress: Counter) -> Result:
+def inspect_all(bundle: Path, labelled: LabelledSet, key: Key, folder: Path, progress: Counts) -> Result:
     """Inspects every image, and writes scores and maps into `folder`.
 
     One image is inspected before the clock starts: the first inference is slower than all others.
@@ -116,7 +110,7 @@ def inspect_all(bundle: Path, labelled: LabelledSet, key: Key, folder: Path, pro
         else:
             if verdict.has_map:
                 save_map(map_path(folder, slug), verdict.anomaly_map)
-            ms = verdict.timings["total"] - verdict.timings["read"]
+            ms = verdict.latency_ms
             mask = None if image.mask is None else str(image.mask)
             score = float(verdict.score)
             scored.append(Inspected(name, slug, str(image.path), image.defect, mask, score, ms, verdict.has_map))
