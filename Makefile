@@ -61,7 +61,8 @@ demo: $(DEMO_ENV)/ready
 	@mkdir -p outputs
 	@$(DEMO_ENV)/bin/edge-ad inspect $(CATEGORY).bundle $(DATA)/$(CATEGORY)/test \
 		--csv outputs/$(CATEGORY).csv --overlay outputs/$(CATEGORY) > outputs/$(CATEGORY).txt || test $$? -eq 1
-	@awk -F, '{printf "%-44s %10s %8s %8s\n", $$1, $$2, $$3, $$4}' outputs/$(CATEGORY).csv
+	@$(DEMO_ENV)/bin/python -c \
+		"from edge_ad.system.tables import csv_table; print(csv_table('outputs/$(CATEGORY).csv'))"
 	@echo "pictures: outputs/$(CATEGORY)/   table: outputs/$(CATEGORY).csv   bundle: $(CATEGORY).bundle"
 
 clean:

@@ -29,7 +29,7 @@ from edge_ad.errors import EngineUnavailableError, SpecError
 SIZE = (256, 256)  # (H, W) at which maps and masks are compared
 
 
-def measure(runtime: Runtime, images: list[TestImage]) -> dict[str, float | None]:
+def accuracy_of(runtime: Runtime, images: list[TestImage]) -> dict[str, float | None]:
     """Image AUROC, pixel AUROC (None without maps), and the median milliseconds of a frame."""
     labels, scores, maps, masks, ms = [], [], [], [], []
     for image in images:
@@ -89,7 +89,7 @@ def main() -> int:
                 "point": runtime.point,
                 "engine": runtime.engine,
                 "search": runtime.search,
-                **measure(runtime, images),
+                **accuracy_of(runtime, images),
             }
             if options.json:
                 print(json.dumps(row), flush=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from bench.accuracy import measure
+from bench.accuracy import accuracy_of
 from edge_ad import Runtime
 from edge_ad.dataset import TestImage, load_category
 from export.options import Options
@@ -75,7 +75,7 @@ def main() -> int:
                 values = {"category": str(path), "out": out, "coreset": options.coreset, **backbone}
                 bundles[path][name] = export_bundle(Options(**values)).bundle  # type: ignore[arg-type]
                 images = [image for image in tests[path] if image.defect not in options.leave_out]
-                row = measure(Runtime(out, threads=options.threads, self_check=True), images)
+                row = accuracy_of(Runtime(out, threads=options.threads, self_check=True), images)
                 rows[name].append(f"{row['image_auroc']:.3f} / {row['pixel_auroc']:.3f}")
         first = options.categories[0]
         measured = times(bundles[first], list(tests[first]), options.threads, options.rounds)

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_ad.system.percentiles import percentiles
+
 STAGES = ("alone", "engine", "head alone", "head", "total", "idle")
 SETTINGS: dict[str, dict[str, str]] = {
     "openvino: as edge-ad has it": {"engine": "openvino"},
@@ -129,7 +131,7 @@ def main() -> int:
     print(f"{'setting':<36}" + "".join(f"{column:>13}" for column in head))
     for name, stages in found.items():
         medians = [float(np.median(stages[stage])) for stage in STAGES[:-1]]
-        row = [*medians, float(np.percentile(stages["total"], 99)), float(np.median(stages["idle"]))]
+        row = [*medians, percentiles(stages["total"], (99,))[0], float(np.median(stages["idle"]))]
         print(f"{name:<36}" + "".join(f"{value:>13.2f}" for value in row))
     return 0
 

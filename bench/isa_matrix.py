@@ -23,10 +23,11 @@ import numpy as np
 
 from edge_ad import native
 from edge_ad.bundle import Bundle
-from edge_ad.choice import aligned
-from edge_ad.cpu import detect_cpu
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EngineUnavailableError
+from edge_ad.system.cpu import detect_cpu
+from edge_ad.system.percentiles import percentiles
+from edge_ad.system.tables import aligned
 
 WARM_UP = 5
 
@@ -135,7 +136,7 @@ def report(found: dict[tuple[str, str, str], Any], chosen: dict[str, str | None]
             rows.append([kind, str(chosen[kind]), engine, point, "-", "-", "-", f"not run: {times}"])
             continue
         total, backbone, head = np.array(times).T
-        figures = (np.median(total), np.percentile(total, 95), np.median(backbone), np.median(head))
+        figures = (np.median(total), percentiles(total, (95,))[0], np.median(backbone), np.median(head))
         rows.append([kind, str(chosen[kind]), engine, point, *(f"{ms:.2f}" for ms in figures)])
     print(aligned(rows))
     print("onnxruntime: MLAS has no such variable; its engine part is that of this CPU in every class")

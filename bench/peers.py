@@ -152,7 +152,9 @@ class Contestant:
         return float(np.median(np.concatenate(self.rounds)))
 
     def p99(self) -> float:
-        return float(np.percentile(np.concatenate(self.rounds), 99))
+        from edge_ad.system.percentiles import percentiles
+
+        return percentiles(np.concatenate(self.rounds), (99,))[0]
 
 
 def make_bundle(options: argparse.Namespace, rows: int, scratch: Path) -> tuple[Path, material.Category]:

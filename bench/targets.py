@@ -28,7 +28,7 @@ import numpy as np
 from bench import peers
 from bench.test_cold_start import START
 from edge_ad import Runtime, build_info
-from edge_ad.stopwatch import Stopwatch
+from edge_ad.serving.clock import Stopwatch
 
 CASES = (("resnet18", 16000), ("resnet18", 1600), ("wide_resnet50_2", 16000), ("wide_resnet50_2", 1600))
 FRAMES, ROUNDS = 20, 5

@@ -16,6 +16,7 @@ import pytest
 from bench.conftest import Subject, Timer
 from edge_ad import Runtime
 from edge_ad.probes import relative_difference
+from edge_ad.system.percentiles import percentiles
 
 ENGINES = ("openvino", "onnxruntime")
 SEARCHES = ("exact", "graph")
@@ -99,7 +100,7 @@ def test_steady_state(
             time.sleep(1.0 if i % 200 == 199 else max(0.0, pace - (time.perf_counter() - began)))
 
     benchmark.pedantic(serve, rounds=1)
-    p50, p99 = np.percentile([verdict.latency_ms for verdict in found], (50, 99))
+    p50, p99 = percentiles([verdict.latency_ms for verdict in found], (50, 99))
     after_gap = np.median([verdict.latency_ms for verdict in found[200::200]])
     engine_spread = _spread([verdict.timings["engine"] for verdict in found])
     bare_spread = _spread(_bare_work(pace))
@@ -116,7 +117,8 @@ def test_steady_state(
 
 
 def _spread(ms: list[float]) -> float:
-    return float(np.percentile(ms, 99) / np.median(ms))
+    p50, p99 = percentiles(ms, (50, 99))
+    return p99 / p50
 
 
 def _bare_work(pace: float) -> list[float]:
@@ -197,7 +199,7 @@ def test_search(
     for patches in grids:
         distances, _ = runtime._point.head.index.nearest(patches)
         truth, nearest = exact._point.head.index.nearest(patches)
-        inside = exact._point._patch_mask
+        inside = exact._point._roi.patches
         chosen = patches if inside is None else patches[inside.ravel()]
         some = slice(0, None, 37)
         vectors = exact._point.head.index.coreset.vectors[nearest[some]]

@@ -4,7 +4,6 @@ from edge_ad import Runtime
 verdict = Runtime("cable.bundle").inspect(frame)
 """
 
-from edge_ad.build_info import build_info
 from edge_ad.errors import (
     BackboneError,
     BudgetError,
@@ -22,6 +21,7 @@ from edge_ad.errors import (
     SpecError,
 )
 from edge_ad.runtime import Runtime
+from edge_ad.system.versions import build_info
 from edge_ad.verdict import Region, Verdict
 
 __version__ = "0.1.0"

@@ -54,7 +54,6 @@ def anomaly_map(
 
 def map_peak(
     distances: NDArray[np.float32],
-    grid: Size,
     patch_mask: NDArray[np.bool_] | None,
     pixel_mask: NDArray[np.uint8] | None,
     tensor_size: Size,
@@ -64,14 +63,10 @@ def map_peak(
     A map in frame pixels interpolates that one, and so has no larger value but where the region's border is rounded
     otherwise.
 
-    Args:
-        distances: (R,) float32, of the patches inside the region of interest, row-major.
-        grid: (h, w) of the patches; the others are as for `anomaly_map`.
+    The arguments are as for `anomaly_map`.
     """
-    plane = np.zeros(grid, np.float32)
-    plane[np.ones(grid, np.bool_) if patch_mask is None else patch_mask] = distances
     whole = (0, 0, *tensor_size)
-    return float(anomaly_map(plane, patch_mask, pixel_mask, tensor_size, whole, tensor_size).max())
+    return float(anomaly_map(distances, patch_mask, pixel_mask, tensor_size, whole, tensor_size).max())
 
 
 def _smooth(patches: NDArray[np.float32], size: Size) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
+from edge_ad.frames.picture import to_u8
 from edge_ad.spec import BackboneSpec, Box, Frame, FrameSpec, RoiSpec, Size
 
 
@@ -68,7 +69,7 @@ class Crop:
     def __call__(self, frame: Frame, *, from_file: bool = False) -> NDArray[np.uint8]:
         """(1, H, W, 3) u8 BGR tensor of a checked frame; `from_file` says that colours are BGR whatever is declared."""
         y0, x0, y1, x1 = self.box((frame.shape[0], frame.shape[1]))
-        crop = self.to_u8(resize(frame[y0:y1, x0:x1], self._size, self._pool))
+        crop = to_u8(resize(frame[y0:y1, x0:x1], self._size, self._pool), self._frame.white_level)
         if crop.ndim == 2:
             crop = cv2.cvtColor(crop, cv2.COLOR_GRAY2BGR)
         elif self._frame.color_order == "rgb" and not from_file:
@@ -76,9 +77,3 @@ class Crop:
         if self._outside is not None:
             cv2.copyTo(self._fill, self._outside, crop)  # into the crop, which resize has made
         return np.ascontiguousarray(crop)[None]
-
-    def to_u8(self, image: Frame) -> NDArray[np.uint8]:
-        """u8 pixels: a u16 image is divided by the declared white level, brighter values are white."""
-        if image.dtype == np.uint8:
-            return image.view(np.uint8)
-        return cv2.convertScaleAbs(image, alpha=255.0 / self._frame.white_level)

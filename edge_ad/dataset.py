@@ -17,11 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from edge_ad.errors import DatasetError, FrameError
 from edge_ad.frame import list_images, read_frame
 from edge_ad.spec import Frame, Size
+from edge_ad.system.progress import Counts
 
 __all__ = [
     "MIN_GOOD",
@@ -96,10 +96,6 @@ class Facts:
     all_grey: bool
     bad: tuple[tuple[Path, str], ...]
     copies: tuple[Path, ...]
-
-
-class _Counter(Protocol):
-    def update(self, n: int = 1, /) -> object: ...
 
 
 def find_category(
@@ -281,7 +277,7 @@ def _require_enough(count: int, where: object) -> None:
 
 
 def check_images(
-    paths: Sequence[Path], skip_bad: bool = False, progress: _Counter | None = None
+    paths: Sequence[Path], skip_bad: bool = False, progress: Counts | None = None
 ) -> tuple[tuple[Path, ...], Facts]:
     """Reads every image once, so that a broken one is found before a long export.
 
@@ -323,7 +319,7 @@ class Look:
 
 
 def look_at_images(
-    paths: Sequence[Path], skip_bad: bool = False, progress: _Counter | None = None
+    paths: Sequence[Path], skip_bad: bool = False, progress: Counts | None = None
 ) -> tuple[dict[Path, Look], list[tuple[Path, str]]]:
     """Reads every image once: what the readable ones have, in their order, and the others with the reason.
 

@@ -14,25 +14,22 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
-
-import numpy as np
+from typing import Any, NoReturn
 
 from edge_ad import __version__
-from edge_ad.anomaly_map import map_peak
-from edge_ad.build_info import timestamp
 from edge_ad.bundle import Bundle, write_bundle
 from edge_ad.dataset import find_category, look_at_images, subfolders
-from edge_ad.errors import BundleError, DatasetError, EngineError, FrameError
+from edge_ad.errors import BundleError, DatasetError, FrameError
 from edge_ad.evaluation.labelled import load_labelled
-from edge_ad.frame import list_images, read_frame
-from edge_ad.prefetch import prefetch
+from edge_ad.frame import list_images
 from edge_ad.runtime import Runtime
-from edge_ad.spec import REFERENCE, CalibrationSourceSpec, CalibrationSpec, Frame, Manifest
+from edge_ad.spec import REFERENCE, CalibrationSourceSpec, CalibrationSpec, Manifest
+from edge_ad.system.progress import Counts
+from edge_ad.system.versions import timestamp
 
 __all__ = [
+    "ImageScores",
     "Images",
-    "Scores",
     "check_images",
     "find_images",
     "kept_scores",
@@ -70,7 +67,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Scores:
+class ImageScores:
     """What the bundle says of the images.
 
     Attributes:
@@ -90,10 +87,6 @@ class Scores:
     defect_digests: tuple[str, ...]
     engine: str
     precision: str
-
-
-class _Counter(Protocol):
-    def update(self, n: int = 1, /) -> object: ...
 
 
 # ---------------------------------------------------------------------------------------------------- images
@@ -201,7 +194,7 @@ def _require_goods(count: int, where: str) -> None:
         )
 
 
-def check_images(images: Images, skip_bad: bool = False, progress: _Counter | None = None) -> Images:
+def check_images(images: Images, skip_bad: bool = False, progress: Counts | None = None) -> Images:
     """The images less copies of one another (which would count twice), after all were read once.
 
     Args:
@@ -245,7 +238,7 @@ def _names(paths: Sequence[Path]) -> str:
 # ---------------------------------------------------------------------------------------------------- scores
 
 
-def score_images(bundle: Bundle, runtime: Runtime, images: Images, progress: _Counter | None = None) -> Scores:
+def score_images(bundle: Bundle, runtime: Runtime, images: Images, progress: Counts | None = None) -> ImageScores:
     """Image scores as `runtime.inspect` gives them at its operating point, and the peaks of the goods' maps.
 
     Raises:
@@ -255,10 +248,9 @@ def score_images(bundle: Bundle, runtime: Runtime, images: Images, progress: _Co
     """
     if runtime.bundle_id != bundle.id:
         raise BundleError(f"{bundle.path} was replaced meanwhile", expected=bundle.id, got=runtime.bundle_id)
-    with bundle.at(runtime.point) as point:
-        goods = [*_scored(runtime, images.goods, point, progress)]
-        defects = [*_scored(runtime, images.defects, point, progress)]
-    return Scores(
+    goods = [*_scored(runtime, images.goods, progress)]
+    defects = [*_scored(runtime, images.defects, progress)]
+    return ImageScores(
         data=images.data,
         kind=images.kind,
         goods=tuple(score for score, _, _ in goods),
@@ -272,37 +264,22 @@ def score_images(bundle: Bundle, runtime: Runtime, images: Images, progress: _Co
 
 
 def _scored(
-    runtime: Runtime, paths: Sequence[Path], point: Bundle, progress: _Counter | None
+    runtime: Runtime, paths: Sequence[Path], progress: Counts | None
 ) -> Iterator[tuple[float, float | None, str]]:
     """(score, peak of the map or None, SHA-256 of the file) of each image."""
-
-    def read(source: Iterator[Path]) -> tuple[Path, Frame, str]:
-        path = next(source)
-        return path, read_frame(path), hashlib.sha256(path.read_bytes()).hexdigest()
-
-    backbone, has_map, has_roi = point.manifest.backbone, point.manifest.has_map, point.manifest.roi is not None
-    patch_mask = point.array("roi/patch_mask").astype(np.bool_) if has_roi else None
-    mask = point.array("roi/mask") if has_roi else None
-    for path, frame, digest in prefetch(paths, read):
+    found = runtime.scores_and_peaks(paths)
+    for path in paths:
         try:
-            answer = runtime.probe(frame)
+            score, peak = next(found)
         except FrameError as error:
             what = f"{path} cannot be inspected: {error.what}"
             raise DatasetError(what, expected=error.expected, got=error.got, remedy=error.remedy) from error
-        if not (np.isfinite(answer.score) and np.isfinite(answer.distances).all()):
-            raise EngineError(
-                f"the patches of {path} hold NaN or Inf",
-                expected="finite numbers",
-                got=f"from {runtime.engine} {runtime.engine_version} in {runtime.precision}",
-                remedy="Run `edge-ad check` on the bundle, and try the other engine.",
-            )
-        peak = map_peak(answer.distances, backbone.grid, patch_mask, mask, backbone.tensor_size) if has_map else None
-        yield answer.score, peak, digest
+        yield score, peak, hashlib.sha256(path.read_bytes()).hexdigest()
         if progress is not None:
             progress.update(1)
 
 
-def kept_scores(manifest: Manifest) -> Scores:
+def kept_scores(manifest: Manifest) -> ImageScores:
     """The scores that a bundle keeps of the images that its thresholds were chosen by; the manifest is a point's."""
     own = manifest.calibration
     source = own.source
@@ -310,7 +287,7 @@ def kept_scores(manifest: Manifest) -> Scores:
         data = "scores kept in the bundle"
     else:  # said once, however often the same scores are taken
         data = f"kept scores of {source.data}" if source.images_sha256 else source.data
-    return Scores(
+    return ImageScores(
         data=data,
         kind=own.split,
         goods=own.good_scores,
@@ -326,7 +303,7 @@ def kept_scores(manifest: Manifest) -> Scores:
 # ---------------------------------------------------------------------------------------------------- bundle
 
 
-def source_of(bundle: Bundle, scores: Scores, with_defects: bool) -> CalibrationSourceSpec:
+def source_of(bundle: Bundle, scores: ImageScores, with_defects: bool) -> CalibrationSourceSpec:
     """The origin of thresholds that are chosen from `scores`, with the defects among them or without.
 
     Where points were calibrated apart, the first of them tells which bundle the export wrote.

@@ -7,19 +7,21 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from edge_ad import stopwatch
-from edge_ad.budget import Ladder
 from edge_ad.bundle import Bundle
-from edge_ad.choice import Chooser, Wish, faithful_first
-from edge_ad.cpu import check_cores
 from edge_ad.errors import SpecError
-from edge_ad.point import Point, Prepared
 from edge_ad.prefetch import prefetch
 from edge_ad.probes import Answer
-from edge_ad.profile import load_profile
+from edge_ad.serving import clock
+from edge_ad.serving.chooser import Chooser
+from edge_ad.serving.clock import Stopwatch
+from edge_ad.serving.fidelity import faithful_first
+from edge_ad.serving.ladder import Ladder
+from edge_ad.serving.meter import Meter, Stats
+from edge_ad.serving.point import Point, Prepared
+from edge_ad.serving.profile import load_profile
+from edge_ad.serving.settings import Fixed
 from edge_ad.spec import REFERENCE, Frame, Manifest
-from edge_ad.stats import Meter, Stats
-from edge_ad.stopwatch import Stopwatch
+from edge_ad.system.cpu import check_cores
 from edge_ad.verdict import Verdict
 
 EngineName = Literal["auto", "openvino", "onnxruntime"]
@@ -34,7 +36,7 @@ class Runtime:
     With `budget_ms` it takes the most faithful operating point whose p99 on this PC is within the budget: by the
     machine's profile (`edge-ad tune`), or by a quick measurement with the golden probes' frames, some 2.5 s at most.
     It opens the cheaper points too, which costs their memory, so that no frame waits for one: when misses persist the
-    next cheaper point takes over, and hands back when there is room again (`edge_ad.budget`).
+    next cheaper point takes over, and hands back when there is room again (`edge_ad.serving.ladder`).
 
     Args:
         path: the bundle.
@@ -76,13 +78,13 @@ class Runtime:
         on_miss: MissName = "raise",
         profile: bool = True,
     ) -> None:
-        wish = _wish(engine, device, threads, cores, search)
+        fixed = _fixed(engine, device, threads, cores, search)
         budget_ms, best_effort = _check_budget(budget_ms), _check_on_miss(on_miss)
         self._bundle = Bundle.open(path)
         spec = self._bundle.manifest
         # an engine on another device has nothing to do with what was measured on the CPU
         known = load_profile(self._bundle.id, spec.point_names) if profile and device == "CPU" else None
-        chooser = Chooser(self._bundle, wish, threshold, known)
+        chooser = Chooser(self._bundle, fixed, threshold, known)
         self._ladder: Ladder | None = None
         if budget_ms is None:
             self._points: tuple[Point, ...] = (chooser.open(REFERENCE if point is None else point)[0],)
@@ -177,6 +179,16 @@ class Runtime:
         """
         return (self._judge(prepared) for prepared in prefetch(frames, self._prepare_next))
 
+    def scores_and_peaks(
+        self, frames: Iterable[Frame | str | os.PathLike[str]]
+    ) -> Iterator[tuple[float, float | None]]:
+        """Score, and peak of the map (None without one), of frame after frame: what thresholds are chosen from.
+
+        By exact search, and with peaks as at export; no map in frame pixels is rendered. Frames are read ahead, and
+        errors raised, as by `inspect_many`.
+        """
+        return (prepared.point.score_and_peak(prepared) for prepared in prefetch(frames, self._prepare_next))
+
     def probe(self, frame: Frame) -> Answer:
         """Everything that is computed of a frame, with exact search: what golden probes hold and check."""
         return self._point.probe(frame)
@@ -205,19 +217,19 @@ class Runtime:
     def _judge(self, prepared: Prepared) -> Verdict:
         """By the point that prepared the frame, whatever the ladder has done since."""
         verdict = prepared.point.judge(prepared, self._budget_ms)
-        self._meter.record(verdict.point, verdict.latency_ms, stopwatch.clock())
+        self._meter.record(verdict.point, verdict.latency_ms, clock.now())
         if self._ladder is not None:
             self._ladder.record(self._points.index(prepared.point), verdict.latency_ms)
         return verdict
 
 
-def _wish(engine: str, device: str, threads: int | None, cores: Sequence[int] | None, search: str) -> Wish:
+def _fixed(engine: str, device: str, threads: int | None, cores: Sequence[int] | None, search: str) -> Fixed:
     if isinstance(threads, bool) or not (threads is None or (isinstance(threads, int) and 1 <= threads <= 1024)):
         raise SpecError("threads is out of range", expected="1..1024", got=repr(threads))
     checked = check_cores(cores)
     if threads is not None and checked is not None:
         threads = min(threads, len(checked))
-    return Wish(None if engine == "auto" else engine, device, threads, checked, None if search == "auto" else search)
+    return Fixed(None if engine == "auto" else engine, device, threads, checked, None if search == "auto" else search)
 
 
 def _check_budget(budget_ms: float | None) -> float | None:

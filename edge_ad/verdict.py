@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.errors import FrameError, SpecError
+from edge_ad.overlay import FULL, START, heat_of, with_heat
 from edge_ad.spec import Box
 
 
@@ -179,11 +180,7 @@ class Verdict:
                 expected=f"the inspected frame, (H, W) {amap.shape}",
                 got=picture.shape[:2],
             )
-        # heat begins at 60% of the pixel threshold and is full at 160%: comparable between frames
-        heat = np.clip(amap / self._pixel_threshold - 0.6, 0, 1).astype(np.float32)
-        colors = cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_TURBO).astype(np.float32)
-        alpha = np.minimum(2 * heat, 1)[:, :, None] * 0.5
-        blended = (picture * (1 - alpha) + colors * alpha).astype(np.uint8)
+        blended = with_heat(picture, heat_of(amap, START * self._pixel_threshold, FULL * self._pixel_threshold))
         scale = max(1, round(min(amap.shape) / 256))
         contours, _ = cv2.findContours(self.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         cv2.drawContours(blended, contours, -1, (0, 0, 255), scale)

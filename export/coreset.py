@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
-from edge_ad.cli.progress import Progress
+from edge_ad.system.progress import Progress
 
 PROJECTED_DIM = 128
 _PICKS = 64  # between two looks at the progress bar and at Ctrl-C

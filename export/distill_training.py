@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edge_ad.atomic import replace_file
-from edge_ad.cli.progress import Progress
 from edge_ad.errors import BackboneError
 from edge_ad.prefetch import prefetch
+from edge_ad.system.progress import Progress
 from export.distill_images import ImagePool
 from export.distill_onnx import save_onnx, student_onnx
 from export.distill_options import Recipe

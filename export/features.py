@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.cli.progress import Progress
 from edge_ad.crop import Crop
 from edge_ad.engines import Engine
-from edge_ad.errors import DatasetError, EngineError
+from edge_ad.engines.finite import require_finite
+from edge_ad.errors import DatasetError
 from edge_ad.frame import check_frame, read_frame
 from edge_ad.prefetch import prefetch
 from edge_ad.spec import FrameSpec
+from edge_ad.system.progress import Progress
 
 _IN_MEMORY = 2**31  # bytes of patches; beyond that they are put on disk
 
@@ -70,13 +71,8 @@ def stream(
         patches = engine(tensor)
         if rows is not None:
             patches = patches[rows]
-        if not np.isfinite(patches).all():
-            raise EngineError(
-                f"the patches of {path} hold NaN or Inf",
-                expected="finite numbers",
-                got=f"from {engine.name} in {engine.precision}",
-                remedy="Check the weights of the backbone.",
-            )
+        by = f"{engine.name} {engine.version} in {engine.precision}"
+        require_finite(patches, of=str(path), by=by, remedy="Check the weights of the backbone.")
         yield patches
 
 

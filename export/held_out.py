@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from edge_ad import calibration
 from edge_ad.anomaly_map import map_peak
 from edge_ad.calibration import describe_rule, resolution
-from edge_ad.cli.progress import Progress
 from edge_ad.heads.base import Head
 from edge_ad.spec import CalibrationSpec
+from edge_ad.system.progress import Progress
 from export.features import stream
 from export.fit.base import Material, Method
 from export.folds import Splits
@@ -21,10 +21,10 @@ from export.options import Options
 from export.stages import Stages
 from export.summary import Summary
 
-Scores = tuple[list[float], list[float]]  # image scores; peaks of the anomaly maps, none where there is no map
+HeldOut = tuple[list[float], list[float]]  # image scores; peaks of the anomaly maps, none where there is no map
 
 
-def cross_fit(method: Method, material: Material, splits: Splits) -> Scores:
+def cross_fit(method: Method, material: Material, splits: Splits) -> HeldOut:
     """Scores and map peaks of the held-out goods of each split, by a head fitted to the split's other goods."""
     scores: list[float] = []
     peaks: list[float] = []
@@ -36,15 +36,15 @@ def cross_fit(method: Method, material: Material, splits: Splits) -> Scores:
     return scores, peaks
 
 
-def score_images(patches: NDArray[np.float32], images: NDArray[np.int64], head: Head, stages: Stages) -> Scores:
+def score_images(patches: NDArray[np.float32], images: NDArray[np.int64], head: Head, stages: Stages) -> HeldOut:
     """Image scores and map peaks of some of the (n, R, D) patches, as the runtime gives them."""
-    grid, size = stages.backbone.grid, stages.backbone.tensor_size
+    masks, size = stages.masks, stages.backbone.tensor_size
     scores, peaks = [], []
     for image in images:
         found = head(np.ascontiguousarray(patches[image]), exact=True)
         scores.append(found.score)
         if head.has_map:
-            peaks.append(map_peak(found.distances, grid, stages.patch_mask, stages.mask, size))
+            peaks.append(map_peak(masks.to_grid(found.distances), masks.patches, masks.pixels, size))
     return scores, peaks
 
 
@@ -57,14 +57,14 @@ def score_files(paths: Sequence[Path], head: Head, stages: Stages, label: str) -
     """
     scores: list[float] = []
     with Progress(label, len(paths), unit="images") as progress:
-        for patches in stream(paths, stages.frame, stages.crop, stages.engine, stages.rows):
+        for patches in stream(paths, stages.frame, stages.crop, stages.engine, stages.masks.rows):
             scores.append(head(patches, exact=True).score)
             progress.update(1)
     return scores
 
 
 def calibrate(
-    goods: Scores, defects: list[float], splits: Splits, options: Options, summary: Summary
+    goods: HeldOut, defects: list[float], splits: Splits, options: Options, summary: Summary
 ) -> CalibrationSpec:
     """The thresholds, with all that they were chosen from."""
     scores, peaks = goods

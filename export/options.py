@@ -33,7 +33,7 @@ class Options:
     std: tuple[float, ...] = IMAGENET_STD
     input_size: Size = (256, 256)
     more_sizes: tuple[Size, ...] = ()
-    points: tuple[str, ...] = (REFERENCE,)
+    points: tuple[str, ...] = ("f32",)
     max_drop: float = 0.005
     method: str = "patchcore"
     coreset: float = 0.1

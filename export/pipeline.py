@@ -1,7 +1,7 @@
 """The export: images -> frames -> crop -> graph -> patches -> method -> calibration -> bundle.
 
 `export_bundle` reads as that line does; what it calls stands below it in the same order. The part from crop to
-calibration is `export.point.make_point`, once for each operating point.
+calibration is `export.make_point.make_point`, once for each operating point.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ import numpy as np
 
 from edge_ad import native
 from edge_ad.atomic import folder_beside
-from edge_ad.build_info import timestamp
 from edge_ad.bundle import write_bundle
 from edge_ad.calibration import LABELLED, check_rule
-from edge_ad.cli.info import describe_fidelity
-from edge_ad.cli.progress import Progress
-from edge_ad.cpu import default_threads, detect_cpu
 from edge_ad.dataset import Category, Facts, TestImage, check_images, find_category, load_category
 from edge_ad.engines import Engine
 from edge_ad.errors import BundleError, DatasetError, SpecError
 from edge_ad.runtime import Runtime
+from edge_ad.serving.fidelity import describe_fidelity
 from edge_ad.spec import MAX_NEIGHBORS, FidelitySpec, FrameSpec, Manifest, PatchcoreSpec, Size
+from edge_ad.system.cpu import default_threads, detect_cpu
+from edge_ad.system.progress import Progress
+from edge_ad.system.versions import timestamp
 from export.fidelity import shortfall
 from export.folds import folds
+from export.make_point import Job, MadePoint, choose_sample, compare, make_point, point_members, point_spec
 from export.network import open_network
 from export.normal_embed import NormalEmbed, write_normal_embed
 from export.options import METHODS, Options
 from export.plan import Plan, hindrance, plan_points, require_goods, require_packages
-from export.point import Job, MadePoint, choose_sample, compare, make_point, point_members, point_spec
 from export.probes import make_probes, probe_frames
-from export.region import read_region
+from export.roi import read_roi
 from export.stages import Arrays, Stages, at_point, open_stages, prove_parity
 from export.summary import Summary
 
@@ -60,7 +60,7 @@ def export_bundle(options: Options) -> Summary:
         tests = _tests(category, options, compare=len(plans) > 1)
     with summary.stage("graph"):
         network = open_network(options)
-        region = read_region(options.roi, frame.size) if options.roi and frame.size else None
+        region = read_roi(options.roi, frame.size) if options.roi and frame.size else None
         stages = open_stages(options, network, frame, region, goods, options.input_size)
         prove_parity(stages, summary)
         bases = {options.input_size: stages}

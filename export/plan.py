@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
-from edge_ad.cpu import Cpu
 from edge_ad.errors import DatasetError, EngineUnavailableError, SpecError
 from edge_ad.spec import MAX_SIDE, MIN_FRAME_SIDE, REFERENCE, Precision, Size
+from edge_ad.system.cpu import Cpu
 from export.options import PRECISIONS, Options
 
 INT8_GOODS = 16  # fewer leave 3 or less to set the ranges by

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from edge_ad.crop import resize
 from edge_ad.frame import read_frame
+from edge_ad.frames.picture import to_picture
 from edge_ad.runtime import Runtime
-from edge_ad.spec import Frame, Precision, ProbesSpec, Size
+from edge_ad.spec import Precision, ProbesSpec, Size
 
 # What a sound PC may deviate by. Measured on the probes of resnet18 and of random filters (bench/NOTES.md), from one
 # thread to two and from one instruction set to another (ONEDNN_MAX_CPU_ISA): as near as one machine comes to several.
@@ -30,7 +31,7 @@ def probe_frames(good: Path, white_level: int, size: Size, seed: int) -> NDArray
     rounding alone, and those may differ in every digit from one engine to the next.
     """
     generator = np.random.default_rng(seed)
-    image = np.roll(_to_bgr(resize(read_frame(good), size), white_level), (5, 3), axis=(0, 1))
+    image = np.roll(to_picture(resize(read_frame(good), size), white_level), (5, 3), axis=(0, 1))
     noise = generator.integers(0, 256, (*size, 3), dtype=np.uint8)
     foreign = image.copy()
     y, x = size[0] // 3, size[1] // 3
@@ -55,9 +56,3 @@ def make_probes(
         "probes/maps": np.stack([answer.anomaly_map for answer in answers]),
         "probes/scores": np.array([answer.score for answer in answers], np.float32),
     }
-
-
-def _to_bgr(image: Frame, white_level: int) -> NDArray[np.uint8]:
-    scale = 1.0 if image.dtype == np.uint8 else 255.0 / white_level
-    pixels = np.clip(np.rint(image * scale), 0, 255).astype(np.uint8)
-    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels

@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.atomic import folder_beside
-from edge_ad.cli.progress import Progress
 from edge_ad.errors import DatasetError, EdgeADError, SpecError
+from edge_ad.system.progress import Progress
 from export.sample_cable import SIDE, draw, make_scene
 from export.sample_canvas import photograph
 from export.sample_defects import DEFECTS, add_defect, changed

@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.cpu import default_threads, detect_cpu
 from edge_ad.crop import Crop
 from edge_ad.engines import Engine, Models, choose_engine, installed_engines, open_engine
 from edge_ad.errors import ParityError
+from edge_ad.frames.roi import RoiMasks
 from edge_ad.probes import relative_difference
 from edge_ad.spec import BackboneSpec, FrameSpec, RoiSpec, Size
+from edge_ad.system.cpu import default_threads, detect_cpu
 from export.features import tensors
 from export.graph import PatchGraph
 from export.network import Network
 from export.openvino_ir import to_ir
 from export.options import Options
 from export.plan import Plan
-from export.region import Region, patch_mask, region_crop, tensor_mask
+from export.roi import DrawnRoi, patch_mask, roi_crop, tensor_mask
 from export.summary import Summary
 
 PARITY = 1e-3  # largest relative difference between torch, ONNX and IR; f32 gives some 1e-6
@@ -38,8 +39,8 @@ class Stages:
     Attributes:
         network, graph: the backbone, and its graph in f32 at the point's input size.
         frame, backbone, roi: specs of the bundle.
-        mask, patch_mask: of the region of interest; None without one.
-        models, masks: members, by the names of FORMAT.md.
+        masks: what of the crop is inspected.
+        models: members, by the names of FORMAT.md.
         crop, engine: stages ready to run.
     """
 
@@ -48,42 +49,23 @@ class Stages:
     frame: FrameSpec
     backbone: BackboneSpec
     roi: RoiSpec | None
-    mask: NDArray[np.uint8] | None
-    patch_mask: NDArray[np.bool_] | None
+    masks: RoiMasks
     models: Arrays
     crop: Crop
     engine: Engine
-
-    @property
-    def rows(self) -> NDArray[np.int32] | None:
-        """Patches in the region of interest; None for all."""
-        return None if self.patch_mask is None else np.flatnonzero(self.patch_mask).astype(np.int32)
-
-    @property
-    def patch_count(self) -> int:
-        """How many those are."""
-        grid = self.backbone.grid
-        return grid[0] * grid[1] if self.patch_mask is None else int(self.patch_mask.sum())
-
-    @property
-    def masks(self) -> Arrays:
-        """The masks as members; none without a region."""
-        if self.mask is None or self.patch_mask is None:
-            return {}
-        return {"roi/mask": self.mask, "roi/patch_mask": self.patch_mask.astype(np.uint8)}
 
 
 def open_stages(
     options: Options,
     network: Network,
     frame: FrameSpec,
-    region: Region | None,
+    region: DrawnRoi | None,
     goods: Sequence[Path],
     size: Size,
     reference: Stages | None = None,
 ) -> Stages:
     """The stages in f32 at an input size. The region is filled with one colour at every size: that of `reference`."""
-    box = region_crop(region, size, options.halo) if region else (0, 0, *size)
+    box = roi_crop(region, size, options.halo) if region else (0, 0, *size)
     graph = network.graph((box[2] - box[0], box[3] - box[1]))
     backbone = BackboneSpec(
         name=network.name,
@@ -98,15 +80,15 @@ def open_stages(
         dim=graph.dim,
     )
     models = _models(graph, options.to)
-    mask = patches = roi = None
+    masks, roi = RoiMasks(graph.grid), None
     if region:
         mask = tensor_mask(region, box, size)
-        patches = patch_mask(mask, graph.grid)
+        masks = RoiMasks(graph.grid, mask, patch_mask(mask, graph.grid))
         roi = reference.roi if reference else _region_spec(region, options, frame, backbone, mask, goods)
-    crop = Crop(frame, backbone, roi, mask)
+    crop = Crop(frame, backbone, roi, masks.pixels)
     wanted = "openvino" if options.to == "openvino" else "auto"
     engine = _open(models, wanted, "f32", options.threads)
-    return Stages(network, graph, frame, backbone, roi, mask, patches, models, crop, engine)
+    return Stages(network, graph, frame, backbone, roi, masks, models, crop, engine)
 
 
 def at_point(base: Stages, plan: Plan, goods: Sequence[Path], threads: int | None) -> Stages:
@@ -172,7 +154,7 @@ def _ir(models: Arrays) -> tuple[bytes, bytes]:
 
 
 def _region_spec(
-    region: Region,
+    region: DrawnRoi,
     options: Options,
     frame: FrameSpec,
     backbone: BackboneSpec,

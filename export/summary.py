@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge_ad.system.tables import named
+
 
 @dataclass
 class Summary:
@@ -37,4 +39,4 @@ class Summary:
     def __str__(self) -> str:
         stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.seconds.items())
         rows = [*self.lines, ("seconds", f"{stages}; total {sum(self.seconds.values()):.1f}")]
-        return "\n".join(f"{name:<13} {text}" for name, text in rows)
+        return named(rows)

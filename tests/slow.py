@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import edge_ad.point
-from edge_ad import EngineUnavailableError, stopwatch
+import edge_ad.serving.point
+from edge_ad import EngineUnavailableError
 from edge_ad.bundle import Bundle
-from edge_ad.point import Settings
+from edge_ad.serving import clock
+from edge_ad.serving.settings import Settings
+from edge_ad.system.cpu import detect_cpu
 from tests.edited import edited, pointed
 
 NAMES = ("f32", "middle", "fast")
@@ -68,11 +70,13 @@ def make_world(monkeypatch: pytest.MonkeyPatch) -> World:
     """Puts it in place of the real one, with both engines installed."""
     world = World()
     monkeypatch.setattr(
-        edge_ad.point, "_open_engine", lambda bundle, name, settings: SlowEngine(world, bundle, name, settings)
+        edge_ad.serving.point, "_open_engine", lambda bundle, name, settings: SlowEngine(world, bundle, name, settings)
     )
     for module in ("point", "tuning", "profile"):
-        monkeypatch.setattr(f"edge_ad.{module}.installed_engines", lambda: ("openvino", "onnxruntime"))
-    monkeypatch.setattr(stopwatch, "clock", world.clock)
+        monkeypatch.setattr(f"edge_ad.serving.{module}.installed_engines", lambda: ("openvino", "onnxruntime"))
+    monkeypatch.setattr(clock, "now", world.clock)
+    intel = detect_cpu("model name: Intel", "x86_64")  # so that "auto" is the same engine on every CPU
+    monkeypatch.setattr("edge_ad.serving.point.detect_cpu", lambda: intel)
     return world
 
 

@@ -21,8 +21,10 @@ import edge_ad
 ROOT = Path(__file__).parents[1]
 MAX_FILE, MAX_FUNCTION = 400, 50
 HEAVY = {"torch", "torchvision", "onnx", "hnswlib", "openvino", "onnxruntime", "matplotlib"}
-STAGES = ["frame", "crop", "index", "anomaly_map", "verdict", "prefetch", "probes", "budget", "stats", "stopwatch"]
-GROUND = {"spec", "errors", "native", "image_file"}  # what any stage may stand on
+STAGES = ["frame", "crop", "index", "anomaly_map", "verdict", "prefetch", "probes"]
+STAGES += ["serving.ladder", "serving.meter", "serving.clock", "frames.roi", "frames.picture", "overlay"]
+# what any stage may stand on
+GROUND = {"spec", "errors", "native", "image_file", "system.percentiles", "frames.picture", "overlay"}
 
 
 def sources(*folders: str) -> list[Path]:
@@ -72,8 +74,8 @@ def test_the_runtime_imports_nothing_of_the_workstation(path: Path) -> None:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_stages_stand_alone(name: str) -> None:
-    allowed = GROUND | ({"bundle"} if name == "probes" else set())
-    assert own_modules(ROOT / "edge_ad" / f"{name}.py") <= allowed
+    allowed = GROUND | ({"bundle"} if name in ("probes", "frames.roi") else set())
+    assert own_modules(ROOT / "edge_ad" / f"{name.replace('.', '/')}.py") <= allowed
 
 
 def test_heads_stand_alone() -> None:
@@ -94,6 +96,12 @@ def test_engines_are_imported_by_name_only() -> None:
 def test_torch_is_imported_by_the_backbone_and_distillation_only(path: Path) -> None:
     if path.name != "backbone.py" and not path.name.startswith("distill"):
         assert not roots(path) & {"torch", "torchvision"}
+
+
+@pytest.mark.parametrize("path", sources("edge_ad", "export"), ids=name_of)
+def test_nobody_imports_the_command_line(path: Path) -> None:
+    if path.parent.name != "cli":
+        assert not {name for name in imports(path) if name.startswith("edge_ad.cli")}
 
 
 @pytest.mark.parametrize("path", sources("export"), ids=name_of)

@@ -18,12 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_ad import BudgetError, Runtime, SpecError
-from edge_ad.budget import DOWN_MISSES, HOLD, MOST_BACK_OFF, WINDOW, Ladder
 from edge_ad.bundle import Bundle
-from edge_ad.choice import QUICK_FRAMES, SURE_FRAMES, faithful_first
-from edge_ad.measure import WARM_UP, read_frames, sample_frames, timing
-from edge_ad.stats import WINDOW as STATS_WINDOW
-from edge_ad.stats import Meter
+from edge_ad.serving.chooser import QUICK_FRAMES, SURE_FRAMES
+from edge_ad.serving.fidelity import faithful_first
+from edge_ad.serving.ladder import DOWN_MISSES, HOLD, MOST_BACK_OFF, WINDOW, Ladder
+from edge_ad.serving.meter import WINDOW as STATS_WINDOW
+from edge_ad.serving.meter import Meter
+from edge_ad.serving.timing import WARM_UP, read_frames, sample_frames, timing
+from edge_ad.system.percentiles import percentiles
 from tests.edited import edited
 from tests.slow import World, make_world, slow_bundle
 from tests.tiny import bad_frame, good_frame
@@ -331,7 +333,7 @@ def test_stats_of_a_window() -> None:
     last = np.arange(500, STATS_WINDOW + 500)
     assert (stats.frames, stats.window, stats.max_ms) == (STATS_WINDOW + 500, STATS_WINDOW, last[-1])
     for name, percentile in (("p50_ms", 50), ("p95_ms", 95), ("p99_ms", 99)):
-        assert getattr(stats, name) == pytest.approx(np.percentile(last, percentile))
+        assert getattr(stats, name) == np.percentile(last, percentile, method="higher")
     assert stats.frames_per_second == pytest.approx(50)
     assert stats.misses == STATS_WINDOW + 500 - 101
     assert (stats.point, stats.point_changes) == ("int8", 7)
@@ -362,6 +364,16 @@ def test_percentiles_are_values_that_were_measured() -> None:
     found = timing([1.0] * 99 + [50.0, 60.0])
     assert (found.frames, found.p50_ms, found.p95_ms, found.p99_ms) == (101, 1.0, 1.0, 50.0)
     assert timing([3.0]).p99_ms == 3.0
+
+
+def test_stats_and_timings_agree_on_a_percentile() -> None:
+    latencies = [float(i * i) for i in range(150)]
+    meter = Meter(["f32"], None)
+    for latency in latencies:
+        meter.record("f32", latency, 0.0)
+    stats, timed = meter.stats("f32", 0), timing(latencies)
+    assert (stats.p50_ms, stats.p95_ms, stats.p99_ms) == (timed.p50_ms, timed.p95_ms, timed.p99_ms)
+    assert set(percentiles(latencies)) <= set(latencies)
 
 
 def test_frames_to_measure_with(golden: Path, tmp_path: Path) -> None:

@@ -31,8 +31,9 @@ from edge_ad.calibration import choose_threshold
 from edge_ad.cli import calibrate as command
 from edge_ad.cli import main
 from edge_ad.errors import BundleError, DatasetError, EngineError, EngineUnavailableError
-from edge_ad.probes import Answer
-from edge_ad.recalibration import Images, Scores, check_images, find_images, kept_scores, score_images, source_of
+from edge_ad.heads.base import Scored
+from edge_ad.heads.patchcore import PatchCore
+from edge_ad.recalibration import Images, ImageScores, check_images, find_images, kept_scores, score_images, source_of
 from edge_ad.spec import CalibrationSpec, CentroidSpec
 from tests.edited import edited, pointed
 from tests.tiny import SIZE, bad_frame, good_frame, write_category
@@ -258,7 +259,7 @@ digests = st.lists(st.sampled_from([f"{i:064x}" for i in range(8)]), min_size=2,
 @given(goods=digests, defects=digests)
 def test_the_digest_is_of_content_and_labels(opened: Bundle, goods: list[str], defects: list[str]) -> None:
     def digest(goods: list[str], defects: list[str], with_defects: bool = True) -> str | None:
-        scores = Scores("", "", (1.0, 2.0), (), (3.0,), tuple(goods), tuple(defects), "", "")
+        scores = ImageScores("", "", (1.0, 2.0), (), (3.0,), tuple(goods), tuple(defects), "", "")
         return source_of(opened, scores, with_defects).images_sha256
 
     own = digest(goods, defects)
@@ -568,26 +569,37 @@ def test_a_score_that_is_no_number_fails_closed(
     part: Path, bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = Runtime(bundle).probe(good_frame(1))
-    for wrong in (
-        Answer(answer.patches, answer.distances, answer.anomaly_map, float("nan")),
-        Answer(answer.patches, np.full_like(answer.distances, np.inf), answer.anomaly_map, 1.0),
-    ):
+    for wrong in (Scored(answer.distances, float("nan")), Scored(np.full_like(answer.distances, np.inf), 1.0)):
         with monkeypatch.context() as patch:
             patch.setattr(Runtime, "check", lambda self: {})
-            patch.setattr(Runtime, "probe", lambda self, frame, wrong=wrong: wrong)
+            patch.setattr(PatchCore, "__call__", lambda self, patches, exact=False, wrong=wrong: wrong)
             failing([bundle, "--data", part], capsys, "NaN or Inf")
             with Bundle.open(bundle) as opened, pytest.raises(EngineError, match=r"000\.png hold NaN"):
                 score_images(opened, Runtime(bundle), find_images(str(part)))
     assert not bundle.with_name("part.calibrated.bundle").exists()
 
 
+def test_no_map_of_the_whole_frame_is_rendered(part: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = find_images(str(part))
+    with Bundle.open(bundle) as opened:
+        runtime = Runtime(bundle, search="exact")
+        answers = [runtime.probe(cv2.imread(str(path))) for path in images.goods]
+        rendered: list[object] = []
+        monkeypatch.setattr("edge_ad.serving.point.anomaly_map", lambda *arguments: rendered.append(arguments))
+        found = score_images(opened, runtime, images)
+    assert rendered == []
+    assert found.goods == tuple(answer.score for answer in answers)
+    assert all(peak > 0 for peak in found.peaks)
+    assert len(found.peaks) == len(images.goods)
+
+
 def test_goods_that_all_score_nought(
     part: Path, bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = Runtime(bundle).probe(good_frame(1))
-    nothing = Answer(answer.patches, np.zeros_like(answer.distances), answer.anomaly_map, 0.0)
+    nothing = Scored(np.zeros_like(answer.distances), 0.0)
     monkeypatch.setattr(Runtime, "check", lambda self: {})
-    monkeypatch.setattr(Runtime, "probe", lambda self, frame: nothing)
+    monkeypatch.setattr(PatchCore, "__call__", lambda self, patches, exact=False: nothing)
     failing([bundle, "--data", part], capsys, "every held-out good scores 0")
 
 

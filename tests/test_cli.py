@@ -344,7 +344,7 @@ def test_check_without_an_engine_proves_nothing(
     golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(edge_ad.cli.check, "installed_engines", lambda: ())
-    monkeypatch.setattr("edge_ad.point.installed_engines", lambda: ())
+    monkeypatch.setattr("edge_ad.serving.point.installed_engines", lambda: ())
     failing(["check", golden], capsys, "pip install")
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import edge_ad.point
+import edge_ad.serving.point
 from edge_ad import EngineError, EngineUnavailableError, Runtime, SpecError
 from edge_ad.bundle import Bundle
-from edge_ad.cpu import Cpu, allowed_cores, check_cores, default_threads, detect_cpu, pinned
 from edge_ad.engines import Models, choose_engine, installed_engines, open_engine
-from edge_ad.point import models_of
+from edge_ad.serving.point import models_of
+from edge_ad.system.cpu import Cpu, allowed_cores, check_cores, default_threads, detect_cpu, pinned
 from tests.edited import edited, pointed
 from tests.tiny import good_frame
 
@@ -111,19 +111,19 @@ def test_a_named_engine() -> None:
 def test_the_runtime_asks_the_cpu(golden: Path, monkeypatch: pytest.MonkeyPatch, vendor: str) -> None:
     if len(installed_engines()) < 2:
         pytest.skip("both engines are needed")
-    monkeypatch.setattr(edge_ad.point, "detect_cpu", lambda: cpu(vendor))
+    monkeypatch.setattr(edge_ad.serving.point, "detect_cpu", lambda: cpu(vendor))
     assert Runtime(golden).engine == ("openvino" if vendor == "intel" else "onnxruntime")
 
 
 def test_no_engine_at_all(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edge_ad.point, "installed_engines", lambda: ())
+    monkeypatch.setattr(edge_ad.serving.point, "installed_engines", lambda: ())
     with pytest.raises(EngineUnavailableError, match="pip install"):
         Runtime(golden)
 
 
 def test_ir_only_with_onnxruntime_only(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = edited(golden, tmp_path / "ir.bundle", {"model.onnx": None})
-    monkeypatch.setattr(edge_ad.point, "installed_engines", lambda: ("onnxruntime",))
+    monkeypatch.setattr(edge_ad.serving.point, "installed_engines", lambda: ("onnxruntime",))
     with pytest.raises(EngineUnavailableError) as caught:
         Runtime(path)
     assert "pip install 'edge-ad[openvino]'" in str(caught.value)
@@ -142,8 +142,8 @@ def test_openvino_runs_onnx_where_there_is_no_ir(golden: Path, tmp_path: Path) -
 
 def test_bf16_needs_hardware(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = pointed(golden, tmp_path / "points.bundle", {"bf16": "bf16"}, engine="openvino")
-    monkeypatch.setattr(edge_ad.point, "installed_engines", lambda: ("openvino", "onnxruntime"))
-    monkeypatch.setattr(edge_ad.point, "detect_cpu", lambda: cpu("intel", "avx512f"))
+    monkeypatch.setattr(edge_ad.serving.point, "installed_engines", lambda: ("openvino", "onnxruntime"))
+    monkeypatch.setattr(edge_ad.serving.point, "detect_cpu", lambda: cpu("intel", "avx512f"))
     with pytest.raises(EngineUnavailableError, match="bf16"):
         Runtime(path, point="bf16")
 
@@ -152,7 +152,7 @@ def test_a_point_runs_by_the_engine_that_it_was_made_with(
     golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = pointed(golden, tmp_path / "points.bundle", {"int8": "int8"}, engine="openvino")
-    monkeypatch.setattr(edge_ad.point, "installed_engines", lambda: ("onnxruntime",))
+    monkeypatch.setattr(edge_ad.serving.point, "installed_engines", lambda: ("onnxruntime",))
     with pytest.raises(EngineUnavailableError, match="cannot run this operating point"):
         Runtime(path, point="int8", engine="onnxruntime")
     with pytest.raises(EngineUnavailableError, match=r"edge-ad\[openvino\]"):
@@ -240,7 +240,7 @@ def test_default_threads_is_within_the_cores() -> None:
 def test_the_containers_quota_bounds_the_threads(
     monkeypatch: pytest.MonkeyPatch, text: str, at_most: int | None
 ) -> None:
-    monkeypatch.setattr("edge_ad.cpu.allowed_cores", lambda: tuple(range(1000, 1008)))  # eight without siblings
+    monkeypatch.setattr("edge_ad.system.cpu.allowed_cores", lambda: tuple(range(1000, 1008)))  # eight without siblings
     read_text, exists = Path.read_text, Path.exists
     is_quota = {Path("/sys/fs/cgroup/cpu.max"): text}
     monkeypatch.setattr(Path, "read_text", lambda self, *a, **k: is_quota.get(self) or read_text(self, *a, **k))

@@ -23,7 +23,7 @@ from edge_ad.bundle import Bundle
 from edge_ad.cli import main
 from edge_ad.dataset import TestImage
 from edge_ad.errors import DatasetError, EdgeADError, SpecError
-from edge_ad.evaluation import curves, labelled, measure, pictures, run, summary
+from edge_ad.evaluation import curves, labelled, metrics_row, pictures, run, summary
 from edge_ad.evaluation.labelled import LabelledSet, load_labelled, slugs
 from edge_ad.metrics import PixelSample, binary_auroc, image_metrics, pixel_metrics
 from tests.edited import pointed
@@ -296,7 +296,7 @@ def test_masks_of_another_size(part: Path, tmp_path: Path, golden: Path, done: P
 def test_what_is_white_in_a_mask(tmp_path: Path, scale: int, dtype: type) -> None:
     truth = np.random.default_rng(0).random((20, 30)) < 0.3
     path = picture(tmp_path / "m.png", (truth * scale).astype(dtype))
-    np.testing.assert_array_equal(measure.read_mask(path, (20, 30)).pixels, truth)
+    np.testing.assert_array_equal(metrics_row.read_mask(path, (20, 30)).pixels, truth)
 
 
 def test_a_mask_that_cannot_be_read(part: Path, tmp_path: Path, golden: Path) -> None:
@@ -335,7 +335,7 @@ def test_pixels_outside_the_region_do_not_count(category: Path, tmp_path: Path, 
     (row,) = table(tmp_path)
     assert "region of interest alone" in row["notes"]
     with Bundle.open(golden_roi) as bundle:
-        kept = measure.region_of(bundle)((SIZE, SIZE))
+        kept = metrics_row.roi_of(bundle)((SIZE, SIZE))
     assert kept is not None
     ys, xs = np.nonzero(kept)
     box = np.s_[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
@@ -364,7 +364,7 @@ def test_a_region_of_any_shape() -> None:
     mask[5:9, 5:9] = mask[20:30, 20:22] = True
     kept[:, 21:] = False
     kept[5:9, 5:9] = kept[20:30, 20] = True
-    samples = [*measure._parts("x", amap, mask, kept), *measure._parts("y", amap[::-1].copy(), None, kept)]
+    samples = [*metrics_row._parts("x", amap, mask, kept), *metrics_row._parts("y", amap[::-1].copy(), None, kept)]
     pixels = pixel_metrics(samples, 0.5)
     goods = [amap[kept & ~mask], amap[::-1][kept]]
     assert (pixels.good_pixels, pixels.defect_pixels, pixels.regions) == (sum(map(len, goods)), 26, 2)
@@ -376,7 +376,7 @@ def test_a_method_without_maps(done: Path) -> None:
     result = run.load_result(done / "part/format-1")
     assert result is not None
     bare = dataclasses.replace(result, images=tuple(dataclasses.replace(i, has_map=False) for i in result.images))
-    row, notes = measure.measure(bare, lambda size: None, False, done)
+    row, notes = metrics_row.metrics_row(bare, lambda size: None, False, done)
     assert {row[name] for name in PIXELS} == {None}
     assert row["image_auroc"] is not None
     assert notes == ("this method gives no anomaly map: no pixel metrics",)
@@ -513,24 +513,24 @@ def test_pictures_of_the_worst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 def test_heat_is_measured_by_the_threshold() -> None:
     amap = np.array([[0.0, 0.6, 1.1, 1.6, 9.0]], np.float32)
-    heat = pictures.heat_of(2 * amap, 2.0, pictures.Style())
+    heat = pictures.heat_by(2 * amap, 2.0, pictures.Style())
     np.testing.assert_allclose(heat, [[0, 0, 0.5, 1, 1]], atol=1e-6)
-    heat = pictures.heat_of(amap, 1.0, pictures.Style(gamma=2))
+    heat = pictures.heat_by(amap, 1.0, pictures.Style(gamma=2))
     np.testing.assert_allclose(heat, [[0, 0, 0.25, 1, 1]], atol=1e-6)
 
 
 def test_heat_between_quantiles() -> None:
     amap = np.arange(101, dtype=np.float32)[None]
-    heat = pictures.heat_of(amap, 1.0, pictures.Style(clip_q=0.9))
+    heat = pictures.heat_by(amap, 1.0, pictures.Style(clip_q=0.9))
     np.testing.assert_allclose(heat[0, [0, 10, 50, 90, 100]], [0, 0, 0.5, 1, 1], atol=1e-6)
-    assert not pictures.heat_of(np.ones((3, 3), np.float32), 1.0, pictures.Style(clip_q=0.9)).any()
+    assert not pictures.heat_by(np.ones((3, 3), np.float32), 1.0, pictures.Style(clip_q=0.9)).any()
 
 
 def test_blur_spreads_a_peak() -> None:
     amap = np.zeros((41, 41), np.float32)
     amap[20, 20] = 100
-    blurred = pictures.heat_of(amap, 1.0, pictures.Style(blur=3))
-    assert (blurred > 0).sum() > (pictures.heat_of(amap, 1.0, pictures.Style()) > 0).sum()
+    blurred = pictures.heat_by(amap, 1.0, pictures.Style(blur=3))
+    assert (blurred > 0).sum() > (pictures.heat_by(amap, 1.0, pictures.Style()) > 0).sum()
 
 
 def test_opacity() -> None:
@@ -574,11 +574,6 @@ def test_a_thin_crack_is_not_lost_where_it_shrinks() -> None:
     assert seen.image.shape == (300, 300, 3)
     assert seen.mask.any(axis=1).all()
     assert pictures.outlined(seen.image, seen.mask).any()
-
-
-def test_16_bit_and_grey_images_are_shown_as_u8_colour() -> None:
-    np.testing.assert_array_equal(pictures.to_bgr(np.full((2, 2), 2048, np.uint16), 4095), np.full((2, 2, 3), 128))
-    assert pictures.to_bgr(np.zeros((2, 3), np.uint8), 65535).shape == (2, 3, 3)
 
 
 # ------------------------------------------------------------------------------------------------- table and report
@@ -668,7 +663,7 @@ def test_a_result_survives_json(done: Path) -> None:
     result = run.load_result(done / "part/format-1")
     assert result is not None
     assert json.loads(json.dumps(dataclasses.asdict(result)))["key"]["bundle"] == result.key.bundle
-    assert isinstance(result.images[0], run.Scored)
+    assert isinstance(result.images[0], run.Inspected)
     assert run.finished(done / "part/format-1", result.key) == result
     assert run.finished(done / "part/format-1", dataclasses.replace(result.key, images="others")) is None
 

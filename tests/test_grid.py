@@ -23,11 +23,11 @@ from edge_ad.cli import main
 from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.evaluation import exports, grid, summary
 from edge_ad.evaluation.cells import unique
-from edge_ad.evaluation.children import Task, run_all
 from edge_ad.evaluation.finish import Work
 from edge_ad.evaluation.grid import EMBEDDED, METHODS, Backbone, check_options, choose_backbones, choose_methods
 from edge_ad.evaluation.labelled import load_labelled
 from edge_ad.evaluation.pictures import Style
+from edge_ad.system.processes import Task, run_all
 from tests.tiny import SIZE, write_category
 
 SCRIPT = Path(sys.executable).parent / "edge-ad"
@@ -466,7 +466,7 @@ def test_no_child_is_left(tmp_path: Path) -> None:
 
 _SIGNALS = """
 import signal
-from edge_ad.evaluation.children import stops_like_ctrl_c
+from edge_ad.system.processes import stops_like_ctrl_c
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 before = [signal.getsignal(number) for number in NUMBERS]
 try:

@@ -6,11 +6,11 @@ import io
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_ad.cli import progress as module
-from edge_ad.cli.progress import Progress
+from edge_ad.system import progress as module
+from edge_ad.system.progress import Progress
 
 
 class Clock:
@@ -253,6 +253,7 @@ def test_no_stderr_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bar.count == 2
 
 
+@settings(deadline=None)
 @given(
     total=st.one_of(st.none(), st.integers(0, 10**6)),
     steps=st.lists(st.tuples(st.integers(0, 10**5), st.floats(0, 1e5)), max_size=20),

@@ -18,18 +18,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import edge_ad.tuning
 from edge_ad import BudgetError, EdgeADError, EngineUnavailableError, Runtime, native
 from edge_ad.bundle import Bundle
 from edge_ad.cli import main
-from edge_ad.cpu import allowed_cores, detect_cpu, fastest_cores
 from edge_ad.engines import installed_engines
 from edge_ad.errors import SpecError
-from edge_ad.measure import Timing, sample_frames
-from edge_ad.profile import (
+from edge_ad.serving import point, tuning
+from edge_ad.serving.profile import (
     Entry,
     Profile,
-    Wanted,
     cache_folder,
     describe_profile,
     load_profile,
@@ -37,12 +34,15 @@ from edge_ad.profile import (
     save_profile,
     this_machine,
 )
-from edge_ad.tuning import ROUNDS, Tuned, candidates, steps, tune
+from edge_ad.serving.settings import Fixed, Settings
+from edge_ad.serving.timing import Timing, sample_frames
+from edge_ad.serving.tuning import ROUNDS, Tuned, candidates, steps, tune
+from edge_ad.system.cpu import allowed_cores, detect_cpu, fastest_cores
 from tests.edited import pointed
 from tests.slow import NAMES, World, make_world, slow_bundle
 from tests.tiny import good_frame
 
-ANYTHING = Wanted(None, None, None, None)
+ANYTHING = Fixed()
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +55,16 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """Eight cores; OpenVINO is slower, and pinned threads gain a little."""
     world = make_world(monkeypatch)
     world.factor = lambda engine, s: (1.5 if engine == "openvino" else 1.0) * (0.97 if s.cores else 1.0) / s.threads
-    for module in ("tuning", "profile", "choice"):
-        monkeypatch.setattr(f"edge_ad.{module}.default_threads", lambda cores=None: 8 if cores is None else len(cores))
-    monkeypatch.setattr(edge_ad.tuning, "fastest_cores", lambda count: tuple(range(count)))
-    monkeypatch.setattr("edge_ad.profile.allowed_cores", lambda: tuple(range(8)))
-    monkeypatch.setattr("edge_ad.point.pinned", lambda cores: contextlib.nullcontext())
+    for module in ("tuning", "profile", "chooser"):
+        monkeypatch.setattr(
+            f"edge_ad.serving.{module}.default_threads", lambda cores=None: 8 if cores is None else len(cores)
+        )
+    monkeypatch.setattr(tuning, "fastest_cores", lambda count: tuple(range(count)))
+    monkeypatch.setattr("edge_ad.serving.profile.allowed_cores", lambda: tuple(range(8)))
+    monkeypatch.setattr("edge_ad.serving.point.pinned", lambda cores: contextlib.nullcontext())
     monkeypatch.setattr(native, "Pool", _OneThread)
-    monkeypatch.setattr(edge_ad.tuning, "ROUNDS", tuple((4, share) for _, share in ROUNDS))  # for the tests' own sake
-    monkeypatch.setattr(edge_ad.tuning, "FINAL_FRAMES", 9)
+    monkeypatch.setattr(tuning, "ROUNDS", tuple((4, share) for _, share in ROUNDS))  # for the tests' own sake
+    monkeypatch.setattr(tuning, "FINAL_FRAMES", 9)
     return world
 
 
@@ -115,7 +117,8 @@ def test_the_best_settings_of_each_point_are_found(bundle: Path, world: World, c
     for name in NAMES:
         best = profile.best(name, ANYTHING)
         assert best is not None
-        assert (best.engine, best.threads, best.cores) == ("onnxruntime", 8, None)  # 3% are not worth pinning
+        chosen = best.settings
+        assert (chosen.engine, chosen.threads, chosen.cores) == ("onnxruntime", 8, None)  # 3% are not worth pinning
         assert best.rounds == len(ROUNDS) + 1
         assert best.timing.p50_ms == pytest.approx(world.milliseconds[name] / 8)
         assert best.idle_ms == pytest.approx(world.milliseconds[name] / 8)
@@ -127,7 +130,7 @@ def test_the_best_settings_of_each_point_are_found(bundle: Path, world: World, c
 def test_pinning_that_pays_is_chosen(bundle: Path, world: World, cache: Path) -> None:
     world.factor = lambda engine, s: 0.5 if s.cores else 1.0
     profile = saved(bundle, world)
-    assert {profile.best(name, ANYTHING).cores for name in NAMES} <= {tuple(range(n)) for n in (1, 2, 4, 8)}
+    assert {profile.best(name, ANYTHING).settings.cores for name in NAMES} <= {tuple(range(n)) for n in (1, 2, 4, 8)}
 
 
 @pytest.mark.parametrize("seconds", [5.0, 30.0])
@@ -142,8 +145,8 @@ def test_time_is_bounded_however_slow_the_machine_is(bundle: Path, world: World,
 
 
 def test_threads_are_bounded(bundle: Path, world: World, cache: Path) -> None:
-    assert {entry.threads for entry in tuned(bundle, world, most_threads=3).entries} == {1, 2, 3}
-    assert {entry.threads for entry in tuned(bundle, world, most_threads=99).entries} == {1, 2, 4, 8}
+    assert {entry.settings.threads for entry in tuned(bundle, world, most_threads=3).entries} == {1, 2, 3}
+    assert {entry.settings.threads for entry in tuned(bundle, world, most_threads=99).entries} == {1, 2, 4, 8}
 
 
 def test_bf16_is_refused_where_it_is_emulated(
@@ -151,20 +154,18 @@ def test_bf16_is_refused_where_it_is_emulated(
 ) -> None:
     path = pointed(golden, tmp_path / "b.bundle", {"bf16": "bf16"})
     with Bundle.open(path) as opened:
-        monkeypatch.setattr(edge_ad.point, "detect_cpu", lambda: detect_cpu("model name: Intel\nflags: avx2", "x86_64"))
+        monkeypatch.setattr(point, "detect_cpu", lambda: detect_cpu("model name: Intel\nflags: avx2", "x86_64"))
         found, refused = candidates(opened)
         assert set(found) == {"f32"}
         assert refused["bf16 by openvino"] == "this CPU has no bf16 arithmetic"
-        monkeypatch.setattr(
-            edge_ad.point, "detect_cpu", lambda: detect_cpu("model name: Intel\nflags: amx_bf16", "x86_64")
-        )
+        monkeypatch.setattr(point, "detect_cpu", lambda: detect_cpu("model name: Intel\nflags: amx_bf16", "x86_64"))
         found, refused = candidates(opened)
-        assert {candidate.engine for candidate in found["bf16"]} == {"openvino"}
+        assert {settings.engine for settings in found["bf16"]} == {"openvino"}
         assert set(refused) == {"bf16 by onnxruntime"}
 
 
 def test_no_engine(bundle: Path, world: World, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_ad.tuning.installed_engines", lambda: ())
+    monkeypatch.setattr("edge_ad.serving.tuning.installed_engines", lambda: ())
     with pytest.raises(EngineUnavailableError, match="pip install"):
         tuned(bundle, world)
 
@@ -172,11 +173,11 @@ def test_no_engine(bundle: Path, world: World, cache: Path, monkeypatch: pytest.
 def test_a_method_without_a_graph_has_one_search(bundle: Path) -> None:
     with Bundle.open(bundle) as opened:
         spec = opened.manifest
-    assert edge_ad.tuning.searches(spec) == ("graph", "exact")
+    assert tuning.searches(spec) == ("graph", "exact")
     assert spec.index is not None
-    assert edge_ad.tuning.searches(
-        dataclasses.replace(spec, index=dataclasses.replace(spec.index, graph=None), points=())
-    ) == ("exact",)
+    assert tuning.searches(dataclasses.replace(spec, index=dataclasses.replace(spec.index, graph=None), points=())) == (
+        "exact",
+    )
 
 
 # ------------------------------------------------------------------------------------------------ the profile
@@ -213,8 +214,11 @@ def test_it_can_be_passed_over(bundle: Path, world: World, cache: Path, monkeypa
     assert Runtime(bundle).threads == 8
 
 
+SETTINGS = Settings("openvino", "CPU", 1, None, "exact")
+
+
 def _entry(**changes: Any) -> Entry:
-    return dataclasses.replace(Entry("f32", "openvino", 1, None, "exact", Timing(9, 1.0, 2.0, 3.0), 4), **changes)
+    return dataclasses.replace(Entry("f32", SETTINGS, Timing(9, 1.0, 2.0, 3.0), 4), **changes)
 
 
 def _profile(identity: str = "0" * 16, **changes: Any) -> Profile:
@@ -265,8 +269,8 @@ def test_another_machines_is_never_used(cache: Path, changes: dict[str, Any]) ->
         lambda text: "[]",
         lambda text: "null",
         lambda text: "[" * 100_000,
-        lambda text: text.replace('"format_version": 1', '"format_version": 2'),
-        lambda text: text.replace('"format_version": 1', '"format_version": true'),
+        lambda text: text.replace('"format_version": 2', '"format_version": 1'),
+        lambda text: text.replace('"format_version": 2', '"format_version": true'),
         lambda text: text.replace("3.0", "NaN"),
         lambda text: text.replace("3.0", "-3.0"),
         lambda text: text.replace("3.0", "1e999"),
@@ -286,6 +290,26 @@ def test_a_broken_one_is_none(cache: Path, change: Callable[[str], str]) -> None
     assert load_profile("0" * 16, ["f32"]) is None
 
 
+def test_one_of_the_old_format_is_refused_and_said_to_be(cache: Path) -> None:
+    path = save_profile(_profile())
+    document = json.loads(path.read_text())
+    (entry,) = document["entries"]
+    old = [{"point": "f32", **entry["settings"], "timing": entry["timing"], "rounds": 4}]
+    path.write_text(json.dumps({**document, "format_version": 1, "entries": old}))
+    assert load_profile("0" * 16, ["f32"]) is None
+    said = describe_profile("0" * 16, ["f32"])
+    assert said == "none for this PC (the profile is of another format, format 1); `edge-ad tune` makes one"
+
+
+def test_what_is_fixed_is_merged_over_what_may_be_chosen() -> None:
+    assert Fixed().merged(SETTINGS) == SETTINGS
+    fixed = Fixed(engine="onnxruntime", device="CPU", threads=2, cores=(0, 1), search="graph")
+    assert fixed.merged(SETTINGS) == Settings("onnxruntime", "CPU", 2, (0, 1), "graph")
+    assert Fixed(threads=1).allows(SETTINGS)
+    assert not Fixed(threads=2).allows(SETTINGS)
+    assert not Fixed(cores=(0,)).allows(SETTINGS)
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(at=st.floats(0, 1), what=st.binary(max_size=6), keep=st.booleans())
 def test_any_bytes_are_a_profile_or_none(cache: Path, at: float, what: bytes, keep: bool) -> None:
@@ -300,10 +324,10 @@ def test_any_bytes_are_a_profile_or_none(cache: Path, at: float, what: bytes, ke
 def test_one_that_names_what_there_is_not_is_passed_over(bundle: Path, cache: Path, world: World) -> None:
     with Bundle.open(bundle) as opened:
         machine = this_machine(opened.id)
-    save_profile(_profile(machine=machine, entries=(_entry(engine="tensorrt", threads=3),)))
-    assert Runtime(bundle).threads == 8
-    save_profile(_profile(machine=machine, entries=(_entry(search="magic", threads=3),)))
-    assert Runtime(bundle).threads == 8
+    for unknown in ({"engine": "tensorrt"}, {"search": "magic"}):
+        entry = _entry(settings=dataclasses.replace(SETTINGS, threads=3, **unknown))
+        save_profile(_profile(machine=machine, entries=(entry,)))
+        assert Runtime(bundle).threads == 8
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,7 +387,7 @@ def test_json(bundle: Path, world: World, cache: Path, tmp_path: Path, capsys: p
     assert main(["tune", str(bundle), "--json", "--seconds", "5", "--frames", str(images), "--threads-max", "2"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["taken"] == "f32"
-    assert {entry["threads"] for entry in document["entries"]} == {1, 2}
+    assert {entry["settings"]["threads"] for entry in document["entries"]} == {1, 2}
     on_disk = json.loads(Path(document["path"]).read_text())
     assert on_disk["entries"] == document["entries"]
     assert on_disk["machine"]["bundle"] == Bundle.open(bundle).id
@@ -398,11 +422,12 @@ def test_an_interrupt_leaves_the_old_profile(
 def test_for_real(golden: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tune", str(golden), "--seconds", "5", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert {entry["engine"] for entry in document["entries"]} == set(installed_engines())
+    engines = {entry["settings"]["engine"] for entry in document["entries"]}
+    assert engines == set(installed_engines()) or document["left_out"]  # a busy PC has no time for all in 5 s
     with Bundle.open(golden) as opened:
         profile = load_profile(opened.id, ["f32"])
     assert profile is not None
-    best = profile.best("f32", ANYTHING)
+    best = profile.best("f32", ANYTHING).settings
     runtime = Runtime(golden, self_check=True)
     assert (runtime.engine, runtime.threads, runtime.search) == (best.engine, best.threads, best.search)
 

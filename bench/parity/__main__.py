@@ -23,7 +23,7 @@ from pathlib import Path
 from bench.parity.category import EDGE, LAYERS, OWN, PATCHCORE, PLAIN, SAME, SIZE, Category, Steps
 from bench.parity.compare import Figures, ladder_lines, parity_lines
 from bench.parity.process import PeerProcess, check_peer, open_peer
-from edge_ad.cpu import detect_cpu
+from edge_ad.system.cpu import detect_cpu
 
 
 def report(category: Category, found: dict[str, dict[tuple[str, ...], Steps]]) -> list[str]:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from bench.parity.compare import Answers, Truth, render
 from edge_ad import native
-from edge_ad.cpu import default_threads
 from edge_ad.dataset import Category, TestImage, check_images
 from edge_ad.heads.base import Head
 from edge_ad.heads.patchcore import PatchCore
 from edge_ad.spec import FrameSpec, Size
+from edge_ad.system.cpu import default_threads
 from export.coreset import project, select_coreset
 from export.features import extract, patch_store, tensors
 from export.fit import open_method
@@ -54,7 +54,7 @@ def open_material(goods: list[Path], options: Options, folder: Path) -> Iterator
     """Patches of the goods through the backbone graph, as an export has them; many of them on disk, in `folder`."""
     stages = open_stages(options, open_network(options), FrameSpec(None), None, goods, options.input_size)
     pool = native.Pool(options.threads or default_threads())
-    with patch_store((len(goods), stages.patch_count, stages.backbone.dim), folder) as patches:
+    with patch_store((len(goods), stages.masks.count, stages.backbone.dim), folder) as patches:
         extract(patches, goods, stages.frame, stages.crop, stages.engine, None)
         yield Material(patches, goods, stages, options, pool)
 

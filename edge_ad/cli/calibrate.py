@@ -22,12 +22,10 @@ from edge_ad.calibration import (
     usual_value,
 )
 from edge_ad.cli import OK, RUNTIME_OPTIONS, add_runtime_options
-from edge_ad.cli.info import table
-from edge_ad.cli.progress import Progress
 from edge_ad.errors import BundleError, DatasetError, EngineUnavailableError, SpecError
 from edge_ad.metrics import image_metrics, wilson
 from edge_ad.recalibration import (
-    Scores,
+    ImageScores,
     check_images,
     find_images,
     kept_scores,
@@ -37,6 +35,8 @@ from edge_ad.recalibration import (
 )
 from edge_ad.runtime import Runtime
 from edge_ad.spec import CalibrationSpec, Manifest
+from edge_ad.system.progress import Progress
+from edge_ad.system.tables import named
 
 HELP = "Chooses the thresholds of a bundle anew, from images, and writes a copy that says where they came from."
 
@@ -102,7 +102,8 @@ def run(options: argparse.Namespace) -> int:
         identity = write_calibrated(bundle, out, found)
         for name, new in found.items():
             old = manifest.at(name).calibration
-            print(table({"point": name, **_describe(old, new, scores[name])}))
+            facts = {"point": name, **_describe(old, new, scores[name])}
+            print(named(facts.items()))
             for note in _notes(old, new, scores[name], options.data is not None):
                 print(f"note: {note}")
         for note in (*notes, *_left(manifest.point_names, names)):
@@ -161,7 +162,7 @@ def _check_target(out: Path, bundle: Path, force: bool) -> None:
 
 def _scores(
     options: argparse.Namespace, bundle: Bundle, rules: Mapping[str, tuple[str, float]]
-) -> tuple[dict[str, Scores], tuple[str, ...]]:
+) -> tuple[dict[str, ImageScores], tuple[str, ...]]:
     """Scores of the images that are given, or those that the bundle keeps, by point; and notes on the images."""
     if options.data is None:
         return {name: kept_scores(bundle.manifest.at(name)) for name in rules}, ()
@@ -198,7 +199,7 @@ def _open(options: argparse.Namespace, bundle: Bundle, point: str) -> Runtime:
         ) from error
 
 
-def _describe(old: CalibrationSpec, new: CalibrationSpec, scores: Scores) -> dict[str, str]:
+def _describe(old: CalibrationSpec, new: CalibrationSpec, scores: ImageScores) -> dict[str, str]:
     """Old against new, a line for each thing."""
     among = f"{len(scores.goods)} goods" + (f", {len(scores.defects)} defects" if scores.defects else "")
     rows = {
@@ -227,7 +228,7 @@ def _rate(count: int, of: int) -> str:
     return f"{count}/{of} (95% {rate.low:.1%}..{rate.high:.1%})"
 
 
-def _notes(old: CalibrationSpec, new: CalibrationSpec, scores: Scores, fresh: bool) -> list[str]:
+def _notes(old: CalibrationSpec, new: CalibrationSpec, scores: ImageScores, fresh: bool) -> list[str]:
     notes = []
     if (note := resolution(new.rule, new.value, len(scores.goods))) is not None:
         notes.append(note)

@@ -7,12 +7,12 @@ import argparse
 
 from edge_ad.bundle import Bundle
 from edge_ad.cli import ERROR, OK
-from edge_ad.cli.info import table
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EngineError, EngineUnavailableError, ParityError
 from edge_ad.probes import load_probes, relative_difference
 from edge_ad.runtime import Runtime
 from edge_ad.spec import REFERENCE, PointSpec
+from edge_ad.system.tables import named
 
 HELP = "Proves that this PC gives the answers that the bundle expects, at every operating point that it can run."
 
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
             passed, ran = passed and holds, ran or bool(runtimes)
     if not ran and passed:  # nothing ran, so that nothing is proven
         Runtime(options.bundle, threads=options.threads)
-    print(table(rows))
+    print(named(rows.items()))
     return OK if passed else ERROR
 
 

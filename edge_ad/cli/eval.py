@@ -15,13 +15,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edge_ad.build_info import build_info
 from edge_ad.cli import ERROR, OK, RUNTIME_OPTIONS, add_runtime_options
 from edge_ad.cli.info import describe
-from edge_ad.cli.progress import Progress
 from edge_ad.errors import DatasetError, EdgeADError, SpecError
 from edge_ad.evaluation.cells import BUNDLES, Cell, Opened, cells_of, inspect, key_of, known, unique
-from edge_ad.evaluation.children import stops_like_ctrl_c
 from edge_ad.evaluation.curves import require_matplotlib
 from edge_ad.evaluation.exports import Order, default_jobs, is_made, make
 from edge_ad.evaluation.finish import Work, drawn_curves, finish_all
@@ -39,6 +36,9 @@ from edge_ad.evaluation.pictures import Style
 from edge_ad.evaluation.report import Section, make_report
 from edge_ad.evaluation.run import load_result, replace_text
 from edge_ad.evaluation.summary import to_csv, to_text
+from edge_ad.system.processes import stops_like_ctrl_c
+from edge_ad.system.progress import Progress
+from edge_ad.system.versions import build_info
 
 HELP = "Measures bundles on labelled images: a table, pictures, curves and a report."
 

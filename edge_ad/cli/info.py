@@ -5,21 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 
-from edge_ad.build_info import build_info
 from edge_ad.bundle import Bundle
 from edge_ad.calibration import describe_rule
 from edge_ad.manifest import encode
-from edge_ad.profile import describe_profile
+from edge_ad.serving.fidelity import describe_fidelity
+from edge_ad.serving.profile import describe_profile
 from edge_ad.spec import (
     REFERENCE,
     BackboneSpec,
     CalibrationSourceSpec,
-    FidelitySpec,
     HeadSpec,
     Manifest,
     PatchcoreSpec,
     SpadeSpec,
 )
+from edge_ad.system.tables import aligned, named
+from edge_ad.system.versions import build_info
 
 HELP = "Says what a bundle holds, and what is installed here."
 
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     """Prints; returns the exit code."""
     machine = build_info()
     if options.bundle is None:
-        print(json.dumps(machine, indent=2) if options.json else table(machine))
+        print(json.dumps(machine, indent=2) if options.json else named(machine.items()))
         return 0
     with Bundle.open(options.bundle) as bundle:
         manifest, identity = bundle.manifest, bundle.id
@@ -43,12 +44,13 @@ def run(options: argparse.Namespace) -> int:
         document = {"id": identity, "manifest": encode(manifest), "machine": machine, "profile": profile}
         print(json.dumps(document, indent=2))
         return 0
-    print(table({"bundle": f"{options.bundle} ({identity})", **describe(manifest), "profile": profile}))
+    facts = {"bundle": f"{options.bundle} ({identity})", **describe(manifest), "profile": profile}
+    print(named(facts.items()))
     if manifest.points:
         print()
-        print(columns(describe_points(manifest)))
+        print(aligned(describe_points(manifest)))
     print()
-    print(table(machine))
+    print(named(machine.items()))
     return 0
 
 
@@ -100,14 +102,6 @@ def _cost(manifest: Manifest, name: str, backbone: BackboneSpec) -> tuple[str, .
     return backbone.precision, "{} x {}".format(*backbone.input_size), threshold, f"{sum(own) / 1e6:.1f}"
 
 
-def describe_fidelity(found: FidelitySpec) -> str:
-    """In words: how near an operating point comes to the reference."""
-    text = f"rank correlation {found.rank_correlation:.3f}, score error {found.score_error:.2%}"
-    if found.auroc is None:
-        return text
-    return f"{text}, image AUROC {found.auroc:.4f} (reference {found.reference_auroc:.4f})"
-
-
 def _source(source: CalibrationSourceSpec) -> str:
     defects = f" and {source.defects} defects" if source.defects else ""
     digest = f", images sha256:{source.images_sha256[:16]}" if source.images_sha256 else ""
@@ -124,16 +118,3 @@ def _method(head: HeadSpec) -> str:
     if isinstance(head, SpadeSpec) and head.projection is not None:
         facts["projection"] = head.projection.dim
     return ", ".join([head.method, *(f"{name} {value:,}" for name, value in facts.items())])
-
-
-def columns(rows: list[tuple[str, ...]]) -> str:
-    """Aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    padded = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in padded)
-
-
-def table(rows: dict[str, str]) -> str:
-    """Aligned "name  value" lines."""
-    width = max(map(len, rows)) + 2
-    return "\n".join(f"{name:<{width}}{value}" for name, value in rows.items())

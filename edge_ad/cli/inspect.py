@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from edge_ad.atomic import replace_file
 from edge_ad.cli import ANOMALOUS, ERROR, OK, RUNTIME_OPTIONS, add_runtime_options
-from edge_ad.cli.progress import Progress
 from edge_ad.errors import EdgeADError, FrameError
 from edge_ad.frame import list_images
 from edge_ad.runtime import Runtime
-from edge_ad.stats import Stats
+from edge_ad.serving.meter import Stats
+from edge_ad.system.progress import Progress
 from edge_ad.verdict import Verdict
 
 HELP = "Inspects an image or a folder: a line with file, score and verdict (0 good, 1 anomalous) for each image."

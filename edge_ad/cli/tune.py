@@ -9,17 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_ad.bundle import Bundle
-from edge_ad.choice import aligned, faithful_first
 from edge_ad.cli import ERROR, OK
-from edge_ad.cli.progress import Progress
 from edge_ad.errors import SpecError
-from edge_ad.measure import read_frames, sample_frames
-from edge_ad.profile import Entry, Profile, Wanted, profile_to_json, save_profile, this_machine
+from edge_ad.serving.fidelity import faithful_first
+from edge_ad.serving.profile import Entry, Profile, profile_to_json, save_profile, this_machine
+from edge_ad.serving.settings import Fixed
+from edge_ad.serving.timing import read_frames, sample_frames
+from edge_ad.serving.tuning import Tuned, candidates, steps, tune
 from edge_ad.spec import REFERENCE, Manifest
-from edge_ad.tuning import Tuned, candidates, steps, tune
+from edge_ad.system.progress import Progress
+from edge_ad.system.tables import aligned
 
 HELP = "Measures every operating point, engine, number of threads, cores and search on this PC, for Runtime to use."
-ANYTHING = Wanted(None, None, None, None)
 SECONDS = (5.0, 150.0)
 
 
@@ -71,7 +72,7 @@ def _check(name: str, value: object, ok: bool, expected: str) -> None:
 
 def _taken(profile: Profile, spec: Manifest, budget_ms: float | None) -> str | None:
     """The operating point that `Runtime` takes; None where none keeps the budget, or f32 cannot be run here."""
-    best = [profile.best(name, ANYTHING, budget_ms) for name in faithful_first(spec)]
+    best = [profile.best(name, Fixed(), budget_ms) for name in faithful_first(spec)]
     if budget_ms is None:
         return next((entry.point for entry in best if entry and entry.point == REFERENCE), None)
     return next((entry.point for entry in best if entry and entry.timing.p99_ms <= budget_ms), None)
@@ -84,7 +85,7 @@ def _report(profile: Profile, spec: Manifest, budget_ms: float | None, taken: st
     rows = [[*head, "p50 ms", "p95", "p99", "after idle", "" if budget_ms is None else "fits", "taken by"]]
     fastest = float("inf")
     for name in faithful_first(spec):
-        entry = profile.best(name, ANYTHING, budget_ms)
+        entry = profile.best(name, Fixed(), budget_ms)
         if entry is None:
             reasons = {why for what, why in profile.refused.items() if what.startswith(f"{name} by ")}
             rows.append(["", name, f"not run: {', '.join(sorted(reasons)) or 'no engine for it is installed'}"])
@@ -110,10 +111,10 @@ def _fidelity(spec: Manifest, name: str) -> Sequence[str]:
 
 
 def _facts(entry: Entry) -> Sequence[str]:
-    cores = "any" if entry.cores is None else ",".join(map(str, entry.cores))
+    own = entry.settings
     times = (entry.timing.p50_ms, entry.timing.p95_ms, entry.timing.p99_ms)
     idle = "-" if entry.idle_ms is None else f"{entry.idle_ms:.1f}"
-    return (entry.engine, str(entry.threads), cores, entry.search, *(f"{ms:.1f}" for ms in times), idle)
+    return (own.engine, str(own.threads), own.cores_text, own.search, *(f"{ms:.1f}" for ms in times), idle)
 
 
 def _say(tuned: Tuned, path: Path) -> None:

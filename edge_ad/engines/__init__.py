@@ -9,9 +9,9 @@ import importlib
 import importlib.util
 from collections.abc import Collection
 
-from edge_ad.cpu import Cpu
 from edge_ad.engines.base import Engine, Models
 from edge_ad.errors import EngineUnavailableError, SpecError
+from edge_ad.system.cpu import Cpu
 
 __all__ = ["Engine", "Models", "choose_engine", "installed_engines", "open_engine"]
 

@@ -4,8 +4,7 @@ labelled.py    finds the images and their labels
 grid.py        methods and backbones that are to be exported; exports.py: makes their bundles
 cells.py       categories with bundles: what there is to do
 run.py         inspects the images, once: scores and maps are kept
-finish.py      what follows, and needs no clock: measure.py: metrics of what was kept; pictures.py: overlays of what was
-               kept (OpenCV); curves.py: curves (matplotlib)
-children.py    processes side by side, for exports and for what follows an inspection
+finish.py      what follows, and needs no clock: metrics_row.py: metrics of what was kept; pictures.py: overlays of
+               what was kept (OpenCV); curves.py: curves (matplotlib)
 report.py      one HTML page; summary.py: the table of all categories and bundles
 """

@@ -13,9 +13,10 @@ from edge_ad.bundle import Bundle
 from edge_ad.errors import DatasetError, EdgeADError
 from edge_ad.evaluation.grid import Backbone, Recipe
 from edge_ad.evaluation.labelled import LabelledSet
-from edge_ad.evaluation.measure import measure
-from edge_ad.evaluation.run import Counter, Key, Result, finished, inspect_all, saved
+from edge_ad.evaluation.metrics_row import metrics_row
+from edge_ad.evaluation.run import Key, Result, finished, inspect_all, saved
 from edge_ad.spec import REFERENCE, Manifest
+from edge_ad.system.progress import Counts
 
 BUNDLES = "bundles"  # the folder of those that are made
 
@@ -159,12 +160,12 @@ def known(cell: Cell, key: Key, *, from_maps: bool) -> Result | None:
         assert cell.bundle is not None
         own = cell.bundle.manifest.calibration
         nothing = Result(key, {"threshold": own.threshold, "pixel_threshold": own.pixel_threshold}, (), ())
-        row, notes = measure(nothing, lambda size: None, False, cell.folder)
+        row, notes = metrics_row(nothing, lambda size: None, False, cell.folder)
         return replace(nothing, row=row, notes=(*cell.labelled.notes, *notes))
     return saved(cell.folder, key) if from_maps else finished(cell.folder, key)
 
 
-def inspect(cell: Cell, key: Key, progress: Counter) -> Result:
+def inspect(cell: Cell, key: Key, progress: Counts) -> Result:
     """Inspects the images of a cell.
 
     Raises:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from edge_ad.bundle import Bundle
-from edge_ad.cpu import default_threads
 from edge_ad.errors import BundleError, EdgeADError
-from edge_ad.evaluation.children import THREAD_VARIABLES, Task, run_all, threads_of
 from edge_ad.evaluation.grid import Recipe
 from edge_ad.evaluation.run import replace_text
+from edge_ad.system.cpu import default_threads
+from edge_ad.system.processes import THREAD_VARIABLES, Task, run_all, threads_of
 
 _JOB_BYTES = 2**31  # an export keeps up to 2 GiB of patches in memory, and is seldom larger on the whole
 

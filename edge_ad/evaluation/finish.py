@@ -19,9 +19,9 @@ from edge_ad.bundle import Bundle
 from edge_ad.errors import EdgeADError
 from edge_ad.evaluation import curves as curve
 from edge_ad.evaluation import pictures as picture
-from edge_ad.evaluation.children import THREAD_VARIABLES, Task, run_all, threads_of
-from edge_ad.evaluation.measure import measure, region_of
+from edge_ad.evaluation.metrics_row import metrics_row, roi_of
 from edge_ad.evaluation.run import RESULT, Result, load_result, replace_bytes, replace_text, save_result
+from edge_ad.system.processes import THREAD_VARIABLES, Task, run_all, threads_of
 
 Which = Literal["none", "worst", "all"]
 _LOG = "finish.log"  # there only where something went wrong
@@ -71,8 +71,8 @@ def finish(work: Work) -> None:
         raise EdgeADError(f"there is no result in {work.folder}", got="nothing", remedy="Run again.")
     if result.row is None:
         with Bundle.open(work.bundle) as bundle:
-            keep = region_of(bundle.at(result.facts["point"]))
-            row, notes = measure(result, keep, bundle.manifest.roi is not None, work.folder)
+            keep = roi_of(bundle.at(result.facts["point"]))
+            row, notes = metrics_row(result, keep, bundle.manifest.roi is not None, work.folder)
         result = replace(result, row=row, notes=(*work.notes, *notes))
         save_result(work.folder, result)
     _draw(work, result)

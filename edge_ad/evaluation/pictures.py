@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.errors import EdgeADError, SpecError
-from edge_ad.evaluation.measure import read_mask
-from edge_ad.evaluation.run import Result, Scored, load_map, map_path, replace_bytes
+from edge_ad.evaluation.metrics_row import read_mask
+from edge_ad.evaluation.run import Inspected, Result, load_map, map_path, replace_bytes
 from edge_ad.frame import read_frame
+from edge_ad.frames.picture import to_picture
+from edge_ad.overlay import FULL, START, Picture, colors_of, heat_of, with_heat
 from edge_ad.spec import Size
 
-Picture = NDArray[np.uint8]
 AlphaMode = Literal["value", "flat"]
 PARTS = ("img", "gt", "map", "overlay", "triptych")
 WORST = 12  # of the defects, and of the goods
 
-_START, _FULL = 0.6, 1.6  # heat begins and is full at these multiples of the pixel threshold, as in `Verdict.overlay`
 _GAP_PX = 4
 _OUTLINE = (255, 255, 255)
 
@@ -79,56 +79,39 @@ class Look:
     heat: NDArray[np.float32] | None
 
 
-def look(scored: Scored, folder: Path, pixel_threshold: float | None, white_level: int, style: Style) -> Look:
+def look(scored: Inspected, folder: Path, pixel_threshold: float | None, white_level: int, style: Style) -> Look:
     """Reads image and mask, and makes heat of the map that was kept.
 
     Raises:
         FrameError: the image cannot be read any more.
     """
-    image = to_bgr(read_frame(scored.path), white_level)
+    image = to_picture(read_frame(scored.path), white_level)
     size = (image.shape[0], image.shape[1])
     mask = read_mask(scored.mask, size).pixels if scored.mask else None
     if scored.defect is None and mask is None:
         mask = np.zeros(size, np.bool_)
     heat = None
     if scored.has_map and pixel_threshold is not None:
-        heat = heat_of(load_map(map_path(folder, scored.slug)), pixel_threshold, style)
+        heat = heat_by(load_map(map_path(folder, scored.slug)), pixel_threshold, style)
     if heat is not None and heat.shape != size:
         raise EdgeADError(f"the map of {scored.name} is of another image", expected=size, got=heat.shape)
     return Look(image, mask, heat)
 
 
-def to_bgr(frame: NDArray[np.uint8] | NDArray[np.uint16], white_level: int) -> Picture:
-    """(H, W, 3) u8 BGR of an image file."""
-    image: Picture = (
-        cv2.convertScaleAbs(frame, alpha=255.0 / white_level) if frame.dtype == np.uint16 else frame.view(np.uint8)
-    )
-    return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image
-
-
-def heat_of(amap: NDArray[np.float32], pixel_threshold: float, style: Style) -> NDArray[np.float32]:
-    """(H, W) float32 in 0..1 of an anomaly map."""
+def heat_by(amap: NDArray[np.float32], pixel_threshold: float, style: Style) -> NDArray[np.float32]:
+    """(H, W) float32 in 0..1 of an anomaly map, as the style says."""
     if style.blur > 0:
         amap = cv2.GaussianBlur(amap, (0, 0), style.blur)
     if style.clip_q is None:
-        low, high = _START * pixel_threshold, _FULL * pixel_threshold
+        low, high = START * pixel_threshold, FULL * pixel_threshold
     else:
         low, high = (float(q) for q in np.quantile(amap, (1 - style.clip_q, style.clip_q)))
-    heat = np.clip((amap - low) / max(high - low, 1e-12), 0, 1)
-    return np.asarray(heat**style.gamma, np.float32)
-
-
-def colors_of(heat: NDArray[np.float32]) -> Picture:
-    """(H, W, 3) u8 BGR: blue is cold, red is hot."""
-    return cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_TURBO)
+    return heat_of(amap, low, high, style.gamma)
 
 
 def overlay(image: Picture, heat: NDArray[np.float32], style: Style) -> Picture:
     """(H, W, 3) u8 BGR: the heat over the image."""
-    strength = np.minimum(2 * heat, 1) if style.alpha_mode == "value" else np.ones_like(heat)
-    alpha = (style.alpha_min + (style.alpha_max - style.alpha_min) * strength)[:, :, None]
-    blended: Picture = (image * (1 - alpha) + colors_of(heat) * alpha + 0.5).astype(np.uint8)
-    return blended
+    return with_heat(image, heat, style.alpha_min, style.alpha_max, by_value=style.alpha_mode == "value")
 
 
 def outlined(image: Picture, mask: NDArray[np.bool_] | None) -> Picture:
@@ -161,18 +144,18 @@ def draw(seen: Look, style: Style) -> dict[str, Picture]:
     return pictures
 
 
-def worst_defects(result: Result) -> list[Scored]:
+def worst_defects(result: Result) -> list[Inspected]:
     """The defects with the lowest scores, the lowest first: misses, if there are any, come first."""
     return sorted((i for i in result.images if i.defect is not None), key=lambda i: i.score)[:WORST]
 
 
-def worst_goods(result: Result) -> list[Scored]:
+def worst_goods(result: Result) -> list[Inspected]:
     """The goods with the highest scores, the highest first: false alarms, if there are any, come first."""
     return sorted((i for i in result.images if i.defect is None), key=lambda i: -i.score)[:WORST]
 
 
 def write_pictures(
-    images: Iterable[Scored], folder: Path, pixel_threshold: float | None, white_level: int, style: Style
+    images: Iterable[Inspected], folder: Path, pixel_threshold: float | None, white_level: int, style: Style
 ) -> list[str]:
     """Writes the pictures of each image into the folder, and gives their names; older pictures are removed first.
 

@@ -17,7 +17,7 @@ import cv2
 from edge_ad.errors import EdgeADError
 from edge_ad.evaluation.page import STYLE
 from edge_ad.evaluation.pictures import Style, fitted, look, outlined, overlay, side_by_side, worst_defects, worst_goods
-from edge_ad.evaluation.run import Result, Scored
+from edge_ad.evaluation.run import Inspected, Result
 from edge_ad.evaluation.summary import SHOWN, Row, names_of, shown
 
 _BOX_PX = (300, 400)  # (H, W) that a picture in the page fits into
@@ -170,7 +170,7 @@ def _images(section: Section, result: Result, style: Style) -> Iterable[str]:
         yield "</div>"
 
 
-def _figure(section: Section, result: Result, image: Scored, style: Style, words: tuple[str, str]) -> str:
+def _figure(section: Section, result: Result, image: Inspected, style: Style, words: tuple[str, str]) -> str:
     threshold = section.row["threshold"]
     is_wrong = (image.score < threshold) == (image.defect is not None)
     caption = (

@@ -16,7 +16,7 @@ import json
 import zipfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,16 +27,10 @@ from edge_ad.atomic import replace_file
 from edge_ad.errors import EdgeADError, FrameError
 from edge_ad.evaluation.labelled import LabelledSet, slugs
 from edge_ad.runtime import Runtime
+from edge_ad.system.progress import Counts
 
 RESULT, SCORES, MAPS = "result.json", "scores.csv", "maps"
 _FORMAT = 2
-
-
-class Counter(Protocol):
-    """A progress bar."""
-
-    def update(self, n: int = 1, /) -> object:
-        """Counts `n` more."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +45,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Scored:
+class Inspected:
     """An image that was inspected.
 
     Attributes:
@@ -84,13 +78,13 @@ class Result:
 
     key: Key
     facts: dict[str, Any]
-    images: tuple[Scored, ...]
+    images: tuple[Inspected, ...]
     failed: tuple[tuple[str, str], ...]
     row: dict[str, Any] | None = None
     notes: tuple[str, ...] = field(default=())
 
 
-def inspect_all(bundle: Path, labelled: LabelledSet, key: Key, folder: Path, progress: Counter) -> Result:
+def inspect_all(bundle: Path, labelled: LabelledSet, key: Key, folder: Path, progress: Counts) -> Result:
     """Inspects every image, and writes scores and maps into `folder`.
 
     One image is inspected before the clock starts: the first inference is slower than all others.
@@ -103,7 +97,7 @@ def inspect_all(bundle: Path, labelled: LabelledSet, key: Key, folder: Path, pro
     (folder / RESULT).unlink(missing_ok=True)  # an interrupted run must not look finished
     for old in (folder / MAPS).glob("*.npz"):
         old.unlink()
-    scored: list[Scored] = []
+    scored: list[Inspected] = []
     failed: list[tuple[str, str]] = []
     names = [labelled.name_of(image) for image in labelled.images]
     for image, name, slug in zip(labelled.images, names, slugs(names), strict=True):
@@ -116,10 +110,10 @@ def inspect_all(bundle: Path, labelled: LabelledSet, key: Key, folder: Path, pro
         else:
             if verdict.has_map:
                 save_map(map_path(folder, slug), verdict.anomaly_map)
-            ms = verdict.timings["total"] - verdict.timings["read"]
+            ms = verdict.latency_ms
             mask = None if image.mask is None else str(image.mask)
             score = float(verdict.score)
-            scored.append(Scored(name, slug, str(image.path), image.defect, mask, score, ms, verdict.has_map))
+            scored.append(Inspected(name, slug, str(image.path), image.defect, mask, score, ms, verdict.has_map))
         progress.update(1)
     facts = {
         "point": runtime.point,
@@ -193,7 +187,7 @@ def load_result(folder: Path) -> Result | None:
     try:
         data = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         key = Key(**data.pop("key"))
-        images = tuple(Scored(**image) for image in data.pop("images"))
+        images = tuple(Inspected(**image) for image in data.pop("images"))
         failed = tuple((str(name), str(reason)) for name, reason in data.pop("failed"))
         return Result(key=key, images=images, failed=failed, notes=tuple(data.pop("notes")), **data)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

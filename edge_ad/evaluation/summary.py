@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from edge_ad.evaluation.run import csv_text
+from edge_ad.system.tables import aligned, column_widths
 
 Row = Mapping[str, Any]
 
@@ -79,21 +80,15 @@ def to_text(rows: Sequence[Row], width: int | None = None) -> str:
         width: columns of the terminal: what does not fit is left out, the least telling first, and said to be.
     """
     names = names_of(rows)
-    columns = [(name, [str(row[name]) for row in rows], str.ljust) for name in names]
-    columns += [(head, [shown(column, row) for row in rows], str.rjust) for head, column, _ in SHOWN]
+    columns = [[name, *(str(row[name]) for row in rows)] for name in names]
+    columns += [[head, *(shown(column, row) for row in rows)] for head, column, _ in SHOWN]
+    widths = column_widths([*zip(*columns, strict=True)])
     kept = list(range(len(columns)))
     places = {column: len(names) + place for place, (_, column, _) in enumerate(SHOWN)}
     for column in _LEAST_TELLING:
-        if width is None or sum(_width(*columns[i][:2]) + 2 for i in kept) - 2 <= width:
+        if width is None or sum(widths[i] + 2 for i in kept) - 2 <= width:
             break
         kept.remove(places[column])
-    lines = [
-        "  ".join(columns[i][2]([columns[i][0], *columns[i][1]][line], _width(*columns[i][:2])) for i in kept)
-        for line in range(len(rows) + 1)
-    ]
+    lines = aligned([*zip(*(columns[i] for i in kept), strict=True)], [i >= len(names) for i in kept])
     left_out = len(columns) - len(kept)
-    return "\n".join([*lines, *([f"({left_out} more columns in summary.csv)"] if left_out else [])])
-
-
-def _width(heading: str, cells: Sequence[str]) -> int:
-    return max(map(len, (heading, *cells)))
+    return f"{lines}\n({left_out} more columns in summary.csv)" if left_out else lines

@@ -87,7 +87,7 @@ class FitPatchCore:
         chosen = goods[:: max(1, len(goods) // _FIDELITY_IMAGES)][:_FIDELITY_IMAGES]
         moved = (np.roll(tensor, (5, 3), axis=(1, 2)) for tensor in tensors(chosen, stages.frame, stages.crop))
         grids = [stages.engine(tensor) for tensor in moved]
-        fidelity = choose_ef(graph, grids, stages.backbone.grid[1], stages.rows, self._material.pool)
+        fidelity = choose_ef(graph, grids, stages.backbone.grid[1], stages.masks.rows, self._material.pool)
         summary.say(
             "graph search",
             f"ef {fidelity.ef}: recall {fidelity.recall:.3f}, mean distance error {fidelity.map_error:.2%}; "

@@ -660,9 +660,9 @@ def test_no_room_for_the_patches(export: Export, monkeypatch: pytest.MonkeyPatch
 
 SLOW = """
 import sys, time
-import export.pipeline, export.point
+import export.pipeline, export.make_point
 stage = sys.argv.pop(1)
-module = export.point if hasattr(export.point, stage) else export.pipeline
+module = export.make_point if hasattr(export.make_point, stage) else export.pipeline
 inner = getattr(module, stage)
 def slowly(*args, **kwargs):
     print("NOW", flush=True)

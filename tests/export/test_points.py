@@ -22,16 +22,16 @@ pytest.importorskip("hnswlib", reason="the export needs hnswlib")
 from edge_ad import DatasetError, EngineUnavailableError, Runtime, SpecError  # noqa: E402
 from edge_ad.bundle import Bundle  # noqa: E402
 from edge_ad.cli import main  # noqa: E402
-from edge_ad.cpu import Cpu, detect_cpu  # noqa: E402
 from edge_ad.engines import installed_engines  # noqa: E402
 from edge_ad.metrics import binary_auroc  # noqa: E402
 from edge_ad.spec import FidelitySpec  # noqa: E402
+from edge_ad.system.cpu import Cpu, detect_cpu  # noqa: E402
 from export.fidelity import measure_fidelity, rank_correlation, shortfall  # noqa: E402
 from export.folds import folds  # noqa: E402
+from export.make_point import choose_sample, without  # noqa: E402
 from export.options import METHODS, parse_options  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
 from export.plan import INT8_GOODS, plan_points  # noqa: E402
-from export.point import choose_sample, without  # noqa: E402
 from export.summary import Summary  # noqa: E402
 from tests.tiny import SIZE, bad_frame, good_frame, tiny_options, write_backbone, write_category  # noqa: E402
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_ad.cpu import default_threads
 from edge_ad.errors import EdgeADError
+from edge_ad.system.cpu import default_threads
 
 # Bounds of what takes threads beside our own: NumPy's products, torch, OpenCV.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")

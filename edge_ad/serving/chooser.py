@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_ad import stopwatch
 from edge_ad.bundle import Bundle
-from edge_ad.cpu import default_threads
 from edge_ad.errors import BudgetError, EdgeADError, EngineUnavailableError
-from edge_ad.measure import Timing, latencies, measure, sample_frames, timing
-from edge_ad.point import Point, Settings
-from edge_ad.profile import Profile, Wanted
-from edge_ad.spec import Frame, Manifest
+from edge_ad.serving import clock
+from edge_ad.serving.point import Point
+from edge_ad.serving.profile import Profile
+from edge_ad.serving.settings import Fixed, Settings
+from edge_ad.serving.timing import Timing, latencies, sample_frames, time_frames, timing
+from edge_ad.spec import Frame
+from edge_ad.system.cpu import default_threads
+from edge_ad.system.tables import aligned
 
 QUICK_FRAMES = 40  # of a point without a profile; if one of them is late, more are taken
 SURE_FRAMES = 101  # of so many the p99 is the second longest
 QUICK_S = 2.5  # seconds for all points together, their opening not counted
 RATIO_FRAMES = 8  # of a point below the chosen one: only its ratio counts
 CHEAPER = 0.9  # a rung of the ladder takes at most this share of the one above it
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What the user asked of the settings; None where nothing was."""
-
-    engine: str | None
-    device: str
-    threads: int | None
-    cores: tuple[int, ...] | None
-    search: str | None
-
-    def settings(
-        self, point: str, profile: Profile | None, budget_ms: float | None = None
-    ) -> tuple[Settings, Timing | None]:
-        """Of an operating point: the profile's best, with their timing, or the defaults."""
-        wanted = Wanted(self.engine, self.threads, self.cores, self.search)
-        entry = None if profile is None else profile.best(point, wanted, budget_ms)
-        if entry is not None:
-            return Settings(entry.engine, self.device, entry.threads, entry.cores, entry.search), entry.timing
-        threads = default_threads(self.cores) if self.threads is None else self.threads
-        return Settings(self.engine or "auto", self.device, threads, self.cores, self.search or "auto"), None
 
 
 @dataclass(frozen=True)
@@ -66,13 +47,13 @@ class Chooser:
 
     Args:
         bundle: all of it.
-        wish: settings.
+        fixed: settings that the user has fixed.
         threshold: of the reference; None for the bundle's.
         profile: of this machine, if there is one.
     """
 
-    def __init__(self, bundle: Bundle, wish: Wish, threshold: float | None, profile: Profile | None) -> None:
-        self._bundle, self._wish, self._threshold, self._profile = bundle, wish, threshold, profile
+    def __init__(self, bundle: Bundle, fixed: Fixed, threshold: float | None, profile: Profile | None) -> None:
+        self._bundle, self._fixed, self._threshold, self._profile = bundle, fixed, threshold, profile
         self._frames: list[Frame] = []
 
     def open(self, name: str, budget_ms: float | None = None) -> tuple[Point, Timing | None]:
@@ -81,15 +62,13 @@ class Chooser:
         Raises:
             EdgeADError: as `Point`.
         """
-        settings, known = self._wish.settings(name, self._profile, budget_ms)
-        try:
-            return Point(self._bundle, name, settings, self._threshold), known
-        except EdgeADError:
-            if known is None:
-                raise
-            # somebody changed the profile by hand
-            settings, _ = self._wish.settings(name, None)
-            return Point(self._bundle, name, settings, self._threshold), None
+        entry = None if self._profile is None else self._profile.best(name, self._fixed, budget_ms)
+        if entry is not None:
+            # an entry that cannot be opened was changed by hand
+            with contextlib.suppress(EdgeADError):
+                return self._opened(name, entry.settings), entry.timing
+        usual = Settings("auto", "CPU", default_threads(self._fixed.cores), None, "auto")
+        return self._opened(name, usual), None
 
     def rungs(self, names: Sequence[str], budget_ms: float, *, best_effort: bool) -> list[Rung]:
         """The chosen point and those below it, each clearly cheaper than the one before; all are open and warm.
@@ -102,7 +81,7 @@ class Chooser:
             BudgetError: none keeps the budget.
         """
         tried: list[Tried] = []
-        end = stopwatch.clock() + QUICK_S
+        end = clock.now() + QUICK_S
         for i, name in enumerate(names):
             tried.append(self._try(name, budget_ms, end, len(names) - i))
             chosen = tried[-1]
@@ -118,6 +97,9 @@ class Chooser:
             remedy="Allow more time, export cheaper points, free this PC of other work, or pass on_miss='best_effort'.",
         )
 
+    def _opened(self, name: str, base: Settings) -> Point:
+        return Point(self._bundle, name, self._fixed.merged(base), self._threshold)
+
     def _try(self, name: str, budget_ms: float, end: float, left: int) -> Tried:
         try:
             point, known = self.open(name, budget_ms)
@@ -127,13 +109,13 @@ class Chooser:
             warm_up(point, self._sample())
             return Tried(name, point, known)
         found: list[float] = []
-        began = stopwatch.clock()
+        began = clock.now()
         share = began + (end - began) / left  # of the time for the points that are left
         for latency in latencies(point, self._sample()):
             found.append(latency)
             late = sum(value > budget_ms for value in found)
             enough = late > 1 or len(found) >= (SURE_FRAMES if late else QUICK_FRAMES)
-            if enough or (len(found) >= 5 and stopwatch.clock() >= (end if late else share)):
+            if enough or (len(found) >= 5 and clock.now() >= (end if late else share)):
                 break
         return Tried(name, point, timing(found))
 
@@ -145,7 +127,7 @@ class Chooser:
             except EngineUnavailableError:
                 continue  # this PC has no such rung
             if known is None:
-                known = measure(point, self._sample(), RATIO_FRAMES, QUICK_S / 5)
+                known = time_frames(point, self._sample(), RATIO_FRAMES, QUICK_S / 5)
             else:
                 warm_up(point, self._sample())
             if known.p50_ms <= CHEAPER * rungs[-1].expected_ms:
@@ -163,16 +145,6 @@ def warm_up(point: Point, frames: Sequence[Frame]) -> None:
     next(latencies(point, frames))
 
 
-def faithful_first(manifest: Manifest) -> tuple[str, ...]:
-    """Names of the operating points: the reference, then the others by how well their scores agree with its."""
-
-    def apart(name: str) -> tuple[float, float]:
-        point = manifest.find_point(name)
-        return (-2.0, 0.0) if point is None else (-point.fidelity.rank_correlation, point.fidelity.score_error)
-
-    return tuple(sorted(manifest.point_names, key=apart))
-
-
 def table(tried: Sequence[Tried]) -> str:
     """What each operating point takes, and why some were not run."""
     head = ("point", "engine", "threads", "cores", "search", "p50", "p95", "p99", "frames")
@@ -181,18 +153,7 @@ def table(tried: Sequence[Tried]) -> str:
         if found.point is None or found.timing is None:
             rows.append((found.name, f"not run: {found.reason}"))
             continue
-        settings, t = found.point.settings, found.timing
-        cores = "all" if settings.cores is None else ",".join(map(str, settings.cores))
+        point, own, t = found.point, found.point.settings, found.timing
         times = (f"{t.p50_ms:.1f}", f"{t.p95_ms:.1f}", f"{t.p99_ms:.1f}", str(t.frames))
-        rows.append((found.name, found.point.engine.name, str(settings.threads), cores, found.point.search, *times))
+        rows.append((found.name, point.engine.name, str(own.threads), own.cores_text, point.search, *times))
     return aligned(rows)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Lines of columns; a row that is shorter than the first runs on from its last cell."""
-    full = [row for row in rows if len(row) == len(rows[0])]
-    widths = [max(len(row[i]) for row in full) for i in range(len(rows[0]))]
-    widths[0] = max(len(row[0]) for row in rows)
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows
-    )

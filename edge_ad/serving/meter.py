@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from edge_ad.system.percentiles import percentiles
+
 WINDOW = 1024  # frames that percentiles are of
 
 
@@ -20,7 +22,8 @@ class Stats:
     Attributes:
         frames: verdicts since the Runtime was opened.
         window: how many of them, the last ones, the times are of; 1024 at most.
-        p50_ms, p95_ms, p99_ms, max_ms: None before the first frame.
+        p50_ms, p95_ms, p99_ms, max_ms: each a latency that was measured (`edge_ad.system.percentiles`); None before the
+            first frame.
         frames_per_second: from the first to the last verdict of the window, waiting included; None before the second.
         budget_ms: of a frame; None without.
         misses: verdicts that came after their deadline, since the Runtime was opened; None without a budget.
@@ -79,7 +82,7 @@ class Meter:
             frames, misses, points = self._frames, self._misses, dict(self._points)
             count = min(frames, WINDOW)
             latencies, times = self._latencies[:count].copy(), self._times[:count].copy()
-        p50, p95, p99, most = (float(v) for v in np.percentile(latencies, (50, 95, 99, 100))) if count else (None,) * 4
+        p50, p95, p99, most = percentiles(latencies, (50, 95, 99, 100)) if count else (None,) * 4
         span = float(times.max() - times.min()) if count else 0.0
         return Stats(
             frames=frames,

@@ -9,13 +9,20 @@ import time
 import unicodedata
 from collections.abc import Callable
 from types import TracebackType
-from typing import TextIO
+from typing import Protocol, TextIO
 
-__all__ = ["Progress"]
+__all__ = ["Counts", "Progress"]
 
 REDRAW_S = 0.1  # between two drawings on a terminal
 REPORT_S = 30.0  # between two lines in a log file
 BAR_COLUMNS = 24
+
+
+class Counts(Protocol):
+    """What a long work tells how far it is: a progress bar, or what a test puts in its place."""
+
+    def update(self, n: int = 1, /) -> object:
+        """Counts `n` more as done."""
 
 
 class Progress:

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from edge_ad.bundle import Bundle
 from edge_ad.crop import scale_box
 from edge_ad.errors import FrameError
-from edge_ad.evaluation.run import Result, Scored, load_map, map_path
+from edge_ad.evaluation.run import Inspected, Result, load_map, map_path
 from edge_ad.frame import read_frame
+from edge_ad.frames.roi import open_roi
 from edge_ad.metrics import ImageMetrics, PixelMetrics, PixelSample, Rate, image_metrics, pixel_metrics
 from edge_ad.spec import Size
+from edge_ad.system.percentiles import percentiles
 
 _ASPECT_PX = 2.0  # by which a mask of another size may miss the frame's aspect ratio
 _LISTED = 3  # names in a note
@@ -65,13 +67,12 @@ def read_mask(path: str | Path, size: Size) -> Mask:
     return Mask(nearest > 0, resized=True)
 
 
-def region_of(bundle: Bundle) -> Keep:
+def roi_of(bundle: Bundle) -> Keep:
     """A function from the size of a frame to the (H, W) bool pixels of its region of interest, None for all."""
     manifest = bundle.manifest
     if manifest.roi is None:
         return lambda size: None
-    mask: NDArray[np.uint8] = bundle.array("roi/mask").copy()
-    backbone = manifest.backbone
+    mask, backbone = np.array(open_roi(bundle).pixels), manifest.backbone
 
     def keep(size: Size) -> NDArray[np.bool_]:
         y0, x0, y1, x1 = scale_box(backbone.crop, backbone.input_size, size)
@@ -82,7 +83,7 @@ def region_of(bundle: Bundle) -> Keep:
     return keep
 
 
-def measure(result: Result, keep: Keep, has_roi: bool, folder: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+def metrics_row(result: Result, keep: Keep, has_roi: bool, folder: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The row of the summary (None where these images cannot give a metric), and notes."""
     facts, notes = result.facts, []
     if result.failed:
@@ -134,7 +135,7 @@ def _of_pixels(found: PixelMetrics | None) -> dict[str, float | None]:
 
 
 def _of_time(ms: Sequence[float]) -> dict[str, float | None]:
-    values = np.percentile(ms, (50, 95, 99)).tolist() if ms else (None, None, None)
+    values = percentiles(ms) if ms else (None, None, None)
     return dict(zip(("ms_p50", "ms_p95", "ms_p99"), values, strict=True))
 
 
@@ -146,7 +147,7 @@ class _Samples:
     regions, so that this changes none.
     """
 
-    def __init__(self, images: Sequence[Scored], keep: Keep, folder: Path) -> None:
+    def __init__(self, images: Sequence[Inspected], keep: Keep, folder: Path) -> None:
         self._images = [image for image in images if image.has_map]
         self._maps = len(self._images) == len(images)
         self._keep, self._folder = keep, folder
@@ -203,11 +204,11 @@ class _Samples:
             else:
                 yield from _parts(image.name, amap, mask, kept)
 
-    def _load(self, image: Scored) -> NDArray[np.float32]:
+    def _load(self, image: Inspected) -> NDArray[np.float32]:
         return load_map(map_path(self._folder, image.slug))
 
 
-def _is_wrong(image: Scored, mask: NDArray[np.bool_]) -> bool:
+def _is_wrong(image: Inspected, mask: NDArray[np.bool_]) -> bool:
     return image.defect is None and bool(mask.any())
 
 

@@ -15,16 +15,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edge_ad import stopwatch
 from edge_ad.bundle import Bundle
-from edge_ad.choice import faithful_first
-from edge_ad.cpu import can_pin, default_threads, fastest_cores
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EngineUnavailableError
-from edge_ad.measure import measure
-from edge_ad.point import Point, Settings, runnable_engine
-from edge_ad.profile import Entry, handicapped
+from edge_ad.serving import clock
+from edge_ad.serving.fidelity import faithful_first
+from edge_ad.serving.point import Point, runnable_engine
+from edge_ad.serving.profile import Entry, handicapped
+from edge_ad.serving.settings import Settings
+from edge_ad.serving.timing import time_frames
 from edge_ad.spec import Frame, Manifest, PatchcoreSpec
+from edge_ad.system.cpu import can_pin, default_threads, fastest_cores
 
 ROUNDS = ((8, 0.40), (24, 0.60), (72, 0.72))  # frames at most, and the share of all the time by which a round ends
 FINALISTS = 2  # of each operating point
@@ -32,17 +33,6 @@ FINAL_FRAMES, FINAL_END = 400, 0.85  # the rest is for idle gaps
 LEAST_FRAMES = 3
 IDLE_S = 1.0
 MOST_GAPS = 3
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """An operating point with settings."""
-
-    point: str
-    engine: str
-    threads: int
-    cores: tuple[int, ...] | None
-    search: str
 
 
 @dataclass
@@ -60,13 +50,13 @@ class Tuned:
     left_out: int = 0
 
 
-def candidates(bundle: Bundle, most_threads: int | None = None) -> tuple[dict[str, list[Candidate]], dict[str, str]]:
-    """The candidates of each operating point, the likeliest first, and why some engine cannot run one.
+def candidates(bundle: Bundle, most_threads: int | None = None) -> tuple[dict[str, list[Settings]], dict[str, str]]:
+    """The settings to try with each operating point, the likeliest first, and why some engine cannot run one.
 
     Args:
         most_threads: bound; by default the physical cores.
     """
-    found: dict[str, list[Candidate]] = {}
+    found: dict[str, list[Settings]] = {}
     refused: dict[str, str] = {}
     for name in faithful_first(bundle.manifest):
         engines = []
@@ -75,10 +65,10 @@ def candidates(bundle: Bundle, most_threads: int | None = None) -> tuple[dict[st
                 engines.append(runnable_engine(bundle, name, engine, "CPU"))
             except EngineUnavailableError as error:
                 refused[f"{name} by {engine}"] = error.what
-        settings = itertools.product(_threads(most_threads), searches(bundle.manifest.at(name)), engines)
+        choices = itertools.product(_threads(most_threads), searches(bundle.manifest.at(name)), engines)
         own = [
-            Candidate(name, engine, threads, cores, search)
-            for threads, search, engine in settings
+            Settings(engine, "CPU", threads, cores, search)
+            for threads, search, engine in choices
             for cores in _cores(threads)
         ]
         if own:
@@ -92,7 +82,7 @@ def searches(spec: Manifest) -> tuple[str, ...]:
     return ("graph", "exact") if has_graph else ("exact",)
 
 
-def steps(found: dict[str, list[Candidate]]) -> int:
+def steps(found: dict[str, list[Settings]]) -> int:
     """Measurements that `tune` will make if there is time for all."""
     total = 0
     for own in found.values():
@@ -133,10 +123,10 @@ def tune(
             got="; ".join(f"{name}: {why}" for name, why in refused.items()) or "no engine installed",
             remedy="Run pip install 'edge-ad[openvino]' or 'edge-ad[onnx]'.",
         )
-    began, found = stopwatch.clock(), _Found(bundle, frames, step, sleep)
+    began, found = clock.now(), _Found(bundle, frames, step, sleep)
     for number, (count, share) in enumerate(ROUNDS, 1):
         found.round(number, alive, count, began + share * seconds)
-        alive = {name: found.better_half(own, number) for name, own in alive.items()}
+        alive = {name: found.better_half(name, own, number) for name, own in alive.items()}
     last, alive = len(ROUNDS) + 1, {name: own[:FINALISTS] for name, own in alive.items()}
     gaps = int((1 - FINAL_END) * seconds / IDLE_S / sum(map(len, alive.values())))
     found.round(last, alive, FINAL_FRAMES, began + FINAL_END * seconds, gaps=min(gaps, MOST_GAPS))
@@ -150,48 +140,38 @@ class _Found:
         self, bundle: Bundle, frames: Sequence[Frame], step: Callable[[], None], sleep: Callable[[float], None]
     ) -> None:
         self._bundle, self._frames, self._step, self._sleep = bundle, frames, step, sleep
-        self.entries: dict[Candidate, Entry] = {}
+        self.entries: dict[tuple[str, Settings], Entry] = {}
         self.left_out = 0
 
-    def round(self, number: int, alive: dict[str, list[Candidate]], count: int, end: float, gaps: int = 0) -> None:
+    def round(self, number: int, alive: dict[str, list[Settings]], count: int, end: float, gaps: int = 0) -> None:
         """Times the candidates that are alive, each operating point's first ones first, until time is up.
 
         The first of each point is always timed: without it the point would have no time at all.
         """
-        queue = list(_by_turns(alive.values()))
-        for i, candidate in enumerate(queue):
-            left = end - stopwatch.clock()
+        queue = list(_by_turns([(name, settings) for settings in own] for name, own in alive.items()))
+        for i, (name, settings) in enumerate(queue):
+            left = end - clock.now()
             if left <= 0 and i >= len(alive):
                 self.left_out += len(queue) - i if number == 1 else 0
                 return
-            self.entries[candidate] = self._time(number, candidate, count, left / (len(queue) - i), gaps)
+            self.entries[name, settings] = self._time(number, name, settings, count, left / (len(queue) - i), gaps)
             self._step()
 
-    def better_half(self, own: list[Candidate], number: int) -> list[Candidate]:
-        """Of those that the round has timed, the best first."""
-        timed = [c for c in own if c in self.entries and self.entries[c].rounds == number]
-        return sorted(timed, key=lambda c: handicapped(self.entries[c]))[: _half(len(timed))]
+    def better_half(self, name: str, own: list[Settings], number: int) -> list[Settings]:
+        """Of a point's settings that the round has timed, the best first."""
+        timed = [found for s in own if (found := self.entries.get((name, s))) and found.rounds == number]
+        return [entry.settings for entry in sorted(timed, key=handicapped)[: _half(len(timed))]]
 
-    def _time(self, number: int, candidate: Candidate, count: int, seconds: float, gaps: int) -> Entry:
-        began = stopwatch.clock()
-        settings = Settings(candidate.engine, "CPU", candidate.threads, candidate.cores, candidate.search)
-        point = Point(self._bundle, candidate.point, settings)
-        seconds -= stopwatch.clock() - began  # opening takes time too
-        timing = measure(point, self._frames, count, seconds, LEAST_FRAMES)
+    def _time(self, number: int, name: str, settings: Settings, count: int, seconds: float, gaps: int) -> Entry:
+        began = clock.now()
+        point = Point(self._bundle, name, settings)
+        seconds -= clock.now() - began  # opening takes time too
+        timing = time_frames(point, self._frames, count, seconds, LEAST_FRAMES)
         idle = []
         for i in range(gaps):
             self._sleep(IDLE_S)
             idle.append(point.latency(self._frames[i % len(self._frames)]))
-        return Entry(
-            candidate.point,
-            candidate.engine,
-            candidate.threads,
-            candidate.cores,
-            candidate.search,
-            timing,
-            number,
-            float(np.median(idle)) if idle else None,
-        )
+        return Entry(name, settings, timing, number, float(np.median(idle)) if idle else None)
 
 
 def _half(count: int) -> int:
@@ -210,5 +190,5 @@ def _cores(threads: int) -> list[tuple[int, ...] | None]:
     return [None, chosen] if len(chosen) == threads and can_pin() else [None]
 
 
-def _by_turns(lists: Iterable[Sequence[Candidate]]) -> list[Candidate]:
+def _by_turns(lists: Iterable[Sequence[tuple[str, Settings]]]) -> list[tuple[str, Settings]]:
     return [c for turn in itertools.zip_longest(*lists) for c in turn if c is not None]

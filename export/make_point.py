@@ -75,7 +75,7 @@ class MadePoint:
 
     @property
     def members(self) -> Arrays:
-        return {**self.stages.models, **self.stages.masks, **self.fitted.members}
+        return {**self.stages.models, **self.stages.masks.members, **self.fitted.members}
 
     @property
     def probes(self) -> ProbesSpec:
@@ -93,9 +93,9 @@ def make_point(plan: Plan, stages: Stages, job: Job, summary: Summary) -> MadePo
     if plan.precision == "int8":
         splits = without(splits, job.sample)
     label = "features" if plan.name == REFERENCE else f"features {plan.name}"
-    with patch_store((len(job.goods), stages.patch_count, stages.backbone.dim), job.folder) as patches:
+    with patch_store((len(job.goods), stages.masks.count, stages.backbone.dim), job.folder) as patches:
         with summary.stage("features"):
-            extract(patches, job.goods, stages.frame, stages.crop, stages.engine, stages.rows, label)
+            extract(patches, job.goods, stages.frame, stages.crop, stages.engine, stages.masks.rows, label)
         material = Material(patches, job.goods, stages, options, job.pool, job.chosen.setdefault(plan.size, {}))
         with summary.stage("calibration"):
             method = open_method(material)
@@ -167,7 +167,7 @@ def point_members(made: MadePoint, reference: MadePoint) -> Arrays:
     """The point's own members with their prefix: what equals the reference's models and masks is shared."""
     prefix, shared = f"points/{made.plan.name}/", reference.members
     own = dict(made.fitted.members)
-    for part in (made.stages.models, made.stages.masks):
+    for part in (made.stages.models, made.stages.masks.members):
         if not all(name in shared and _equal(value, shared[name]) for name, value in part.items()):
             own |= part
     return {prefix + name: value for name, value in own.items()}

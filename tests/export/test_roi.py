@@ -13,23 +13,23 @@ from hypothesis import strategies as st
 
 from edge_ad.crop import resize
 from edge_ad.errors import EdgeADError, SpecError
-from export.region import ALIGN_PX, Region, patch_mask, read_region, region_crop, tensor_mask
+from export.roi import ALIGN_PX, DrawnRoi, patch_mask, read_roi, roi_crop, tensor_mask
 
 SIZE = (60, 80)
 
 
-def boxed(size: tuple[int, int], box: tuple[int, int, int, int]) -> Region:
+def boxed(size: tuple[int, int], box: tuple[int, int, int, int]) -> DrawnRoi:
     mask = np.zeros(size, np.bool_)
     mask[box[0] : box[2], box[1] : box[3]] = True
-    return Region("box", mask)
+    return DrawnRoi("box", mask)
 
 
 def test_a_box() -> None:
-    region = read_region("10,20,30,45", SIZE)
+    region = read_roi("10,20,30,45", SIZE)
     assert region.box == (10, 20, 30, 45)
     assert region.mask.sum() == 20 * 25
     assert region.source == "box 10,20,30,45"
-    assert read_region(" 0, 0, 60, 80 ", SIZE).mask.all()
+    assert read_roi(" 0, 0, 60, 80 ", SIZE).mask.all()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -42,7 +42,7 @@ def test_a_mask(tmp_path: Path, dtype: type, color: bool) -> None:
     image[21, 20] = white - white // 4  # light grey keeps
     path = tmp_path / "roi.png"
     cv2.imwrite(str(path), np.stack([image] * 3, axis=2) if color else image)
-    region = read_region(str(path), SIZE)
+    region = read_roi(str(path), SIZE)
     assert region.box == (5, 7, 50, 70)
     assert not region.mask[20, 20]
     assert region.mask[21, 20]
@@ -56,7 +56,7 @@ def test_a_polygon(tmp_path: Path, form: str) -> None:
     value = {"list": points, "object": {"points": points}, "several": [points, other]}[form]
     path = tmp_path / "roi.json"
     path.write_text(json.dumps(value))
-    region = read_region(str(path), SIZE)
+    region = read_roi(str(path), SIZE)
     expected = np.zeros(SIZE, np.bool_)
     expected[10:41, 20:61] = True
     if form == "several":
@@ -68,7 +68,7 @@ def test_a_polygon(tmp_path: Path, form: str) -> None:
 def test_a_polygon_may_reach_out_of_the_frame(tmp_path: Path) -> None:
     path = tmp_path / "roi.json"
     path.write_text(json.dumps([[-10, -10], [-10, 1000], [30.4, 1000], [30.4, -10]]))
-    assert read_region(str(path), SIZE).box == (0, 0, 31, 80)
+    assert read_roi(str(path), SIZE).box == (0, 0, 31, 80)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_what_is_no_polygon(tmp_path: Path, text: str) -> None:
     path = tmp_path / "roi.json"
     path.write_text(text)
     with pytest.raises(SpecError, match=r"roi\.json") as caught:
-        read_region(str(path), SIZE)
+        read_roi(str(path), SIZE)
     assert len(str(caught.value)) < 500
 
 
@@ -106,32 +106,32 @@ def test_a_polygon_outside_the_frame_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "roi.json"
     path.write_text("[[100, 100], [100, 120], [120, 120]]")
     with pytest.raises(SpecError, match="empty"):
-        read_region(str(path), SIZE)
+        read_roi(str(path), SIZE)
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "roi.json"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SpecError):
-        read_region(str(path), SIZE)
+        read_roi(str(path), SIZE)
 
 
 @pytest.mark.parametrize("text", ["", "1,2,3,4,5", "1 2 3 4", "1.5,2,3,4", "10,10,5,20", "0,0,61,80", "5,5,5,5"])
 def test_what_is_no_box(text: str) -> None:
     with pytest.raises(EdgeADError):
-        read_region(text, SIZE)
+        read_roi(text, SIZE)
 
 
 def test_the_crop_has_a_halo_and_is_aligned() -> None:
     region = boxed((256, 256), (100, 40, 150, 90))
-    assert region_crop(region, (256, 256), 16) == (80, 16, 176, 112)
-    assert region_crop(region, (256, 256), 0) == (96, 32, 160, 96)
-    assert region_crop(region, (256, 256), 1000) == (0, 0, 256, 256)
-    assert region_crop(boxed((512, 512), (200, 80, 300, 180)), (256, 256), 16) == (80, 16, 176, 112)
+    assert roi_crop(region, (256, 256), 16) == (80, 16, 176, 112)
+    assert roi_crop(region, (256, 256), 0) == (96, 32, 160, 96)
+    assert roi_crop(region, (256, 256), 1000) == (0, 0, 256, 256)
+    assert roi_crop(boxed((512, 512), (200, 80, 300, 180)), (256, 256), 16) == (80, 16, 176, 112)
 
 
 @st.composite
-def regions(draw: st.DrawFn) -> tuple[Region, tuple[int, int], int]:
+def regions(draw: st.DrawFn) -> tuple[DrawnRoi, tuple[int, int], int]:
     size = (draw(st.integers(16, 200)), draw(st.integers(16, 200)))
     input_size = (draw(st.integers(16, 160)), draw(st.integers(16, 160)))
     if draw(st.booleans()):
@@ -141,16 +141,16 @@ def regions(draw: st.DrawFn) -> tuple[Region, tuple[int, int], int]:
         mask = np.zeros(size, np.uint8)
         center = (draw(st.integers(0, size[1] - 1)), draw(st.integers(0, size[0] - 1)))
         cv2.circle(mask, center, draw(st.integers(2, 100)), 1, -1)
-        region = Region("mask", mask.astype(np.bool_))
+        region = DrawnRoi("mask", mask.astype(np.bool_))
     return region, input_size, draw(st.integers(0, 40))
 
 
 @settings(max_examples=200, deadline=None)
 @given(regions(), st.integers(0, 2**32 - 1))
-def test_nothing_outside_reaches_a_kept_pixel(found: tuple[Region, tuple[int, int], int], seed: int) -> None:
+def test_nothing_outside_reaches_a_kept_pixel(found: tuple[DrawnRoi, tuple[int, int], int], seed: int) -> None:
     """Whatever the frame is outside the region, the tensor is the same wherever the mask is white."""
     region, input_size, halo = found
-    crop = region_crop(region, input_size, halo)
+    crop = roi_crop(region, input_size, halo)
     assert 0 <= crop[0] < crop[2] <= input_size[0]
     assert 0 <= crop[1] < crop[3] <= input_size[1]
     assert all(side % ALIGN_PX == 0 or side in input_size for side in crop)

@@ -8,7 +8,6 @@ another machine is as good as none.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
@@ -20,14 +19,16 @@ from typing import Any
 
 from edge_ad import native
 from edge_ad.atomic import replace_file
-from edge_ad.cpu import allowed_cores, default_threads, detect_cpu
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.manifest import decode, encode
-from edge_ad.measure import Timing
+from edge_ad.serving.settings import Fixed, Settings
+from edge_ad.serving.timing import Timing
 from edge_ad.spec import require
+from edge_ad.system.cpu import allowed_cores, default_threads, detect_cpu
+from edge_ad.system.versions import version_of
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had the settings among the fields of an entry
 MAX_BYTES = 2**22
 CACHE_VARIABLE, OFF_VARIABLE = "EDGE_AD_CACHE_DIR", "EDGE_AD_NO_PROFILE"
 PIN_GAIN = 0.9  # pinning collides between processes: it must make a frame this much shorter to be chosen
@@ -64,17 +65,14 @@ class Entry:
     """An operating point with settings, measured.
 
     Attributes:
-        point, engine, threads, cores, search: as `Runtime` takes them.
+        point, settings: as `Runtime` takes them.
         timing: of frames back to back.
         rounds: of the halving that it was in; times from different rounds are of different care.
         idle_ms: median latency of a frame after a second of idleness; None where it was not measured.
     """
 
     point: str
-    engine: str
-    threads: int
-    cores: tuple[int, ...] | None
-    search: str
+    settings: Settings
     timing: Timing
     rounds: int
     idle_ms: float | None = None
@@ -87,23 +85,8 @@ class Entry:
             expected="0 < p50 <= p95 <= p99, finite",
             got=t,
         )
-        require(1 <= self.threads <= 1024, "threads is out of range", expected="1..1024", got=self.threads)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """The settings that the user has fixed; None where the profile may choose."""
-
-    engine: str | None
-    threads: int | None
-    cores: tuple[int, ...] | None
-    search: str | None
-
-    def allows(self, entry: Entry) -> bool:
-        """Whether an entry has them."""
-        found = (entry.engine, entry.threads, entry.cores, entry.search)
-        wanted = (self.engine, self.threads, self.cores, self.search)
-        return all(want is None or want == have for want, have in zip(wanted, found, strict=True))
+        threads = self.settings.threads
+        require(1 <= threads <= 1024, "threads is out of range", expected="1..1024", got=threads)
 
 
 @dataclass(frozen=True)
@@ -122,13 +105,13 @@ class Profile:
     entries: tuple[Entry, ...]
     refused: dict[str, str]
 
-    def best(self, point: str, wanted: Wanted, budget_ms: float | None = None) -> Entry | None:
-        """The best settings for an operating point; None where none with the wanted ones was measured.
+    def best(self, point: str, fixed: Fixed, budget_ms: float | None = None) -> Entry | None:
+        """The best settings for an operating point; None where none was measured with those that are fixed.
 
         Of those that went furthest in the halving the lowest p95; with a budget, of those that keep it if any do. p95
         because the p99 of some hundred frames hangs on two of them. Settings that pin threads must be clearly better.
         """
-        found = [entry for entry in self.entries if entry.point == point and wanted.allows(entry)]
+        found = [entry for entry in self.entries if entry.point == point and fixed.allows(entry.settings)]
         found = [entry for entry in found if entry.rounds == max(e.rounds for e in found)]
         if budget_ms is not None:
             found = [entry for entry in found if entry.timing.p99_ms <= budget_ms] or found
@@ -137,7 +120,7 @@ class Profile:
 
 def handicapped(entry: Entry) -> float:
     """p95 in ms by which settings are compared: pinned ones carry a handicap."""
-    return entry.timing.p95_ms / (1.0 if entry.cores is None else PIN_GAIN)
+    return entry.timing.p95_ms / (1.0 if entry.settings.cores is None else PIN_GAIN)
 
 
 def this_machine(bundle: str) -> Machine:
@@ -145,8 +128,9 @@ def this_machine(bundle: str) -> Machine:
     cpu = detect_cpu()
     return Machine(
         bundle=bundle,
-        edge_ad=_version("edge-ad"),
-        engines={name: _version(name) for name in installed_engines()},
+        edge_ad=version_of("edge-ad", "unknown"),
+        # onnxruntime-gpu has the module and not the name
+        engines={name: version_of(name, "unknown") for name in installed_engines()},
         cpu=cpu.model,
         flags=" ".join(sorted(cpu.flags)),
         isa=native.isa(),
@@ -154,13 +138,6 @@ def this_machine(bundle: str) -> Machine:
         cores=allowed_cores(),
         threads=default_threads(),
     )
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # onnxruntime-gpu has the module and not the name
-        return "unknown"
 
 
 def cache_folder() -> Path:
@@ -220,15 +197,20 @@ def load_profile(bundle: str, points: Collection[str]) -> Profile | None:
     if os.environ.get(OFF_VARIABLE):
         return None
     try:
-        if next((cache_folder() / "profiles").glob(f"{bundle}-*.json"), None) is None:
-            return None  # nothing to compare with: this PC need not be described
-        machine = this_machine(bundle)
-        with profile_path(machine).open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-        profile = _parse(raw)
+        return _read(bundle, points)
     except (OSError, ValueError, RecursionError, EdgeADError):
         return None
-    known = all(e.point in points and set(e.cores or ()) <= set(machine.cores) for e in profile.entries)
+
+
+def _read(bundle: str, points: Collection[str]) -> Profile | None:
+    """As `load_profile`, which has the errors that this raises for a file that cannot be used."""
+    if next((cache_folder() / "profiles").glob(f"{bundle}-*.json"), None) is None:
+        return None  # nothing to compare with: this PC need not be described
+    machine = this_machine(bundle)
+    with profile_path(machine).open("rb") as file:
+        raw = file.read(MAX_BYTES + 1)
+    profile = _parse(raw)
+    known = all(e.point in points and set(e.settings.cores or ()) <= set(machine.cores) for e in profile.entries)
     return profile if known and profile.machine == machine else None
 
 
@@ -238,7 +220,7 @@ def _parse(raw: bytes) -> Profile:
     document = json.loads(raw.decode("utf-8"))
     version = document.get("format_version") if isinstance(document, dict) else None
     if type(version) is not int or version != FORMAT_VERSION:
-        raise SpecError("the profile is of another format", expected=FORMAT_VERSION, got=version)
+        raise SpecError("the profile is of another format", expected=FORMAT_VERSION, got=f"format {version}")
     return decode(Profile, document, "profile")
 
 
@@ -251,10 +233,21 @@ def describe_profile(bundle: str, points: Collection[str]) -> str:
     """A line on the profile that `Runtime` would use."""
     profile = load_profile(bundle, points)
     if profile is None:
-        return "none for this PC; `edge-ad tune` makes one"
-    best = (profile.best(point, Wanted(None, None, None, None)) for point in points)
+        return f"none for this PC{_why_not(bundle, points)}; `edge-ad tune` makes one"
+    best = (profile.best(point, Fixed()) for point in points)
     times = ", ".join(f"{e.point} {e.timing.p50_ms:.1f} ms, p99 {e.timing.p99_ms:.1f}" for e in best if e is not None)
     return f"of {profile.created}: {times}"
+
+
+def _why_not(bundle: str, points: Collection[str]) -> str:
+    """Why the file that there is cannot be used, such as one of an older format; "" where there is none."""
+    try:
+        _read(bundle, points)
+    except EdgeADError as error:
+        return f" ({error.what}, {error.got})" if error.got is not None else f" ({error.what})"
+    except (OSError, ValueError, RecursionError):
+        pass  # not there, or no JSON at all
+    return ""
 
 
 def _json(document: object) -> str:

@@ -19,7 +19,7 @@ ALIGN_PX = 16  # the crop's edges, at the input scale: the stride of the deepest
 
 
 @dataclass(frozen=True)
-class Region:
+class DrawnRoi:
     """A region of interest in frames of one size.
 
     Attributes:
@@ -37,7 +37,7 @@ class Region:
         return (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
 
 
-def read_region(text: str, frame_size: Size) -> Region:
+def read_roi(text: str, frame_size: Size) -> DrawnRoi:
     """A region from ``y0,x0,y1,x1``, a mask image (white keeps) or a polygon as JSON.
 
     A polygon file holds a list of (y, x) points, a list of such lists, or an object with either under "points".
@@ -46,11 +46,11 @@ def read_region(text: str, frame_size: Size) -> Region:
         SpecError: it cannot be read, is empty, or has another size than the frames.
     """
     if Path(text).suffix.lower() == ".json":
-        region = Region(f"polygon {Path(text).name}", _polygon_mask(Path(text), frame_size))
+        region = DrawnRoi(f"polygon {Path(text).name}", _polygon_mask(Path(text), frame_size))
     elif Path(text).suffix:
-        region = Region(f"mask {Path(text).name}", _image_mask(Path(text), frame_size))
+        region = DrawnRoi(f"mask {Path(text).name}", _image_mask(Path(text), frame_size))
     else:
-        region = Region(f"box {text}", _box_mask(text, frame_size))
+        region = DrawnRoi(f"box {text}", _box_mask(text, frame_size))
     if not region.mask.any():
         raise SpecError("the region of interest is empty", expected=f"pixels inside {frame_size}", got=region.source)
     return region
@@ -108,7 +108,7 @@ def _polygon_mask(path: Path, size: Size) -> NDArray[np.bool_]:
     return mask.astype(np.bool_)
 
 
-def region_crop(region: Region, input_size: Size, halo_px: int) -> Box:
+def roi_crop(region: DrawnRoi, input_size: Size, halo_px: int) -> Box:
     """The crop that the engine gets, at the input scale: the region's box plus the halo, on multiples of `ALIGN_PX`."""
     y0, x0, y1, x1 = scale_box(region.box, (region.mask.shape[0], region.mask.shape[1]), input_size)
 
@@ -121,7 +121,7 @@ def region_crop(region: Region, input_size: Size, halo_px: int) -> Box:
     return (down(y0), down(x0), up(y1, input_size[0]), up(x1, input_size[1]))
 
 
-def tensor_mask(region: Region, crop: Box, input_size: Size) -> NDArray[np.uint8]:
+def tensor_mask(region: DrawnRoi, crop: Box, input_size: Size) -> NDArray[np.uint8]:
     """(H, W) u8 of the crop's size: 255 where every frame pixel behind a tensor pixel is inside, else 0.
 
     So strict, that nothing outside the region can reach the tensor.

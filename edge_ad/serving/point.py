@@ -7,35 +7,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
-from edge_ad.anomaly_map import anomaly_map
+from edge_ad.anomaly_map import anomaly_map, map_peak
 from edge_ad.bundle import Bundle
-from edge_ad.cpu import detect_cpu, pinned
 from edge_ad.crop import Crop
 from edge_ad.engines import Engine, Models, choose_engine, installed_engines, open_engine
-from edge_ad.errors import BundleCorruptError, EngineError, EngineUnavailableError, ParityError, SpecError
+from edge_ad.engines.finite import require_finite
+from edge_ad.errors import BundleCorruptError, EngineUnavailableError, ParityError, SpecError
 from edge_ad.frame import check_frame, read_frame
+from edge_ad.frames.picture import to_picture
+from edge_ad.frames.roi import open_roi
 from edge_ad.heads import open_head
 from edge_ad.heads.base import Scored
 from edge_ad.probes import Answer, deviations, load_probes
+from edge_ad.serving.clock import Stopwatch
+from edge_ad.serving.settings import Settings
 from edge_ad.spec import REFERENCE, Frame, FrameSpec, Manifest, Size
-from edge_ad.stopwatch import Stopwatch
+from edge_ad.system.cpu import detect_cpu, pinned
 from edge_ad.verdict import Verdict, latency_ms
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How an operating point is opened; see `edge_ad.Runtime`."""
-
-    engine: str
-    device: str
-    threads: int
-    cores: tuple[int, ...] | None
-    search: str
 
 
 @dataclass(frozen=True)
@@ -46,12 +38,14 @@ class Prepared:
         point: whose tensor it is; no other can judge it.
         tensor: (1, H, W, 3) u8.
         frame_size: (H, W) of the frame.
+        name: of the frame, for a message: its path, or "this frame".
         watch: has run since the frame was asked for.
     """
 
     point: Point
     tensor: NDArray[np.uint8]
     frame_size: Size
+    name: str
     watch: Stopwatch
 
 
@@ -77,13 +71,12 @@ class Point:
         self._bundle = bundle.at(name)
         self._spec = self._bundle.manifest
         self.threshold, self.pixel_threshold = _thresholds(self._spec, bundle.manifest, threshold)
-        self._mask, self._patch_mask = _masks(self._bundle)
-        rows = None if self._patch_mask is None else np.flatnonzero(self._patch_mask).astype(np.int32)
+        self._roi = open_roi(self._bundle)
         with pinned(settings.cores):
             pool = native.Pool(settings.threads, settings.cores)
-            self.crop = Crop(self._spec.frame, self._spec.backbone, self._spec.roi, self._mask, pool)
+            self.crop = Crop(self._spec.frame, self._spec.backbone, self._spec.roi, self._roi.pixels, pool)
             self.engine = _open_engine(self._bundle, engine, settings)
-            self.head = open_head(self._bundle, rows, pool, settings.search)
+            self.head = open_head(self._bundle, self._roi.rows, pool, settings.search)
 
     @property
     def precision(self) -> str:
@@ -106,7 +99,8 @@ class Point:
         watch.lap("read")
         tensor = self.crop(pixels, from_file=from_file)
         watch.lap("crop")
-        return Prepared(self, tensor, (pixels.shape[0], pixels.shape[1]), watch)
+        name = f"{frame}" if from_file else "this frame"
+        return Prepared(self, tensor, (pixels.shape[0], pixels.shape[1]), name, watch)
 
     def judge(self, prepared: Prepared, budget_ms: float | None = None) -> Verdict:
         """The verdict on a frame that this point prepared.
@@ -121,13 +115,7 @@ class Point:
             watch.lap("engine")
             scored = self.head(patches)
             watch.lap("head")
-        if not (np.isfinite(scored.score) and np.isfinite(scored.distances).all()):
-            raise EngineError(
-                "the patches of this frame hold NaN or Inf",
-                expected="finite numbers",
-                got=f"from {self.engine.name} {self.engine.version} in {self.precision}",
-                remedy="Run `edge-ad check` on the bundle, and try the point f32 or the other engine.",
-            )
+        self._refuse_nan(scored, prepared.name)
         timings = watch.total()
         return Verdict(
             score=scored.score,
@@ -141,8 +129,25 @@ class Point:
             search=self.search,
             bundle=self._bundle.id,
             _render=self._render(prepared.frame_size, scored),
-            _to_bgr=partial(_to_bgr, self._spec.frame),
+            _to_bgr=partial(_picture, self._spec.frame),
         )
+
+    def score_and_peak(self, prepared: Prepared) -> tuple[float, float | None]:
+        """Score of a frame that this point prepared, and peak of its map: what thresholds are chosen from.
+
+        By exact search, as at export. The peak is that of the map at the tensor's scale, as at export (`map_peak`);
+        None where the method gives no map.
+
+        Raises:
+            EngineError: the engine failed, or gave NaN or Inf.
+        """
+        with pinned(self.settings.cores):
+            scored = self.head(self._patches(prepared.tensor), exact=True)
+        self._refuse_nan(scored, prepared.name)
+        if not self.head.has_map:
+            return scored.score, None
+        plane = self._roi.to_grid(scored.distances)
+        return scored.score, map_peak(plane, self._roi.patches, self._roi.pixels, self._spec.backbone.tensor_size)
 
     def latency(self, frame: Frame) -> float:
         """Milliseconds from this frame in memory to its verdict."""
@@ -173,9 +178,8 @@ class Point:
             raise ParityError(
                 "this PC does not give the answers that the bundle expects",
                 expected=f"relative deviations of at most {tolerance:g}",
-                got=", ".join(f"{name} {value:.2g}" for name, value in worst.items())
-                + f", by {self.engine.name} {self.engine.version} in {self.precision}",
-                remedy="Try the other engine or the point f32, and report the CPU and the versions.",
+                got=", ".join(f"{name} {value:.2g}" for name, value in worst.items()) + f", by {self._by}",
+                remedy=f"Try the other engine or the point {REFERENCE}, and report the CPU and the versions.",
             )
         return worst
 
@@ -190,18 +194,19 @@ class Point:
             )
         return patches
 
+    def _refuse_nan(self, scored: Scored, name: str) -> None:
+        remedy = f"Run `edge-ad check` on the bundle, and try the point {REFERENCE} or the other engine."
+        require_finite(scored.score, scored.distances, of=name, by=self._by, remedy=remedy)
+
+    @property
+    def _by(self) -> str:
+        return f"{self.engine.name} {self.engine.version} in {self.precision}"
+
     def _render(self, frame_size: Size, scored: Scored) -> Callable[[], NDArray[np.float32]] | None:
         if not self.head.has_map:
             return None
-        size, box, grid = self._spec.backbone.tensor_size, self.crop.box(frame_size), self._to_grid(scored.distances)
-        return partial(anomaly_map, grid, self._patch_mask, self._mask, size, box, frame_size)
-
-    def _to_grid(self, distances: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self._patch_mask is None:
-            return distances.reshape(self._spec.backbone.grid)
-        grid = np.zeros(self._spec.backbone.grid, np.float32)
-        grid[self._patch_mask] = distances
-        return grid
+        roi, size, box = self._roi, self._spec.backbone.tensor_size, self.crop.box(frame_size)
+        return partial(anomaly_map, roi.to_grid(scored.distances), roi.patches, roi.pixels, size, box, frame_size)
 
 
 def _thresholds(spec: Manifest, whole: Manifest, threshold: float | None) -> tuple[float, float | None]:
@@ -213,20 +218,6 @@ def _thresholds(spec: Manifest, whole: Manifest, threshold: float | None) -> tup
     scale = float(threshold) / reference.threshold
     pixel = None if own.pixel_threshold is None else own.pixel_threshold * scale
     return float(threshold) * (own.threshold / reference.threshold), pixel
-
-
-def _masks(bundle: Bundle) -> tuple[NDArray[np.uint8] | None, NDArray[np.bool_] | None]:
-    if bundle.manifest.roi is None:
-        return None, None
-    mask, patch_mask = bundle.array("roi/mask"), bundle.array("roi/patch_mask")
-    backbone = bundle.manifest.backbone
-    if mask.shape != backbone.tensor_size or patch_mask.shape != backbone.grid or not patch_mask.any():
-        raise BundleCorruptError(
-            "the masks of the region of interest do not fit the crop",
-            expected=f"{backbone.tensor_size} and {backbone.grid}, not empty",
-            got=f"{mask.shape} and {patch_mask.shape}",
-        )
-    return mask, patch_mask.astype(np.bool_)
 
 
 def models_of(bundle: Bundle) -> Models:
@@ -264,14 +255,8 @@ def _open_engine(bundle: Bundle, name: str, settings: Settings) -> Engine:
     return open_engine(name, models_of(bundle), device=settings.device, threads=settings.threads, precision=arithmetic)
 
 
-def _to_bgr(spec: FrameSpec, frame: object) -> NDArray[np.uint8]:
+def _picture(spec: FrameSpec, frame: object) -> NDArray[np.uint8]:
     """(H, W, 3) u8 BGR picture of a frame, for people to look at."""
     from_file = isinstance(frame, (str, os.PathLike))
     pixels = check_frame(read_frame(frame) if isinstance(frame, (str, os.PathLike)) else frame, spec)
-    if pixels.dtype == np.uint16:
-        pixels = cv2.convertScaleAbs(pixels, alpha=255.0 / spec.white_level)
-    if pixels.ndim == 2:
-        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
-    if spec.color_order == "rgb" and not from_file:
-        return np.ascontiguousarray(pixels[:, :, ::-1])
-    return pixels.copy()
+    return to_picture(pixels, spec.white_level, rgb=spec.color_order == "rgb" and not from_file)

@@ -8,14 +8,14 @@ import os
 import platform
 
 from edge_ad import native
-from edge_ad.cpu import default_threads, detect_cpu
+from edge_ad.system.cpu import default_threads, detect_cpu
 
 
 def build_info() -> dict[str, str]:
     """Versions of edge-ad, Python and the packages it works with, the CPU, and the ISA of the native core."""
     cpu = detect_cpu()
     info = {
-        "edge_ad": _version("edge-ad"),
+        "edge_ad": version_of("edge-ad"),
         "python": platform.python_version(),
         "system": platform.platform(),
         "cpu": f"{cpu.model} ({cpu.vendor})",
@@ -24,7 +24,7 @@ def build_info() -> dict[str, str]:
         "isa_supported": " ".join(native.supported_isas()),
     }
     for package in ("numpy", "opencv-python-headless", "openvino", "onnxruntime"):
-        info[package] = _version(package)
+        info[package] = version_of(package)
     return info
 
 
@@ -36,8 +36,9 @@ def timestamp() -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _version(package: str) -> str:
+def version_of(package: str, missing: str = "not installed") -> str:
+    """The installed version of a package; `missing` where there is none."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+        return missing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-clock: Callable[[], float] = time.perf_counter  # seconds from any origin; a test may put its own here
+now: Callable[[], float] = time.perf_counter  # seconds from any origin; a test may put its own here
 
 
 class Stopwatch:
@@ -17,13 +17,13 @@ class Stopwatch:
 
     def start(self) -> None:
         """The next lap begins now."""
-        self._last = clock()
+        self._last = now()
 
     def lap(self, stage: str) -> None:
         """Ends the lap of a stage."""
-        now = clock()
-        self._laps[stage] = 1e3 * (now - self._last)
-        self._last = now
+        ended = now()
+        self._laps[stage] = 1e3 * (ended - self._last)
+        self._last = ended
 
     def total(self) -> dict[str, float]:
         """Milliseconds by stage, and their sum as "total"."""

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import numpy as np
 
-from edge_ad import stopwatch
 from edge_ad.bundle import Bundle
 from edge_ad.errors import FrameError
 from edge_ad.frame import check_frame, list_images, read_frame
-from edge_ad.point import Point
 from edge_ad.probes import load_probes
+from edge_ad.serving import clock
+from edge_ad.serving.point import Point
 from edge_ad.spec import REFERENCE, Frame, FrameSpec, Size
+from edge_ad.system.percentiles import percentiles
 
 WARM_UP = 3  # frames: the first ones build what an engine keeps
 CAMERA: Size = (1024, 1024)  # (H, W) of a frame where the bundle does not tell
@@ -25,7 +25,7 @@ MOST_FRAMES, MOST_BYTES = 32, 2**28  # that are held in memory
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds from the frame in memory to the verdict. A percentile is a value that was measured, the higher one.
+    """Milliseconds from the frame in memory to the verdict; percentiles as `edge_ad.system.percentiles` defines them.
 
     Attributes:
         frames: how many were timed.
@@ -39,8 +39,7 @@ class Timing:
 
 def timing(latencies: Sequence[float]) -> Timing:
     """The percentiles of latencies in ms, one or more."""
-    p50, p95, p99 = (float(v) for v in np.percentile(latencies, (50, 95, 99), method="higher"))
-    return Timing(len(latencies), p50, p95, p99)
+    return Timing(len(latencies), *percentiles(latencies))
 
 
 def latencies(point: Point, frames: Sequence[Frame]) -> Iterator[float]:
@@ -52,12 +51,12 @@ def latencies(point: Point, frames: Sequence[Frame]) -> Iterator[float]:
         yield point.latency(frame)
 
 
-def measure(point: Point, frames: Sequence[Frame], most: int, seconds: float, least: int = 5) -> Timing:
+def time_frames(point: Point, frames: Sequence[Frame], most: int, seconds: float, least: int = 5) -> Timing:
     """Times `most` frames, or fewer but `least` when `seconds` are over."""
-    end, found = stopwatch.clock() + seconds, []
+    end, found = clock.now() + seconds, []
     for latency in latencies(point, frames):
         found.append(latency)
-        if len(found) >= most or (len(found) >= least and stopwatch.clock() >= end):
+        if len(found) >= most or (len(found) >= least and clock.now() >= end):
             break
     return timing(found)
 

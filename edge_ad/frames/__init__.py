@@ -1,0 +1,1 @@
+"""Frames: what a camera or a file gives, and what of it is inspected."""

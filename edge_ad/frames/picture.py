@@ -1,0 +1,29 @@
+"""From pixels of a camera to pixels that people and networks look at: 8 bits, and BGR."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad.spec import Frame
+
+
+def to_u8(pixels: Frame, white_level: int) -> NDArray[np.uint8]:
+    """u8 pixels: u16 ones are divided by the white level, brighter values are white; u8 ones stay, uncopied."""
+    if pixels.dtype == np.uint8:
+        return pixels.view(np.uint8)
+    return cv2.convertScaleAbs(pixels, alpha=255.0 / white_level)
+
+
+def to_picture(pixels: Frame, white_level: int, *, rgb: bool = False) -> NDArray[np.uint8]:
+    """(H, W, 3) u8 BGR, an array of its own, of a frame that was checked, or of an image file that was read.
+
+    Args:
+        white_level: of u16 pixels.
+        rgb: the colours stand in this order, and not as BGR.
+    """
+    picture = to_u8(pixels, white_level)
+    if picture.ndim == 2:
+        return cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
+    return np.array(picture[:, :, ::-1] if rgb else picture, order="C")

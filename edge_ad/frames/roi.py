@@ -1,0 +1,72 @@
+"""The region of interest of a crop, opened: which of its pixels and patches are inspected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad.bundle import Bundle
+from edge_ad.errors import BundleCorruptError
+from edge_ad.spec import Size
+
+
+@dataclass(frozen=True, eq=False)
+class RoiMasks:
+    """What of a crop is inspected: a part of it, or without a region of interest all.
+
+    Attributes:
+        grid: (h, w) of the patches.
+        pixels: (H, W) u8 of the tensor's size, 255 inside the region and 0 outside; None for all.
+        patches: (h, w) bool, True for patches inside the region; None for all.
+    """
+
+    grid: Size
+    pixels: NDArray[np.uint8] | None = None
+    patches: NDArray[np.bool_] | None = None
+
+    @property
+    def rows(self) -> NDArray[np.int32] | None:
+        """(R,) numbers of the patches inside, row-major; None for all."""
+        return None if self.patches is None else np.flatnonzero(self.patches).astype(np.int32)
+
+    @property
+    def count(self) -> int:
+        """How many those are."""
+        return self.grid[0] * self.grid[1] if self.patches is None else int(self.patches.sum())
+
+    @property
+    def members(self) -> dict[str, NDArray[Any]]:
+        """The masks as members of a bundle; none without a region."""
+        if self.pixels is None or self.patches is None:
+            return {}
+        return {"roi/mask": self.pixels, "roi/patch_mask": self.patches.astype(np.uint8)}
+
+    def to_grid(self, distances: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(h, w) float32 of the (R,) distances of the patches inside; 0 elsewhere."""
+        if self.patches is None:
+            return distances.reshape(self.grid)
+        grid = np.zeros(self.grid, np.float32)
+        grid[self.patches] = distances
+        return grid
+
+
+def open_roi(bundle: Bundle) -> RoiMasks:
+    """The masks of a bundle, which is one of an operating point.
+
+    Raises:
+        BundleCorruptError: they do not fit the manifest.
+    """
+    backbone = bundle.manifest.backbone
+    if bundle.manifest.roi is None:
+        return RoiMasks(backbone.grid)
+    mask, patch_mask = bundle.array("roi/mask"), bundle.array("roi/patch_mask")
+    if mask.shape != backbone.tensor_size or patch_mask.shape != backbone.grid or not patch_mask.any():
+        raise BundleCorruptError(
+            "the masks of the region of interest do not fit the crop",
+            expected=f"{backbone.tensor_size} and {backbone.grid}, not empty",
+            got=f"{mask.shape} and {patch_mask.shape}",
+        )
+    return RoiMasks(backbone.grid, mask, patch_mask.astype(np.bool_))

@@ -1,0 +1,40 @@
+"""Heat: an anomaly map in colours, and over a picture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+START, FULL = 0.6, 1.6  # multiples of the pixel threshold where heat begins and is full: comparable between frames
+
+
+def heat_of(amap: NDArray[np.float32], low: float, high: float, gamma: float = 1.0) -> NDArray[np.float32]:
+    """(H, W) float32 in 0..1 of an anomaly map: 0 up to `low`, 1 from `high` on, and an exponent on what lies between.
+
+    Args:
+        low, high: in the map's units; by the pixel threshold they are its `START`- and `FULL`-fold.
+    """
+    heat = np.clip((amap - low) / max(high - low, 1e-12), 0, 1)
+    return np.asarray(heat if gamma == 1 else heat**gamma, np.float32)
+
+
+def colors_of(heat: NDArray[np.float32]) -> Picture:
+    """(H, W, 3) u8 BGR of heat in 0..1: blue is cold, red is hot."""
+    return cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_TURBO)
+
+
+def with_heat(
+    picture: Picture, heat: NDArray[np.float32], least: float = 0.0, most: float = 0.5, *, by_value: bool = True
+) -> Picture:
+    """(H, W, 3) u8 BGR: heat over a picture.
+
+    Args:
+        least, most: opacity of no heat, and of half heat and above.
+        by_value: False gives all of it the opacity `most`.
+    """
+    strength = np.minimum(2 * heat, 1) if by_value else np.ones_like(heat)
+    alpha = (least + (most - least) * strength)[:, :, None]
+    blended: Picture = (picture * (1 - alpha) + colors_of(heat) * alpha + 0.5).astype(np.uint8)
+    return blended

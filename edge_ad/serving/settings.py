@@ -1,0 +1,49 @@
+"""What an operating point is opened with, and which of it the user has fixed."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an operating point is opened; see `edge_ad.Runtime`.
+
+    Attributes:
+        engine, search: names, or "auto".
+        device: OpenVINO's.
+        threads: bound of engine and search together.
+        cores: logical cores to stay on; None for all that the process may use.
+    """
+
+    engine: str
+    device: str
+    threads: int
+    cores: tuple[int, ...] | None
+    search: str
+
+    @property
+    def cores_text(self) -> str:
+        """The cores, for a table."""
+        return "all" if self.cores is None else ",".join(map(str, self.cores))
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The settings that the user has fixed; None where the machine's profile, or else the default, may choose."""
+
+    engine: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    cores: tuple[int, ...] | None = None
+    search: str | None = None
+
+    def merged(self, base: Settings) -> Settings:
+        """`base` with what the user has fixed in its place."""
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
+
+    def allows(self, settings: Settings) -> bool:
+        """Whether settings keep all that the user has fixed."""
+        return self.merged(settings) == settings
