@@ -9,6 +9,7 @@ import platform
 
 from edge_ad import native
 from edge_ad.cpu import default_threads, detect_cpu
+from edge_ad.registry import ENGINES, engine_package
 
 
 def build_info() -> dict[str, str]:
@@ -23,7 +24,7 @@ def build_info() -> dict[str, str]:
         "isa": native.isa(),
         "isa_supported": " ".join(native.supported_isas()),
     }
-    for package in ("numpy", "opencv-python-headless", "openvino", "onnxruntime"):
+    for package in ("numpy", "opencv-python-headless", *map(engine_package, ENGINES)):
         info[package] = _version(package)
     return info
 

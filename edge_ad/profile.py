@@ -23,9 +23,9 @@ from edge_ad.atomic import replace_file
 from edge_ad.cpu import allowed_cores, default_threads, detect_cpu
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EdgeADError, SpecError
-from edge_ad.manifest import decode, encode
 from edge_ad.measure import Timing
 from edge_ad.spec import require
+from edge_ad.spec.codec import decode, encode
 
 FORMAT_VERSION = 1
 MAX_BYTES = 2**22

@@ -15,7 +15,7 @@ from edge_ad import EngineError, EngineUnavailableError, Runtime, SpecError
 from edge_ad.bundle import Bundle
 from edge_ad.cpu import Cpu, allowed_cores, check_cores, default_threads, detect_cpu, pinned
 from edge_ad.engines import Models, choose_engine, installed_engines, open_engine
-from edge_ad.point import models_of
+from edge_ad.engines.base import models_of
 from tests.edited import edited, pointed
 from tests.tiny import good_frame
 

@@ -27,7 +27,6 @@ from edge_ad.evaluation.exports import Order, default_jobs, is_made, make
 from edge_ad.evaluation.finish import Work, drawn_curves, finish_all
 from edge_ad.evaluation.grid import (
     EMBEDDED,
-    METHODS,
     Backbone,
     check_options,
     choose_backbones,
@@ -39,6 +38,7 @@ from edge_ad.evaluation.pictures import Style
 from edge_ad.evaluation.report import Section, make_report
 from edge_ad.evaluation.run import load_result, replace_text
 from edge_ad.evaluation.summary import to_csv, to_text
+from edge_ad.registry import METHODS
 
 HELP = "Measures bundles on labelled images: a table, pictures, curves and a report."
 

@@ -25,10 +25,11 @@ from edge_ad.cli import main  # noqa: E402
 from edge_ad.cpu import Cpu, detect_cpu  # noqa: E402
 from edge_ad.engines import installed_engines  # noqa: E402
 from edge_ad.metrics import binary_auroc  # noqa: E402
+from edge_ad.registry import METHODS  # noqa: E402
 from edge_ad.spec import FidelitySpec  # noqa: E402
 from export.fidelity import measure_fidelity, rank_correlation, shortfall  # noqa: E402
 from export.folds import folds  # noqa: E402
-from export.options import METHODS, parse_options  # noqa: E402
+from export.options import parse_options  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
 from export.plan import INT8_GOODS, plan_points  # noqa: E402
 from export.point import choose_sample, without  # noqa: E402
@@ -327,7 +328,7 @@ def test_a_point_runs_by_its_engine_alone(export: Export) -> None:
 
 
 @pytest.mark.parametrize("roi", [None, ROI], ids=["whole", "roi"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS])
 def test_every_method(export: Export, method: str, roi: str | None) -> None:
     summary = export(method=method, roi=roi, halo=2, points=("int8",), more_sizes=(SMALL,), max_drop=1.0)
     names = Runtime(summary.bundle).manifest.point_names
