@@ -24,6 +24,7 @@ from edge_ad.cpu import allowed_cores, default_threads, detect_cpu
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.measure import Timing
+from edge_ad.registry import engine_package
 from edge_ad.spec import require
 from edge_ad.spec.codec import decode, encode
 
@@ -146,7 +147,7 @@ def this_machine(bundle: str) -> Machine:
     return Machine(
         bundle=bundle,
         edge_ad=_version("edge-ad"),
-        engines={name: _version(name) for name in installed_engines()},
+        engines={name: _version(engine_package(name)) for name in installed_engines()},
         cpu=cpu.model,
         flags=" ".join(sorted(cpu.flags)),
         isa=native.isa(),

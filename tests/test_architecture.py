@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 import edge_ad
+from edge_ad.registry import ENGINES, METHODS, PRECISIONS
+from edge_ad.spec import REFERENCE
 
 ROOT = Path(__file__).parents[1]
 MAX_FILE, MAX_FUNCTION = 400, 50
@@ -175,3 +177,18 @@ def test_public_functions_have_docstrings() -> None:
         and ast.get_docstring(node) is None
     ]
     assert missing == []
+
+
+def test_only_the_registry_and_what_it_names_know_a_name() -> None:
+    """No branch on the name of a method, an engine or a precision: a new one would pass it by."""
+    names = {*METHODS, *ENGINES, *PRECISIONS} - {REFERENCE}  # which is the name of an operating point too
+    found = []
+    for path in sources("edge_ad", "export"):
+        if path.stem in names or path.name in ("registry.py", "quantize.py", "cpu.py"):  # a CPU's flags are called so
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Compare, ast.Dict, ast.Tuple, ast.Set, ast.List)):
+                inner = {child.value for child in ast.iter_child_nodes(node) if isinstance(child, ast.Constant)} & names
+                if len(inner) > (0 if isinstance(node, ast.Compare) else 1):
+                    found.append(f"{name_of(path)}:{node.lineno}: {', '.join(sorted(inner))}")
+    assert found == []

@@ -65,7 +65,7 @@ class Engine(Protocol):
     precision: str
 
     def __call__(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(P, D) float32 patches of a (1, H, W, 3) u8 BGR tensor; the array is the caller's.
+        """(P, D) float32 patches, C-contiguous, of a (1, H, W, 3) u8 BGR tensor; the array is the caller's.
 
         Raises:
             EngineError: the engine failed.

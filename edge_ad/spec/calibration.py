@@ -48,8 +48,9 @@ class CalibrationSpec:
     """Where the threshold came from. A frame is anomalous when its score is at least the threshold.
 
     Attributes:
-        rule: how the threshold was chosen; `value` is the rule's parameter (a percentile, k of mean + k
-            sigma, a target rate; 0 for f1 and youden, which take it from labelled defects).
+        rule: how the threshold was chosen.
+        value: the rule's parameter: a percentile, k of mean + k sigma, a target rate; 0 for f1 and youden, which take
+            it from labelled defects.
         threshold: of the image score.
         pixel_threshold: of the anomaly map, by the same rule from the peaks of the maps of held-out good images; None
             where the method gives no map.

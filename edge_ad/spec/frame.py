@@ -54,7 +54,7 @@ class RoiSpec:
 
     Attributes:
         source: how it was given, for a reader: ``box 10,20,200,300``, ``mask roi.png``, ``polygon roi.json``.
-        box: bounding box of the region, in pixels of a frame of `FrameSpec.size`.
+        box: bounding box of the region, in pixels of a frame of `frame.size`.
         halo_px: margin around the box in the crop, pixels at the input scale.
         fill: (B, G, R) mean colour of the region over the good images, put wherever the mask is black.
     """

@@ -30,7 +30,14 @@ _MEMBER_NAME = re.compile(r"[a-z0-9_-][a-z0-9_.-]*(/[a-z0-9_-][a-z0-9_.-]*)*")
 
 @dataclass(frozen=True)
 class MemberSpec:
-    """One member of the bundle. `dtype` and `shape` are there when it is an array."""
+    """One member of the bundle. `dtype` and `shape` are there when it is an array.
+
+    Attributes:
+        size: bytes.
+        sha256: of those.
+        dtype: of the elements of an array.
+        shape: of an array.
+    """
 
     size: Annotated[int, Range(0)]
     sha256: Digest
@@ -99,7 +106,7 @@ class PointSpec:
     Attributes:
         name: such as ``bf16``, ``int8-openvino`` or ``f32-192x192``.
         engine: the one that it was made with and runs by; "any" where both give the same.
-        backbone, head, index, calibration, probes: as in `Manifest`.
+        backbone, head, index, calibration, probes: of this point, as those of the reference.
         fidelity: against the reference.
     """
 
@@ -122,7 +129,14 @@ class Manifest:
     """All that ``manifest.json`` says, less its format line.
 
     Backbone, head, index, calibration and probes are those of the reference point.
-    `members` is by name; `edge_ad.bundle.write_bundle` computes it, so a manifest to be written has none.
+    `edge_ad.bundle.write_bundle` computes `members`, so a manifest to be written has none.
+
+    Attributes:
+        name: of the bundle, for a reader.
+        created: when it was exported, for a reader.
+        producer: versions of what exported it.
+        points: operating points beside the reference.
+        members: by name.
     """
 
     name: str

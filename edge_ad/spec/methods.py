@@ -9,7 +9,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Annotated
 
-from edge_ad.spec.base import Range, check_fields, require
+from edge_ad.registry import METHODS
+from edge_ad.spec.base import OneOf, Range, check_fields, require
 
 NEIGHBORS = Range(1, 1000)  # of every method that has some
 
@@ -19,10 +20,10 @@ class HeadSpec:
     """What a manifest says of a method. Each method has a class of its own below this one.
 
     Attributes:
-        method: its name in `edge_ad.registry.METHODS`.
+        method: its name.
     """
 
-    method: str
+    method: Annotated[str, OneOf(METHODS)]
 
     def __post_init__(self) -> None:
         check_fields(self, "head")

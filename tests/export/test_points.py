@@ -31,7 +31,7 @@ from export.fidelity import measure_fidelity, rank_correlation, shortfall  # noq
 from export.folds import folds  # noqa: E402
 from export.options import parse_options  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
-from export.plan import INT8_GOODS, plan_points  # noqa: E402
+from export.plan import LEAST_IMAGES, plan_points  # noqa: E402
 from export.point import choose_sample, without  # noqa: E402
 from export.summary import Summary  # noqa: E402
 from tests.tiny import SIZE, bad_frame, good_frame, tiny_options, write_backbone, write_category  # noqa: E402
@@ -177,7 +177,7 @@ def test_int8_needs_some_goods(tiny: Path, tmp_path: Path) -> None:
         pytest.skip("needs ONNX Runtime")
     with pytest.raises(DatasetError, match="too few good images for int8") as caught:
         export_bundle(tiny_options(tiny, to="onnx", points=("int8",), out=tmp_path / "x.bundle"))
-    assert str(INT8_GOODS) in str(caught.value.expected)
+    assert str(LEAST_IMAGES) in str(caught.value.expected)
     assert list(tmp_path.iterdir()) == []
 
 
