@@ -24,10 +24,10 @@ from typing import Any, Final, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad import manifest as manifest_json
 from edge_ad.atomic import replace_file
 from edge_ad.errors import BundleCorruptError, BundleError, BundleNotFoundError, SpecError
 from edge_ad.spec import DTYPES, MANIFEST_NAME, Manifest, MemberSpec
+from edge_ad.spec import codec as manifest_json
 
 __all__ = ["Bundle", "write_bundle"]
 

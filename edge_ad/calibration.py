@@ -23,10 +23,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from edge_ad.errors import DatasetError, SpecError
 from edge_ad.metrics import binary_auroc, finite_scores
+from edge_ad.registry import METHODS
 from edge_ad.spec import CalibrationSourceSpec, CalibrationSpec
 
 __all__ = [
-    "CENTROID_PERCENTILE",
     "LABELLED",
     "RULES",
     "calibrate",
@@ -35,13 +35,13 @@ __all__ = [
     "describe_rule",
     "resolution",
     "usual_value",
+    "usual_values",
 ]
 
 Scores = NDArray[np.float64]
 
 RULES = {"percentile": 99.5, "sigma": 3.0, "false-reject": 0.01, "f1": 0.0, "youden": 0.0}  # rule -> its usual value
 LABELLED = ("f1", "youden")  # need labelled defects
-CENTROID_PERCENTILE = 99.7  # between 99.5 and 99.8, as its users have it
 RESAMPLES = 2000
 _CHUNK = 4_000_000  # numbers in one block of resamples
 _VALUES: dict[str, tuple[str, Callable[[float], bool]]] = {  # rule -> (what its value may be, the test)
@@ -54,14 +54,21 @@ _VALUES: dict[str, tuple[str, Callable[[float], bool]]] = {  # rule -> (what its
 
 
 def usual_value(rule: str, method: str) -> float:
-    """The parameter that a rule has where none is given: that of `RULES`, and 99.7 for the percentile of a centroid.
+    """The parameter that a rule has where none is given: the method's own, or that of `RULES`.
 
     Raises:
         SpecError: there is no such rule.
     """
     if rule not in RULES:
         raise _no_such_rule(rule)
-    return CENTROID_PERCENTILE if (method, rule) == ("centroid", "percentile") else RULES[rule]
+    return METHODS[method].usual.get(rule, RULES[rule]) if method in METHODS else RULES[rule]
+
+
+def usual_values() -> str:
+    """In words: the parameters of the rules where none is given, and those of the methods that have their own."""
+    values = ", ".join(f"{rule} {value:g}" for rule, value in RULES.items() if value)
+    own = [f"{name}: {rule} {value:g}" for name, method in METHODS.items() for rule, value in method.usual.items()]
+    return "; ".join([values, *own])
 
 
 def check_rule(rule: str, value: float) -> None:

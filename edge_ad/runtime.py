@@ -24,7 +24,7 @@ from edge_ad.spec import REFERENCE, Frame, Manifest
 from edge_ad.system.cpu import check_cores
 from edge_ad.verdict import Verdict
 
-EngineName = Literal["auto", "openvino", "onnxruntime"]
+EngineName = str  # "auto", or one of `edge_ad.registry.ENGINES`
 SearchName = Literal["auto", "exact", "graph"]
 MissName = Literal["raise", "best_effort"]
 
@@ -140,7 +140,7 @@ class Runtime:
 
     @property
     def precision(self) -> str:
-        """Arithmetic of the backbone: f32, bf16 or int8."""
+        """Arithmetic of the backbone: a name of `edge_ad.registry.PRECISIONS`."""
         return self._point.precision
 
     @property

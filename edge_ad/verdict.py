@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge_ad.errors import FrameError, SpecError
 from edge_ad.overlay import FULL, START, heat_of, with_heat
+from edge_ad.registry import METHODS, one_of
 from edge_ad.spec import Box
 
 
@@ -75,7 +76,7 @@ class Verdict:
 
     @property
     def has_map(self) -> bool:
-        """Whether the method tells where: False for `centroid`, whose map and mask raise."""
+        """Whether the method tells where; without, the map and the mask raise."""
         return self._render is not None
 
     @cached_property
@@ -90,7 +91,7 @@ class Verdict:
                 "this bundle's method gives no anomaly map",
                 expected="a look at has_map",
                 got="a method that judges the whole frame",
-                remedy="Export with --method patchcore, padim, knn or spade.",
+                remedy=f"Export with --method {one_of(METHODS.having(lambda method: method.has_map))}.",
             )
         return self._render()
 

@@ -11,8 +11,8 @@ from export.options import parse_options
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs an export; returns the exit code: 0, 2 for an error, 130 when interrupted."""
-    options = parse_options(arguments)
     try:
+        options = parse_options(arguments)
         from export.pipeline import export_bundle  # late, so that --help and typos answer at once
 
         print(export_bundle(options))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edge_ad import native
 from edge_ad.calibration import LABELLED
 from edge_ad.dataset import TestImage
+from edge_ad.registry import PRECISIONS
 from edge_ad.spec import REFERENCE, CalibrationSpec, FidelitySpec, PointSpec, ProbesSpec, Size
 from export.features import extract, patch_store
 from export.fidelity import measure_fidelity
@@ -26,7 +27,6 @@ from export.folds import Splits
 from export.held_out import calibrate, cross_fit, score_files
 from export.options import Options
 from export.plan import Plan
-from export.probes import TOLERANCES
 from export.stages import Arrays, Stages
 from export.summary import Summary
 
@@ -80,7 +80,7 @@ class MadePoint:
     @property
     def probes(self) -> ProbesSpec:
         """Stands in the manifest until the bundle's own runtime has answered."""
-        return ProbesSpec(1, self.stages.backbone.input_size, 1, TOLERANCES[self.plan.precision])
+        return ProbesSpec(1, self.stages.backbone.input_size, 1, PRECISIONS[self.plan.precision].tolerance)
 
 
 def make_point(plan: Plan, stages: Stages, job: Job, summary: Summary) -> MadePoint:
@@ -90,7 +90,7 @@ def make_point(plan: Plan, stages: Stages, job: Job, summary: Summary) -> MadePo
         EdgeADError: the images or options do not allow it.
     """
     options, splits = job.options, job.splits
-    if plan.precision == "int8":
+    if PRECISIONS[plan.precision].own_models:
         splits = without(splits, job.sample)
     label = "features" if plan.name == REFERENCE else f"features {plan.name}"
     with patch_store((len(job.goods), stages.masks.count, stages.backbone.dim), job.folder) as patches:

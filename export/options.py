@@ -3,57 +3,92 @@
 from __future__ import annotations
 
 import argparse
-import typing
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Annotated, Any
 
-from edge_ad.calibration import CENTROID_PERCENTILE, RULES, usual_value
-from edge_ad.spec import REFERENCE, Precision, Size
+from edge_ad.calibration import RULES, check_rule, usual_value, usual_values
+from edge_ad.engines import TARGETS
+from edge_ad.errors import SpecError
+from edge_ad.registry import BASE_PRECISION, METHODS, PRECISIONS, Option, one_of
+from edge_ad.spec import MAX_SIDE, Size
+from edge_ad.spec.base import OneOf, Range, check_fields, require
+from edge_ad.spec.frame import WHITE_LEVELS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 EMBEDDED = "edge-s"
-METHODS = ("patchcore", "padim", "spade", "knn", "centroid")
-PRECISIONS: tuple[str, ...] = typing.get_args(Precision)
+FLAGS = {"rule": "threshold_rule", "value": "threshold_value"}  # where the flag is not the name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Options:
-    """Options of an export; the defaults are those of the command line, whose help says what each means."""
+    """Options of an export; the defaults are those of the command line, whose help says what each means.
+
+    The options of methods are declared with them (`edge_ad.registry.Method.options`) and stand in `own` by name; they
+    are given and read like the others: ``Options("cable", neighbors=5).neighbors``.
+
+    Raises:
+        SpecError: one is out of its range, or there is no such option.
+    """
 
     category: str
-    to: str = "both"
+    to: Annotated[str, OneOf(TARGETS)] = "both"
     data: Path | None = None
     out: Path | None = None
     backbone: str | None = None
     layers: tuple[str, ...] | None = None
     weights: Path | None = None
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
+    mean: Annotated[tuple[float, ...], Range()] = IMAGENET_MEAN
+    std: Annotated[tuple[float, ...], Range(0, above=True)] = IMAGENET_STD
     input_size: Size = (256, 256)
     more_sizes: tuple[Size, ...] = ()
-    points: tuple[str, ...] = ("f32",)
-    max_drop: float = 0.005
-    method: str = "patchcore"
-    coreset: float = 0.1
-    channels: tuple[int, ...] | None = None
-    neighbors: int | None = None
-    gallery_images: int = 50
-    normal_embed: Path | None = None
-    seed: int = 0
-    graph: bool = True
-    reweight: int = 0
+    points: tuple[str, ...] = (BASE_PRECISION,)
+    max_drop: Annotated[float, Range(0, 1)] = 0.005
+    method: Annotated[str, OneOf(METHODS)] = next(iter(METHODS))
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     rule: str = "percentile"
     value: float | None = None
-    calibration: str = "auto"
+    calibration: Annotated[str, OneOf(("auto", "split", "crossfit"))] = "auto"
     roi: str | None = None
-    halo: int = 16
-    color_order: str = "bgr"
+    halo: Annotated[int, Range(0, MAX_SIDE)] = 16
+    color_order: Annotated[str, OneOf(("bgr", "rgb"))] = "bgr"
     bit_depth: int | None = None
-    white_level: int = 65535
+    white_level: Annotated[int, WHITE_LEVELS] = 65535
     skip_bad: bool = False
-    threads: int | None = None
+    threads: Annotated[int, Range(1, 1024)] | None = None
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+    def __init__(self, category: str, **values: Any) -> None:
+        declared = {option.name: option for option in method_options()}
+        own = {name: option.default for name, option in declared.items()} | dict(values.pop("own", {}))
+        general = {f.name: f.default for f in fields(self)} | {"category": category}
+        for name, value in values.items():
+            require(name in declared or name in general, "there is no such option", expected="another", got=name)
+            (own if name in declared else general)[name] = value
+        for name, value in {**general, "own": own}.items():
+            object.__setattr__(self, name, value)
+        self._check()
+
+    def __getattr__(self, name: str) -> Any:
+        """The value of an option that belongs to methods."""
+        own = self.__dict__.get("own", {})  # which a copy that is being made has not yet
+        if name in own:
+            return own[name]
+        raise AttributeError(f"there is no option {name}")
+
+    def _check(self) -> None:
+        check_fields(self, lambda name: f"--{FLAGS.get(name, name).replace('_', '-')}")
+        if len(self.mean) != 3 or len(self.std) != 3:
+            raise SpecError("--mean or --std is no normalisation", expected="3 numbers each", got=(self.mean, self.std))
+        check_rule(self.rule, self.rule_value)
+        for option in method_options():
+            value = self.own[option.name]
+            option.check(value)
+            if option.output and value is not None and option not in METHODS[self.method].options:
+                names = one_of(methods_with(option))
+                raise SpecError(f"{option.flag} is for --method {names}", expected=names, got=self.method)
 
     @property
     def backbone_name(self) -> str:
@@ -64,6 +99,26 @@ class Options:
     def rule_value(self) -> float:
         """The parameter of the threshold rule: `value`, or the rule's usual one."""
         return usual_value(self.rule, self.method) if self.value is None else self.value
+
+    @property
+    def outputs(self) -> list[Path]:
+        """Further files that options of the method ask for."""
+        found = [self.own[option.name] for option in METHODS[self.method].options if option.output]
+        return [path for path in found if path is not None]
+
+
+def method_options() -> list[Option]:
+    """The options of all methods in their order; one that several methods have comes once."""
+    found: dict[str, Option] = {}
+    for method in METHODS.values():
+        for option in method.options:
+            found.setdefault(option.flag, option)
+    return [*found.values()]
+
+
+def methods_with(option: Option) -> tuple[str, ...]:
+    """Names of the methods that have an option of that flag."""
+    return METHODS.having(lambda method: option.flag in [own.flag for own in method.options])
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> Options:
@@ -99,13 +154,6 @@ def _points(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(","))
 
 
-def _channels(text: str) -> tuple[int, ...]:
-    parts = text.split(",")
-    if not all(part.strip().isdigit() for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} are no channels: give a count, or several as 0,5,7")
-    return tuple(int(part) for part in parts)
-
-
 def _parser() -> argparse.ArgumentParser:
     d = Options("")
     parser = argparse.ArgumentParser(
@@ -115,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("category", help="folder of images, or a name under --data, $EDGE_AD_DATA, ./data or ./data/mvtec_ad")
-    add("--to", choices=("openvino", "onnx", "both"), default=d.to, help="engines that the bundle is made for")
+    add("--to", choices=tuple(TARGETS), default=d.to, help="engines that the bundle is made for")
     add("--data", type=Path, help="folder that holds the categories")
     add("--out", type=Path, help="the bundle to write; by default ./CATEGORY.bundle")
     add("--skip-bad", action="store_true", help="leave unreadable images out instead of stopping")
@@ -187,42 +235,23 @@ def _add_backbone(parser: argparse.ArgumentParser, d: Options) -> None:
 
 def _add_method(parser: argparse.ArgumentParser, d: Options) -> None:
     add = parser.add_argument_group("method").add_argument
-    add("--method", choices=METHODS, default=d.method, help="how patches become a score")
-    add(
-        "--coreset",
-        type=float,
-        default=d.coreset,
-        metavar="FRACTION",
-        help="patchcore and knn: share of the patches to keep",
-    )
-    add("--no-graph", dest="graph", action="store_false", help="patchcore: leave the HNSW graph out, exact search only")
-    add(
-        "--reweight",
-        type=int,
-        default=d.reweight,
-        metavar="B",
-        help="patchcore: neighbours of Eq. 7 (9 is usual); 0 for none",
-    )
-    add(
-        "--channels",
-        type=_channels,
-        metavar="C|I,J,..",
-        help="padim: how many channels, chosen at random, or which; by default 100, wide_resnet50_2 550",
-    )
-    add(
-        "--neighbors",
-        type=int,
-        metavar="K",
-        help="knn: nearest patches that a distance is the mean of, by default 3; spade: nearest images, by default 50",
-    )
-    add(
-        "--gallery-images",
-        type=int,
-        default=d.gallery_images,
-        metavar="N",
-        help="spade: images whose patches are kept",
-    )
-    add("--normal-embed", type=Path, metavar="FILE.json", help="centroid: write it in this form too")
+    add("--method", choices=tuple(METHODS), default=d.method, help="how patches become a score")
+    for option in method_options():
+        if option.flag.startswith("--no-"):
+            add(option.flag, dest=option.name, action="store_false", help=_meaning(option))
+        else:
+            form = {"type": option.kind, "default": option.default, "metavar": option.metavar}
+            add(option.flag, dest=option.name, help=_meaning(option), **form)
+
+
+def _meaning(option: Option) -> str:
+    """What an option is to each method that has it: "patchcore and knn: share of the patches to keep"."""
+    meanings: dict[str, list[str]] = {}
+    for name, method in METHODS.items():
+        for own in method.options:
+            if own.flag == option.flag:
+                meanings.setdefault(own.help, []).append(name)
+    return "; ".join(f"{one_of(tuple(names), 'and')}: {meaning}" for meaning, names in meanings.items())
 
 
 def _add_threshold(parser: argparse.ArgumentParser, d: Options) -> None:
@@ -234,18 +263,17 @@ def _add_threshold(parser: argparse.ArgumentParser, d: Options) -> None:
         default=d.rule,
         help="how the threshold is chosen",
     )
-    values = ", ".join(f"{rule} {value:g}" for rule, value in RULES.items() if value)
     add(
         "--threshold-value",
         dest="value",
         type=float,
-        help=f"parameter of the rule (default: {values}; centroid: percentile {CENTROID_PERCENTILE:g})",
+        help=f"parameter of the rule (default: {usual_values()})",
     )
     add(
         "--calibration",
         choices=("auto", "split", "crossfit"),
         default=d.calibration,
-        help="how held-out goods are had: a split leaves a fifth out of the coreset, crossfit leaves none out",
+        help="how good images are held out: a split leaves a fifth out of the coreset, crossfit leaves none out",
     )
 
 
@@ -256,7 +284,7 @@ def _add_points(parser: argparse.ArgumentParser, d: Options) -> None:
         type=_points,
         default=d.points,
         metavar="P,..",
-        help=f"precisions to make operating points of, out of {','.join(PRECISIONS)}; {REFERENCE} is always made",
+        help=f"precisions to make operating points of, out of {','.join(PRECISIONS)}; {BASE_PRECISION} is always made",
     )
     add(
         "--max-drop",

@@ -13,29 +13,27 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from edge_ad import native
 from edge_ad.atomic import folder_beside
 from edge_ad.bundle import write_bundle
-from edge_ad.calibration import LABELLED, check_rule
+from edge_ad.calibration import LABELLED
 from edge_ad.dataset import Category, Facts, TestImage, check_images, find_category, load_category
 from edge_ad.engines import Engine
 from edge_ad.errors import BundleError, DatasetError, SpecError
+from edge_ad.registry import ENGINES, engine_package
 from edge_ad.runtime import Runtime
 from edge_ad.serving.fidelity import describe_fidelity
-from edge_ad.spec import MAX_NEIGHBORS, FidelitySpec, FrameSpec, Manifest, PatchcoreSpec, Size
+from edge_ad.spec import FidelitySpec, FrameSpec, Manifest, Size
 from edge_ad.system.cpu import default_threads, detect_cpu
 from edge_ad.system.progress import Progress
 from edge_ad.system.versions import timestamp
 from export.fidelity import shortfall
+from export.fit import write_more
 from export.folds import folds
 from export.make_point import Job, MadePoint, choose_sample, compare, make_point, point_members, point_spec
 from export.network import open_network
-from export.normal_embed import NormalEmbed, write_normal_embed
-from export.options import METHODS, Options
+from export.options import Options
 from export.plan import Plan, hindrance, plan_points, require_goods, require_packages
 from export.probes import make_probes, probe_frames
 from export.roi import read_roi
@@ -93,9 +91,8 @@ def export_bundle(options: Options) -> Summary:
         _write(out, manifest, members, goods[0], options)
     with summary.stage("check"):
         _open_and_check(out, manifest.point_names, options, summary)
-    if options.normal_embed is not None:
-        _write_normal_embed(options.normal_embed, manifest, reference.members["centroid"])
-        summary.say("normal embed", str(options.normal_embed))
+    for label, text in write_more(options, manifest, reference.members).items():
+        summary.say(label, text)
     return summary
 
 
@@ -123,40 +120,12 @@ def _further_points(
 
 
 def _check(options: Options) -> list[Plan]:
-    """Refuses options that argparse lets through, before any work is done; the operating points that they ask for."""
-    if options.to not in ("openvino", "onnx", "both"):
-        raise SpecError("there is no such target", expected="openvino, onnx or both", got=repr(options.to))
-    if not 0 < options.coreset <= 1:
-        raise SpecError("--coreset is out of range", expected="above 0 and at most 1", got=options.coreset)
-    if options.halo < 0:
-        raise SpecError("--halo is out of range", expected="0 or more", got=options.halo)
-    if options.threads is not None and not 1 <= options.threads <= 1024:
-        raise SpecError("--threads is out of range", expected="1..1024", got=options.threads)
-    if not 0 <= options.seed < 2**32:
-        raise SpecError("--seed is out of range", expected="0..4294967295", got=options.seed)
-    numbers = (*options.mean, *options.std)
-    if not (len(numbers) == 6 and np.isfinite(numbers).all() and min(options.std) > 0):
-        raise SpecError("--mean or --std is no normalisation", expected="finite, --std above 0", got=numbers)
-    FrameSpec(None, white_level=options.white_level)
-    check_rule(options.rule, options.rule_value)
-    _check_method(options)
+    """Refuses what cannot be made or written, before any work is done; the operating points that are asked for."""
+    for path in options.outputs:
+        _check_target(path)
     plans = plan_points(options)
     require_packages(plans)
     return plans
-
-
-def _check_method(options: Options) -> None:
-    if options.method not in METHODS:
-        raise SpecError("there is no such method", expected=", ".join(METHODS), got=repr(options.method))
-    PatchcoreSpec("patchcore", options.reweight)
-    if options.neighbors is not None and not 1 <= options.neighbors <= MAX_NEIGHBORS:
-        raise SpecError("--neighbors is out of range", expected=f"1..{MAX_NEIGHBORS}", got=options.neighbors)
-    if options.gallery_images < 1:
-        raise SpecError("--gallery-images is out of range", expected="1 or more", got=options.gallery_images)
-    if options.normal_embed is not None:
-        if options.method != "centroid":
-            raise SpecError("--normal-embed is for --method centroid", expected="centroid", got=options.method)
-        _check_target(options.normal_embed)
 
 
 def _check_target(out: Path) -> None:
@@ -252,13 +221,6 @@ def _write(out: Path, manifest: Manifest, members: Arrays, good: Path, options: 
     write_bundle(out, replace(manifest, points=tuple(points.values())), members)
 
 
-def _write_normal_embed(path: Path, manifest: Manifest, centroid: Any) -> None:
-    backbone, threshold = manifest.backbone, manifest.calibration.threshold
-    numbers = tuple(centroid.tolist())
-    embed = NormalEmbed(backbone.name, backbone.input_size, backbone.mean, backbone.std, numbers, threshold)
-    write_normal_embed(path, embed)
-
-
 def _open_and_check(out: Path, points: Sequence[str], options: Options, summary: Summary) -> None:
     for name in points[1:]:
         Runtime(out, point=name, threads=options.threads, self_check=True)
@@ -272,7 +234,16 @@ def _open_and_check(out: Path, points: Sequence[str], options: Options, summary:
 
 def _producer(engine: Engine) -> dict[str, str]:
     producer = {"python": platform.python_version(), "engine": f"{engine.name} {engine.version}"}
-    for package in ("edge-ad", "torch", "torchvision", "onnx", "openvino", "onnxruntime", "nncf", "hnswlib", "numpy"):
+    for package in (
+        "edge-ad",
+        "torch",
+        "torchvision",
+        "onnx",
+        *map(engine_package, ENGINES),
+        "nncf",
+        "hnswlib",
+        "numpy",
+    ):
         try:
             producer[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal
 
+from edge_ad.engines import TARGETS, engines_for
 from edge_ad.errors import DatasetError, EngineUnavailableError, SpecError
-from edge_ad.spec import MAX_SIDE, MIN_FRAME_SIDE, REFERENCE, Precision, Size
+from edge_ad.registry import BASE_PRECISION, ENGINES, PRECISIONS, engine_package
+from edge_ad.spec import MAX_SIDE, MIN_FRAME_SIDE, REFERENCE, Size
 from edge_ad.system.cpu import Cpu
-from export.options import PRECISIONS, Options
+from export.options import Options
+from export.quantize import MAKERS
 
-INT8_GOODS = 16  # fewer leave 3 or less to set the ranges by
-_EXTRAS = {"openvino": "openvino", "onnxruntime": "onnx", "nncf": "int8"}  # of edge-ad, by package
+LEAST_IMAGES = 16  # for models of a precision's own: fewer leave 3 or less to set the ranges by
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Plan:
     """
 
     name: str
-    precision: Precision
-    engine: Literal["any", "openvino", "onnxruntime"]
+    precision: str
+    engine: str
     size: Size
 
 
@@ -42,8 +43,6 @@ def plan_points(options: Options) -> list[Plan]:
     if unknown or len(set(options.points)) != len(options.points) or not options.points:
         expected = f"different ones of {', '.join(PRECISIONS)}"
         raise SpecError("--points is not understood", expected=expected, got=",".join(options.points) or "none")
-    if not 0 <= options.max_drop <= 1:
-        raise SpecError("--max-drop is out of range", expected="0..1", got=options.max_drop)
     sizes = (options.input_size, *options.more_sizes)
     if not all(MIN_FRAME_SIDE <= side <= MAX_SIDE for size in sizes for side in size) or len(set(sizes)) < len(sizes):
         expected = f"different (H, W), each {MIN_FRAME_SIDE}..{MAX_SIDE}"
@@ -51,15 +50,22 @@ def plan_points(options: Options) -> list[Plan]:
     plans: list[Plan] = []
     for size in sizes:
         suffix = "" if size == options.input_size else f"-{size[0]}x{size[1]}"
-        plans.append(Plan(REFERENCE + suffix, "f32", "any", size))
-        if "bf16" in options.points:
-            plans.append(Plan("bf16" + suffix, "bf16", "openvino", size))
-        if "int8" in options.points:  # ONNX Runtime's model is ONNX, OpenVINO's is IR
-            if options.to != "onnx":
-                plans.append(Plan("int8-openvino" + suffix, "int8", "openvino", size))
-            if options.to != "openvino":
-                plans.append(Plan("int8-onnxruntime" + suffix, "int8", "onnxruntime", size))
+        plans.append(Plan(REFERENCE + suffix, BASE_PRECISION, "any", size))
+        for name in PRECISIONS:
+            if name in options.points and name != BASE_PRECISION:
+                plans += [Plan(point + suffix, name, engine, size) for point, engine in _engines(name, options.to)]
     return plans
+
+
+def _engines(precision: str, to: str) -> list[tuple[str, str]]:
+    """Names of the points of a precision, without a size, and the engine of each; "any" for all engines.
+
+    A model of the precision's own is made for each engine whose preferred kind of model the bundle is made with.
+    """
+    able = engines_for(precision)
+    if PRECISIONS[precision].own_models:
+        return [(f"{precision}-{name}", name) for name in able if ENGINES[name].runs[0] in TARGETS[to]]
+    return [(precision, able[0] if len(able) == 1 else "any")]
 
 
 def require_packages(plans: Sequence[Plan]) -> None:
@@ -69,36 +75,39 @@ def require_packages(plans: Sequence[Plan]) -> None:
         EngineUnavailableError: one is not installed.
     """
     for plan in plans:
-        needed: list[str] = [] if plan.engine == "any" else [plan.engine]
-        if (plan.precision, plan.engine) == ("int8", "openvino"):
-            needed.append("nncf")
-        for package in needed:
+        needed = {} if plan.engine == "any" else {engine_package(plan.engine): ENGINES[plan.engine].extra}
+        if PRECISIONS[plan.precision].own_models:
+            needed |= MAKERS[plan.precision, plan.engine].packages
+        for package, extra in needed.items():
             if find_spec(package) is None:
                 raise EngineUnavailableError(
                     f"the operating point {plan.name} needs {package} on the workstation",
                     expected=f"{package} installed",
                     got="it is not",
-                    remedy=f"Run pip install 'edge-ad[{_EXTRAS[package]}]', or leave {plan.precision} out of --points.",
+                    remedy=f"Run pip install 'edge-ad[{extra}]', or leave {plan.precision} out of --points.",
                 )
 
 
 def require_goods(plans: Sequence[Plan], count: int) -> None:
-    """Refuses int8 where there are too few goods: some set its ranges, and the others its threshold.
+    """Refuses models of a precision's own where there are too few good images: some set their ranges, and the others
+    the threshold.
 
     Raises:
-        DatasetError: fewer than `INT8_GOODS`.
+        DatasetError: fewer than `LEAST_IMAGES`.
     """
-    if count < INT8_GOODS and any(plan.precision == "int8" for plan in plans):
-        raise DatasetError(
-            "there are too few good images for int8",
-            expected=f"{INT8_GOODS} or more: a quarter sets the ranges of the activations and is not held out then",
-            got=count,
-            remedy="Give more good images, or leave int8 out of --points.",
-        )
+    for plan in plans:
+        if count < LEAST_IMAGES and PRECISIONS[plan.precision].own_models:
+            raise DatasetError(
+                f"there are too few good images for {plan.precision}",
+                expected=f"{LEAST_IMAGES} or more: a quarter sets the ranges of the activations and is not held out",
+                got=count,
+                remedy=f"Give more good images, or leave {plan.precision} out of --points.",
+            )
 
 
 def hindrance(plan: Plan, cpu: Cpu) -> str | None:
     """Why this machine cannot make the point, though every package is there; None where it can."""
-    if plan.precision == "bf16" and not cpu.has_bf16:
-        return f"{cpu.model} has no bf16 arithmetic, so that coreset and threshold could not be made through it"
+    needed = PRECISIONS[plan.precision].cpu
+    if needed and not getattr(cpu, needed):
+        return f"{cpu.model} has no {plan.precision} arithmetic: coreset and threshold could not be made through it"
     return None

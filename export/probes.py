@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 from edge_ad.crop import resize
 from edge_ad.frame import read_frame
 from edge_ad.frames.picture import to_picture
+from edge_ad.registry import PRECISIONS
 from edge_ad.runtime import Runtime
-from edge_ad.spec import Precision, ProbesSpec, Size
+from edge_ad.spec import ProbesSpec, Size
 
-# What a sound PC may deviate by. Measured on the probes of resnet18 and of random filters (bench/NOTES.md), from one
+# What a sound PC may deviate by: `edge_ad.registry.Precision.tolerance`.
+# Measured on the probes of resnet18 and of random filters (bench/NOTES.md), from one
 # thread to two and from one instruction set to another (ONEDNN_MAX_CPU_ISA): as near as one machine comes to several.
 # f32  engines differ by some 1e-5 on any CPU.
 # bf16 4e-3 in the patches between AMX and AVX512_BF16, which sum in another order; five times that is allowed, as other
 #      versions of OpenVINO may keep other parts in f32. bf16 itself is 1.5e-2 from f32.
 # int8 whole numbers, the same to the bit with VNNI and AMX. Without VNNI 8-bit products saturate on x86: up to 2.8e-2
 #      in the patches, 6e-3 in the distances, 2.4e-3 in the score: harmless, and allowed. int8 itself is 9e-2 from f32.
-TOLERANCES: dict[Precision, float] = {"f32": 1e-3, "bf16": 2e-2, "int8": 5e-2}
 _ROWS = 64
 
 
@@ -46,7 +47,7 @@ def make_probes(
     answers = [runtime.probe(frame) for frame in frames]
     patches = len(answers[0].patches)
     rows = np.sort(np.random.default_rng(seed).permutation(patches)[:_ROWS]).astype(np.int32)
-    tolerance = TOLERANCES[runtime.manifest.at(runtime.point).backbone.precision]
+    tolerance = PRECISIONS[runtime.manifest.at(runtime.point).backbone.precision].tolerance
     spec = ProbesSpec(len(frames), (frames.shape[1], frames.shape[2]), len(rows), tolerance)
     return spec, {
         "probes/frames": frames,

@@ -12,7 +12,8 @@ import io
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edge_ad.engines.base import MEMBERS
 from edge_ad.errors import BackboneError
-from export.openvino_ir import write_ir
+from export.openvino_ir import to_ir, write_ir
 
-Tensors = Sequence[NDArray[np.uint8]]  # (1, H, W, 3) u8 each, of goods that set the ranges of the activations
+Tensors = Sequence[NDArray[np.uint8]]  # (1, H, W, 3) u8 each, of good images that set the ranges of the activations
 
 _TAIL_IR = ("Reshape", "Transpose", "Concat", "Interpolate", "AvgPool")
 _TAIL_ONNX = ("Reshape", "Transpose", "Concat", "Resize", "AveragePool")
@@ -94,10 +96,40 @@ def int8_onnx(model: onnx.ModelProto, tensors: Tensors) -> bytes:
         raise _refused("ONNX Runtime", error) from error
     used = {node.domain for node in found.graph.node}
     opsets = [entry for entry in found.opset_import if entry.domain in used]
-    for field, kept in ((found.opset_import, opsets), (found.metadata_props, [])):
-        del field[:]
-        field.extend(kept)
+    for entries, kept in ((found.opset_import, opsets), (found.metadata_props, [])):
+        del entries[:]
+        entries.extend(kept)
     return found.SerializeToString(deterministic=True)
+
+
+Members = dict[str, "NDArray[Any] | bytes"]
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes the models of a precision that stands in the model, for one engine.
+
+    Attributes:
+        make: the members by name, of the graph in f32 and the tensors that set its ranges.
+        packages: that it needs beside the engine's own, and the extra of edge-ad that installs each.
+    """
+
+    make: Callable[[onnx.ModelProto, Tensors], Members]
+    packages: dict[str, str] = field(default_factory=dict)
+
+
+def _openvino(model: onnx.ModelProto, tensors: Tensors) -> Members:
+    return dict(zip(MEMBERS["ir"], int8_ir(to_ir(model.SerializeToString()), tensors), strict=True))
+
+
+def _onnxruntime(model: onnx.ModelProto, tensors: Tensors) -> Members:
+    return {MEMBERS["onnx"][0]: int8_onnx(model, tensors)}
+
+
+MAKERS = {  # by precision and engine
+    ("int8", "openvino"): Maker(_openvino, {"nncf": "int8"}),
+    ("int8", "onnxruntime"): Maker(_onnxruntime),
+}
 
 
 def _fused(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:

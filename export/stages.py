@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.crop import Crop
-from edge_ad.engines import Engine, Models, choose_engine, installed_engines, open_engine
+from edge_ad.engines import (
+    TARGETS,
+    Engine,
+    Models,
+    choose_engine,
+    engines_for,
+    installed_engines,
+    open_engine,
+    runs,
+)
+from edge_ad.engines.base import MEMBERS
 from edge_ad.errors import ParityError
 from edge_ad.frames.roi import RoiMasks
 from edge_ad.probes import relative_difference
+from edge_ad.registry import BASE_PRECISION, ENGINES, PRECISIONS
 from edge_ad.spec import BackboneSpec, FrameSpec, RoiSpec, Size
 from edge_ad.system.cpu import default_threads, detect_cpu
 from export.features import tensors
@@ -23,6 +34,7 @@ from export.network import Network
 from export.openvino_ir import to_ir
 from export.options import Options
 from export.plan import Plan
+from export.quantize import MAKERS
 from export.roi import DrawnRoi, patch_mask, roi_crop, tensor_mask
 from export.summary import Summary
 
@@ -86,8 +98,7 @@ def open_stages(
         masks = RoiMasks(graph.grid, mask, patch_mask(mask, graph.grid))
         roi = reference.roi if reference else _region_spec(region, options, frame, backbone, mask, goods)
     crop = Crop(frame, backbone, roi, masks.pixels)
-    wanted = "openvino" if options.to == "openvino" else "auto"
-    engine = _open(models, wanted, "f32", options.threads)
+    engine = _open(models, "auto", PRECISIONS[backbone.precision].arithmetic, options.threads)
     return Stages(network, graph, frame, backbone, roi, masks, models, crop, engine)
 
 
@@ -95,23 +106,18 @@ def at_point(base: Stages, plan: Plan, goods: Sequence[Path], threads: int | Non
     """The stages of an operating point at the input size of `base`, which is f32.
 
     Args:
-        goods: images that set the ranges of int8.
+        goods: images that set the ranges of models of the precision's own.
     """
-    if plan.precision == "f32":
+    if plan.precision == base.backbone.precision:
         return base
-    models = base.models
-    if plan.precision == "int8":
-        from export.quantize import int8_ir, int8_onnx  # late: NNCF takes seconds to import
-
-        given = list(tensors(goods, base.frame, base.crop))
-        if plan.engine == "openvino":
-            models = dict(zip(("model.xml", "model.bin"), int8_ir(_ir(models), given), strict=True))
-        else:
-            models = {"model.onnx": int8_onnx(base.graph.model, given)}
-    elif "model.xml" in models:  # bf16 is OpenVINO's, which takes ONNX only where there is no IR
-        models = {name: models[name] for name in ("model.xml", "model.bin")}
-    arithmetic = "bf16" if plan.precision == "bf16" else "f32"  # int8 stands in the model
-    engine = _open(models, plan.engine, arithmetic, threads)
+    precision, models = PRECISIONS[plan.precision], base.models
+    if precision.own_models:
+        models = MAKERS[plan.precision, plan.engine].make(base.graph.model, list(tensors(goods, base.frame, base.crop)))
+    elif plan.engine != "any":  # the kind of model that the engine prefers, out of those that are there
+        kind = next(kind for kind in ENGINES[plan.engine].runs if MEMBERS[kind][0] in models)
+        models = {name: models[name] for name in MEMBERS[kind]}
+    wanted = "auto" if plan.engine == "any" else plan.engine
+    engine = _open(models, wanted, precision.arithmetic, threads, engines_for(plan.precision))
     return replace(base, backbone=replace(base.backbone, precision=plan.precision), models=models, engine=engine)
 
 
@@ -126,8 +132,8 @@ def prove_parity(stages: Stages, summary: Summary) -> None:
     ours = stages.engine(tensor)
     others = {stages.network.name: stages.network.reference_patches(tensor, stages.graph)}
     for name in installed_engines():
-        if name != stages.engine.name and ("model.onnx" in stages.models or name == "openvino"):
-            others[name] = _open(stages.models, name, "f32", None)(tensor)
+        if name != stages.engine.name and runs(name, _given(stages.models)):
+            others[name] = _open(stages.models, name, PRECISIONS[BASE_PRECISION].arithmetic, None)(tensor)
     found = {name: relative_difference(theirs, ours) for name, theirs in others.items() if theirs is not None}
     for name, difference in found.items():
         label = "torch" if name == stages.network.name else name
@@ -143,14 +149,8 @@ def prove_parity(stages: Stages, summary: Summary) -> None:
 
 def _models(graph: PatchGraph, to: str) -> Arrays:
     data = graph.model.SerializeToString()
-    models: Arrays = {"model.onnx": data} if to != "openvino" else {}
-    if to != "onnx":
-        models["model.xml"], models["model.bin"] = to_ir(data)
-    return models
-
-
-def _ir(models: Arrays) -> tuple[bytes, bytes]:
-    return bytes(models["model.xml"]), bytes(models["model.bin"])
+    made: dict[str, Callable[[], tuple[bytes, ...]]] = {"onnx": lambda: (data,), "ir": lambda: to_ir(data)}
+    return {name: part for kind in TARGETS[to] for name, part in zip(MEMBERS[kind], made[kind](), strict=True)}
 
 
 def _region_spec(
@@ -168,8 +168,15 @@ def _region_spec(
     return RoiSpec(region.source, region.box, options.halo, (blue, green, red))
 
 
-def _open(models: Arrays, wanted: str, precision: str, threads: int | None) -> Engine:
-    ir = _ir(models) if "model.xml" in models else None
-    given = Models(onnx=models.get("model.onnx"), ir=ir)  # type: ignore[arg-type]
-    name = choose_engine(wanted, given, detect_cpu(), installed_engines())
-    return open_engine(name, given, device="CPU", threads=threads or default_threads(), precision=precision)
+def _given(models: Arrays) -> Models:
+    found = {kind: [bytes(models[name]) for name in names] for kind, names in MEMBERS.items() if names[0] in models}
+    ir = (found["ir"][0], found["ir"][1]) if "ir" in found else None
+    return Models(found["onnx"][0] if "onnx" in found else None, ir)
+
+
+def _open(
+    models: Arrays, wanted: str, arithmetic: str, threads: int | None, able: Collection[str] | None = None
+) -> Engine:
+    given = _given(models)
+    name = choose_engine(wanted, given, detect_cpu(), installed_engines(), able)
+    return open_engine(name, given, device="CPU", threads=threads or default_threads(), precision=arithmetic)

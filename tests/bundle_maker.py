@@ -13,7 +13,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge_ad.manifest import encode
+from edge_ad.heads.patchcore import PatchcoreSpec
 from edge_ad.spec import (
     BackboneSpec,
     CalibrationSourceSpec,
@@ -22,10 +22,10 @@ from edge_ad.spec import (
     GraphSpec,
     IndexSpec,
     Manifest,
-    PatchcoreSpec,
     ProbesSpec,
     RoiSpec,
 )
+from edge_ad.spec.codec import encode
 
 
 def example_manifest(name: str = "cable") -> Manifest:

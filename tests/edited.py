@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from edge_ad.bundle import Bundle, write_bundle
-from edge_ad.spec import FidelitySpec, Manifest, PointSpec, Precision
+from edge_ad.spec import FidelitySpec, Manifest, PointSpec
 
 
 def edited(source: Path, out: Path, members: dict[str, Any] | None = None, **fields: Any) -> Path:
@@ -36,8 +36,8 @@ def edited(source: Path, out: Path, members: dict[str, Any] | None = None, **fie
 def pointed(
     source: Path,
     out: Path,
-    points: dict[str, Precision],
-    engine: Literal["any", "openvino", "onnxruntime"] = "any",
+    points: dict[str, str],
+    engine: str = "any",
     scale: float = 1.0,
 ) -> Path:
     """A copy of the bundle `source` at `out` with operating points that are the reference by other names.

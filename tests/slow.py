@@ -70,7 +70,9 @@ def make_world(monkeypatch: pytest.MonkeyPatch) -> World:
     """Puts it in place of the real one, with both engines installed."""
     world = World()
     monkeypatch.setattr(
-        edge_ad.serving.point, "_open_engine", lambda bundle, name, settings: SlowEngine(world, bundle, name, settings)
+        edge_ad.serving.point,
+        "_open_engine",
+        lambda bundle, name, settings, models: SlowEngine(world, bundle, name, settings),
     )
     for module in ("point", "tuning", "profile"):
         monkeypatch.setattr(f"edge_ad.serving.{module}.installed_engines", lambda: ("openvino", "onnxruntime"))

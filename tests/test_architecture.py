@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 import edge_ad
+from edge_ad.registry import ENGINES, METHODS, PRECISIONS
+from edge_ad.spec import REFERENCE
 
 ROOT = Path(__file__).parents[1]
 MAX_FILE, MAX_FUNCTION = 400, 50
@@ -52,9 +54,13 @@ def roots(path: Path) -> set[str]:
 
 
 def own_modules(path: Path) -> set[str]:
-    """The modules of edge_ad that a file imports, without the package's name: {"spec", "heads.patchcore"}."""
+    """The modules of edge_ad that a file imports, without the package's name: {"spec", "heads.patchcore"}.
+
+    The modules of ``spec`` are one thing to all others.
+    """
     known = {module_of(p) for p in sources("edge_ad")}
-    return {name.removeprefix("edge_ad.") for name in imports(path) if name in known and name != "edge_ad"}
+    found = {name.removeprefix("edge_ad.") for name in imports(path) if name in known and name != "edge_ad"}
+    return {"spec" if name.startswith("spec.") else name for name in found}
 
 
 def name_of(path: Path) -> str:
@@ -81,9 +87,13 @@ def test_stages_stand_alone(name: str) -> None:
 def test_heads_stand_alone() -> None:
     """A head knows the bundle that it is opened from and the index that it may search, and no other head."""
     for path in sources("edge_ad/heads"):
-        allowed = GROUND | {"bundle", "heads.base"} | ({"index"} if path.stem == "patchcore" else set())
-        heads = {f"heads.{other.stem}" for other in sources("edge_ad/heads")} if path.stem == "__init__" else set()
-        assert own_modules(path) <= allowed | heads, path
+        allowed = GROUND | {"heads.base"} | ({"index"} if path.stem == "patchcore" else set())
+        assert own_modules(path) <= allowed | ({"bundle", "engines", "engines.base"} if path.stem == "base" else set())
+
+
+def test_specs_and_the_registry_stand_below_all_others() -> None:
+    for path in sources("edge_ad/spec"):
+        assert own_modules(path) <= {"spec", "errors", "registry"}, path
 
 
 def test_engines_are_imported_by_name_only() -> None:
@@ -175,3 +185,18 @@ def test_public_functions_have_docstrings() -> None:
         and ast.get_docstring(node) is None
     ]
     assert missing == []
+
+
+def test_only_the_registry_and_what_it_names_know_a_name() -> None:
+    """No branch on the name of a method, an engine or a precision: a new one would pass it by."""
+    names = {*METHODS, *ENGINES, *PRECISIONS} - {REFERENCE}  # which is the name of an operating point too
+    found = []
+    for path in sources("edge_ad", "export"):
+        if path.stem in names or path.name in ("registry.py", "quantize.py", "cpu.py"):  # a CPU's flags are called so
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Compare, ast.Dict, ast.Tuple, ast.Set, ast.List)):
+                inner = {child.value for child in ast.iter_child_nodes(node) if isinstance(child, ast.Constant)} & names
+                if len(inner) > (0 if isinstance(node, ast.Compare) else 1):
+                    found.append(f"{name_of(path)}:{node.lineno}: {', '.join(sorted(inner))}")
+    assert found == []

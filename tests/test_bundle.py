@@ -22,7 +22,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edge_ad import manifest as manifest_json
 from edge_ad import spec
 from edge_ad.bundle import Bundle, write_bundle
 from edge_ad.errors import (
@@ -32,6 +31,7 @@ from edge_ad.errors import (
     BundleVersionError,
     SpecError,
 )
+from edge_ad.spec import codec as manifest_json
 from tests import bundle_maker as maker
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX files")

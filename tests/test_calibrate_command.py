@@ -32,9 +32,18 @@ from edge_ad.cli import calibrate as command
 from edge_ad.cli import main
 from edge_ad.errors import BundleError, DatasetError, EngineError, EngineUnavailableError
 from edge_ad.heads.base import Scored
+from edge_ad.heads.centroid import CentroidSpec
 from edge_ad.heads.patchcore import PatchCore
-from edge_ad.recalibration import Images, ImageScores, check_images, find_images, kept_scores, score_images, source_of
-from edge_ad.spec import CalibrationSpec, CentroidSpec
+from edge_ad.recalibration import (
+    Images,
+    ImageScores,
+    check_images,
+    find_images,
+    kept_scores,
+    score_images,
+    source_of,
+)
+from edge_ad.spec import CalibrationSpec
 from tests.edited import edited, pointed
 from tests.tiny import SIZE, bad_frame, good_frame, write_category
 

@@ -25,7 +25,8 @@ from edge_ad import Runtime
 from edge_ad.bundle import Bundle
 from edge_ad.cli import main
 from edge_ad.engines import installed_engines
-from edge_ad.spec import ProjectionSpec, SpadeSpec
+from edge_ad.heads.spade import SpadeSpec
+from edge_ad.spec import ProjectionSpec
 from tests.edited import edited
 from tests.tiny import bad_frame, good_frame
 

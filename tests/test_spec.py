@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_ad import manifest as manifest_json
 from edge_ad import spec
 from edge_ad.errors import BundleVersionError, SpecError
+from edge_ad.heads.patchcore import PatchcoreSpec
+from edge_ad.spec import codec as manifest_json
 from tests import bundle_maker as maker
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -92,7 +93,7 @@ def manifests(draw: st.DrawFn) -> spec.Manifest:
                 grid=draw(st.tuples(st.integers(1, 4096), st.integers(1, 4096))),
                 dim=draw(st.integers(1, 2**16)),
             ),
-            head=spec.PatchcoreSpec("patchcore", draw(st.integers(0, 1000))),
+            head=PatchcoreSpec("patchcore", draw(st.integers(0, 1000))),
             index=spec.IndexSpec(rows, rows + draw(st.integers(0, 100)), draw(int64), draw(st.none() | graph)),
             calibration=spec.CalibrationSpec(
                 rule=draw(st.sampled_from(["percentile", "sigma", "false-reject", "f1", "youden"])),

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from edge_ad.errors import EdgeADError
+from edge_ad.registry import ENGINES, one_of
 
 __all__ = ["main"]
 
@@ -57,8 +58,9 @@ def add_runtime_options(parser: argparse.ArgumentParser, *, many: bool = False, 
         parser.add_argument("bundles", nargs="*", metavar="BUNDLE", help="bundle files")
     else:
         parser.add_argument("bundle", help="the bundle file")
-    parser.add_argument("--engine", choices=("auto", "openvino", "onnxruntime"), default="auto")
-    parser.add_argument("--device", default="CPU", help="device of OpenVINO")
+    parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto")
+    with_devices = one_of(tuple(engine.title for engine in ENGINES.values() if engine.devices is None))
+    parser.add_argument("--device", default="CPU", help=f"device of {with_devices}")
     parser.add_argument("--threads", type=int, help="by default one for each physical core")
     parser.add_argument(
         "--cores", type=lambda text: [int(core) for core in text.split(",")], help="cores to stay on: 0,1"

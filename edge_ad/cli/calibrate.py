@@ -12,7 +12,6 @@ import numpy as np
 
 from edge_ad.bundle import Bundle
 from edge_ad.calibration import (
-    CENTROID_PERCENTILE,
     LABELLED,
     RULES,
     calibrate,
@@ -20,6 +19,7 @@ from edge_ad.calibration import (
     describe_rule,
     resolution,
     usual_value,
+    usual_values,
 )
 from edge_ad.cli import OK, RUNTIME_OPTIONS, add_runtime_options
 from edge_ad.errors import BundleError, DatasetError, EngineUnavailableError, SpecError
@@ -62,14 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=tuple(RULES),
         help="how the threshold is chosen; default: BUNDLE's rule",
     )
-    values = ", ".join(f"{rule} {value:g}" for rule, value in RULES.items() if value)
     parser.add_argument(
         "--threshold-value",
         dest="value",
         type=float,
         metavar="X",
-        help=f"parameter of the rule; default: BUNDLE's for its own rule, else {values}; "
-        f"centroid: percentile {CENTROID_PERCENTILE:g}",
+        help=f"parameter of the rule; default: BUNDLE's for its own rule, else {usual_values()}",
     )
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images out instead of stopping")
     parser.add_argument(

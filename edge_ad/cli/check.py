@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
         passed, ran = True, False
         for name in manifest.point_names:
             found, runtimes, holds = _prove(options, name, manifest.find_point(name))
-            if len(runtimes) == 2:
+            if len(runtimes) > 1:
                 found["parity"], agree = _parity(bundle.at(name), runtimes)
                 holds = holds and agree
             prefix = "" if name == REFERENCE else f"{name} "
@@ -52,7 +52,7 @@ def _prove(
     passed = True
     for engine in installed_engines() if point is None or point.engine == "any" else (point.engine,):
         try:
-            runtime = Runtime(options.bundle, engine=engine, point=name, threads=options.threads)  # type: ignore[arg-type]
+            runtime = Runtime(options.bundle, engine=engine, point=name, threads=options.threads)
             worst = runtime.check()
         except EngineUnavailableError as error:
             rows[engine] = f"not run: {error.what}"
@@ -65,9 +65,9 @@ def _prove(
 
 
 def _parity(bundle: Bundle, runtimes: list[Runtime]) -> tuple[str, bool]:
-    """How far the patches of two engines are apart, and whether that is near enough."""
+    """How far the patches of the other engines are from the first one's, and whether that is near enough."""
     frames = [probe.frame for probe in load_probes(bundle)]
-    first, second = ([runtime.probe(frame) for frame in frames] for runtime in runtimes)
-    apart = max(relative_difference(b.patches, a.patches) for a, b in zip(first, second, strict=True))
+    first, *others = ([runtime.probe(frame).patches for frame in frames] for runtime in runtimes)
+    apart = max(relative_difference(b, a) for other in others for a, b in zip(first, other, strict=True))
     agree = apart <= bundle.manifest.probes.tolerance
     return f"{'ok' if agree else 'FAILED'}, patches {apart:.1e} between the engines", agree

@@ -24,7 +24,6 @@ from edge_ad.evaluation.exports import Order, default_jobs, is_made, make
 from edge_ad.evaluation.finish import Work, drawn_curves, finish_all
 from edge_ad.evaluation.grid import (
     EMBEDDED,
-    METHODS,
     Backbone,
     check_options,
     choose_backbones,
@@ -36,6 +35,7 @@ from edge_ad.evaluation.pictures import Style
 from edge_ad.evaluation.report import Section, make_report
 from edge_ad.evaluation.run import load_result, replace_text
 from edge_ad.evaluation.summary import to_csv, to_text
+from edge_ad.registry import METHODS
 from edge_ad.system.processes import stops_like_ctrl_c
 from edge_ad.system.progress import Progress
 from edge_ad.system.versions import build_info

@@ -7,18 +7,16 @@ import json
 
 from edge_ad.bundle import Bundle
 from edge_ad.calibration import describe_rule
-from edge_ad.manifest import encode
+from edge_ad.engines.base import MEMBERS
 from edge_ad.serving.fidelity import describe_fidelity
 from edge_ad.serving.profile import describe_profile
 from edge_ad.spec import (
     REFERENCE,
     BackboneSpec,
     CalibrationSourceSpec,
-    HeadSpec,
     Manifest,
-    PatchcoreSpec,
-    SpadeSpec,
 )
+from edge_ad.spec.codec import encode
 from edge_ad.system.tables import aligned, named
 from edge_ad.system.versions import build_info
 
@@ -57,19 +55,17 @@ def run(options: argparse.Namespace) -> int:
 def describe(manifest: Manifest) -> dict[str, str]:
     """A line for each part of the manifest."""
     backbone, index, calibration = manifest.backbone, manifest.index, manifest.calibration
-    engines = [
-        name for name, member in (("onnx", "model.onnx"), ("openvino", "model.xml")) if member in manifest.members
-    ]
+    kinds = [kind for kind, names in MEMBERS.items() if names[0] in manifest.members]
     graph, roi = None if index is None else index.graph, manifest.roi
     size = "any size" if manifest.frame.size is None else "{} x {}".format(*manifest.frame.size)
     return {
         "name": f"{manifest.name}, made {manifest.created}",
         "producer": ", ".join(f"{name} {version}" for name, version in manifest.producer.items()),
-        "method": _method(manifest.head),
+        "method": manifest.head.describe(),
         "frame": f"{size} at export, {manifest.frame.bit_depth} bit, {manifest.frame.color_order} arrays",
         "roi": "none" if roi is None else f"{roi.source}, halo {roi.halo_px} px",
         "backbone": f"{backbone.name} [{' '.join(backbone.layers)}], weights {backbone.weights}",
-        "models": " ".join(engines),
+        "models": " ".join(kinds),
         "tensor": "{} x {} of {} x {}".format(*backbone.tensor_size, *backbone.input_size),
         "patches": f"{backbone.grid[0]} x {backbone.grid[1]}, D = {backbone.dim}",
         "coreset": "none" if index is None else f"{index.size:,} of {index.patches:,} patches",
@@ -109,12 +105,3 @@ def _source(source: CalibrationSourceSpec) -> str:
         f"{source.created} by edge-ad {source.edge_ad}, from bundle {source.bundle} (exported as {source.exported}): "
         f"{source.data}, {source.goods} goods{defects}{digest}, scored by {source.engine} {source.precision}"
     )
-
-
-def _method(head: HeadSpec) -> str:
-    if isinstance(head, PatchcoreSpec):
-        return head.method + (f", Eq. 7 b={head.reweight_neighbors}" if head.reweight_neighbors else "")
-    facts = {name: value for name, value in encode(head).items() if isinstance(value, (int, float))}
-    if isinstance(head, SpadeSpec) and head.projection is not None:
-        facts["projection"] = head.projection.dim
-    return ", ".join([head.method, *(f"{name} {value:,}" for name, value in facts.items())])

@@ -1,4 +1,4 @@
-"""The engines that run the backbone graph, and the choice between them.
+"""The engines that run the backbone graph, and the choice between them. `edge_ad.registry.ENGINES` lists them.
 
 An engine's package is imported when it is opened and not before: `import edge_ad` pulls in none.
 """
@@ -11,82 +11,113 @@ from collections.abc import Collection
 
 from edge_ad.engines.base import Engine, Models
 from edge_ad.errors import EngineUnavailableError, SpecError
+from edge_ad.registry import ENGINES, PRECISIONS, engine_package, one_of
 from edge_ad.system.cpu import Cpu
 
-__all__ = ["Engine", "Models", "choose_engine", "installed_engines", "open_engine"]
+__all__ = ["Engine", "Models", "choose_engine", "installed_engines", "open_engine", "targets_for"]
 
-PIP = {"openvino": "pip install 'edge-ad[openvino]'", "onnxruntime": "pip install 'edge-ad[onnx]'"}
+# What `python -m export --to` can be asked for, and the kinds of model that it makes then; the first is preferred.
+TARGETS = {"openvino": ("ir",), "onnx": ("onnx",), "both": ("onnx", "ir")}
 
 
 def installed_engines() -> tuple[str, ...]:
     """Names of the engines whose package is installed; none is imported."""
-    return tuple(name for name in PIP if importlib.util.find_spec(name) is not None)
+    return tuple(name for name in ENGINES if importlib.util.find_spec(engine_package(name)) is not None)
 
 
-def choose_engine(wanted: str, models: Models, cpu: Cpu, installed: Collection[str], only: str = "any") -> str:
+def runs(name: str, models: Models) -> bool:
+    """Whether the engine runs one of the models."""
+    return any(kind in models.kinds for kind in ENGINES[name].runs)
+
+
+def engines_for(precision: str, made_with: str = "any") -> tuple[str, ...]:
+    """Engines that have the precision, out of the one that an operating point was made with; "any" for all."""
+    able = PRECISIONS[precision].engines or tuple(ENGINES)
+    return tuple(name for name in ENGINES if name in able and made_with in ("any", name))
+
+
+def choose_engine(
+    wanted: str, models: Models, cpu: Cpu, installed: Collection[str], able: Collection[str] | None = None
+) -> str:
     """The engine to open.
 
-    "auto" takes OpenVINO on Intel and ONNX Runtime elsewhere, and the other one where that is not installed or
-    cannot run what the bundle holds. OpenVINO runs IR and ONNX, ONNX Runtime only ONNX. `only` names the engine that
-    an operating point was made with, where no other gives the same.
+    "auto" takes the one that is the first choice for this CPU, and another one where that is not installed or cannot
+    run what the bundle holds.
+
+    Args:
+        able: engines that can run the operating point; None for all.
 
     Raises:
         EngineUnavailableError: no installed engine can run the bundle; the message has the command that mends it.
         SpecError: there is no engine of that name.
     """
-    runnable = [name for name in PIP if (name == "openvino" or models.onnx is not None) and only in ("any", name)]
+    allowed = [name for name in ENGINES if able is None or name in able]
+    runnable = [name for name in allowed if runs(name, models)]
     if wanted == "auto":
-        first = "openvino" if cpu.vendor == "intel" else "onnxruntime"
-        for name in sorted(runnable, key=lambda name: name != first):
-            if name in installed:
-                return name
-        best = first if first in runnable else runnable[0]
-        remedy = f"Run {PIP[best]}"
-        if models.onnx is None and only == "any":
-            remedy += ", or export again with --to onnx or --to both"
-        raise EngineUnavailableError(
-            "no installed engine can run this bundle",
-            expected=" or ".join(runnable),
-            got=", ".join(installed) or "none installed",
-            remedy=remedy + ".",
-        )
-    if wanted not in PIP:
-        raise SpecError("there is no such engine", expected="auto, openvino or onnxruntime", got=repr(wanted))
-    if only not in ("any", wanted):
+        return _first_installed(runnable or allowed, models, cpu, installed, restricted=able is not None)
+    if wanted not in ENGINES:
+        raise SpecError("there is no such engine", expected=one_of(("auto", *ENGINES)), got=repr(wanted))
+    if wanted not in allowed:
         raise EngineUnavailableError(
             f"{wanted} cannot run this operating point",
-            expected=only,
+            expected=" or ".join(allowed),
             got=wanted,
             remedy="Leave the engine to the runtime, or choose another point; `edge-ad info` lists them.",
         )
     if wanted not in runnable:
+        kinds, there = ENGINES[wanted].runs, tuple(map(str.upper, models.kinds))
+        others = "".join(f", or run {ENGINES[name].pip}" for name in runnable)
         raise EngineUnavailableError(
-            "ONNX Runtime cannot run this bundle",
-            expected="a bundle with an ONNX model",
-            got="one with OpenVINO IR only",
-            remedy=f"Export again with --to onnx or --to both, or run {PIP['openvino']}.",
+            f"{ENGINES[wanted].title} cannot run this bundle",
+            expected=f"a bundle with a model as {one_of(tuple(map(str.upper, kinds)))}",
+            got=f"one with {one_of(there, 'and')} only" if there else "one without a model",
+            remedy=f"Export again with {targets_for(kinds)}{others}.",
         )
     if wanted not in installed:
         raise EngineUnavailableError(
             f"the engine {wanted} is not installed",
             expected=wanted,
             got=", ".join(installed) or "no engine",
-            remedy=f"Run {PIP[wanted]}.",
+            remedy=f"Run {ENGINES[wanted].pip}.",
         )
     return wanted
+
+
+def _first_installed(
+    runnable: list[str], models: Models, cpu: Cpu, installed: Collection[str], *, restricted: bool
+) -> str:
+    ordered = sorted(runnable, key=lambda name: cpu.vendor not in ENGINES[name].vendors)
+    for name in ordered:
+        if name in installed:
+            return name
+    remedy = f"Run {ENGINES[ordered[0]].pip}"
+    here = tuple(kind for name in ENGINES if name not in runnable for kind in ENGINES[name].runs)
+    if here and not restricted:
+        remedy += f", or export again with {targets_for(here)}"
+    raise EngineUnavailableError(
+        "no installed engine can run this bundle",
+        expected=" or ".join(runnable),
+        got=", ".join(installed) or "none installed",
+        remedy=remedy + ".",
+    )
+
+
+def targets_for(kinds: Collection[str]) -> str:
+    """The options of the export that make such a model: "--to onnx or --to both"."""
+    return one_of(tuple(f"--to {name}" for name, made in TARGETS.items() if {*made} & {*kinds}))
 
 
 def open_engine(name: str, models: Models, *, device: str, threads: int, precision: str) -> Engine:
     """Compiles the models with the engine `name`.
 
     Args:
-        device: OpenVINO's device; ONNX Runtime has "CPU" only.
+        device: of the engine; "CPU" is the one that each has.
         threads: upper bound of the engine's threads.
-        precision: "f32" or "bf16", always set and never left to the engine.
+        precision: arithmetic, always set and never left to the engine (`edge_ad.registry.Precision.arithmetic`).
 
     Raises:
         EngineError: the engine refused the model, the device or the precision.
     """
-    module = importlib.import_module(f"edge_ad.engines.{name}")
+    module = importlib.import_module(ENGINES[name].module or f"edge_ad.engines.{name}")
     engine: Engine = module.open_models(models, device=device, threads=threads, precision=precision)
     return engine

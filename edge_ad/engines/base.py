@@ -21,14 +21,43 @@ class Models:
     onnx: memoryview | bytes | None = None
     ir: tuple[memoryview | bytes, memoryview | bytes] | None = None
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of model that are there: "onnx", "ir"."""
+        return tuple(kind for kind, model in (("onnx", self.onnx), ("ir", self.ir)) if model is not None)
+
+
+MEMBERS = {"onnx": ("model.onnx",), "ir": ("model.xml", "model.bin")}  # of a bundle, by kind of model
+
+
+class Members(Protocol):
+    """What models are read from: `edge_ad.bundle.Bundle`."""
+
+    def __contains__(self, name: object) -> bool: ...
+
+    def blob(self, name: str) -> memoryview:
+        """The bytes of a member."""
+        ...
+
+
+def models_of(bundle: Members, prefix: str = "") -> Models:
+    """The models that a bundle holds: the members whose names are `prefix` and those of `MEMBERS`."""
+    found = {
+        kind: [bundle.blob(prefix + name) for name in names]
+        for kind, names in MEMBERS.items()
+        if prefix + names[0] in bundle
+    }
+    ir = (found["ir"][0], found["ir"][1]) if "ir" in found else None
+    return Models(found["onnx"][0] if "onnx" in found else None, ir)
+
 
 class Engine(Protocol):
-    """Runs the backbone graph. Safe to call from several threads.
+    """Runs a graph: the backbone's, or that of a head. Safe to call from several threads.
 
     Attributes:
-        name: "openvino" or "onnxruntime".
+        name: in `edge_ad.registry.ENGINES`.
         version: of the engine's package.
-        precision: arithmetic of the compiled model: "f32" or "bf16".
+        precision: arithmetic of the compiled model, as `edge_ad.registry.Precision.arithmetic` has it.
     """
 
     name: str
@@ -36,7 +65,7 @@ class Engine(Protocol):
     precision: str
 
     def __call__(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(P, D) float32 patches of a (1, H, W, 3) u8 BGR tensor; the array is the caller's.
+        """(P, D) float32 patches, C-contiguous, of a (1, H, W, 3) u8 BGR tensor; the array is the caller's.
 
         Raises:
             EngineError: the engine failed.

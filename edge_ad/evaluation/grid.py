@@ -14,17 +14,16 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from edge_ad import __version__
 from edge_ad.dataset import load_category
 from edge_ad.errors import EdgeADError, SpecError
-from edge_ad.spec import HeadSpec
+from edge_ad.registry import METHODS
 
-METHODS: tuple[str, ...] = tuple(get_args(get_type_hints(spec)["method"])[0] for spec in get_args(HeadSpec))
 EMBEDDED = "edge-s"  # the backbone that comes with the export and needs no torch
 # What the grid decides, and what would write where the grid does not look.
-_OWN = ("--data", "--method", "--backbone", "--weights", "--layers", "--out", "--threads", "--normal-embed", "--help")
+_OWN = ("--data", "--method", "--backbone", "--weights", "--layers", "--out", "--threads", "--help")
 _ANY_BACKBONE, _TORCH_BACKBONE = ("onnx", "hnswlib"), ("torch", "torchvision", "onnxscript")
 
 
@@ -116,7 +115,7 @@ def choose_methods(given: str) -> tuple[str, ...]:
     Raises:
         SpecError: there is no such method, or one is given twice.
     """
-    names = METHODS if given == "all" else _names(given, "--methods")
+    names = tuple(METHODS) if given == "all" else _names(given, "--methods")
     for name in names:
         if name not in METHODS:
             close = difflib.get_close_matches(name, METHODS, 1)
@@ -192,9 +191,11 @@ def check_options(options: Sequence[str]) -> None:
     Raises:
         SpecError: there is one.
     """
+    writing = (option.flag for method in METHODS.values() for option in method.options if option.output)
+    owned = (*_OWN, *writing)
     for option in options:
         name = option.partition("=")[0]
-        if len(name) > 2 and name.startswith("--") and any(own.startswith(name) for own in _OWN):
+        if len(name) > 2 and name.startswith("--") and any(own.startswith(name) for own in owned):
             raise SpecError(
                 f"{name} cannot be among the export options",
                 expected="options of `python -m export` that are the same for the whole grid",

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.bundle import Bundle
+from edge_ad.engines.base import Engine, Models, models_of
 from edge_ad.errors import BundleCorruptError, NativeError, SpecError
-from edge_ad.spec import IndexSpec, ProjectionSpec
+from edge_ad.registry import METHODS, Method, Option, one_of
+from edge_ad.spec import BackboneSpec, IndexSpec, ProjectionSpec
+from edge_ad.spec.base import Range
+
+Spec = TypeVar("Spec")
+
+# What the methods that search among a coreset share.
+CORESET = Option(
+    "--coreset",
+    "share of the patches to keep",
+    kind=float,
+    default=0.1,
+    limits=Range(0, 1, above=True),
+    metavar="FRACTION",
+)
+PROJECTION_MEMBERS = {"projection/basis": "float32 (d, D): orthonormal rows to 1e-3; where `projection` is not null"}
+INDEX_MEMBERS = {"coreset": "float32 (N, D): the vectors to search among", **PROJECTION_MEMBERS}
 
 
 @dataclass(frozen=True)
@@ -45,6 +63,73 @@ class Head(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What a head is opened from: the bundle, and what this PC runs it by.
+
+    Attributes:
+        bundle: at its operating point.
+        rows: (R,) int32 ascending row-major patch numbers inside the region of interest; None for all.
+        pool: threads.
+        search: "auto", "exact" or "graph".
+        open_engine: compiles models with the engine, device, threads and arithmetic of the backbone.
+    """
+
+    bundle: Bundle
+    rows: NDArray[np.int32] | None
+    pool: native.Pool
+    search: str
+    open_engine: Callable[[Models], Engine]
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return self.bundle.manifest.head.method
+
+    def spec(self, kind: type[Spec]) -> Spec:
+        """What the manifest says of the method: of the class `kind`, which `METHOD` declares."""
+        found = self.bundle.manifest.head
+        assert isinstance(found, kind), f"{self.method} is declared with another spec"
+        return found
+
+    @property
+    def backbone(self) -> BackboneSpec:
+        """What the manifest says of the backbone."""
+        return self.bundle.manifest.backbone
+
+    @property
+    def index(self) -> IndexSpec:
+        """What the manifest says of the coreset. Only for a method that needs an index."""
+        index = self.bundle.manifest.index
+        assert index is not None, "`Manifest` has seen to it"
+        return index
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether the bundle has a graph over the coreset."""
+        index = self.bundle.manifest.index
+        return index is not None and index.graph is not None
+
+    @property
+    def patch_count(self) -> int:
+        """R, patches in the region of interest."""
+        grid = self.backbone.grid
+        return grid[0] * grid[1] if self.rows is None else len(self.rows)
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: str = "float32") -> NDArray[Any]:
+        """A member of the bundle: `read_array`."""
+        return read_array(self.bundle, name, shape, dtype)
+
+    def network(self, name: str) -> Engine:
+        """A network of the head's own, compiled as the backbone is: the members ``NAME/model.*``.
+
+        Raises:
+            BundleCorruptError: there is none that this engine runs.
+            EngineError: the engine refuses it.
+        """
+        return self.open_engine(models_of(self.bundle, f"{name}/"))
+
+
 def read_array(bundle: Bundle, name: str, shape: tuple[int, ...], dtype: str = "float32") -> NDArray[Any]:
     """A member of the bundle that must have this shape and dtype, and be finite.
 
@@ -63,22 +148,21 @@ def read_array(bundle: Bundle, name: str, shape: tuple[int, ...], dtype: str = "
     return array
 
 
-def open_coreset(bundle: Bundle, index: IndexSpec, pool: native.Pool) -> native.Coreset:
+def open_coreset(opening: Opening) -> native.Coreset:
     """The coreset of a bundle, prepared for exact search.
 
     Raises:
         BundleCorruptError: a member does not fit the manifest.
     """
-    dim = bundle.manifest.backbone.dim
-    vectors = read_array(bundle, "coreset", (index.size, dim))
-    return bounded(bundle, vectors, index.projection, pool)
+    index = opening.index
+    vectors = opening.array("coreset", (index.size, opening.backbone.dim))
+    return bounded(opening, vectors, index.projection)
 
 
 def bounded(
-    bundle: Bundle,
+    opening: Opening,
     vectors: NDArray[np.float32],
     projection: ProjectionSpec | None,
-    pool: native.Pool,
     part_rows: int | None = None,
 ) -> native.Coreset:
     """(N, D) vectors with the bundle's projection, if it has one.
@@ -87,28 +171,32 @@ def bounded(
         BundleCorruptError: the projection cannot be used.
     """
     if projection is None:
-        return native.Coreset(vectors, part_rows=part_rows, pool=pool)
-    basis = read_array(bundle, "projection/basis", (projection.dim, vectors.shape[1]))
+        return native.Coreset(vectors, part_rows=part_rows, pool=opening.pool)
+    basis = opening.array("projection/basis", (projection.dim, vectors.shape[1]))
     try:
-        return native.Coreset(vectors, basis, part_rows=part_rows, pool=pool)
+        return native.Coreset(vectors, basis, part_rows=part_rows, pool=opening.pool)
     except NativeError as error:
         raise BundleCorruptError(f"projection/basis: {error.what}", expected=error.expected, got=error.got) from error
 
 
-def check_search(wanted: str, method: str, *, has_graph: bool) -> None:
-    """Refuses a search that there is not.
+def check_search(wanted: str, method: Method, *, has_graph: bool) -> None:
+    """Refuses a search that the method, or the bundle, has not.
 
     Raises:
         SpecError: unknown, or "graph" where the bundle has no graph.
     """
     if wanted not in ("auto", "exact", "graph"):
         raise SpecError("there is no such search", expected="auto, exact or graph", got=repr(wanted))
-    if wanted == "graph" and not has_graph:
+    if wanted == "graph" and not (has_graph and "graph" in method.searches):
+        searching = METHODS.having(lambda other: "graph" in other.searches)
+        have = "has" if len(searching) == 1 else "have"
         raise SpecError(
             "this bundle has no graph",
             expected="search 'exact' or 'auto'",
             got="'graph'",
-            remedy="Export again without --no-graph." if method == "patchcore" else "Only patchcore has one.",
+            remedy="Export again without --no-graph."
+            if "graph" in method.searches
+            else f"Only {one_of(searching, 'and')} {have} one.",
         )
 
 

@@ -8,14 +8,29 @@ patch vectors.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated
+
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
-from edge_ad.bundle import Bundle
 from edge_ad.errors import BundleCorruptError
-from edge_ad.heads.base import Scored, largest, open_coreset
-from edge_ad.spec import IndexSpec, KnnSpec
+from edge_ad.heads.base import CORESET, INDEX_MEMBERS, Opening, Scored, largest, open_coreset
+from edge_ad.registry import Method, Option
+from edge_ad.spec import HeadSpec
+from edge_ad.spec.methods import NEIGHBORS
+
+
+@dataclass(frozen=True)
+class KnnSpec(HeadSpec):
+    """kNN: mean distance to the K nearest rows of the coreset.
+
+    Attributes:
+        neighbors: K.
+    """
+
+    neighbors: Annotated[int, NEIGHBORS]
 
 
 class Knn:
@@ -34,22 +49,40 @@ class Knn:
         self._bank, self._neighbors, self._rows, self._pool = bank, neighbors, rows, pool
 
     @classmethod
-    def open(
-        cls, bundle: Bundle, head: KnnSpec, index: IndexSpec, rows: NDArray[np.int32] | None, pool: native.Pool
-    ) -> Knn:
+    def open(cls, opening: Opening) -> Knn:
         """The head of a bundle.
 
         Raises:
             BundleCorruptError: a member does not fit the manifest.
         """
+        head, index = opening.spec(KnnSpec), opening.index
         if head.neighbors > index.size:
             raise BundleCorruptError(
                 "head.neighbors is more than there are rows", expected=f"{index.size} at most", got=head.neighbors
             )
-        return cls(open_coreset(bundle, index, pool), head.neighbors, rows, pool)
+        return cls(open_coreset(opening), head.neighbors, opening.rows, opening.pool)
 
     def __call__(self, patches: NDArray[np.float32], *, exact: bool = False) -> Scored:
         """Mean distances and the score of (P, D) patches."""
         nearest, _ = native.knn_search(self._bank, patches, self._neighbors, self._pool, self._rows)
         distances: NDArray[np.float32] = nearest.mean(axis=1)
         return Scored(distances, largest(distances))
+
+
+METHOD = Method(
+    title="kNN",
+    spec=KnnSpec,
+    open=Knn.open,
+    score="largest mean distance of a patch to its K nearest in the bank, Euclidean",
+    members=INDEX_MEMBERS,
+    options=(
+        CORESET,
+        Option(
+            "--neighbors",
+            "nearest patches that a distance is the mean of, by default 3",
+            limits=NEIGHBORS,
+            metavar="K",
+        ),
+    ),
+    needs_index=True,
+)

@@ -6,14 +6,35 @@ largest of them, re-weighted by Eq. 7 where asked for. Units: Euclidean distance
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated
+
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
-from edge_ad.bundle import Bundle
-from edge_ad.heads.base import Scored, check_search, open_coreset
+from edge_ad.heads.base import CORESET, INDEX_MEMBERS, Opening, Scored, open_coreset
 from edge_ad.index import Index, choose_search
-from edge_ad.spec import IndexSpec, PatchcoreSpec
+from edge_ad.registry import Method, Option
+from edge_ad.spec import HeadSpec
+from edge_ad.spec.base import Range
+
+REWEIGHT = Range(0, 1000)
+
+
+@dataclass(frozen=True)
+class PatchcoreSpec(HeadSpec):
+    """PatchCore: distances to the nearest row of the coreset.
+
+    Attributes:
+        reweight_neighbors: b of Eq. 7 of the paper, or 0 for the plain maximum.
+    """
+
+    reweight_neighbors: Annotated[int, REWEIGHT] = 0
+
+    def describe(self) -> str:
+        """The method, and b where there is one."""
+        return self.method + (f", Eq. 7 b={self.reweight_neighbors}" if self.reweight_neighbors else "")
 
 
 class PatchCore:
@@ -31,32 +52,22 @@ class PatchCore:
         self.index, self._neighbors, self._rows = index, neighbors, rows
 
     @classmethod
-    def open(
-        cls,
-        bundle: Bundle,
-        head: PatchcoreSpec,
-        index: IndexSpec,
-        rows: NDArray[np.int32] | None,
-        pool: native.Pool,
-        search: str,
-    ) -> PatchCore:
+    def open(cls, opening: Opening) -> PatchCore:
         """The head of a bundle.
 
         Raises:
             BundleCorruptError: a member does not fit the manifest.
-            SpecError: there is no such search, or no graph for it.
         """
-        backbone, graph_spec = bundle.manifest.backbone, index.graph
-        check_search(search, head.method, has_graph=graph_spec is not None)
-        coreset = open_coreset(bundle, index, pool)
-        chosen = choose_search(search, coreset, has_graph=graph_spec is not None)
+        graph_spec, rows, pool = opening.index.graph, opening.rows, opening.pool
+        coreset = open_coreset(opening)
+        chosen = choose_search(opening.search, coreset, has_graph=graph_spec is not None)
         graph = None
         if chosen == "graph" and graph_spec is not None:
-            levels, links0, upper = (bundle.array(f"graph/{part}") for part in ("levels", "links0", "upper"))
+            levels, links0, upper = (opening.bundle.array(f"graph/{part}") for part in ("levels", "links0", "upper"))
             graph = native.Graph(coreset, levels, links0, upper, graph_spec.entry)
         ef = graph_spec.ef if graph_spec else 1
-        opened = Index(coreset, graph, ef=ef, grid_width=backbone.grid[1], rows=rows, pool=pool)
-        return cls(opened, head.reweight_neighbors, rows)
+        opened = Index(coreset, graph, ef=ef, grid_width=opening.backbone.grid[1], rows=rows, pool=pool)
+        return cls(opened, opening.spec(PatchcoreSpec).reweight_neighbors, rows)
 
     @property
     def search(self) -> str:
@@ -117,3 +128,30 @@ def reweighting(patch: NDArray[np.float32], coreset: NDArray[np.float32], neares
     exponents = np.exp(to_patch - to_patch.max())  # the largest exponent is 0: no overflow
     own = exponents[support == nearest][0]
     return float(1.0 - own / exponents.sum())
+
+
+METHOD = Method(
+    title="PatchCore",
+    spec=PatchcoreSpec,
+    open=PatchCore.open,
+    score="largest distance of a patch to the coreset, Euclidean",
+    members={
+        **INDEX_MEMBERS,
+        "graph/levels": "uint8: the HNSW graph, where `index.graph` is not null",
+        "graph/links0": "int32: the same",
+        "graph/upper": "int32: the same",
+    },
+    options=(
+        CORESET,
+        Option("--no-graph", "leave the HNSW graph out, exact search only", default=True, name="graph"),
+        Option(
+            "--reweight",
+            "neighbours of Eq. 7 (9 is usual); 0 for none",
+            default=0,
+            limits=REWEIGHT,
+            metavar="B",
+        ),
+    ),
+    needs_index=True,
+    searches=("graph", "exact"),
+)

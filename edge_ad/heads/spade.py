@@ -10,14 +10,40 @@ Of the good images a gallery keeps its patches, the others their embedding; the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated
+
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
-from edge_ad.bundle import Bundle
 from edge_ad.errors import BundleCorruptError
-from edge_ad.heads.base import Scored, bounded, embed, read_array
-from edge_ad.spec import SpadeSpec
+from edge_ad.heads.base import PROJECTION_MEMBERS, Opening, Scored, bounded, embed
+from edge_ad.registry import Method, Option
+from edge_ad.spec import HeadSpec, ProjectionSpec, require
+from edge_ad.spec.base import Range
+from edge_ad.spec.methods import NEIGHBORS
+
+
+@dataclass(frozen=True)
+class SpadeSpec(HeadSpec):
+    """SPADE: distances to the nearest images, and to the nearest patches of those.
+
+    Attributes:
+        images: good images whose embeddings are kept.
+        gallery: images whose patches are kept.
+        neighbors: K, of both.
+        projection: for the search among patches; None where brute force is as fast, and in older bundles.
+    """
+
+    images: Annotated[int, Range(1, 10**6)]
+    gallery: Annotated[int, Range(1, 10**6)]
+    neighbors: Annotated[int, NEIGHBORS]
+    projection: ProjectionSpec | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.gallery <= self.images, "head.gallery is out of range", expected="1..images", got=self.gallery)
 
 
 class Spade:
@@ -48,25 +74,24 @@ class Spade:
         self._rows, self._pool = rows, pool
 
     @classmethod
-    def open(cls, bundle: Bundle, head: SpadeSpec, rows: NDArray[np.int32] | None, pool: native.Pool) -> Spade:
+    def open(cls, opening: Opening) -> Spade:
         """The head of a bundle.
 
         Raises:
             BundleCorruptError: a member does not fit the manifest.
         """
-        backbone = bundle.manifest.backbone
-        patches = backbone.grid[0] * backbone.grid[1] if rows is None else len(rows)
-        embeddings = read_array(bundle, "spade/embeddings", (head.images, backbone.dim))
-        members = read_array(bundle, "spade/members", (head.gallery,), "int32")
+        head, dim, patches = opening.spec(SpadeSpec), opening.backbone.dim, opening.patch_count
+        embeddings = opening.array("spade/embeddings", (head.images, dim))
+        members = opening.array("spade/members", (head.gallery,), "int32")
         if not (members.min() >= 0 and members.max() < head.images):
             raise BundleCorruptError(
                 "spade/members names images that there are not",
                 expected=f"0..{head.images - 1}",
                 got=f"{members.min()}..{members.max()}",
             )
-        images = read_array(bundle, "spade/gallery", (head.gallery, patches, backbone.dim))
-        gallery = bounded(bundle, images.reshape(-1, backbone.dim), head.projection, pool, part_rows=patches)
-        return cls(embeddings, members, gallery, head.neighbors, rows, pool)
+        images = opening.array("spade/gallery", (head.gallery, patches, dim))
+        gallery = bounded(opening, images.reshape(-1, dim), head.projection, part_rows=patches)
+        return cls(embeddings, members, gallery, head.neighbors, opening.rows, opening.pool)
 
     def __call__(self, patches: NDArray[np.float32], *, exact: bool = False) -> Scored:
         """Distances to the gallery's patches, and the score, of (P, D) patches."""
@@ -75,3 +100,21 @@ class Spade:
         nearest = np.argsort(apart[self._members], kind="stable")[: self._neighbors]
         parts = np.sort(nearest).astype(np.int32)
         return Scored(native.exact_search(self._gallery, patches, self._pool, self._rows, parts)[0], score)
+
+
+METHOD = Method(
+    title="SPADE",
+    spec=SpadeSpec,
+    open=Spade.open,
+    score="mean distance of the mean patch to that of the K nearest good images, Euclidean",
+    members={
+        "spade/embeddings": "float32 (n, D): mean patch of each good image",
+        "spade/members": "int32 (G): which of those images make the gallery",
+        "spade/gallery": "float32 (G, R, D): their patches",
+        **PROJECTION_MEMBERS,
+    },
+    options=(
+        Option("--neighbors", "nearest images, by default 50", limits=NEIGHBORS, metavar="K"),
+        Option("--gallery-images", "images whose patches are kept", default=50, limits=Range(1), metavar="N"),
+    ),
+)

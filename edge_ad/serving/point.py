@@ -14,15 +14,17 @@ from edge_ad import native
 from edge_ad.anomaly_map import anomaly_map, map_peak
 from edge_ad.bundle import Bundle
 from edge_ad.crop import Crop
-from edge_ad.engines import Engine, Models, choose_engine, installed_engines, open_engine
+from edge_ad.engines import Engine, Models, choose_engine, engines_for, installed_engines, open_engine
+from edge_ad.engines.base import models_of
 from edge_ad.engines.finite import require_finite
 from edge_ad.errors import BundleCorruptError, EngineUnavailableError, ParityError, SpecError
 from edge_ad.frame import check_frame, read_frame
 from edge_ad.frames.picture import to_picture
 from edge_ad.frames.roi import open_roi
 from edge_ad.heads import open_head
-from edge_ad.heads.base import Scored
+from edge_ad.heads.base import Opening, Scored
 from edge_ad.probes import Answer, deviations, load_probes
+from edge_ad.registry import ENGINES, PRECISIONS
 from edge_ad.serving.clock import Stopwatch
 from edge_ad.serving.settings import Settings
 from edge_ad.spec import REFERENCE, Frame, FrameSpec, Manifest, Size
@@ -75,12 +77,13 @@ class Point:
         with pinned(settings.cores):
             pool = native.Pool(settings.threads, settings.cores)
             self.crop = Crop(self._spec.frame, self._spec.backbone, self._spec.roi, self._roi.pixels, pool)
-            self.engine = _open_engine(self._bundle, engine, settings)
-            self.head = open_head(self._bundle, self._roi.rows, pool, settings.search)
+            compiled = partial(_open_engine, self._bundle, engine, settings)
+            self.engine = compiled(models_of(self._bundle))
+            self.head = open_head(Opening(self._bundle, self._roi.rows, pool, settings.search, compiled))
 
     @property
     def precision(self) -> str:
-        """Arithmetic of the backbone: f32, bf16 or int8."""
+        """Arithmetic of the backbone: a name of `edge_ad.registry.PRECISIONS`."""
         return self._spec.backbone.precision
 
     @property
@@ -220,12 +223,6 @@ def _thresholds(spec: Manifest, whole: Manifest, threshold: float | None) -> tup
     return float(threshold) * (own.threshold / reference.threshold), pixel
 
 
-def models_of(bundle: Bundle) -> Models:
-    """The models that a bundle holds."""
-    ir = (bundle.blob("model.xml"), bundle.blob("model.bin")) if "model.xml" in bundle else None
-    return Models(onnx=bundle.blob("model.onnx") if "model.onnx" in bundle else None, ir=ir)
-
-
 def runnable_engine(bundle: Bundle, name: str, wanted: str, device: str) -> str:
     """The engine that runs the operating point `name` here; nothing is opened.
 
@@ -234,25 +231,23 @@ def runnable_engine(bundle: Bundle, name: str, wanted: str, device: str) -> str:
         SpecError: there is no such engine or point.
     """
     point, own, cpu = bundle.manifest.find_point(name), bundle.at(name), detect_cpu()
-    precision = own.manifest.backbone.precision
-    only = "any" if point is None else point.engine
-    if precision == "bf16" and only == "any":
-        only = "openvino"  # ONNX Runtime's CPU kernels have none
-    engine = choose_engine(wanted, models_of(own), cpu, installed_engines(), only)
-    if precision == "bf16" and device == "CPU" and not cpu.has_bf16:
+    name = own.manifest.backbone.precision
+    able, precision = engines_for(name, "any" if point is None else point.engine), PRECISIONS[name]
+    restricted = None if set(able) == set(ENGINES) else able
+    engine = choose_engine(wanted, models_of(own), cpu, installed_engines(), restricted)
+    if precision.cpu and device == "CPU" and not getattr(cpu, precision.cpu):
         raise EngineUnavailableError(
-            "this CPU has no bf16 arithmetic",
-            expected="AMX or AVX512_BF16",
+            f"this CPU has no {name} arithmetic",
+            expected=precision.needs,
             got=cpu.model,
             remedy=f"Use the point {REFERENCE}.",
         )
     return engine
 
 
-def _open_engine(bundle: Bundle, name: str, settings: Settings) -> Engine:
-    precision = bundle.manifest.backbone.precision
-    arithmetic = "f32" if precision == "int8" else precision  # int8 stands in the model; what it leaves is f32
-    return open_engine(name, models_of(bundle), device=settings.device, threads=settings.threads, precision=arithmetic)
+def _open_engine(bundle: Bundle, name: str, settings: Settings, models: Models) -> Engine:
+    arithmetic = PRECISIONS[bundle.manifest.backbone.precision].arithmetic
+    return open_engine(name, models, device=settings.device, threads=settings.threads, precision=arithmetic)
 
 
 def _picture(spec: FrameSpec, frame: object) -> NDArray[np.uint8]:

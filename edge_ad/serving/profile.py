@@ -21,10 +21,11 @@ from edge_ad import native
 from edge_ad.atomic import replace_file
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EdgeADError, SpecError
-from edge_ad.manifest import decode, encode
+from edge_ad.registry import engine_package
 from edge_ad.serving.settings import Fixed, Settings
 from edge_ad.serving.timing import Timing
 from edge_ad.spec import require
+from edge_ad.spec.codec import decode, encode
 from edge_ad.system.cpu import allowed_cores, default_threads, detect_cpu
 from edge_ad.system.versions import version_of
 
@@ -129,8 +130,7 @@ def this_machine(bundle: str) -> Machine:
     return Machine(
         bundle=bundle,
         edge_ad=version_of("edge-ad", "unknown"),
-        # onnxruntime-gpu has the module and not the name
-        engines={name: version_of(name, "unknown") for name in installed_engines()},
+        engines={name: version_of(engine_package(name), "unknown") for name in installed_engines()},
         cpu=cpu.model,
         flags=" ".join(sorted(cpu.flags)),
         isa=native.isa(),

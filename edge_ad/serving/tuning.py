@@ -18,13 +18,14 @@ import numpy as np
 from edge_ad.bundle import Bundle
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EngineUnavailableError
+from edge_ad.registry import ENGINES, METHODS
 from edge_ad.serving import clock
 from edge_ad.serving.fidelity import faithful_first
 from edge_ad.serving.point import Point, runnable_engine
 from edge_ad.serving.profile import Entry, handicapped
 from edge_ad.serving.settings import Settings
 from edge_ad.serving.timing import time_frames
-from edge_ad.spec import Frame, Manifest, PatchcoreSpec
+from edge_ad.spec import Frame, Manifest
 from edge_ad.system.cpu import can_pin, default_threads, fastest_cores
 
 ROUNDS = ((8, 0.40), (24, 0.60), (72, 0.72))  # frames at most, and the share of all the time by which a round ends
@@ -78,8 +79,8 @@ def candidates(bundle: Bundle, most_threads: int | None = None) -> tuple[dict[st
 
 def searches(spec: Manifest) -> tuple[str, ...]:
     """The searches that an operating point's method has."""
-    has_graph = isinstance(spec.head, PatchcoreSpec) and spec.index is not None and spec.index.graph is not None
-    return ("graph", "exact") if has_graph else ("exact",)
+    has_graph = spec.index is not None and spec.index.graph is not None
+    return tuple(search for search in METHODS[spec.head.method].searches if search != "graph" or has_graph)
 
 
 def steps(found: dict[str, list[Settings]]) -> int:
@@ -121,7 +122,7 @@ def tune(
             "no operating point of this bundle can run here",
             expected="an engine for one of them",
             got="; ".join(f"{name}: {why}" for name, why in refused.items()) or "no engine installed",
-            remedy="Run pip install 'edge-ad[openvino]' or 'edge-ad[onnx]'.",
+            remedy=f"Run {' or '.join(engine.pip for engine in ENGINES.values())}.",
         )
     began, found = clock.now(), _Found(bundle, frames, step, sleep)
     for number, (count, share) in enumerate(ROUNDS, 1):

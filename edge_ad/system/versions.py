@@ -8,6 +8,7 @@ import os
 import platform
 
 from edge_ad import native
+from edge_ad.registry import ENGINES, engine_package
 from edge_ad.system.cpu import default_threads, detect_cpu
 
 
@@ -23,7 +24,7 @@ def build_info() -> dict[str, str]:
         "isa": native.isa(),
         "isa_supported": " ".join(native.supported_isas()),
     }
-    for package in ("numpy", "opencv-python-headless", "openvino", "onnxruntime"):
+    for package in ("numpy", "opencv-python-headless", *map(engine_package, ENGINES)):
         info[package] = version_of(package)
     return info
 

@@ -1,25 +1,40 @@
-"""Fitting: from the patches of the good images to a head. One module a method."""
+"""Fitting: from the patches of the good images to a head. One module a method, which `edge_ad.registry.METHODS` names.
+
+A module has a class ``Fit`` (`export.fit.base.Method`). One whose method has options that name further files to write
+has a function ``write_more`` too, as `write_more` here calls it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from export.fit.base import Material, Method
-from export.fit.centroid import FitCentroid
-from export.fit.knn import FitKnn
-from export.fit.padim import FitPadim
-from export.fit.patchcore import FitPatchCore
-from export.fit.spade import FitSpade
+from edge_ad.registry import METHODS
 
-_FITS: dict[str, Callable[[Material], Method]] = {
-    "patchcore": FitPatchCore,
-    "padim": FitPadim,
-    "spade": FitSpade,
-    "knn": FitKnn,
-    "centroid": FitCentroid,
-}
+if TYPE_CHECKING:
+    from edge_ad.spec import Manifest
+    from export.fit.base import Material, Method
+    from export.options import Options
 
 
 def open_method(material: Material) -> Method:
-    """The method that the options name: one of `export.options.METHODS`."""
-    return _FITS[material.options.method](material)
+    """The method that the options name, for this material."""
+    method: Method = _module(material.options.method).Fit(material)
+    return method
+
+
+def write_more(options: Options, manifest: Manifest, members: Mapping[str, Any]) -> dict[str, str]:
+    """Writes the files that options of the method ask for beside the bundle; what was written, by a word for each.
+
+    Raises:
+        BundleError: one cannot be written.
+    """
+    if not any(option.output and options.own[option.name] for option in METHODS[options.method].options):
+        return {}
+    said: dict[str, str] = _module(options.method).write_more(options, manifest, members)
+    return said
+
+
+def _module(method: str) -> Any:
+    return importlib.import_module(METHODS.fit_module(method))

@@ -22,8 +22,8 @@ class Material:
     """What a method is fitted to.
 
     Attributes:
-        patches: (n, R, D) float32 of all goods, those of the region of interest; may be memory-mapped.
-        goods: their files.
+        patches: (n, R, D) float32 of all good images, those of the region of interest; may be memory-mapped.
+        goods: the files of those images.
         chosen: rows of the flattened patches that a method chose, by the bytes of the images' numbers: filled by the
             first operating point at an input size, and taken over by the others. Greedy selections differ widely after
             a change in the last digits; with the same rows, points differ by their arithmetic and by nothing else.
@@ -53,10 +53,10 @@ class Fitted:
 
 
 class Method(Protocol):
-    """Fits one method to the material it was made with, as often as calibration asks."""
+    """Fits one method to the material it was made with, as often as calibration asks: a module's ``Fit``."""
 
     def fit(self, images: NDArray[np.int64], label: str) -> Head:
-        """The head of some of the goods, for (R, D) patches of the region; `label` is that of the progress bar."""
+        """The head of some of the good images, for (R, D) patches of the region; `label` names the progress bar."""
         ...
 
     def finish(self, images: NDArray[np.int64], summary: Summary) -> Fitted:

@@ -1,19 +1,24 @@
-"""The centroid of the goods' embeddings: see `edge_ad.heads.centroid`."""
+"""The centroid of the embeddings of the good images: see `edge_ad.heads.centroid`."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.errors import BackboneError
 from edge_ad.heads.base import Head, embed
-from edge_ad.heads.centroid import Centroid
-from edge_ad.spec import CentroidSpec
+from edge_ad.heads.centroid import Centroid, CentroidSpec
+from edge_ad.spec import Manifest
 from export.fit.base import Fitted, Material
+from export.normal_embed import NormalEmbed, write_normal_embed
+from export.options import Options
 from export.summary import Summary
 
 
-class FitCentroid:
+class Fit:
     """The mean direction of the material's embeddings."""
 
     def __init__(self, material: Material) -> None:
@@ -48,3 +53,16 @@ def mean_direction(embeddings: NDArray[np.float64]) -> NDArray[np.float32]:
         got=f"lengths from {lengths.min():.3g}",
         remedy="Choose other --layers or another --backbone.",
     )
+
+
+def write_more(options: Options, manifest: Manifest, members: Mapping[str, Any]) -> dict[str, str]:
+    """Writes ``--normal-embed``.
+
+    Raises:
+        BundleError: it cannot be written.
+    """
+    backbone, path = manifest.backbone, options.normal_embed
+    numbers = tuple(members["centroid"].tolist())
+    size, threshold = backbone.input_size, manifest.calibration.threshold
+    write_normal_embed(path, NormalEmbed(backbone.name, size, backbone.mean, backbone.std, numbers, threshold))
+    return {"normal embed": str(path)}

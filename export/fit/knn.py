@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from edge_ad import native
 from edge_ad.errors import SpecError
 from edge_ad.heads.base import Head
-from edge_ad.heads.knn import Knn
-from edge_ad.spec import IndexSpec, KnnSpec, ProjectionSpec
+from edge_ad.heads.knn import Knn, KnnSpec
+from edge_ad.spec import IndexSpec, ProjectionSpec
 from export.fit.base import Fitted, Material
 from export.projection import choose_basis, put_in_order
 from export.stages import Arrays
@@ -19,7 +19,7 @@ NEIGHBORS = 3
 MAX_BANK_BYTES = 2**31  # a bundle is smaller than 4 GiB
 
 
-class FitKnn:
+class Fit:
     """Random samples of the material's patches; all of them with ``--coreset 1``."""
 
     def __init__(self, material: Material) -> None:

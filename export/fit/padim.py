@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from edge_ad.errors import SpecError
 from edge_ad.heads.base import Head
-from edge_ad.heads.padim import Padim
-from edge_ad.spec import MAX_CHANNELS, PadimSpec
+from edge_ad.heads.padim import MAX_CHANNELS, Padim, PadimSpec
 from export.fit.base import Fitted, Material
 from export.summary import Summary
 
@@ -18,7 +17,7 @@ _DEFAULT_CHANNELS = {"wide_resnet50_2": 550}  # those of the paper; 100 for the 
 _BUNDLE_BYTES = 2**31  # of the factors: a bundle is smaller than 4 GiB
 
 
-class FitPadim:
+class Fit:
     """A Gaussian for each position of the material's patches."""
 
     def __init__(self, material: Material) -> None:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.heads.base import Head
-from edge_ad.heads.patchcore import PatchCore
+from edge_ad.heads.patchcore import PatchCore, PatchcoreSpec
 from edge_ad.index import Index
-from edge_ad.spec import GraphSpec, IndexSpec, PatchcoreSpec, ProjectionSpec
+from edge_ad.spec import GraphSpec, IndexSpec, ProjectionSpec
 from export.coreset import project, select_coreset
 from export.features import tensors
 from export.fidelity import choose_ef
@@ -24,7 +24,7 @@ from export.summary import Summary
 _FIDELITY_IMAGES = 8  # frames that graph search is compared with exact search on
 
 
-class FitPatchCore:
+class Fit:
     """Greedy k-centre coresets of the material's patches."""
 
     def __init__(self, material: Material) -> None:

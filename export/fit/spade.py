@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from edge_ad import native
 from edge_ad.errors import SpecError
 from edge_ad.heads.base import Head, embed
-from edge_ad.heads.spade import Spade
-from edge_ad.spec import ProjectionSpec, SpadeSpec
+from edge_ad.heads.spade import Spade, SpadeSpec
+from edge_ad.spec import ProjectionSpec
 from export.fit.base import Fitted, Material
 from export.projection import choose_basis
 from export.stages import Arrays
@@ -19,7 +19,7 @@ NEIGHBORS = 50  # the paper's K
 MAX_GALLERY_BYTES = 2**31  # a bundle is smaller than 4 GiB
 
 
-class FitSpade:
+class Fit:
     """Embeddings of the material's images, and the patches of some that stand for all."""
 
     def __init__(self, material: Material) -> None:

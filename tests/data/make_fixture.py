@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 
 from edge_ad import Runtime
-from edge_ad.manifest import FORMAT_VERSION
+from edge_ad.spec.codec import FORMAT_VERSION
 from export.pipeline import export_bundle
 from tests.tiny import bad_frame, good_frame, tiny_options, write_backbone, write_category
 

@@ -23,9 +23,10 @@ from edge_ad import BundleCorruptError, FrameError, Runtime, SpecError  # noqa: 
 from edge_ad.bundle import Bundle  # noqa: E402
 from edge_ad.cli import main  # noqa: E402
 from edge_ad.engines import installed_engines  # noqa: E402
+from edge_ad.registry import METHODS  # noqa: E402
 from export.fit.padim import REGULARIZATION, choose_channels, gaussians  # noqa: E402
 from export.normal_embed import NormalEmbed, read_normal_embed, write_normal_embed  # noqa: E402
-from export.options import METHODS, parse_options  # noqa: E402
+from export.options import parse_options  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
 from tests.edited import edited  # noqa: E402
 from tests.tiny import SIZE, bad_frame, good_frame, tiny_options  # noqa: E402
@@ -52,7 +53,7 @@ def export(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Export:
 
 
 @pytest.mark.parametrize("roi", [None, ROI], ids=["whole", "roi"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS])
 def test_from_images_to_verdicts(export: Export, method: str, roi: str | None) -> None:
     runtime = Runtime(export(method, roi=roi), self_check=True)
     assert runtime.manifest.head.method == method
@@ -72,7 +73,7 @@ def test_from_images_to_verdicts(export: Export, method: str, roi: str | None) -
 
 
 @pytest.mark.parametrize("roi", [None, ROI], ids=["whole", "roi"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS])
 def test_both_engines_give_the_same(export: Export, method: str, roi: str | None) -> None:
     if len(installed_engines()) < 2:
         pytest.skip("needs both engines")
@@ -95,7 +96,7 @@ for engine in sys.argv[3:]:
 """
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS])
 def test_without_torch(export: Export, method: str, tmp_path: Path) -> None:
     """The same score as here, and by the other engine the same within 1e-3."""
     cv2.imwrite(str(tmp_path / "frame.png"), bad_frame(3))
@@ -377,5 +378,6 @@ def test_bad_options_are_refused(tiny: Path, tmp_path: Path, changes: dict[str, 
 def test_every_method_is_on_the_command_line() -> None:
     for method in METHODS:
         assert parse_options(["part", "--method", method]).method == method
-    options = parse_options(["part", "--neighbors", "9", "--gallery-images", "20", "--normal-embed", "e.json"])
+    given = ["--method", "centroid", "--neighbors", "9", "--gallery-images", "20", "--normal-embed", "e.json"]
+    options = parse_options(["part", *given])
     assert (options.neighbors, options.gallery_images, options.normal_embed) == (9, 20, Path("e.json"))

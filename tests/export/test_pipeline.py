@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -490,7 +491,7 @@ def test_bad_options_are_found_before_the_images_are_read(tiny: Path, tmp_path: 
         if "calibration" in changes:
             continue
         with pytest.raises(SpecError):
-            export_bundle(Options(**{**options.__dict__, **changes}))  # type: ignore[arg-type]
+            export_bundle(replace(options, **changes))
 
 
 def test_the_command_line_and_the_class_have_the_same_defaults() -> None:

@@ -24,14 +24,18 @@ from edge_ad.bundle import Bundle  # noqa: E402
 from edge_ad.cli import main  # noqa: E402
 from edge_ad.engines import installed_engines  # noqa: E402
 from edge_ad.metrics import binary_auroc  # noqa: E402
+from edge_ad.registry import METHODS  # noqa: E402
 from edge_ad.spec import FidelitySpec  # noqa: E402
 from edge_ad.system.cpu import Cpu, detect_cpu  # noqa: E402
 from export.fidelity import measure_fidelity, rank_correlation, shortfall  # noqa: E402
 from export.folds import folds  # noqa: E402
 from export.make_point import choose_sample, without  # noqa: E402
-from export.options import METHODS, parse_options  # noqa: E402
+from export.options import parse_options  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
-from export.plan import INT8_GOODS, plan_points  # noqa: E402
+from export.plan import (  # noqa: E402
+    LEAST_IMAGES,
+    plan_points,
+)
 from export.summary import Summary  # noqa: E402
 from tests.tiny import SIZE, bad_frame, good_frame, tiny_options, write_backbone, write_category  # noqa: E402
 
@@ -176,7 +180,7 @@ def test_int8_needs_some_goods(tiny: Path, tmp_path: Path) -> None:
         pytest.skip("needs ONNX Runtime")
     with pytest.raises(DatasetError, match="too few good images for int8") as caught:
         export_bundle(tiny_options(tiny, to="onnx", points=("int8",), out=tmp_path / "x.bundle"))
-    assert str(INT8_GOODS) in str(caught.value.expected)
+    assert str(LEAST_IMAGES) in str(caught.value.expected)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -327,7 +331,7 @@ def test_a_point_runs_by_its_engine_alone(export: Export) -> None:
 
 
 @pytest.mark.parametrize("roi", [None, ROI], ids=["whole", "roi"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS])
 def test_every_method(export: Export, method: str, roi: str | None) -> None:
     summary = export(method=method, roi=roi, halo=2, points=("int8",), more_sizes=(SMALL,), max_drop=1.0)
     names = Runtime(summary.bundle).manifest.point_names

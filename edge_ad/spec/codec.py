@@ -6,16 +6,18 @@ Errors name the field: "manifest.backbone.grid has the wrong type".
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import math
 import reprlib
 import types
 import typing
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 from edge_ad.errors import BundleVersionError, SpecError
-from edge_ad.spec import Manifest, require
+from edge_ad.registry import METHODS
+from edge_ad.spec.base import LIMITS, require, type_hints
+from edge_ad.spec.manifest import Manifest
+from edge_ad.spec.methods import HeadSpec
 
 FORMAT = "edge-ad-bundle"
 FORMAT_VERSION = 1
@@ -54,13 +56,22 @@ _JSON_NAMES = {str: "a string", int: "an integer", float: "a number", bool: "tru
 
 def _decode(kind: Any, value: object, where: str) -> Any:
     origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if kind is HeadSpec:
+        return _decode_dataclass(_spec_of_method(value, where), value, where)
     if dataclasses.is_dataclass(kind):
         return _decode_dataclass(kind, value, where)
+    if origin is Annotated:
+        found = _decode(args[0], value, where)
+        for limit in args[1:]:
+            if isinstance(limit, LIMITS):
+                limit.check(found, where)
+        return found
     if origin in (typing.Union, types.UnionType):
         kinds = [a for a in args if a is not type(None)]
         if value is None and len(kinds) < len(args):
             return None
-        return _decode(kinds[0] if len(kinds) == 1 else _tagged(kinds, value, where), value, where)
+        assert len(kinds) == 1, "a field of a spec is of one kind, or null"
+        return _decode(kinds[0], value, where)
     if origin is Literal:
         matches = [a for a in args if type(a) is type(value) and a == value]
         require(bool(matches), f"{where} is unknown", expected=" or ".join(map(repr, args)), got=value)
@@ -75,15 +86,14 @@ def _decode(kind: Any, value: object, where: str) -> Any:
     return _require_json(value, kind, _JSON_NAMES[kind], where)
 
 
-def _tagged(kinds: list[Any], value: object, where: str) -> Any:
-    """Of several dataclasses the one whose field `method` has the word that the object has there."""
+def _spec_of_method(value: object, where: str) -> Any:
+    """The spec class of the method that the object names in its field `method`."""
     document = _require_json(value, dict, "an object", where)
     require("method" in document, f"{where}.method is missing", expected="a value", got="none")
-    words = {typing.get_args(_type_hints(kind)["method"])[0]: kind for kind in kinds}
     word = document["method"]
-    known = type(word) is str and word in words
-    require(known, f"{where}.method is unknown", expected=" or ".join(map(repr, words)), got=word)
-    return words[word]
+    known = type(word) is str and word in METHODS
+    require(known, f"{where}.method is unknown", expected=" or ".join(map(repr, METHODS)), got=word)
+    return METHODS[word].spec
 
 
 def _decode_tuple(args: tuple[Any, ...], value: object, where: str) -> tuple[Any, ...]:
@@ -100,7 +110,7 @@ def _decode_tuple(args: tuple[Any, ...], value: object, where: str) -> tuple[Any
 
 def _decode_dataclass(kind: Any, value: object, where: str) -> Any:
     document = _require_json(value, dict, "an object", where)
-    hints = _type_hints(kind)
+    hints = type_hints(kind)
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         if field.name in document:
@@ -108,9 +118,6 @@ def _decode_dataclass(kind: Any, value: object, where: str) -> Any:
         elif field.default is dataclasses.MISSING:
             raise SpecError(f"{where}.{field.name} is missing", expected="a value", got="none")
     return kind(**fields)
-
-
-_type_hints = functools.cache(typing.get_type_hints)  # which evaluates every annotation anew
 
 
 def _require_json(value: object, kind: type, name: str, where: str) -> Any:

@@ -1,0 +1,204 @@
+"""What edge-ad can be asked for: its methods, its engines, its precisions. One line each, and nowhere else.
+
+Everything that depends on what there is reads it here: the words that a manifest may hold, the choices of the command
+lines, messages, the tables of FORMAT.md. CONTRIBUTING.md shows how to add a method and an engine.
+
+Nothing heavy is imported: the module of a method when the method is first looked up, the package of an engine when
+the engine is opened.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge_ad.heads.base import Head, Opening
+    from edge_ad.spec.base import Range
+    from edge_ad.spec.methods import HeadSpec
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of the export that belongs to methods; methods that share one name the same object or the same flag.
+
+    Attributes:
+        flag: as on the command line: ``--neighbors``. One that begins with ``--no-`` takes no value and gives False.
+        help: what it means to the method, and its default where that is not `default`.
+        kind: makes the value of its text; raises ValueError, or argparse.ArgumentTypeError with a reason.
+        default: where it is not given.
+        limits: of the value.
+        metavar: name of the value in the help.
+        output: it names a file that the export writes. With another method that would not be written, and is refused;
+            any other option is passed over by the methods that do not have it, so that one command line serves all.
+    """
+
+    flag: str
+    help: str
+    kind: Callable[[str], Any] = int
+    default: Any = None
+    limits: Range | None = None
+    metavar: str | None = None
+    output: bool = False
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.flag.removeprefix("--").replace("-", "_"))
+
+    def check(self, value: Any) -> None:
+        """Raises `SpecError` where the value is out of range."""
+        if value is not None and self.limits is not None:
+            self.limits.check(value, self.flag)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method, as its module declares it in ``METHOD``.
+
+    Attributes:
+        title: its name for a reader.
+        spec: what a manifest says of it.
+        open: makes the head of a bundle.
+        score: what the score of a frame is, in a few words.
+        members: of a bundle, by name, what they are: the rows of FORMAT.md.
+        options: of the export.
+        has_map: whether it tells where an anomaly is.
+        needs_index: whether the manifest has an index for it: a coreset to search among.
+        searches: the kinds of search that it has; "graph" is there where a bundle has a graph.
+        usual: the value of a threshold rule where none is given, if it is not the rule's own.
+        fit: module of the export whose ``Fit`` fits it; by default ``export.fit.NAME``.
+    """
+
+    title: str
+    spec: type[HeadSpec]
+    open: Callable[[Opening], Head]
+    score: str
+    members: Mapping[str, str] = field(default_factory=dict)
+    options: tuple[Option, ...] = ()
+    has_map: bool = True
+    needs_index: bool = False
+    searches: tuple[str, ...] = ("exact",)
+    usual: Mapping[str, float] = field(default_factory=dict)
+    fit: str = ""
+
+
+class Methods(Mapping[str, Method]):
+    """The methods by name; the first is the default. A method's module is imported when it is looked up.
+
+    Args:
+        modules: by name, the module that declares the method.
+    """
+
+    def __init__(self, modules: dict[str, str]) -> None:
+        self.modules = modules
+
+    def __getitem__(self, name: str) -> Method:
+        method: Method = importlib.import_module(self.modules[name]).METHOD
+        return method
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.modules
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.modules)
+
+    def __len__(self) -> int:
+        return len(self.modules)
+
+    def having(self, wanted: Callable[[Method], object]) -> tuple[str, ...]:
+        """Names of the methods for which `wanted` holds."""
+        return tuple(name for name, method in self.items() if wanted(method))
+
+    def fit_module(self, name: str) -> str:
+        """The module of the export that fits a method."""
+        return self[name].fit or f"export.fit.{name}"
+
+
+@dataclass(frozen=True)
+class EngineEntry:
+    """An engine.
+
+    Attributes:
+        title: its name for a reader.
+        extra: of edge-ad, that installs it.
+        runs: kinds of model that it runs, the one it prefers first: "onnx", "ir".
+        vendors: of CPUs on which it is the first choice.
+        devices: that it has; None for those that its package knows.
+        module: that opens it, by ``open_models``; by default ``edge_ad.engines.NAME``.
+        package: that it imports; by default its name.
+    """
+
+    title: str
+    extra: str
+    runs: tuple[str, ...] = ("onnx",)
+    vendors: tuple[str, ...] = ()
+    devices: tuple[str, ...] | None = ("CPU",)
+    module: str = ""
+    package: str = ""
+
+    @property
+    def pip(self) -> str:
+        """The command that installs it."""
+        return f"pip install 'edge-ad[{self.extra}]'"
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The arithmetic of a backbone.
+
+    Attributes:
+        tolerance: largest relative difference that golden probes allow from PC to PC; `export.probes` says how each
+            was measured.
+        arithmetic: what the engine is asked for.
+        engines: that have it; empty for all.
+        own_models: whether it stands in the model, so that each engine needs one of its own, which `export.quantize`
+            makes; else the reference's models serve.
+        cpu: what the CPU must have for it, a property of `edge_ad.system.cpu.Cpu`; "" for nothing.
+        needs: what that is, in words.
+    """
+
+    tolerance: float
+    arithmetic: str = "f32"
+    engines: tuple[str, ...] = ()
+    own_models: bool = False
+    cpu: str = ""
+    needs: str = ""
+
+
+METHODS = Methods(
+    {
+        "patchcore": "edge_ad.heads.patchcore",
+        "padim": "edge_ad.heads.padim",
+        "spade": "edge_ad.heads.spade",
+        "knn": "edge_ad.heads.knn",
+        "centroid": "edge_ad.heads.centroid",
+    }
+)
+
+ENGINES: dict[str, EngineEntry] = {
+    "openvino": EngineEntry("OpenVINO", "openvino", runs=("ir", "onnx"), vendors=("intel",), devices=None),
+    "onnxruntime": EngineEntry("ONNX Runtime", "onnx", vendors=("amd", "arm", "other")),
+}
+
+PRECISIONS: dict[str, Precision] = {
+    "f32": Precision(1e-3),
+    "bf16": Precision(2e-2, "bf16", ("openvino",), cpu="has_bf16", needs="AMX or AVX512_BF16"),
+    "int8": Precision(5e-2, "f32", ("openvino", "onnxruntime"), own_models=True),  # what int8 leaves is f32
+}
+
+
+BASE_PRECISION = next(iter(PRECISIONS))  # of the reference point, which every bundle has
+
+
+def engine_package(name: str) -> str:
+    """The package that an engine imports."""
+    return ENGINES[name].package or name
+
+
+def one_of(names: Mapping[str, object] | tuple[str, ...], word: str = "or") -> str:
+    """Names in words: "patchcore, padim or knn"."""
+    *first, last = names
+    return f"{', '.join(first)} {word} {last}" if first else last

@@ -1,0 +1,54 @@
+"""What a bundle says of itself: frozen dataclasses, validated when they are made.
+
+Sizes are (H, W); boxes are half-open (y0, x0, y1, x1). Every class here is a part of `Manifest`, whose JSON
+form is the ``manifest.json`` of a bundle (FORMAT.md; `edge_ad.spec.codec` converts). A field out of its range gives a
+`SpecError` that names the field. The limits of a field stand beside it, and the tables of FORMAT.md are made of them
+(`edge_ad.spec.table`).
+"""
+
+from edge_ad.spec.backbone import BackboneSpec
+from edge_ad.spec.base import MAX_FRAME_PIXELS, MAX_SIDE, MIN_FRAME_SIDE, Box, Frame, Size, require
+from edge_ad.spec.calibration import CalibrationSourceSpec, CalibrationSpec
+from edge_ad.spec.frame import FrameSpec, RoiSpec
+from edge_ad.spec.manifest import (
+    DTYPES,
+    MANIFEST_NAME,
+    MAX_MEMBERS,
+    REFERENCE,
+    DType,
+    FidelitySpec,
+    Manifest,
+    MemberSpec,
+    PointSpec,
+)
+from edge_ad.spec.methods import GraphSpec, HeadSpec, IndexSpec, ProjectionSpec
+from edge_ad.spec.probes import ProbesSpec
+
+__all__ = [
+    "DTYPES",
+    "MANIFEST_NAME",
+    "MAX_FRAME_PIXELS",
+    "MAX_MEMBERS",
+    "MAX_SIDE",
+    "MIN_FRAME_SIDE",
+    "REFERENCE",
+    "BackboneSpec",
+    "Box",
+    "CalibrationSourceSpec",
+    "CalibrationSpec",
+    "DType",
+    "FidelitySpec",
+    "Frame",
+    "FrameSpec",
+    "GraphSpec",
+    "HeadSpec",
+    "IndexSpec",
+    "Manifest",
+    "MemberSpec",
+    "PointSpec",
+    "ProbesSpec",
+    "ProjectionSpec",
+    "RoiSpec",
+    "Size",
+    "require",
+]
