@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Protocol
 
 from edge_ad.errors import DatasetError, FrameError
-from edge_ad.frame import list_images, read_frame
+from edge_ad.frame import read_frame
+from edge_ad.frames.listing import list_images
 from edge_ad.spec import Frame, Size
 
 __all__ = [

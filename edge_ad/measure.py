@@ -13,7 +13,8 @@ import numpy as np
 from edge_ad import stopwatch
 from edge_ad.bundle import Bundle
 from edge_ad.errors import FrameError
-from edge_ad.frame import check_frame, list_images, read_frame
+from edge_ad.frame import check_frame, read_frame
+from edge_ad.frames.listing import list_images
 from edge_ad.point import Point
 from edge_ad.probes import load_probes
 from edge_ad.spec import REFERENCE, Frame, FrameSpec, Size

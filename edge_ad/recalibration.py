@@ -25,7 +25,8 @@ from edge_ad.bundle import Bundle, write_bundle
 from edge_ad.dataset import find_category, look_at_images, subfolders
 from edge_ad.errors import BundleError, DatasetError, EngineError, FrameError
 from edge_ad.evaluation.labelled import load_labelled
-from edge_ad.frame import list_images, read_frame
+from edge_ad.frame import read_frame
+from edge_ad.frames.listing import list_images
 from edge_ad.prefetch import prefetch
 from edge_ad.runtime import Runtime
 from edge_ad.spec import REFERENCE, CalibrationSourceSpec, CalibrationSpec, Frame, Manifest

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_ad.cli.progress import Progress
 from edge_ad.errors import DatasetError
-from edge_ad.frame import list_images
+from edge_ad.frames.listing import list_images
 from export.distill_textures import U8Image, add_defect, blend_object, make_texture
 
 SHORT_SIDE = 256  # of the photographs in memory

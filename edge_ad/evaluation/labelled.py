@@ -18,7 +18,7 @@ from pathlib import Path
 
 from edge_ad.dataset import TestImage, find_category, images_of_kind, labelled_images, subfolders
 from edge_ad.errors import DatasetError
-from edge_ad.frame import list_images
+from edge_ad.frames.listing import list_images
 
 _GOOD = ("good", "ok")
 _BAD = ("bad", "ko", "defect")

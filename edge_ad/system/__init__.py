@@ -1,0 +1,1 @@
+"""What edge-ad needs of the machine it runs on: files, processes, messages."""
