@@ -81,12 +81,11 @@ def _decode_tiff(data: bytes, name: str) -> Frame | None:
 
 def _unmultiplied(stored: Frame) -> Frame:
     """(H, W, 3) of (H, W, 4) BGRA whose colours were multiplied by alpha: what they were before."""
-    colours, alpha = stored[..., :3], stored[..., 3:]
-    if (alpha == np.iinfo(stored.dtype).max).all() or (colours > alpha).any():  # or said to be, and are not
-        return np.ascontiguousarray(colours)
-    top = np.iinfo(stored.dtype).max
-    whole = np.rint(colours * (np.float64(top) / np.maximum(alpha, 1)))
-    return whole.astype(stored.dtype)
+    colours, alpha, top = stored[..., :3], stored[..., 3:], np.iinfo(stored.dtype).max
+    if (alpha == top).all() or (colours > alpha).any():  # or said to be, and are not
+        return colours.copy()
+    whole = np.rint(colours * (top / np.maximum(alpha, 1).astype(np.float64)))
+    return whole.astype(np.uint16) if stored.dtype == np.uint16 else whole.astype(np.uint8)
 
 
 def _not_decoded(data: bytes, name: str, kind: str | None) -> FrameError:
