@@ -25,6 +25,7 @@ from edge_ad.bundle import Bundle
 from edge_ad.dataset import TestImage, load_category
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EngineUnavailableError, SpecError
+from edge_ad.frames.mask import marked_pixels
 
 SIZE = (256, 256)  # (H, W) at which maps and masks are compared
 
@@ -53,8 +54,8 @@ def _mask(image: TestImage) -> np.ndarray:
         return np.zeros(SIZE, np.bool_)
     if image.mask is None:
         raise SystemExit(f"no mask for {image.path}: pixel AUROC needs one for every defect")
-    mask = cv2.imread(str(image.mask), cv2.IMREAD_GRAYSCALE)
-    return cv2.resize(mask, SIZE[::-1], interpolation=cv2.INTER_NEAREST) > 127
+    mask = marked_pixels(image.mask).astype(np.uint8)
+    return cv2.resize(mask, SIZE[::-1], interpolation=cv2.INTER_NEAREST) > 0
 
 
 def runtimes(bundle: Path, threads: int | None) -> Iterator[Runtime]:

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_ad.errors import DatasetError, FrameError
-from edge_ad.frame import list_images, read_frame
+from edge_ad.frame import read_frame
+from edge_ad.frames.listing import list_images
 from edge_ad.spec import Frame, Size
 from edge_ad.system.progress import Counts
 

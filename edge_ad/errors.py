@@ -16,6 +16,8 @@
     `-- BackboneError             (export) the backbone or its weights cannot be used
 
 A message says what is wrong, what was expected, what was got, and what to do about it.
+
+`ImageWarning` is no error: work goes on.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ __all__ = [
     "EngineError",
     "EngineUnavailableError",
     "FrameError",
+    "ImageWarning",
     "NativeError",
     "ParityError",
     "SpecError",
@@ -118,3 +121,18 @@ class DatasetError(EdgeADError):
 
 class BackboneError(EdgeADError):
     """The backbone, its layers or its weights cannot be used."""
+
+
+class ImageWarning(UserWarning):
+    """Something of an image file or of a folder of images is not used: files left out, pages behind the first.
+
+    The text says nothing of a single image, so that Python shows it once, and not for each file of a stream.
+
+    Args:
+        text: what a reader should know.
+        path: the image that it is about; None for a folder.
+    """
+
+    def __init__(self, text: str, path: str | None = None) -> None:
+        super().__init__(text)
+        self.path = path

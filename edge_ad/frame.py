@@ -7,61 +7,106 @@ bundle declares 16 bits) u16. Nothing is guessed from its values: a dark frame s
 from __future__ import annotations
 
 import os
-import re
-from pathlib import Path
+import warnings
 
 import cv2
 import numpy as np
 
-from edge_ad.errors import FrameError
-from edge_ad.image_file import image_size, truncated
+from edge_ad.errors import FrameError, ImageWarning
+from edge_ad.frames.tiff import is_tiff, read_tiff
+from edge_ad.image_file import damage, image_kind, image_size, truncated
 from edge_ad.spec import MAX_FRAME_PIXELS, MIN_FRAME_SIDE, Frame, FrameSpec
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-
-
-def list_images(folder: Path) -> list[Path]:
-    """Image files directly in `folder`, in natural order (img2 before img10), hidden files left out."""
-
-    def natural(path: Path) -> list[tuple[int, int, str]]:
-        return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in re.split(r"(\d+)", path.name.lower()) if p]
-
-    images = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-    return sorted((p for p in images if p.is_file()), key=natural)
+_NOT_READ = frozenset({"HEIC", "OpenEXR"})
 
 
 def read_frame(path: str | os.PathLike[str]) -> Frame:
     """Reads an image file as (H, W) grey or (H, W, 3) BGR, u8 or u16; transparency is dropped, EXIF turns applied.
 
+    Of a TIFF file with several pages it is the first; an `ImageWarning` says so.
+
     Raises:
-        FrameError: no such file, not an image, truncated, or more pixels than a frame may have.
+        FrameError: no such file, not an image, damaged, truncated, or more pixels than a frame may have.
     """
     name = os.fspath(path)
     try:
-        data = Path(name).read_bytes()
+        with open(name, "rb") as file:
+            data = file.read()
     except (OSError, ValueError) as error:  # ValueError: NUL in the path
         got = error.strerror if isinstance(error, OSError) else error
+        if os.path.islink(name) and not os.path.exists(name):
+            got = f"a link to {os.readlink(name)}, which is not there"
         raise FrameError(f"cannot read {name}", expected="an image file", got=got, remedy="Check the path.") from error
+    kind = image_kind(data)
     if truncated(data):
-        raise FrameError(f"{name} is truncated", expected="a whole image file", got=f"{len(data)} bytes of one")
+        raise FrameError(
+            f"{name} is truncated",
+            expected=f"a whole {kind or 'image'} file",
+            got=f"{len(data)} bytes without the end of the image",
+            remedy="Copy or save it again.",
+        )
     size = image_size(data)
     if size is not None:
         _check_size(size, name)
-    try:
-        # IMREAD_ANYCOLOR | ANYDEPTH: grey stays grey, 16 bits stay 16, alpha goes
-        frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error as error:
-        raise FrameError(f"{name} cannot be decoded", expected="an image", got=str(error).strip()) from error
+    frame = _decode_tiff(data, name) if is_tiff(data) else _decode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     if frame is None:
-        raise FrameError(
-            f"{name} cannot be decoded",
-            expected="a PNG, JPEG, BMP, TIFF or WebP image",
-            got=f"{len(data)} bytes of something else",
-        )
+        raise _not_decoded(data, name, kind)
     if frame.dtype not in (np.uint8, np.uint16):
         raise FrameError(f"{name} has pixels of {frame.dtype}", expected="8 or 16 bit pixels", got=frame.dtype)
     _check_size(frame.shape[:2], name)
     return frame
+
+
+def _decode(data: bytes, flags: int) -> Frame | None:
+    """The pixels, or None. IMREAD_ANYCOLOR | IMREAD_ANYDEPTH: grey stays grey, 16 bits stay 16, alpha goes."""
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:
+        return None
+
+
+def _decode_tiff(data: bytes, name: str) -> Frame | None:
+    """The pixels of a TIFF file as those of a PNG with the same picture would be."""
+    tiff = read_tiff(data)
+    if tiff.pages > 1:
+        text = "a TIFF file holds several pages, of which the first is taken"
+        warnings.warn(ImageWarning(text, name), stacklevel=3)
+    if tiff.premultiplied:
+        stored = _decode(tiff.data, cv2.IMREAD_UNCHANGED)
+        if stored is not None and stored.ndim == 3 and stored.shape[2] == 4:
+            return _unmultiplied(stored)
+    frame = _decode(tiff.data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    return ~frame if tiff.inverted and frame is not None and frame.dtype == np.uint16 else frame
+
+
+def _unmultiplied(stored: Frame) -> Frame:
+    """(H, W, 3) of (H, W, 4) BGRA whose colours were multiplied by alpha: what they were before."""
+    colours, alpha, top = stored[..., :3], stored[..., 3:], np.iinfo(stored.dtype).max
+    if (alpha == top).all() or (colours > alpha).any():  # or said to be, and are not
+        return colours.copy()
+    whole = np.rint(colours * (top / np.maximum(alpha, 1).astype(np.float64)))
+    return whole.astype(np.uint16) if stored.dtype == np.uint16 else whole.astype(np.uint8)
+
+
+def _not_decoded(data: bytes, name: str, kind: str | None) -> FrameError:
+    if kind is None:
+        starts = "an empty file" if not data else f"{len(data)} bytes that begin with {data[:8]!r}"
+        return FrameError(
+            f"{name} cannot be decoded: it is no image", expected="a PNG, JPEG, BMP, TIFF or WebP image", got=starts
+        )
+    if kind in _NOT_READ:
+        return FrameError(
+            f"{name} cannot be decoded: it is a {kind} image",
+            expected="a PNG, JPEG, BMP, TIFF or WebP image",
+            got=kind,
+            remedy="Save it as PNG.",
+        )
+    return FrameError(
+        f"{name} cannot be decoded: it is a damaged {kind} image",
+        expected=f"a whole {kind} file, of a kind that OpenCV reads",
+        got=damage(data) or f"{len(data)} bytes that OpenCV cannot decode; they may be cut off",
+        remedy="Copy or save it again.",
+    )
 
 
 def check_frame(frame: object, spec: FrameSpec) -> Frame:

@@ -7,25 +7,80 @@ take for a part. `truncated` does not depend on which of them is called, nor on 
 here decodes pixels, and nothing here raises: bytes that make no sense are left to the decoder. That includes
 damage in the middle of a file that is complete: a decoder may mend it quietly.
 
-Sources: PNG (W3C, 3rd edition, section 5), JPEG (ITU-T T.81, annex B), BMP (Microsoft, "Bitmap Storage"),
-TIFF 6.0 (Adobe, section 2) and BigTIFF.
+Sources: PNG (W3C, 3rd edition, section 5), JPEG (ITU-T T.81, annex B), BMP (Microsoft, "Bitmap Storage"); TIFF is in
+`edge_ad.frames.tiff`.
 """
 
 from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 
-__all__ = ["image_size", "truncated"]
+from edge_ad.frames.tiff import TIFF_MAGIC, is_tiff, tiff_size
+
+__all__ = ["HEAD_BYTES", "damage", "image_kind", "image_size", "truncated"]
+
+HEAD_BYTES = 32  # of a file, enough for `image_kind`
 
 _PNG, _JPEG, _BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"BM"
-_TIFF = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}  # + is BigTIFF
 _EOI, _SOS = 0xD9, 0xDA
 _ALONE = frozenset((0x01, 0xD8, *range(0xD0, 0xD8)))  # markers without a length: TEM, SOI, RST0..RST7
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame; the three are DHT, JPG and DAC
 # In the entropy-coded bytes of a scan a marker is an FF not followed by 00 (a literal FF), FF (fill) or RSTn.
 _MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+
+
+# The boxes of ISO 14496-12 that begin an AVIF or a HEIC image; a film begins with another.
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"
+)
+_BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
+_KINDS = (
+    (_PNG, "PNG"),
+    (_JPEG + b"\xff", "JPEG"),
+    *((magic, "TIFF") for magic in TIFF_MAGIC),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"\x59\xa6\x6a\x95", "Sun raster"),
+    (b"#?RADIANCE\n", "Radiance HDR"),
+    (b"\x76\x2f\x31\x01", "OpenEXR"),
+)
+_PNM = re.compile(rb"P[1-6]\s+[0-9#]|P7\nWIDTH ")
+
+
+def image_kind(head: bytes) -> str | None:
+    """The format of an image file, such as "PNG", by its first `HEAD_BYTES` bytes; None for what is no image.
+
+    It says nothing of whether OpenCV reads the format: HEIC and OpenEXR it does not.
+    """
+    for magic, kind in _KINDS:
+        if head.startswith(magic):
+            return kind
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "WebP"
+    if head.startswith(_BMP) and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
+        return "BMP"  # "BM" alone begins many a text
+    if _PNM.match(head):
+        return "PNM"
+    return _BRANDS.get(head[8:12]) if head[4:8] == b"ftyp" else None
+
+
+def damage(data: bytes) -> str | None:
+    """What is wrong in a PNG whose decoder failed: the first chunk whose checksum does not fit. None for what is not
+    found, and for other formats, which have no checksums."""
+    if not data.startswith(_PNG):
+        return None
+    for kind, start, end in _png_chunks(data):
+        if end > len(data):
+            return f"the chunk at byte {start - 8} is longer than the file"
+        if zlib.crc32(data[start - 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            name = kind.decode("ascii") if kind.isalpha() else "without a name"
+            return f"the checksum of the chunk {name} at byte {start - 8} is wrong"
+    return None
 
 
 def truncated(data: bytes) -> bool:
@@ -60,8 +115,8 @@ def image_size(data: bytes) -> tuple[int, int] | None:
         size = _jpeg_size(data)
     elif data.startswith(_BMP):
         size = _bmp_size(data)
-    elif data[:4] in _TIFF:
-        size = _tiff_size(data)
+    elif is_tiff(data):
+        size = tiff_size(data)
     else:
         return None
     return size if size is not None and min(size) > 0 else None
@@ -167,22 +222,3 @@ def _bmp_end(data: bytes) -> int:
     row: int = (max(0, width) * bits + 31) // 32 * 4
     end: int = pixels + row * height
     return end
-
-
-def _tiff_size(data: bytes) -> tuple[int, int] | None:
-    """ImageLength and ImageWidth (tags 257 and 256) of the first directory."""
-    order, big = _TIFF[data[:4]], b"+" in data[:4]
-    offset_at, count, entry, value_at = (8, "Q", 20, 12) if big else (4, "H", 12, 8)
-    head = struct.calcsize(order + count)
-    try:
-        (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, offset_at)
-        (entries,) = struct.unpack_from(order + count, data, at)
-        sides: dict[int, int] = {}
-        for i in range(min(entries, 4096)):
-            start = at + head + i * entry
-            tag, kind = struct.unpack_from(order + "HH", data, start)
-            if tag in (256, 257) and kind in (3, 4, 16):  # SHORT, LONG, LONG8
-                (sides[tag],) = struct.unpack_from(order + {3: "H", 4: "I", 16: "Q"}[kind], data, start + value_at)
-        return sides[257], sides[256]
-    except (struct.error, OverflowError, KeyError):
-        return None

@@ -21,7 +21,7 @@ from edge_ad.bundle import Bundle, write_bundle
 from edge_ad.dataset import find_category, look_at_images, subfolders
 from edge_ad.errors import BundleError, DatasetError, FrameError
 from edge_ad.evaluation.labelled import load_labelled
-from edge_ad.frame import list_images
+from edge_ad.frames.listing import list_images
 from edge_ad.runtime import Runtime
 from edge_ad.spec import REFERENCE, CalibrationSourceSpec, CalibrationSpec, Manifest
 from edge_ad.system.progress import Counts

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from edge_ad.errors import EdgeADError
+from edge_ad.system.notices import show_image_warnings
 from export.options import parse_options
 
 
@@ -15,7 +16,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parse_options(arguments)
         from export.pipeline import export_bundle  # late, so that --help and typos answer at once
 
-        print(export_bundle(options))
+        with show_image_warnings():
+            summary = export_bundle(options)
+        print(summary)
     except EdgeADError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.errors import DatasetError
-from edge_ad.frame import list_images
+from edge_ad.frames.listing import list_images
 from edge_ad.system.progress import Progress
 from export.distill_textures import U8Image, add_defect, blend_object, make_texture
 

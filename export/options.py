@@ -180,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
         help="size that a whole frame is resized to; given again, each further one adds operating points "
         f"(default: {d.input_size[0]},{d.input_size[1]})",
     )
-    add("--roi", help="region of interest: y0,x0,y1,x1, a mask image (white keeps) or a polygon.json")
+    add("--roi", help="region of interest: y0,x0,y1,x1, a mask image (white keeps), a polygon.json or a labelme file")
     add(
         "--halo",
         type=int,

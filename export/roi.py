@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.crop import resize, scale_box
-from edge_ad.errors import SpecError
-from edge_ad.frame import read_frame
+from edge_ad.errors import DatasetError, SpecError
+from edge_ad.frames.mask import marked_pixels
 from edge_ad.spec import Box, Size
 
 ALIGN_PX = 16  # the crop's edges, at the input scale: the stride of the deepest layer that PatchCore uses
+_CIRCLE_CORNERS = 256  # of the polygon that stands for a circle
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,17 @@ class DrawnRoi:
 
 
 def read_roi(text: str, frame_size: Size) -> DrawnRoi:
-    """A region from ``y0,x0,y1,x1``, a mask image (white keeps) or a polygon as JSON.
+    """A region from ``y0,x0,y1,x1``, a mask image (white keeps) or polygons as JSON.
 
-    A polygon file holds a list of (y, x) points, a list of such lists, or an object with either under "points".
+    A polygon file holds a list of (y, x) points, a list of such lists, or an object with either under "points"; or it
+    is one of labelme, with polygons, rectangles and circles, which are all kept. A mask is read by `marked_pixels`.
 
     Raises:
         SpecError: it cannot be read, is empty, or has another size than the frames.
     """
     if Path(text).suffix.lower() == ".json":
         region = DrawnRoi(f"polygon {Path(text).name}", _polygon_mask(Path(text), frame_size))
-    elif Path(text).suffix:
+    elif Path(text).suffix or Path(text).is_file():
         region = DrawnRoi(f"mask {Path(text).name}", _image_mask(Path(text), frame_size))
     else:
         region = DrawnRoi(f"box {text}", _box_mask(text, frame_size))
@@ -77,28 +80,34 @@ def _box_mask(text: str, size: Size) -> NDArray[np.bool_]:
 
 
 def _image_mask(path: Path, size: Size) -> NDArray[np.bool_]:
-    image = read_frame(path)
-    if image.shape[:2] != size:
+    try:
+        mask = marked_pixels(path)
+    except DatasetError as error:
+        raise SpecError(f"--roi: {error}") from error
+    if mask.shape != size:
         raise SpecError(
             "the mask of --roi has another size than the frames",
             expected=size,
-            got=image.shape[:2],
+            got=mask.shape,
             remedy="Draw it on one of the good images.",
         )
-    image = image if image.ndim == 2 else image.max(axis=2)
-    return image > np.iinfo(image.dtype).max // 2
+    return mask
 
 
 def _polygon_mask(path: Path, size: Size) -> NDArray[np.bool_]:
     try:
-        points = json.loads(path.read_text(encoding="utf-8"))
+        points = json.loads(path.read_bytes())  # bytes: UTF-8 or UTF-16, with a byte order mark or without
+        if isinstance(points, dict) and "shapes" in points:
+            points = _labelme_polygons(path, points, size)
         points = points["points"] if isinstance(points, dict) else points
         nested = bool(points) and isinstance(points[0][0], list)
         polygons = [np.asarray(p, np.float64) for p in (points if nested else [points])]
         ok = bool(polygons) and all(p.ndim == 2 and p.shape[1] == 2 and len(p) >= 3 for p in polygons)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise SpecError(
-            f"cannot read the polygon {path}", expected="JSON: [[y, x], [y, x], [y, x], ...]", got=str(error)
+            f"cannot read the polygon {path}",
+            expected="JSON: [[y, x], [y, x], [y, x], ...], or a file of labelme",
+            got=str(error),
         ) from error
     if not ok or not all(np.isfinite(p).all() and np.abs(p).max() < 2**20 for p in polygons):
         raise SpecError(f"{path} is not a polygon", expected="three or more finite (y, x) points", got=str(points)[:80])
@@ -106,6 +115,38 @@ def _polygon_mask(path: Path, size: Size) -> NDArray[np.bool_]:
     for polygon in polygons:
         cv2.fillPoly(mask, [np.rint(polygon[:, ::-1]).astype(np.int32)], 1)
     return mask.astype(np.bool_)
+
+
+def _labelme_polygons(path: Path, content: dict[str, Any], size: Size) -> list[list[list[float]]]:
+    """The shapes of a file of labelme, whose points are (x, y), as polygons of (y, x).
+
+    Raises:
+        SpecError: it was drawn on an image of another size, or holds a shape without an area.
+        ValueError, KeyError, TypeError: it is no file of labelme.
+    """
+    drawn = (content.get("imageHeight"), content.get("imageWidth"))
+    if None not in drawn and drawn != size:
+        raise SpecError(
+            f"{path} was drawn on an image of another size than the frames",
+            expected=size,
+            got=drawn,
+            remedy="Draw it on one of the good images.",
+        )
+    polygons = []
+    for shape in content["shapes"]:
+        kind, points = shape.get("shape_type") or "polygon", np.asarray(shape["points"], np.float64)[:, ::-1]
+        if kind in ("rectangle", "circle") and points.shape != (2, 2):
+            raise ValueError(f"a {kind} of {len(points)} points in place of 2")
+        if kind == "rectangle":
+            (y0, x0), (y1, x1) = points
+            points = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]])
+        elif kind == "circle":  # its centre, and a point of its rim
+            angle = np.linspace(0, 2 * np.pi, _CIRCLE_CORNERS, endpoint=False)
+            points = points[0] + np.hypot(*(points[1] - points[0])) * np.stack([np.sin(angle), np.cos(angle)], axis=1)
+        elif kind != "polygon":
+            raise SpecError(f"{path} holds a {kind}", expected="polygons, rectangles and circles", got=kind)
+        polygons.append(points.tolist())
+    return polygons
 
 
 def roi_crop(region: DrawnRoi, input_size: Size, halo_px: int) -> Box:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_ad.dataset import Category, check_images, find_category, load_category
-from edge_ad.errors import DatasetError
+from edge_ad.errors import DatasetError, ImageWarning
 
 DATA = Path(os.environ.get("EDGE_AD_SHARED", Path(__file__).parents[2] / "shared")) / "data"
 _seeds = iter(range(10**6))
@@ -92,7 +92,8 @@ def test_flat_folder_in_natural_order(tmp_path: Path) -> None:
         picture(tmp_path / "nuts" / name)
     (tmp_path / "nuts" / "notes.txt").write_text("not an image")
     (tmp_path / "nuts" / ".hidden.png").write_bytes(b"")
-    category = load_category(tmp_path / "nuts")
+    with pytest.warns(ImageWarning, match=r"1 file that is no image \(notes\.txt\), 1 hidden file \(\.hidden\.png\)"):
+        category = load_category(tmp_path / "nuts")
     assert (category.name, category.layout, category.test) == ("nuts", "flat folder", ())
     assert [p.name for p in category.train_good] == ["img1.bmp", "img2.jpg", "img3.TIF", "img10.PNG"]
 
@@ -113,9 +114,9 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_other_files_says_which(tmp_path: Path) -> None:
-    for name in ("a.heic", "b.HEIC", "c.txt"):
+    for name in ("a.pdf", "b.PDF", "c.txt"):
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(DatasetError, match=r"2 \.heic; 1 \.txt"):
+    with pytest.warns(ImageWarning), pytest.raises(DatasetError, match=r"2 \.pdf; 1 \.txt"):
         load_category(tmp_path)
 
 

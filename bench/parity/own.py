@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bench.parity.compare import Answers, Truth, render
 from edge_ad import native
 from edge_ad.dataset import Category, TestImage, check_images
+from edge_ad.frames.mask import marked_pixels
 from edge_ad.heads.base import Head
 from edge_ad.heads.patchcore import PatchCore
 from edge_ad.spec import FrameSpec, Size
@@ -44,8 +45,8 @@ def truth_of(images: Sequence[TestImage], size: Size) -> Truth:
             continue
         if image.mask is None:
             raise SystemExit(f"no mask for {image.path}: pixel AUROC needs one for every defect")
-        pixels = cv2.imread(str(image.mask), cv2.IMREAD_GRAYSCALE)
-        mask[:] = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_NEAREST) > 127
+        pixels = marked_pixels(image.mask).astype(np.uint8)
+        mask[:] = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_NEAREST) > 0
     return Truth(tuple(image.defect for image in images), masks)
 
 

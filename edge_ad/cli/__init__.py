@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from edge_ad.errors import EdgeADError
 from edge_ad.registry import ENGINES, one_of
+from edge_ad.system.notices import show_image_warnings
 
 __all__ = ["main"]
 
@@ -31,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sub.set_defaults(run=command.run)
     options = parser.parse_args(arguments)
     try:
-        code: int = options.run(options)
+        with show_image_warnings():
+            code: int = options.run(options)
         sys.stdout.flush()
         return code
     except EdgeADError as error:

@@ -30,7 +30,7 @@ from edge_ad.evaluation.grid import (
     choose_methods,
     require_export,
 )
-from edge_ad.evaluation.labelled import LabelledSet, load_labelled
+from edge_ad.evaluation.labelled import LabelledSet, check_masks, load_labelled
 from edge_ad.evaluation.pictures import Style
 from edge_ad.evaluation.report import Section, make_report
 from edge_ad.evaluation.run import load_result, replace_text
@@ -179,6 +179,8 @@ def _load(data: Sequence[str], exclude: Sequence[str]) -> list[LabelledSet]:
     sets = [labelled.without(exclude) for labelled in sets]
     for labelled in sets:
         print(labelled.describe(), flush=True)
+    for labelled in sets:
+        check_masks(labelled.images)
     if not any(labelled.images for labelled in sets):
         raise DatasetError("there are no test images", expected="labelled images in one category at least", got="none")
     return sets

@@ -7,6 +7,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from edge_ad.atomic import replace_file
 from edge_ad.cli import ANOMALOUS, ERROR, OK, RUNTIME_OPTIONS, add_runtime_options
 from edge_ad.errors import EdgeADError, FrameError
-from edge_ad.frame import list_images
+from edge_ad.frames.listing import list_image_tree
 from edge_ad.runtime import Runtime
 from edge_ad.serving.meter import Stats
 from edge_ad.system.progress import Progress
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Inspects; returns the exit code: an unreadable image is reported, passed over, and makes it 2."""
     root = Path(options.images)
-    paths = find_images(root)
+    paths, errors = find_images(root)
     base = root if root.is_dir() else root.parent
     pictures = _pictures(paths, base, options.overlay) if options.overlay else {}
     if options.csv is not None and not options.csv.absolute().parent.is_dir():
@@ -52,7 +53,9 @@ def run(options: argparse.Namespace) -> int:
         budget_ms=options.budget_ms,
         **{name: getattr(options, name) for name in RUNTIME_OPTIONS},
     )
-    anomalous = failed = 0
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr)
+    anomalous, failed = 0, len(errors)
     with _table(options.csv) as rows, Progress("inspect", len(paths), unit="images") as progress:
         for path in paths:
             name = path.relative_to(base).as_posix()
@@ -92,26 +95,30 @@ def _pictures(paths: list[Path], base: Path, folder: Path) -> dict[Path, Path]:
     """
     suffixes = {path: "" if path.suffix.lower() == ".png" else ".png" for path in paths}
     pictures = {path: Path(f"{folder / path.relative_to(base)}{suffix}") for path, suffix in suffixes.items()}
-    if {picture.resolve() for picture in pictures.values()} & {path.resolve() for path in paths}:
+    # realpath, as Path.resolve raises where a link leads to itself
+    if {*map(os.path.realpath, pictures.values())} & {*map(os.path.realpath, paths)}:
         raise EdgeADError("--overlay would overwrite the images", expected="another folder", got=folder)
     return pictures
 
 
-def find_images(root: Path) -> list[Path]:
-    """The image itself, or all images under a folder in natural order.
+def find_images(root: Path) -> tuple[list[Path], list[FrameError]]:
+    """The image itself, or all images under a folder in natural order; and an error for each subfolder that cannot be
+    read.
 
     Raises:
-        FrameError: there is no such path, or no image under it.
+        FrameError: there is no such path, or no image under it, or the folder cannot be read.
     """
     if not root.is_dir():
         if not root.exists():
             raise FrameError(f"there is no {root}", expected="an image or a folder of images", got="nothing")
-        return [root]
-    folders = [root, *sorted(path for path in root.rglob("*") if path.is_dir())]
-    paths = [path for folder in folders for path in list_images(folder)]
-    if not paths:
+        return [root], []
+    try:
+        paths, errors = list_image_tree(root)
+    except OSError as error:
+        raise FrameError(f"cannot read the folder {root}", got=error.strerror or error) from error
+    if not paths and not errors:
         raise FrameError(f"there are no images in {root}", expected="PNG, JPEG, BMP, TIFF or WebP files", got="none")
-    return paths
+    return paths, errors
 
 
 def save_picture(path: Path, picture: NDArray[np.uint8]) -> None:

@@ -3,29 +3,40 @@
 MVTec AD             test/good  test/<kind>  ground_truth/<kind>/<stem>_mask.png (or <stem>.png)
 BTAD                 test/ok    test/ko      ground_truth/ko/<stem>.png (or .bmp)
 good/bad folders     good or ok, and bad, ko or defect; masks in ground_truth/<folder>, if any
-CSV                  columns path, label and, if wanted, mask; paths from the folder of the file
+CSV                  columns path, label and, if wanted, mask; paths from the folder of the file. A label is one of
+                     `_ACCEPTED`, in any case; 0.0 and 1.0 are 0 and 1
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_ad.dataset import TestImage, find_category, images_of_kind, labelled_images, subfolders
-from edge_ad.errors import DatasetError
-from edge_ad.frame import list_images
+from edge_ad.errors import DatasetError, FrameError
+from edge_ad.frames.listing import list_images
+from edge_ad.frames.mask import marked_pixels
 
 _GOOD = ("good", "ok")
 _BAD = ("bad", "ko", "defect")
-_GOOD_LABELS = frozenset({*_GOOD, "normal", "0"})
-_DEFECT_LABELS = frozenset({*_BAD, "1"})  # a defect of no kind; any other label is a kind
+# Labels of a CSV file in lower case, beside the numbers 0 (good) and 1 (a defect of no kind). Other words are kinds.
+_GOOD_LABELS = frozenset({*_GOOD, "normal", "pass", "passed", "false"})
+_DEFECT_LABELS = frozenset(
+    {*_BAD, "defective", "anomaly", "anomalous", "abnormal", "ng", "nok", "fail", "failed", "true"}
+)
+_NO_LABELS = frozenset({"unknown", "unlabelled", "unlabeled", "none", "null", "n/a", "na", "nan", "inf", "yes", "no"})
+_NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]*)?")  # 1.0, or 1,0
+_ACCEPTED = "good, ok, normal, pass, false or 0; bad, ko, ng, defect, fail, true or 1; or the name of a kind of defect"
 _KNOWN = "test/good and test/<defect> (MVTec AD), test/ok and test/ko (BTAD), good and bad, or a CSV of path,label"
 _LISTED = 5  # lines in a message
+_READERS = 8  # threads: decoding is most of the work, and OpenCV frees the GIL for it
 
 
 @dataclass(frozen=True)
@@ -184,7 +195,7 @@ def _from_csv(path: Path) -> LabelledSet:
         more = f" and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
         raise DatasetError(
             f"{len(wrong)} lines of {path} cannot be used",
-            expected="an image and its label in each, paths from the folder of the file",
+            expected=f"an image and its label in each, paths from the folder of the file; a label is {_ACCEPTED}",
             got="; ".join(wrong[:_LISTED]) + more,
         )
     return LabelledSet(path.stem, "CSV", None, root, tuple(images), ())
@@ -197,9 +208,55 @@ def _csv_image(root: Path, row: Mapping[str, str | None]) -> TestImage:
     for given in (name, mask):
         if given and not (root / given).is_file():
             raise ValueError(f"there is no {given}")
-    lower = label.lower()
-    defect = None if lower in _GOOD_LABELS else "defect" if lower in _DEFECT_LABELS else label
+    try:
+        defect = _defect_of(label)
+    except ValueError as error:
+        raise ValueError(f"the label {label!r} of {name} is {error}") from error
     return TestImage(root / name, defect, root / mask if mask else None)
+
+
+def _defect_of(label: str) -> str | None:
+    """The kind of defect that a label names; None for a good image.
+
+    Raises:
+        ValueError: the label says neither, such as 0.5, NaN, unknown.
+    """
+    lower = label.lower()
+    if lower in _NO_LABELS or not any(map(str.isalnum, lower)):
+        raise ValueError("neither good nor a defect")
+    if _NUMBER.fullmatch(lower) is None:
+        return None if lower in _GOOD_LABELS else "defect" if lower in _DEFECT_LABELS else label
+    number = float(lower.replace(",", "."))
+    if number < 0 or not number.is_integer():
+        raise ValueError("a number, and no class: those are 0, 1, 2 and so on")
+    return None if number == 0 else "defect" if number == 1 else str(int(number))
+
+
+def check_masks(images: Iterable[TestImage]) -> None:
+    """Reads every mask once, before any image is inspected.
+
+    A file that cannot be read is passed over here: its image has no pixel metrics, and a note says so.
+
+    Raises:
+        DatasetError: what a mask marks cannot be told (says how many there are).
+    """
+    masks = [image.mask for image in images if image.mask is not None]
+    with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1), thread_name_prefix="masks") as pool:
+        wrong = [error for error in pool.map(_mask_error, masks) if error is not None]
+    if len(wrong) > 1:
+        raise DatasetError(f"{len(wrong)} of {len(masks)} masks cannot be used", got=f"first, {wrong[0]}")
+    if wrong:
+        raise wrong[0]
+
+
+def _mask_error(path: Path) -> DatasetError | None:
+    try:
+        marked_pixels(path)
+    except FrameError:
+        return None
+    except DatasetError as error:
+        return error
+    return None
 
 
 def slugs(names: Iterable[str]) -> list[str]:

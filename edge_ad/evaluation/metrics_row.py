@@ -19,7 +19,7 @@ from edge_ad.bundle import Bundle
 from edge_ad.crop import scale_box
 from edge_ad.errors import FrameError
 from edge_ad.evaluation.run import Inspected, Result, load_map, map_path
-from edge_ad.frame import read_frame
+from edge_ad.frames.mask import marked_pixels
 from edge_ad.frames.roi import open_roi
 from edge_ad.metrics import ImageMetrics, PixelMetrics, PixelSample, Rate, image_metrics, pixel_metrics
 from edge_ad.spec import Size
@@ -46,19 +46,19 @@ class Mask:
 
 
 def read_mask(path: str | Path, size: Size) -> Mask:
-    """A mask image: white, or 1 in a mask of 0 and 1, is the defect.
+    """A mask image, as `marked_pixels` understands it.
 
     A mask of another size is resized (nearest neighbour) where its aspect ratio is the frame's; else it belongs to
     another picture and is not used.
+
+    Raises:
+        DatasetError: what it marks cannot be told.
     """
     try:
-        image = read_frame(path)
+        pixels = marked_pixels(path)
     except FrameError as error:
         return Mask(None, f"cannot be read ({error.what})")
-    grey = image.max(axis=2) if image.ndim == 3 else image
-    top = 65535 if grey.dtype == np.uint16 else 255
-    pixels = grey > (top // 2 if grey.max() > 1 else 0)
-    height, width = grey.shape
+    height, width = pixels.shape
     if (height, width) == size:
         return Mask(pixels)
     if abs(height * size[1] / width - size[0]) > _ASPECT_PX:

@@ -11,7 +11,8 @@ import cv2
 
 from edge_ad.bundle import Bundle
 from edge_ad.errors import FrameError
-from edge_ad.frame import check_frame, list_images, read_frame
+from edge_ad.frame import check_frame, read_frame
+from edge_ad.frames.listing import list_images
 from edge_ad.probes import load_probes
 from edge_ad.serving import clock
 from edge_ad.serving.point import Point

@@ -1,0 +1,187 @@
+"""The images of a folder: what is listed, what is left out, and why. Every command lists images here.
+
+A file is an image by its content or by its name: one that begins as an image file does is listed whatever it is
+called, and one that is called ``.png`` is listed even if it holds text, so that reading it gives an error. What cannot
+be looked into (a link to nothing, a file that may not be read) is listed for the same reason: it could be the image
+with the defect. Everything else is left out, and an `ImageWarning` says what that was.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from edge_ad.errors import FrameError, ImageWarning
+from edge_ad.image_file import HEAD_BYTES, image_kind
+
+__all__ = ["list_image_tree", "list_images"]
+
+# A file with such a name is listed without a look inside: 100,000 of them cost no more than the listing.
+_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".jp2", ".j2k"}
+    | {".pbm", ".pgm", ".ppm", ".pnm", ".gif", ".avif", ".heic", ".heif"}
+)
+# Thumbnails, waste and resource forks that NAS and PCs leave; and the masks of a dataset. Compared in lower case.
+_NO_FRAMES = frozenset(
+    {"@eadir", "@recycle", "#recycle", "$recycle.bin", "#snapshot", "__macosx", "ground_truth", "lost+found"}
+    | {"system volume information"}
+)
+_LISTED = 3  # names in a warning
+
+_FILE, _LINKED_FOLDER, _FOLDER = "file", "linked folder", "folder"
+_NO_IMAGE, _HIDDEN, _SPECIAL = "no image", "hidden file", "device, pipe or socket"
+_SKIPPED, _AGAIN = "folder that holds no frames", "link to what is listed already"
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Images directly in `folder`, in natural order (img2 before img10). Says in an `ImageWarning` what is left out.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    left_out: dict[str, list[str]] = defaultdict(list)
+    images = []
+    for entry, kind in _entries(folder):
+        if kind == _FILE:
+            images.append(Path(folder, entry.name))
+        elif kind not in (_FOLDER, _LINKED_FOLDER, _SKIPPED):
+            left_out[kind].append(entry.name)
+    _tell(folder, left_out)
+    return sorted(images, key=_natural)
+
+
+def list_image_tree(root: Path) -> tuple[list[Path], list[FrameError]]:
+    """Images in `root` and its subfolders, folder by folder in natural order, and an error for each subfolder that
+    cannot be read. Says in an `ImageWarning` what is left out.
+
+    Links to folders and to images are followed once: one that leads back, or to what is listed already, is left out.
+
+    Raises:
+        OSError: `root` itself cannot be read.
+    """
+    left_out: dict[str, list[str]] = defaultdict(list)
+    images: dict[Path, list[Path]] = {}
+    links: list[Path] = []  # to images
+    errors: list[FrameError] = []
+    whole = Path(os.path.realpath(root))
+    # A link to a folder above would give the neighbours of `root`, which nobody asked for.
+    seen = {_identity(above) for above in whole.parents}
+    folders, linked = [root], list[Path]()
+    while folders or linked:
+        # Links last: what has a place of its own under `root` is named by that place.
+        folder = folders.pop() if folders else linked.pop(0)
+        try:
+            identity = _identity(folder)
+            entries = [] if identity in seen else _entries(folder)
+        except OSError as error:
+            if folder == root:
+                raise
+            errors.append(FrameError(f"cannot read the folder {folder}", got=error.strerror or error))
+            continue
+        if identity in seen:
+            left_out[_AGAIN].append(_relative(folder, root))
+            continue
+        seen.add(identity)
+        for entry, kind in entries:
+            path = Path(folder, entry.name)
+            if kind == _FOLDER:
+                folders.append(path)
+            elif kind == _LINKED_FOLDER:
+                linked.append(path)
+            elif kind != _FILE:
+                left_out[kind].append(_relative(path, root))
+            elif entry.is_symlink():
+                links.append(path)
+            else:
+                images.setdefault(folder, []).append(path)
+    left_out[_AGAIN] += [_relative(path, root) for path in _add_links(images, links)]
+    _tell(root, left_out)
+    return [path for folder in sorted(images) for path in sorted(images[folder], key=_natural)], errors
+
+
+def _entries(folder: Path) -> list[tuple[os.DirEntry[str], str]]:
+    """What is in a folder, by name, each with what it is taken for."""
+    with os.scandir(folder) as entries:
+        return [(entry, _kind(entry)) for entry in sorted(entries, key=lambda entry: entry.name)]
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    hidden = entry.name.startswith(".")
+    try:
+        if entry.is_dir():
+            if hidden or entry.name.lower() in _NO_FRAMES:
+                return _SKIPPED
+            return _LINKED_FOLDER if entry.is_symlink() or _is_junction(entry) else _FOLDER
+        if hidden:
+            return _HIDDEN
+        if not entry.is_file():
+            # a pipe would be waited for; what is not there (a link to nothing) is listed, and cannot be read
+            return _SPECIAL if os.path.exists(entry.path) else _FILE
+        if os.path.splitext(entry.name)[1].lower() in _SUFFIXES:
+            return _FILE
+        with open(entry.path, "rb") as file:
+            return _NO_IMAGE if image_kind(file.read(HEAD_BYTES)) is None else _FILE
+    except OSError:  # a link to itself, a file that may not be read
+        return _HIDDEN if hidden else _FILE
+
+
+def _is_junction(entry: os.DirEntry[str]) -> bool:
+    """Whether this is a junction of Windows, which is no symbolic link and yet leads elsewhere."""
+    attributes = getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0)
+    return bool(attributes & getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0))
+
+
+def _identity(folder: Path) -> tuple[int, int] | str:
+    """What two names of one folder have in common; some file systems of Windows number nothing."""
+    found = os.stat(folder)
+    return (found.st_dev, found.st_ino) if found.st_ino else os.path.normcase(os.path.realpath(folder))
+
+
+def _add_links(images: dict[Path, list[Path]], links: Iterable[Path]) -> list[Path]:
+    """Adds the links to images that are not listed yet; returns the others."""
+    links = list(links)
+    if not links:
+        return []
+    real = {folder: os.path.realpath(folder) for folder in images}
+    known = {os.path.normcase(os.path.join(real[folder], p.name)) for folder in images for p in images[folder]}
+    again = []
+    for link in links:
+        target = os.path.normcase(os.path.realpath(link))
+        if target in known and os.path.exists(target):
+            again.append(link)
+        else:
+            known.add(target)
+            images.setdefault(link.parent, []).append(link)
+    return again
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in re.split(r"(\d+)", path.name.lower()) if p]
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _tell(folder: Path, left_out: dict[str, list[str]]) -> None:
+    """Warns of what is left out: "3 files that are no images (Thumbs.db, notes.txt, out.csv), 1 hidden file (.a)"."""
+    texts = {
+        _NO_IMAGE: ("1 file that is no image", "{} files that are no images"),
+        _HIDDEN: ("1 hidden file", "{} hidden files"),
+        _SPECIAL: ("1 device, pipe or socket", "{} devices, pipes or sockets"),
+        _SKIPPED: ("1 folder that holds no frames", "{} folders that hold no frames"),
+        _AGAIN: ("1 link to what is listed already", "{} links to what is listed already"),
+    }
+    parts = []
+    for kind, (one, many) in texts.items():
+        if names := sorted(left_out.get(kind, [])):
+            more = ", ..." if len(names) > _LISTED else ""
+            what = one if len(names) == 1 else many.format(len(names))
+            parts.append(f"{what} ({', '.join(names[:_LISTED])}{more})")
+    if parts:
+        warnings.warn(ImageWarning(f"left out of {folder}: {', '.join(parts)}"), stacklevel=3)
