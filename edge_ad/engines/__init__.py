@@ -11,9 +11,10 @@ from collections.abc import Collection
 
 from edge_ad.cpu import Cpu
 from edge_ad.engines.base import Engine, Models
+from edge_ad.engines.quiet import quietly
 from edge_ad.errors import EngineUnavailableError, SpecError
 
-__all__ = ["Engine", "Models", "choose_engine", "installed_engines", "open_engine"]
+__all__ = ["Engine", "Models", "choose_engine", "installed_engines", "open_engine", "quietly"]
 
 PIP = {"openvino": "pip install 'edge-ad[openvino]'", "onnxruntime": "pip install 'edge-ad[onnx]'"}
 
@@ -87,6 +88,7 @@ def open_engine(name: str, models: Models, *, device: str, threads: int, precisi
     Raises:
         EngineError: the engine refused the model, the device or the precision.
     """
-    module = importlib.import_module(f"edge_ad.engines.{name}")
+    with quietly():
+        module = importlib.import_module(f"edge_ad.engines.{name}")
     engine: Engine = module.open_models(models, device=device, threads=threads, precision=precision)
     return engine
