@@ -22,6 +22,7 @@ from export.shapes import layer_shapes
 from export.widen import OTHER_FLOATS, widen
 
 OPSET = 18
+NEWEST_OPSET = 21  # for operators that opset 18 lacks, such as Gelu; read by the same ONNX Runtimes
 IR_VERSION = 10  # read by every ONNX Runtime since 1.18
 _PREFIX = "edge_ad/"
 _INPUT, _OUTPUT = "frame", "patches"
@@ -92,22 +93,23 @@ def tensor_names(model: onnx.ModelProto) -> list[str]:
 def _upgraded(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelProto:
     """The cut model in our opset."""
     version = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
-    if version == OPSET:
-        return model
     # the converter drops what leads to no output
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in layers)
-    try:
-        converted = onnx.version_converter.convert_version(model, OPSET)
-        del converted.graph.output[:]
-        del converted.graph.value_info[:]
-        return converted
-    except Exception as error:  # the converter raises bare RuntimeErrors
-        raise BackboneError(
-            "the backbone cannot be brought to our opset",
-            expected=f"opset {OPSET}, or one that converts to it",
-            got=f"opset {version}: {str(error).strip()[:300]}",
-            remedy="Export the network again with a newer opset.",
-        ) from error
+    refused: Exception | None = None
+    for target in (OPSET, NEWEST_OPSET) if version > OPSET else (OPSET,):
+        try:
+            converted = onnx.version_converter.convert_version(model, target) if version != target else model
+            del converted.graph.output[:]
+            del converted.graph.value_info[:]
+            return converted
+        except Exception as error:  # the converter raises bare RuntimeErrors
+            refused = refused or error
+    raise BackboneError(
+        "the backbone cannot be brought to our opset",
+        expected=f"opset {OPSET}, or one that converts to it",
+        got=f"opset {version}: {str(refused).strip()[:300]}",
+        remedy=f"Export the network again with opset {OPSET}.",
+    ) from refused
 
 
 def _cut(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelProto:

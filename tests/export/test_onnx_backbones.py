@@ -149,8 +149,15 @@ def a_branch(model: Model) -> None:
     next(node for node in model.graph.node if node.op_type == "Conv" and node.input[0] == "a").input[0] = "chosen"
 
 
+def newer_operators(model: Model) -> None:
+    """Gelu is an operator since opset 20."""
+    model.opset_import[0].version, model.ir_version = 21, 10
+    next(node for node in model.graph.node if node.op_type == "Relu").op_type = "Gelu"
+
+
 CHANGES = [
-    dynamic_axes, stale_annotations, ir_3, minus_one, no_shape, computed_pads, data_dependent, a_branch,
+    a_branch, computed_pads, data_dependent, dynamic_axes, ir_3, minus_one, newer_operators, no_shape,
+    stale_annotations,
 ]  # fmt: skip
 
 
