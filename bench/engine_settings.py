@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_ad.engines import quietly
 from edge_ad.system.percentiles import percentiles
 
 STAGES = ("alone", "engine", "head alone", "head", "total", "idle")
@@ -39,7 +40,8 @@ SETTINGS: dict[str, dict[str, str]] = {
 def patch_engines(setting: dict[str, str]) -> None:
     """Puts the setting between the runtime and its engine."""
     if setting["engine"] == "openvino":
-        import openvino as ov
+        with quietly():
+            import openvino as ov
 
         compile_model = ov.Core.compile_model
         own = {key: value for key, value in setting.items() if key.isupper()}
@@ -47,7 +49,8 @@ def patch_engines(setting: dict[str, str]) -> None:
             core, model, device, {**config, **own}
         )
         return
-    import onnxruntime as ort
+    with quietly():
+        import onnxruntime as ort
 
     session = ort.InferenceSession
 

@@ -8,20 +8,25 @@ Source of the patch features: Roth et al. (2022), section 3.1, with mean pooling
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, TypeProto, helper, numpy_helper
 
 from edge_ad.errors import BackboneError
 from edge_ad.spec import Size
+from export.layout import channel_axis
+from export.shapes import layer_shapes
+from export.widen import OTHER_FLOATS, widen
 
 OPSET = 18
+NEWEST_OPSET = 21  # for operators that opset 18 lacks, such as Gelu; read by the same ONNX Runtimes
 IR_VERSION = 10  # read by every ONNX Runtime since 1.18
 _PREFIX = "edge_ad/"
 _INPUT, _OUTPUT = "frame", "patches"
+_MAX_BYTES = 2**31 - 2**20  # a protobuf message ends at 2 GiB; the rest is room for the nodes
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,13 @@ class PatchGraph:
         model: ONNX; input ``frame`` (1, H, W, 3) u8 BGR, output ``patches`` (h*w, D) float32.
         grid: (h, w).
         dim: D.
+        channel_axes: of each layer, the axis of its map that holds the channels: 1 or 3.
     """
 
     model: onnx.ModelProto
     grid: Size
     dim: int
+    channel_axes: tuple[int, ...]
 
 
 def build_graph(
@@ -49,29 +56,33 @@ def build_graph(
     """Makes the backbone graph.
 
     Args:
-        backbone: ONNX with one NCHW float input of three channels (RGB, normalised by mean and std).
-        layers: names of tensors in it, of shape (1, C, h, w).
+        backbone: ONNX with one float input of three channels (RGB, normalised by mean and std), NCHW or NHWC.
+        layers: names of tensors in it, of shape (1, C, h, w) or (1, h, w, C).
         tensor_size: (H, W) of the crop.
         mean, std: (R, G, B), for pixels in [0, 1].
 
     Raises:
         BackboneError: a layer is not in the graph, or the graph has another form.
     """
-    model = _cut(_upgraded(backbone), layers)
+    model = _cut(backbone, layers)
     layers = _clear_our_names(model, layers)
-    image = _fix_input(model, tensor_size)
-    shapes = _layer_shapes(model, layers)
-    _prepend_normalisation(model.graph, image, tensor_size, mean, std)
-    grid = max((shape[2], shape[3]) for shape in shapes)
-    dim = sum(shape[1] for shape in shapes)
-    _append_patches(model.graph, layers, shapes, grid, dim)
-    del model.graph.value_info[:]
-    model.ir_version = IR_VERSION
+    image, channels_last = _fix_input(model.graph, tensor_size)
+    widen(model.graph)
+    model = _upgraded(model, layers)
+    makers = {name: node for node in model.graph.node for name in node.output}
+    maps, axes = [], []
+    for layer, shape in zip(layers, layer_shapes(model, layers), strict=True):
+        axes.append(channel_axis(makers, layer, _checked(layer, shape), tensor_size))
+        maps.append(shape if axes[-1] == 1 else (shape[0], shape[3], shape[1], shape[2]))
+    _prepend_normalisation(model.graph, image, channels_last, tensor_size, mean, std)
+    grid = max((shape[2], shape[3]) for shape in maps)
+    dim = sum(shape[1] for shape in maps)
+    _append_patches(model.graph, layers, axes, maps, grid, dim)
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # ValidationError, and what shape inference raises
         raise BackboneError("the backbone does not make a valid graph", got=str(error).strip()[:300]) from error
-    return PatchGraph(model, grid, dim)
+    return PatchGraph(model, grid, dim, tuple(axes))
 
 
 def tensor_names(model: onnx.ModelProto) -> list[str]:
@@ -79,26 +90,34 @@ def tensor_names(model: onnx.ModelProto) -> list[str]:
     return [name for node in model.graph.node for name in node.output if name]
 
 
-def _upgraded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in our opset."""
+def _upgraded(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelProto:
+    """The cut model in our opset."""
     version = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
-    if version == OPSET:
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model)
-        return copy
-    try:
-        return onnx.version_converter.convert_version(model, OPSET)
-    except Exception as error:  # the converter raises bare RuntimeErrors
-        raise BackboneError(
-            "the backbone cannot be brought to our opset",
-            expected=f"opset {OPSET}, or one that converts to it",
-            got=f"opset {version}: {str(error).strip()[:300]}",
-            remedy="Export the network again with a newer opset.",
-        ) from error
+    # the converter drops what leads to no output
+    model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in layers)
+    refused: Exception | None = None
+    for target in (OPSET, NEWEST_OPSET) if version > OPSET else (OPSET,):
+        try:
+            converted = onnx.version_converter.convert_version(model, target) if version != target else model
+            del converted.graph.output[:]
+            del converted.graph.value_info[:]
+            return converted
+        except Exception as error:  # the converter raises bare RuntimeErrors
+            refused = refused or error
+    raise BackboneError(
+        "the backbone cannot be brought to our opset",
+        expected=f"opset {OPSET}, or one that converts to it",
+        got=f"opset {version}: {str(refused).strip()[:300]}",
+        remedy=f"Export the network again with opset {OPSET}.",
+    ) from refused
 
 
 def _cut(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelProto:
-    """Drops all nodes, initialisers and inputs that the layers do not need."""
+    """A copy without the nodes, initialisers and inputs that the layers do not need, and without what the file says of
+    shapes inside: exporters write symbols there, and editors leave what was true before.
+    """
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
     makers = {name: node for node in model.graph.node for name in node.output}
     missing = [name for name in layers if name not in makers]
     if missing:
@@ -117,8 +136,11 @@ def _cut(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelProto:
         if name and name not in needed:
             needed.add(name)
             if name in makers:
-                queue.extend(makers[name].input)
-    graph = model.graph
+                queue.extend(_read_by(makers[name]))
+    cut = onnx.ModelProto()
+    cut.CopyFrom(model)
+    cut.ir_version = IR_VERSION  # of version 3 and before, where weights are inputs too, nothing else is left
+    graph = cut.graph
     nodes = [node for node in graph.node if needed.intersection(node.output)]
     weights = [item for item in graph.initializer if item.name in needed]
     own = {item.name for item in weights}
@@ -128,7 +150,23 @@ def _cut(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelProto:
         field.extend(kept)
     del graph.output[:]
     del graph.value_info[:]
-    return model
+    size = sum(item.ByteSize() for item in graph.initializer)
+    if size > _MAX_BYTES:
+        raise BackboneError(
+            "the backbone is too large",
+            expected=f"at most {_MAX_BYTES:,} bytes of weights, which is what an ONNX file holds",
+            got=f"{size:,} bytes up to {' '.join(layers)}",
+            remedy="Name earlier layers with --layers, or take a smaller network.",
+        )
+    return cut
+
+
+def _read_by(node: onnx.NodeProto) -> Iterator[str]:
+    """Names of the tensors that a node reads, also from inside of its branches and loops."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in (*attribute.g.node, *(inner for graph in attribute.graphs for inner in graph.node)):
+            yield from _read_by(inner)
 
 
 def _clear_our_names(model: onnx.ModelProto, layers: Sequence[str]) -> list[str]:
@@ -142,53 +180,56 @@ def _clear_our_names(model: onnx.ModelProto, layers: Sequence[str]) -> list[str]
     return [new.get(name, name) for name in layers]
 
 
-def _fix_input(model: onnx.ModelProto, size: Size) -> str:
-    """Makes the one input (1, 3, H, W) and returns its name."""
-    inputs = list(model.graph.input)
-    ok = len(inputs) == 1 and inputs[0].type.tensor_type.elem_type == TensorProto.FLOAT
-    dims = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim] if ok else []
-    if not ok or len(dims) != 4 or dims[1] not in (0, 3):
+def _fix_input(graph: onnx.GraphProto, size: Size) -> tuple[str, bool]:
+    """Gives the one input a fixed shape for an image of `size`; returns its name and whether its channels come last."""
+    inputs = list(graph.input)
+    kind = inputs[0].type.tensor_type if len(inputs) == 1 else TypeProto.Tensor()
+    dims = [max(dim.dim_value, 0) for dim in kind.shape.dim] if kind.HasField("shape") else [0] * 4  # 0: any
+    channels_last = len(dims) == 4 and dims[3] == 3 and dims[1] != 3
+    if (
+        kind.elem_type not in (TensorProto.FLOAT, *OTHER_FLOATS)
+        or len(dims) != 4
+        or dims[3 if channels_last else 1] not in (0, 3)
+    ):
         raise BackboneError(
             "the backbone has another input than an image",
-            expected="one float32 input (N, 3, H, W)",
-            got=[(i.name, [d.dim_value or d.dim_param for d in i.type.tensor_type.shape.dim]) for i in inputs],
+            expected="one input (N, 3, H, W) or (N, H, W, 3) of float32, float16 or float64, normalised",
+            got=", ".join(map(_described, inputs)) or "no input",
+            remedy="Export the network from behind its own conversion of the pixels, without further inputs.",
         )
-    if (dims[2] not in (0, size[0])) or (dims[3] not in (0, size[1])):
+    own = (dims[1], dims[2]) if channels_last else (dims[2], dims[3])
+    wanted = (own[0] or size[0], own[1] or size[1])
+    if wanted != size:
         raise BackboneError(
             "the backbone has a fixed input size",
-            expected=f"(H, W) {(dims[2], dims[3])}",
+            expected=f"(H, W) {wanted}",
             got=f"a crop of {size}",
-            remedy=f"Give --input-size {dims[2]},{dims[3]} and no ROI, or an ONNX file with dynamic sizes.",
+            remedy=f"Give --input-size {wanted[0]},{wanted[1]} and no ROI, or an ONNX file with dynamic sizes.",
         )
-    for dim, value in zip(inputs[0].type.tensor_type.shape.dim, (1, 3, *size), strict=True):
-        dim.dim_value = value
-    return inputs[0].name
+    shape = [1, *size, 3] if channels_last else [1, 3, *size]
+    inputs[0].CopyFrom(helper.make_tensor_value_info(inputs[0].name, kind.elem_type, shape))
+    return inputs[0].name, channels_last
 
 
-def _layer_shapes(model: onnx.ModelProto, layers: Sequence[str]) -> list[tuple[int, int, int, int]]:
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in layers)
-    try:
-        inferred = onnx.shape_inference.infer_shapes(probe, strict_mode=True, data_prop=True)
-    except Exception as error:  # InferenceError is not public
-        raise BackboneError("the backbone's shapes do not fit together", got=str(error).strip()[:300]) from error
-    found = {o.name: [d.dim_value for d in o.type.tensor_type.shape.dim] for o in inferred.graph.output}
-    shapes = []
-    for name in layers:
-        shape = found[name]
-        if len(shape) != 4 or shape[0] != 1 or min(shape) < 1:
-            raise BackboneError(
-                f"the layer {name} is not a feature map",
-                expected="shape (1, C, h, w)",
-                got=shape or "unknown",
-            )
-        shapes.append((shape[0], shape[1], shape[2], shape[3]))
-    return shapes
+def _described(value: onnx.ValueInfoProto) -> str:
+    kind = value.type.tensor_type
+    name = TensorProto.DataType.Name(kind.elem_type).lower() if kind.elem_type else "no tensor"
+    return f"{value.name}: {name} ({', '.join(str(d.dim_param or d.dim_value) for d in kind.shape.dim)})"
+
+
+def _checked(layer: str, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    if len(shape) == 4 and shape[0] == 1 and min(shape) >= 1:
+        return (shape[0], shape[1], shape[2], shape[3])
+    raise BackboneError(
+        f"the layer {layer} is not a feature map",
+        expected="shape (1, C, h, w) or (1, h, w, C)",
+        got=f"{shape}, which looks like tokens in a row" if len(shape) == 3 and shape[0] == 1 else shape,
+        remedy="Name a tensor with --layers that has a height and a width.",
+    )
 
 
 def _prepend_normalisation(
-    graph: onnx.GraphProto, image: str, size: Size, mean: Sequence[float], std: Sequence[float]
+    graph: onnx.GraphProto, image: str, channels_last: bool, size: Size, mean: Sequence[float], std: Sequence[float]
 ) -> None:
     """u8 NHWC BGR to what the backbone wants.
 
@@ -210,6 +251,9 @@ def _prepend_normalisation(
             helper.make_node("Gather", [_PREFIX + "centred", _PREFIX + "rgb"], [_PREFIX + "ordered"], axis=1),
             helper.make_node("Div", [_PREFIX + "ordered", _PREFIX + "scale"], [image]),
         ]
+        if channels_last:
+            nodes[-1].output[0] = _PREFIX + "normalised"
+            nodes.append(helper.make_node("Transpose", [_PREFIX + "normalised"], [image], perm=[0, 2, 3, 1]))
         weights += [
             numpy_helper.from_array(np.array([2, 1, 0], np.int64), _PREFIX + "rgb"),
             _constant("scale", scale.reshape(1, 3, 1, 1)),
@@ -242,12 +286,16 @@ def _fold_into_convolutions(graph: onnx.GraphProto, image: str, scale: np.ndarra
 def _append_patches(
     graph: onnx.GraphProto,
     layers: Sequence[str],
-    shapes: Sequence[tuple[int, int, int, int]],
+    axes: Sequence[int],
+    shapes: Sequence[tuple[int, ...]],
     grid: Size,
     dim: int,
 ) -> None:
     parts = []
-    for i, (layer, shape) in enumerate(zip(layers, shapes, strict=True)):
+    for i, (layer, axis, shape) in enumerate(zip(layers, axes, shapes, strict=True)):
+        if axis == 3:
+            graph.node.append(helper.make_node("Transpose", [layer], [f"{_PREFIX}map{i}"], perm=[0, 3, 1, 2]))
+            layer = f"{_PREFIX}map{i}"
         part = f"{_PREFIX}pooled{i}"
         graph.node.append(
             helper.make_node(

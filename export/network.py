@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from edge_ad.errors import BackboneError
 from edge_ad.spec import Size
 from export.graph import PatchGraph, build_graph, tensor_names
+from export.onnx_file import read_onnx
 from export.options import EMBEDDED, Options
 
 _EMBEDDED_FILE = Path(__file__).parent / "models" / "edge_s.onnx"  # models/EDGE_S.md says how it was made
@@ -29,7 +28,7 @@ class Network:
     Attributes:
         name, layers, weights, sha256: as `edge_ad.spec.BackboneSpec` has them.
         to_onnx: ONNX for a crop of (H, W).
-        features: the layers' (1, C, h, w) maps of a (1, H, W, 3) u8 tensor by the original framework; None where the
+        features: the layers' maps of a (1, H, W, 3) u8 tensor by the original framework; None where the
             ONNX file is the original.
     """
 
@@ -50,7 +49,8 @@ class Network:
         """(h*w, D) float32 patches by the original framework and NumPy, to prove the graph by; None without one."""
         if self.features is None:
             return None
-        return patches_of(self.features(tensor), graph.grid)
+        found = zip(self.features(tensor), graph.channel_axes, strict=True)
+        return patches_of([np.moveaxis(maps, axis, 1) for maps, axis in found], graph.grid)
 
 
 def patches_of(features: list[NDArray[np.float32]], grid: Size) -> NDArray[np.float32]:
@@ -93,15 +93,7 @@ def open_network(options: Options) -> Network:
 def _onnx_network(options: Options, path: Path, name: str, layers: tuple[str, ...] | None) -> Network:
     if options.weights is not None:
         raise BackboneError(f"{name} holds its own weights", expected="no --weights", got=options.weights)
-    try:
-        data = path.read_bytes()
-        model = onnx.load(str(path))
-    except OSError as error:
-        raise BackboneError(
-            f"cannot read the backbone {path}", expected="an ONNX file", got=error.strerror or str(error)
-        ) from error
-    except (DecodeError, ValueError, onnx.checker.ValidationError) as error:  # the last: missing external data
-        raise BackboneError(f"{path} is not an ONNX file", expected="an ONNX model", got=str(error)) from error
+    model, digest = read_onnx(path)
     if not layers:
         names = [output.name for output in model.graph.output] or tensor_names(model)[-4:]
         raise BackboneError(
@@ -110,5 +102,4 @@ def _onnx_network(options: Options, path: Path, name: str, layers: tuple[str, ..
             got="none",
             remedy=f"Its outputs are: {' '.join(names)}.",
         )
-    digest = hashlib.sha256(data).hexdigest()
     return Network(name, layers, path.name, digest, options.mean, options.std, lambda size: model, None)

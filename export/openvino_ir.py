@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from edge_ad.engines import quietly
 from edge_ad.errors import BackboneError, EngineUnavailableError
 
 
@@ -17,7 +18,8 @@ def to_ir(onnx_bytes: bytes) -> tuple[bytes, bytes]:
         BackboneError: OpenVINO does not take the graph.
     """
     try:
-        import openvino as ov
+        with quietly():
+            import openvino as ov
     except ImportError as error:
         raise EngineUnavailableError(
             "--to openvino needs OpenVINO on the workstation",
@@ -37,7 +39,8 @@ def write_ir(model: Any) -> tuple[bytes, bytes]:
     Raises:
         RuntimeError: OpenVINO cannot write it.
     """
-    import openvino as ov
+    with quietly():
+        import openvino as ov
 
     for number, op in enumerate(model.get_ordered_ops()):  # the names it makes up count on in a process
         op.set_friendly_name(f"{op.get_type_name()}_{number}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edge_ad.engines import quietly
 from edge_ad.engines.base import MEMBERS
 from edge_ad.errors import BackboneError
 from export.openvino_ir import to_ir, write_ir
@@ -38,9 +38,9 @@ def int8_ir(ir: tuple[bytes, bytes], tensors: Tensors) -> tuple[bytes, bytes]:
     Raises:
         BackboneError: NNCF does not take the graph.
     """
-    os.environ.setdefault("NNCF_CI", "1")  # its telemetry would call a server from the workstation
-    import nncf
-    import openvino as ov
+    with quietly():
+        import nncf
+        import openvino as ov
 
     nncf.set_log_level(logging.ERROR)
     try:
@@ -75,7 +75,8 @@ def int8_onnx(model: onnx.ModelProto, tensors: Tensors) -> bytes:
     Raises:
         BackboneError: ONNX Runtime does not take the graph.
     """
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    with quietly():
+        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -134,7 +135,8 @@ MAKERS = {  # by precision and engine
 
 def _fused(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     """The graph after ONNX Runtime's basic, portable optimisations (batch norms into convolutions), all nodes named."""
-    import onnxruntime as ort
+    with quietly():
+        import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC

@@ -10,11 +10,12 @@ import importlib.util
 from collections.abc import Collection
 
 from edge_ad.engines.base import Engine, Models
+from edge_ad.engines.quiet import quietly
 from edge_ad.errors import EngineUnavailableError, SpecError
 from edge_ad.registry import ENGINES, PRECISIONS, engine_package, one_of
 from edge_ad.system.cpu import Cpu
 
-__all__ = ["Engine", "Models", "choose_engine", "installed_engines", "open_engine", "targets_for"]
+__all__ = ["Engine", "Models", "choose_engine", "installed_engines", "open_engine", "quietly", "targets_for"]
 
 # What `python -m export --to` can be asked for, and the kinds of model that it makes then; the first is preferred.
 TARGETS = {"openvino": ("ir",), "onnx": ("onnx",), "both": ("onnx", "ir")}
@@ -118,6 +119,7 @@ def open_engine(name: str, models: Models, *, device: str, threads: int, precisi
     Raises:
         EngineError: the engine refused the model, the device or the precision.
     """
-    module = importlib.import_module(ENGINES[name].module or f"edge_ad.engines.{name}")
+    with quietly():
+        module = importlib.import_module(ENGINES[name].module or f"edge_ad.engines.{name}")
     engine: Engine = module.open_models(models, device=device, threads=threads, precision=precision)
     return engine

@@ -1,0 +1,65 @@
+"""Shapes of a backbone's layers: by ONNX's shape inference, or, where that cannot know, by a run of an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from edge_ad.engines import installed_engines, quietly
+from edge_ad.errors import BackboneError
+
+Shape = tuple[int, ...]
+
+
+def layer_shapes(model: onnx.ModelProto, layers: Sequence[str]) -> list[Shape]:
+    """The shape of each layer.
+
+    Args:
+        model: without annotations of inner tensors, with one float32 input of a fixed shape.
+
+    Raises:
+        BackboneError: shapes that contradict each other, a layer that is not float32, or an engine that cannot run it.
+    """
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in layers)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(probe, strict_mode=True, data_prop=True)
+    except Exception as error:  # InferenceError is not public
+        raise BackboneError("the backbone's shapes do not fit together", got=str(error).strip()[:300]) from error
+    known = {o.name: o.type.tensor_type for o in inferred.graph.output}
+    shapes = [tuple(dim.dim_value for dim in known[name].shape.dim) for name in layers]
+    if all(
+        known[name].HasField("shape") and min(shape, default=1) > 0 for name, shape in zip(layers, shapes, strict=True)
+    ):
+        return shapes
+    (image,) = model.graph.input
+    size = [dim.dim_value for dim in image.type.tensor_type.shape.dim]
+    return _shapes_by_a_run(probe.SerializeToString(), image.name, np.zeros(size, np.float32))
+
+
+def _shapes_by_a_run(model: bytes, name: str, image: NDArray[np.float32]) -> list[Shape]:
+    engine = "onnxruntime" if "onnxruntime" in installed_engines() else "openvino"
+    try:
+        with quietly():
+            if engine == "onnxruntime":
+                import onnxruntime as ort
+            else:
+                import openvino as ov
+        if engine == "onnxruntime":
+            options = ort.SessionOptions()
+            options.log_severity_level = 3
+            session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            return [found.shape for found in session.run(None, {name: image})]
+        compiled = ov.Core().compile_model(ov.Core().read_model(model), "CPU")
+        return [tuple(found.shape) for found in compiled([image]).values()]
+    except Exception as error:  # the engines have no base class of their own
+        raise BackboneError(
+            "the shapes of the backbone's layers cannot be found",
+            expected=f"a network that {engine} runs",
+            got=str(error).strip()[:300],
+        ) from error
