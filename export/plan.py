@@ -109,5 +109,6 @@ def hindrance(plan: Plan, cpu: Cpu) -> str | None:
     """Why this machine cannot make the point, though every package is there; None where it can."""
     needed = PRECISIONS[plan.precision].cpu
     if needed and not getattr(cpu, needed):
-        return f"{cpu.model} has no {plan.precision} arithmetic: coreset and threshold could not be made through it"
+        lacking = f"{cpu.model} has no {plan.precision} arithmetic"
+        return f"{lacking}, so that coreset and threshold could not be made through it"
     return None
