@@ -46,7 +46,7 @@ def test_a_new_precision_is_planned_made_and_run(tiny: Path, tmp_path: Path, mon
 
 
 def test_a_precision_that_the_cpu_has_not_is_a_hindrance(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edge_ad.cpu import Cpu
+    from edge_ad.system.cpu import Cpu
 
     monkeypatch.setitem(PRECISIONS, "new", Precision(0.01, cpu="has_bf16", needs="AMX"))
     assert "no new arithmetic" in str(hindrance(Plan("new", "new", "any", (64, 64)), Cpu("arm", "a CPU", frozenset())))
