@@ -74,16 +74,17 @@ class Point:
     def __init__(self, bundle: Bundle, name: str, settings: Settings, threshold: float | None = None) -> None:
         self.name, self.settings = name, settings
         engine = runnable_engine(bundle, name, settings.engine, settings.device)
-        self._bundle = bundle.at(name)
-        self._spec = self._bundle.manifest
+        own = bundle.at(name)
+        self._spec, self._bundle_id = own.manifest, own.id
+        self._probes = own.only("probes/")  # what else is not in use, models above all, may go with the bundle
         self.threshold, self.pixel_threshold = _thresholds(self._spec, bundle.manifest, threshold)
-        self._mask, self._patch_mask = _masks(self._bundle)
+        self._mask, self._patch_mask = _masks(own)
         rows = None if self._patch_mask is None else np.flatnonzero(self._patch_mask).astype(np.int32)
         with pinned(settings.cores):
             pool = native.Pool(settings.threads, settings.cores)
             self.crop = Crop(self._spec.frame, self._spec.backbone, self._spec.roi, self._mask, pool)
-            self.engine = _open_engine(self._bundle, engine, settings)
-            self.head = open_head(self._bundle, rows, pool, settings.search)
+            self.engine = _open_engine(own, engine, settings)
+            self.head = open_head(own, rows, pool, settings.search)
 
     @property
     def precision(self) -> str:
@@ -139,7 +140,7 @@ class Point:
             engine=self.engine.name,
             precision=self.precision,
             search=self.search,
-            bundle=self._bundle.id,
+            bundle=self._bundle_id,
             _render=self._render(prepared.frame_size, scored),
             _to_bgr=partial(_to_bgr, self._spec.frame),
         )
@@ -166,7 +167,7 @@ class Point:
         """
         tolerance = self._spec.probes.tolerance
         worst: dict[str, float] = {}
-        for probe in load_probes(self._bundle):
+        for probe in load_probes(self._probes):
             for name, value in deviations(probe, self.probe(probe.frame)).items():
                 worst[name] = max(worst.get(name, 0.0), value)
         if max(worst.values()) > tolerance:

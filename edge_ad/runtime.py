@@ -78,19 +78,21 @@ class Runtime:
     ) -> None:
         wish = _wish(engine, device, threads, cores, search)
         budget_ms, best_effort = _check_budget(budget_ms), _check_on_miss(on_miss)
-        self._bundle = Bundle.open(path)
-        spec = self._bundle.manifest
+        name = REFERENCE if point is None else point
+        bundle = Bundle.open(path, points=(name,) if budget_ms is None else None)
+        self._bundle_id, self._manifest = bundle.id, bundle.manifest
         # an engine on another device has nothing to do with what was measured on the CPU
-        known = load_profile(self._bundle.id, spec.point_names) if profile and device == "CPU" else None
-        chooser = Chooser(self._bundle, wish, threshold, known)
+        known = load_profile(bundle.id, bundle.manifest.point_names) if profile and device == "CPU" else None
+        chooser = Chooser(bundle, wish, threshold, known)
         self._ladder: Ladder | None = None
         if budget_ms is None:
-            self._points: tuple[Point, ...] = (chooser.open(REFERENCE if point is None else point)[0],)
+            self._points: tuple[Point, ...] = (chooser.open(name)[0],)
         else:
-            names = faithful_first(spec) if point is None else (point,)
+            names = faithful_first(bundle.manifest) if point is None else (point,)
             rungs = chooser.rungs(names, budget_ms, best_effort=best_effort)
             self._points = tuple(rung.point for rung in rungs)
             self._ladder = Ladder([rung.expected_ms for rung in rungs], budget_ms)
+        bundle.close()  # the engines have copies of their models
         self._budget_ms = budget_ms
         self._meter = Meter([each.name for each in self._points], budget_ms)
         if self_check:
@@ -99,7 +101,7 @@ class Runtime:
     @property
     def bundle_id(self) -> str:
         """The id of the bundle, as verdicts carry it."""
-        return self._bundle.id
+        return self._bundle_id
 
     @property
     def point(self) -> str:
@@ -124,7 +126,7 @@ class Runtime:
     @property
     def manifest(self) -> Manifest:
         """What the bundle says of itself."""
-        return self._bundle.manifest
+        return self._manifest
 
     @property
     def engine(self) -> str:
