@@ -3,8 +3,8 @@
     python -m bench.bundle_open [--rows 200000] [--rounds 5]
 
 The small bundle is that of a drawn category by a network of resnet18's size with random filters; the large one is the
-same with a coreset of so many random rows and no graph; "points" is the small one with a second operating point that has
-a coreset as large, and is opened at "f32".
+same with a coreset of so many random rows and no graph; "points" is the small one with a second operating point that
+has a coreset as large, and is opened at "f32".
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from edge_ad.engines import installed_engines
 from edge_ad.spec import FidelitySpec, PointSpec
 
 _START = """
-import json, sys, time, resource
+import json, sys, time
 def memory():  # MiB resident now, of it anonymous, and at its highest
-    lines = dict(line.split(":") for line in open("/proc/self/status") if line.startswith(("VmRSS", "VmHWM", "RssAnon")))
+    lines = dict(line.split(":") for line in open("/proc/self/status"))
     return [int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "RssAnon", "VmHWM")]
 import numpy
 from edge_ad import Runtime
@@ -85,9 +85,8 @@ def main() -> None:
             export(category, bundles["small"], to="both")
             enlarge(bundles["small"], bundles["large"], options.rows, as_point=False)
             enlarge(bundles["small"], bundles["points"], options.rows, as_point=True)
-        print(
-            "| bundle | MB | engine | open s | CPU s | resident MiB | anonymous | peak |\n|---|---|---|---|---|---|---|---|"
-        )
+        print("| bundle | MB | engine | open s | CPU s | resident MiB | anonymous | peak |")
+        print("|---|---|---|---|---|---|---|---|")
         for kind, path in bundles.items():
             for engine in installed_engines():
                 command = [sys.executable, "-c", _START, str(path), engine, str(folder / "frame.npy")]

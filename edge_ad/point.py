@@ -17,8 +17,8 @@ from edge_ad.bundle import Bundle
 from edge_ad.cpu import detect_cpu, pinned
 from edge_ad.crop import Crop
 from edge_ad.engines import Engine, Models, choose_engine, installed_engines, open_engine
-from edge_ad.errors import BundleCorruptError, EngineError, EngineUnavailableError, ParityError, SpecError
-from edge_ad.frame import check_frame, read_frame
+from edge_ad.errors import BundleCorruptError, EngineError, EngineUnavailableError, ParityError
+from edge_ad.frame import check_frame, in_declared_order, read_frame
 from edge_ad.heads import open_head
 from edge_ad.heads.base import Scored
 from edge_ad.probes import Answer, deviations, load_probes
@@ -150,10 +150,10 @@ class Point:
         return self.judge(self.prepare(frame, Stopwatch())).latency_ms
 
     def probe(self, frame: Frame) -> Answer:
-        """Everything that is computed of a frame, with exact search: what golden probes hold and check."""
+        """Everything that is computed of a frame in the bundle's colour order, with exact search."""
         pixels = check_frame(frame, self._spec.frame)
         with pinned(self.settings.cores):
-            patches = self._patches(self.crop(pixels, from_file=True))
+            patches = self._patches(self.crop(pixels))
             scored = self.head(patches, exact=True)
         render = self._render((pixels.shape[0], pixels.shape[1]), scored)
         amap = np.zeros((0, 0), np.float32) if render is None else render()
@@ -168,7 +168,7 @@ class Point:
         tolerance = self._spec.probes.tolerance
         worst: dict[str, float] = {}
         for probe in load_probes(self._probes):
-            for name, value in deviations(probe, self.probe(probe.frame)).items():
+            for name, value in deviations(probe, self.probe(in_declared_order(probe.frame, self._spec.frame))).items():
                 worst[name] = max(worst.get(name, 0.0), value)
         if max(worst.values()) > tolerance:
             raise ParityError(
@@ -209,11 +209,9 @@ def _thresholds(spec: Manifest, whole: Manifest, threshold: float | None) -> tup
     own, reference = spec.calibration, whole.calibration
     if threshold is None:
         return own.threshold, own.pixel_threshold
-    if isinstance(threshold, bool) or not (isinstance(threshold, (int, float)) and 0 < threshold < np.inf):
-        raise SpecError("threshold is out of range", expected="a finite number above 0", got=repr(threshold))
-    scale = float(threshold) / reference.threshold
+    scale = threshold / reference.threshold
     pixel = None if own.pixel_threshold is None else own.pixel_threshold * scale
-    return float(threshold) * (own.threshold / reference.threshold), pixel
+    return threshold * (own.threshold / reference.threshold), pixel
 
 
 def _masks(bundle: Bundle) -> tuple[NDArray[np.uint8] | None, NDArray[np.bool_] | None]:

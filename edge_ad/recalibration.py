@@ -25,7 +25,7 @@ from edge_ad.bundle import Bundle, write_bundle
 from edge_ad.dataset import find_category, look_at_images, subfolders
 from edge_ad.errors import BundleError, DatasetError, EngineError, FrameError
 from edge_ad.evaluation.labelled import load_labelled
-from edge_ad.frame import list_images, read_frame
+from edge_ad.frame import in_declared_order, list_images, read_frame
 from edge_ad.prefetch import prefetch
 from edge_ad.runtime import Runtime
 from edge_ad.spec import REFERENCE, CalibrationSourceSpec, CalibrationSpec, Frame, Manifest
@@ -285,7 +285,7 @@ def _scored(
     mask = point.array("roi/mask") if has_roi else None
     for path, frame, digest in prefetch(paths, read):
         try:
-            answer = runtime.probe(frame)
+            answer = runtime.probe(in_declared_order(frame, runtime.manifest.frame))
         except FrameError as error:
             what = f"{path} cannot be inspected: {error.what}"
             raise DatasetError(what, expected=error.expected, got=error.got, remedy=error.remedy) from error

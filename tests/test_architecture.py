@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 MAX_FILE, MAX_FUNCTION = 400, 50
 HEAVY = {"torch", "torchvision", "onnx", "hnswlib", "openvino", "onnxruntime", "matplotlib"}
 STAGES = ["frame", "crop", "index", "anomaly_map", "verdict", "prefetch", "probes", "budget", "stats", "stopwatch"]
-GROUND = {"spec", "errors", "native", "image_file"}  # what any stage may stand on
+GROUND = {"spec", "errors", "native", "image_file", "system", "system.forks"}  # what any stage may stand on
 
 
 def sources(*folders: str) -> list[Path]:

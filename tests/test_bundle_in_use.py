@@ -113,7 +113,7 @@ def test_a_bundle_overwritten_while_it_is_read_is_refused(
         return parse(raw)
 
     monkeypatch.setattr(manifest_json, "manifest_from_json", parse_late)
-    with pytest.raises(BundleCorruptError, match="damaged|not what the manifest"):
+    with pytest.raises(BundleCorruptError, match=r"damaged|not what the manifest"):
         Bundle.open(used)
 
 

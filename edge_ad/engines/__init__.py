@@ -12,6 +12,7 @@ from collections.abc import Collection
 from edge_ad.cpu import Cpu
 from edge_ad.engines.base import Engine, Models
 from edge_ad.errors import EngineUnavailableError, SpecError
+from edge_ad.system.forks import leave_in_children
 
 __all__ = ["Engine", "Models", "choose_engine", "installed_engines", "open_engine"]
 
@@ -89,4 +90,5 @@ def open_engine(name: str, models: Models, *, device: str, threads: int, precisi
     """
     module = importlib.import_module(f"edge_ad.engines.{name}")
     engine: Engine = module.open_models(models, device=device, threads=threads, precision=precision)
+    leave_in_children(engine)
     return engine
