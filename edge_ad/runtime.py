@@ -88,22 +88,15 @@ class Runtime:
         budget_ms = None if budget_ms is None else positive_number("budget_ms", budget_ms)
         best_effort = _check_on_miss(on_miss)
         self._home = Home("a Runtime")
-        self._arguments: tuple[str, dict[str, Any]] = (
-            os.path.abspath(os.fspath(path)),
-            {
-                "engine": engine,
-                "device": device,
-                "threads": wish.threads,
-                "cores": wish.cores,
-                "point": point,
-                "search": search,
-                "threshold": threshold,
-                "self_check": self_check,
-                "budget_ms": budget_ms,
-                "on_miss": on_miss,
-                "profile": profile,
-            },
-        )
+        self._path = os.path.abspath(os.fspath(path))
+        self._options: dict[str, Any] = {
+            "engine": engine,
+            "device": device,
+            "threads": wish.threads,
+            "cores": wish.cores,
+        }
+        self._options |= {"point": point, "search": search, "threshold": threshold, "self_check": self_check}
+        self._options |= {"budget_ms": budget_ms, "on_miss": on_miss, "profile": profile}
         name = REFERENCE if point is None else point
         bundle = Bundle.open(path, points=(name,) if budget_ms is None else None)
         self._bundle_id, self._manifest = bundle.id, bundle.manifest
@@ -125,8 +118,7 @@ class Runtime:
             self.check()
 
     def __reduce__(self) -> tuple[object, ...]:
-        path, options = self._arguments
-        return partial(type(self), **options), (path,)
+        return partial(type(self), **self._options), (self._path,)
 
     @property
     def bundle_id(self) -> str:
