@@ -3,6 +3,8 @@
 A bundle is a stored ZIP in one canonical layout: the manifest decides every byte that is not data. So the
 reader does not interpret ZIP structures; it computes from the manifest what they must be, and compares.
 Compression, encryption, zip64, overlaps, duplicates and garbage are all the same to it: bytes that differ.
+
+Over 400 lines: reader and writer share the layout, which nothing else may know.
 """
 
 from __future__ import annotations
@@ -10,14 +12,13 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
-import mmap
 import os
 import re
 import stat
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from io import BufferedReader
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -63,11 +64,13 @@ Payload = NDArray[Any] | bytes | bytearray | memoryview
 
 
 class Bundle:
-    """A verified bundle, memory-mapped.
+    """A verified bundle, in memory that the process owns.
 
-    Immutable, and safe to share between threads. Arrays and blobs are views of the map: they stay valid after
-    `close`, and after another bundle was renamed to the same path. The file must not be changed in place
-    (``cp`` over it) while a view of it lives: use `write_bundle` or ``mv``, which rename.
+    Each byte of the file is read once: what was hashed is what is used, whatever becomes of the file afterwards. It
+    may be replaced, overwritten, truncated or deleted while the bundle is in use.
+
+    Immutable but for `close`, and safe to share between threads. Arrays and blobs are read-only views of a member's
+    memory, and stay valid after `close`. A member's memory goes when no bundle and no view needs it any more.
 
     Attributes:
         path: where it was opened.
@@ -75,44 +78,43 @@ class Bundle:
         id: first 16 hexadecimal digits of the SHA-256 of its manifest, which holds the hash of each member.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        manifest: Manifest,
-        identity: str,
-        members: Mapping[str, tuple[_Slot, MemberSpec]],
-        data: mmap.mmap,
-    ) -> None:
-        """For `open` and `at` alone."""
+    def __init__(self, path: Path, manifest: Manifest, identity: str, members: Mapping[str, _Member]) -> None:
+        """For `open`, `at` and `only` alone."""
         self.path: Final = path
         self.manifest: Final = manifest
         self.id: Final = identity
-        self._members: Final = members
-        self._data: mmap.mmap | None = data
+        self._members: Mapping[str, _Member] | None = members
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+    def open(cls, path: str | os.PathLike[str], *, points: Collection[str] | None = None) -> Bundle:
         """Opens the bundle at `path` after every byte of it was checked.
+
+        Args:
+            path: of the file.
+            points: names of the operating points whose members are kept in memory; by default all are. The others are
+                verified too, and let go at once.
 
         Raises:
             BundleNotFoundError: there is no such file.
             BundleVersionError: a newer edge-ad wrote it.
-            BundleCorruptError: it is not a bundle, or it was truncated, altered or made to harm.
-            BundleError: it is not a regular file, or it cannot be read or mapped.
+            BundleCorruptError: it is not a bundle, or it was truncated, altered or made to harm; or somebody wrote to
+                it while it was read.
+            BundleError: it is not a regular file, or it cannot be read, or there is not enough memory for it.
+            SpecError: there is no such point.
         """
         where = Path(path)
         try:
-            with open(where, "rb", opener=_open_at_once) as file:
-                reader = _Reader(file, where)
-                digest, manifest, layout = reader.verify()
-                data = mmap.mmap(file.fileno(), reader.size, access=mmap.ACCESS_READ)
+            with open(where, "rb", buffering=0, opener=_open_at_once) as file:
+                digest, manifest, members = _Reader(file, where).verify(points)
         except (FileNotFoundError, NotADirectoryError) as error:
             remedy = "Check the path; python -m export makes a bundle."
             raise BundleNotFoundError(f"there is no bundle at {where}", remedy=remedy) from error
-        except (OSError, ValueError, OverflowError) as error:  # ValueError: NUL in the path; file shrunk
+        except (OSError, ValueError, OverflowError) as error:  # ValueError: NUL in the path
             raise _unusable(f"{where} cannot be read", error) from error
-        members = {slot.name: (slot, manifest.members[slot.name]) for slot in layout.slots[1:]}
-        return cls(where, manifest, digest[:16], members, data)
+        except MemoryError as error:
+            remedy = "Free some memory, or export a smaller coreset or fewer operating points."
+            raise BundleError(f"there is not enough memory to read {where}", got=error, remedy=remedy) from error
+        return cls(where, manifest, digest[:16], members)
 
     def array(self, name: str) -> NDArray[Any]:
         """Read-only view of an array member: dtype and shape of the manifest, C order, 64-byte aligned.
@@ -121,13 +123,12 @@ class Bundle:
 
         Raises:
             BundleCorruptError: there is no such member, or it is not an array.
-            BundleError: the bundle is closed.
+            BundleError: the bundle is closed, or the member was not kept.
         """
-        slot, member = self._find(name)
-        if member.dtype is None or member.shape is None:
+        spec, data = self._find(name)
+        if spec.dtype is None or spec.shape is None:
             raise BundleCorruptError(f"member {name} of {self.path} is not an array", remedy=_AGAIN)
-        dtype = np.dtype(member.dtype).newbyteorder("<")
-        view: NDArray[Any] = np.ndarray(member.shape, dtype, buffer=self._map(), offset=slot.data_at)
+        view: NDArray[Any] = np.ndarray(spec.shape, np.dtype(spec.dtype).newbyteorder("<"), buffer=data)
         return view
 
     def blob(self, name: str) -> memoryview:
@@ -135,13 +136,12 @@ class Bundle:
 
         Raises:
             BundleCorruptError: there is no such member.
-            BundleError: the bundle is closed.
+            BundleError: the bundle is closed, or the member was not kept.
         """
-        slot, _ = self._find(name)
-        return memoryview(self._map())[slot.data_at : slot.data_at + slot.size]
+        return self._find(name)[1]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._members
+        return name in self._opened()
 
     def at(self, point: str) -> Bundle:
         """The bundle as if that operating point were the only one: manifest and members are the point's.
@@ -152,18 +152,22 @@ class Bundle:
             SpecError: there is no such point.
             BundleError: the bundle is closed.
         """
-        prefix, found = f"points/{point}/", self._members
-        if self.manifest.find_point(point) is None:
-            members = {name: slot for name, slot in found.items() if not name.startswith("points/")}
-        else:
-            own = {name.removeprefix(prefix): slot for name, slot in found.items() if name.startswith(prefix)}
-            shared = tuple(part for part in (_MODEL, _MASK) if not any(name.startswith(part) for name in own))
-            members = {name: slot for name, slot in found.items() if name.startswith(shared)} | own
-        return Bundle(self.path, self.manifest.at(point), self.id, members, self._map())
+        members = self._opened()
+        own = {name: members[full] for name, full in _names_at(self.manifest, members, point).items()}
+        return Bundle(self.path, self.manifest.at(point), self.id, own)
+
+    def only(self, prefix: str) -> Bundle:
+        """The bundle with no members but those whose names begin so. Closing one leaves the other open.
+
+        Raises:
+            BundleError: the bundle is closed.
+        """
+        members = {name: member for name, member in self._opened().items() if name.startswith(prefix)}
+        return Bundle(self.path, self.manifest, self.id, members)
 
     def close(self) -> None:
-        """Gives up the map; it goes when the last view of it does. Closing twice is allowed."""
-        self._data = None
+        """Gives up the members' memory: of each, it goes when the last view does. Closing twice is allowed."""
+        self._members = None
 
     def __enter__(self) -> Bundle:
         return self
@@ -171,16 +175,40 @@ class Bundle:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _find(self, name: str) -> tuple[_Slot, MemberSpec]:
-        if name not in self._members:
-            raise BundleCorruptError(f"{self.path} has no member {name}", got=[*self._members], remedy=_AGAIN)
-        return self._members[name]
-
-    def _map(self) -> mmap.mmap:
-        data = self._data
+    def _find(self, name: str) -> tuple[MemberSpec, memoryview]:
+        members = self._opened()
+        if name not in members:
+            raise BundleCorruptError(f"{self.path} has no member {name}", got=[*members], remedy=_AGAIN)
+        spec, data = members[name]
         if data is None:
+            remedy = "Open the bundle for that operating point too."
+            raise BundleError(f"member {name} of {self.path} was not kept", remedy=remedy)
+        return spec, data
+
+    def _opened(self) -> Mapping[str, _Member]:
+        members = self._members
+        if members is None:
             raise BundleError(f"{self.path} is closed", remedy="Open it again.")
-        return data
+        return members
+
+
+class _Member(NamedTuple):
+    spec: MemberSpec
+    data: memoryview | None  # read-only; None where it was verified and let go
+
+
+def _names_at(manifest: Manifest, names: Collection[str], point: str) -> dict[str, str]:
+    """Members of an operating point: name there -> name in the bundle.
+
+    Raises:
+        SpecError: there is no such point.
+    """
+    if manifest.find_point(point) is None:
+        return {name: name for name in names if not name.startswith("points/")}
+    prefix = f"points/{point}/"
+    own = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
+    shared = tuple(part for part in (_MODEL, _MASK) if not any(name.startswith(part) for name in own))
+    return {name: name for name in names if name.startswith(shared)} | own
 
 
 def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapping[str, Payload]) -> str:
@@ -285,20 +313,20 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 class _Reader:
-    """Checks an open file, in the order of FORMAT.md.
+    """Reads and checks an open file, in the order of FORMAT.md.
 
-    It reads and does not map: a failing disk, or a file that shrinks, gives an error to `read` but kills a
-    process that maps it (SIGBUS).
+    It does not map the file: where a disk fails or a file shrinks, `read` gives an error, but a process that maps it is
+    killed (SIGBUS), and what is written to the file later would show in the map.
     """
 
-    def __init__(self, file: BufferedReader, path: Path) -> None:
+    def __init__(self, file: FileIO, path: Path) -> None:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise BundleError(f"{path} is not a regular file", remedy=_REMEDIES[errno.EISDIR])
         self.file, self.path, self.size = file, path, status.st_size
 
-    def verify(self) -> tuple[str, Manifest, _Layout]:
-        """SHA-256 of the manifest, the manifest, and where its members stand."""
+    def verify(self, points: Collection[str] | None) -> tuple[str, Manifest, dict[str, _Member]]:
+        """SHA-256 of the manifest, the manifest, and its members; see `Bundle.open`."""
         digest = self.read_comment()
         raw = self.read_manifest(digest)
         try:
@@ -306,15 +334,18 @@ class _Reader:
         except SpecError as error:
             what = f"{self.path}: {error.what}"
             raise BundleCorruptError(what, expected=error.expected, got=error.got, remedy=_AGAIN) from error
-        layout = _lay_out(manifest.members, len(raw))
+        layout, specs = _lay_out(manifest.members, len(raw)), manifest.members
         if layout.file_size != self.size:
             self.fail("the file has the wrong size", f"{layout.file_size} bytes", self.size)
         self.compare_headers(layout, digest)
-        for slot in layout.slots[1:]:
-            expected, found = manifest.members[slot.name].sha256, self.sha256(slot.data_at, slot.size)
-            if found != expected:
-                self.fail(f"member {slot.name} is damaged", f"SHA-256 {expected}", found)
-        return digest, manifest, layout
+        kept = {*specs} if points is None else {n for p in points for n in _names_at(manifest, specs, p).values()}
+        members = {
+            slot.name: _Member(
+                specs[slot.name], self.read_member(slot, specs[slot.name].sha256, keep=slot.name in kept)
+            )
+            for slot in layout.slots[1:]
+        }
+        return digest, manifest, members
 
     def read_comment(self) -> str:
         """SHA-256 of the manifest, from the archive comment."""
@@ -350,20 +381,37 @@ class _Reader:
             if self.read(slot.header_at, slot.data_at - slot.header_at) != _local_header(slot, crc):
                 self.fail(f"the ZIP header of {slot.name} is not what the manifest makes it")
 
+    def read_member(self, slot: _Slot, sha256: str, *, keep: bool) -> memoryview | None:
+        """The member's bytes, read-only and aligned, hashed as they came; None where they are not to be kept."""
+        block = np.empty((slot.size if keep else min(slot.size, CHUNK_BYTES)) + ALIGNMENT, np.uint8)
+        start = -block.ctypes.data % ALIGNMENT
+        data = block.data[start : start + slot.size]
+        digest = hashlib.sha256()
+        for at in range(0, slot.size, CHUNK_BYTES):
+            size = min(CHUNK_BYTES, slot.size - at)
+            part = data[at : at + size] if keep else data[:size]
+            self.fill(part, slot.data_at + at)
+            digest.update(part)
+        if digest.hexdigest() != sha256:
+            self.fail(f"member {slot.name} is damaged", f"SHA-256 {sha256}", digest.hexdigest())
+        block.flags.writeable = False  # the base of all arrays: none of them can be made writeable
+        return data.toreadonly() if keep else None
+
     def read(self, at: int, size: int) -> bytes:
         if at + size > self.size:  # before anything of that size is allocated
             self.fail("the file is cut off", f"{at + size} bytes or more", self.size)
-        self.file.seek(at)
-        data = self.file.read(size)
-        if len(data) != size:
-            self.fail("the file shrank while it was read", f"{size} bytes at {at}", len(data))
-        return data
+        data = bytearray(size)
+        self.fill(memoryview(data), at)
+        return bytes(data)
 
-    def sha256(self, at: int, size: int) -> str:
-        digest, end = hashlib.sha256(), at + size
-        for start in range(at, end, CHUNK_BYTES):
-            digest.update(self.read(start, min(CHUNK_BYTES, end - start)))
-        return digest.hexdigest()
+    def fill(self, data: memoryview, at: int) -> None:
+        self.file.seek(at)
+        done = 0
+        while done < len(data):
+            count = self.file.readinto(data[done:])
+            if not count:
+                self.fail("the file shrank while it was read", f"{len(data)} bytes at {at}", done)
+            done += count
 
     def fail(self, what: str, expected: object = None, got: object = None) -> NoReturn:
         raise BundleCorruptError(f"{self.path}: {what}", expected=expected, got=got, remedy=_AGAIN)

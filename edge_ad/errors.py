@@ -10,12 +10,14 @@
     |-- EngineError               the engine failed, or gave NaN or Inf
     |   `-- EngineUnavailableError  not installed, or it cannot run this bundle
     |-- BudgetError               no operating point of the bundle is fast enough on this PC
+    |-- ForkError                 a Runtime is used in a forked child of the process that opened it
     |-- ParityError               a result differs from the one it must equal (golden probes, engines, torch)
     |-- NativeError               the compiled core refused its input or this CPU
     |-- DatasetError              (export) the images cannot be used
     `-- BackboneError             (export) the backbone or its weights cannot be used
 
-A message says what is wrong, what was expected, what was got, and what to do about it.
+A message says what is wrong, what was expected, what was got, and what to do about it. Every error can be pickled and
+copied: message and attributes come through.
 
 `ImageWarning` is no error: work goes on.
 """
@@ -33,6 +35,7 @@ __all__ = [
     "EdgeADError",
     "EngineError",
     "EngineUnavailableError",
+    "ForkError",
     "FrameError",
     "ImageWarning",
     "NativeError",
@@ -60,6 +63,27 @@ class EdgeADError(Exception):
             parts.append(f"got {got}")
         message = "; ".join(parts)
         super().__init__(f"{message}. {remedy}" if remedy else message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Past `__init__`, whose arguments a subclass may choose; what is no plain value goes as its text."""
+        return _restore, (type(self), self.args, {name: _plain(value) for name, value in self.__dict__.items()})
+
+
+def _restore(kind: type[EdgeADError], args: tuple[object, ...], attributes: dict[str, object]) -> EdgeADError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
+
+
+def _plain(value: object) -> object:
+    if value is None or type(value) in (bool, int, float, str, bytes):
+        return value
+    if type(value) in (tuple, list, set, frozenset):
+        return type(value)(_plain(item) for item in value)  # type: ignore[attr-defined, call-arg]
+    if type(value) is dict:
+        return {_plain(name): _plain(item) for name, item in value.items()}
+    return str(value)
 
 
 class BundleError(EdgeADError):
@@ -105,6 +129,10 @@ class BudgetError(EdgeADError):
         super().__init__(what, expected=expected, got="the times below", remedy=remedy)
         self.table = table
         self.args = (f"{self.args[0]}\n{table}",)
+
+
+class ForkError(EdgeADError):
+    """A Runtime, or frames that it captures ahead, are used in a forked child of the process that opened it."""
 
 
 class ParityError(EdgeADError):

@@ -145,6 +145,13 @@ def check_frame(frame: object, spec: FrameSpec) -> Frame:
     return frame
 
 
+def in_declared_order(frame: Frame, spec: FrameSpec) -> Frame:
+    """A frame of an image file or a golden probe, which is BGR, in the order that the bundle declares for arrays."""
+    if spec.color_order == "rgb" and frame.ndim == 3:
+        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    return frame
+
+
 def _check_size(size: tuple[int, int], name: str) -> None:
     if min(size) < MIN_FRAME_SIDE or size[0] * size[1] > MAX_FRAME_PIXELS:
         raise FrameError(

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from edge_ad.system.forks import Home
+
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -32,6 +34,7 @@ class _Prefetch(Generic[S, T]):
         self._source, self._prepare = source, prepare
         self._queue: queue.Queue[T | _Failure | _End] = queue.Queue(maxsize=ahead)
         self._stopped = threading.Event()
+        self._home = Home("an iterator that captures frames ahead")
         self._thread = threading.Thread(target=self._run, name="edge-ad-capture", daemon=True)
         self._thread.start()
         # A daemon thread that comes back from OpenCV while Python shuts down aborts the process.
@@ -56,9 +59,13 @@ class _Prefetch(Generic[S, T]):
                 continue
 
     def get(self) -> T | _Failure | _End:
+        self._home.check()
         return self._queue.get()
 
     def stop(self) -> None:
+        if not self._home.is_here():  # a forked child has no such thread, and its locks may be held for ever
+            atexit.unregister(self.stop)
+            return
         self._stopped.set()
         with contextlib.suppress(queue.Empty):  # the thread may wait for room
             while True:
@@ -73,7 +80,7 @@ def prefetch(source: Iterable[S], prepare: Callable[[Iterator[S]], T], ahead: in
     `prepare` takes what it needs from the iterator, so that it can time the capture. It runs in a thread of its own, at
     most `ahead` results before the consumer. An exception comes out where its result would have, and ends the
     iteration. Closing the generator ends the thread after the item it is at, and waits a second for that, no longer: a
-    camera that gives no more frames would block it for ever.
+    camera that gives no more frames would block it for ever. In a forked child the next item is a ForkError.
     """
     worker = _Prefetch(source, prepare, ahead)
     try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 from edge_ad.bundle import Bundle
 from edge_ad.errors import SpecError
@@ -22,6 +22,8 @@ from edge_ad.serving.profile import load_profile
 from edge_ad.serving.settings import Fixed
 from edge_ad.spec import REFERENCE, Frame, Manifest
 from edge_ad.system.cpu import check_cores
+from edge_ad.system.forks import Home
+from edge_ad.system.numbers import positive_number, whole_number
 from edge_ad.verdict import Verdict
 
 EngineName = str  # "auto", or one of `edge_ad.registry.ENGINES`
@@ -38,8 +40,12 @@ class Runtime:
     It opens the cheaper points too, which costs their memory, so that no frame waits for one: when misses persist the
     next cheaper point takes over, and hands back when there is room again (`edge_ad.serving.ladder`).
 
+    It pickles as its arguments, the path made absolute, and opens itself again where it is unpickled, from the bundle
+    that is at the path then: so it can be passed to processes started by "spawn" or "forkserver". In a forked child of
+    the process that opened it every call raises ForkError.
+
     Args:
-        path: the bundle.
+        path: the bundle; all else is given by name. Numbers may be of any type, NumPy's too.
         engine: "auto" takes OpenVINO on Intel and ONNX Runtime elsewhere, as far as installed and in the bundle.
         device: OpenVINO's device.
         threads: bound of engine and search together; by default a thread for each physical core allowed.
@@ -66,6 +72,7 @@ class Runtime:
     def __init__(
         self,
         path: str | os.PathLike[str],
+        *,
         engine: EngineName = "auto",
         device: str = "CPU",
         threads: int | None = None,
@@ -79,29 +86,46 @@ class Runtime:
         profile: bool = True,
     ) -> None:
         fixed = _fixed(engine, device, threads, cores, search)
-        budget_ms, best_effort = _check_budget(budget_ms), _check_on_miss(on_miss)
-        self._bundle = Bundle.open(path)
-        spec = self._bundle.manifest
+        threshold = None if threshold is None else positive_number("threshold", threshold)
+        budget_ms = None if budget_ms is None else positive_number("budget_ms", budget_ms)
+        best_effort = _check_on_miss(on_miss)
+        self._home = Home("a Runtime")
+        self._path = os.path.abspath(os.fspath(path))
+        self._options: dict[str, Any] = {
+            "engine": engine,
+            "device": device,
+            "threads": fixed.threads,
+            "cores": fixed.cores,
+        }
+        self._options |= {"point": point, "search": search, "threshold": threshold, "self_check": self_check}
+        self._options |= {"budget_ms": budget_ms, "on_miss": on_miss, "profile": profile}
+        name = REFERENCE if point is None else point
+        bundle = Bundle.open(path, points=(name,) if budget_ms is None else None)
+        self._bundle_id, self._manifest = bundle.id, bundle.manifest
         # an engine on another device has nothing to do with what was measured on the CPU
-        known = load_profile(self._bundle.id, spec.point_names) if profile and device == "CPU" else None
-        chooser = Chooser(self._bundle, fixed, threshold, known)
+        known = load_profile(bundle.id, bundle.manifest.point_names) if profile and device == "CPU" else None
+        chooser = Chooser(bundle, fixed, threshold, known)
         self._ladder: Ladder | None = None
         if budget_ms is None:
-            self._points: tuple[Point, ...] = (chooser.open(REFERENCE if point is None else point)[0],)
+            self._points: tuple[Point, ...] = (chooser.open(name)[0],)
         else:
-            names = faithful_first(spec) if point is None else (point,)
+            names = faithful_first(bundle.manifest) if point is None else (point,)
             rungs = chooser.rungs(names, budget_ms, best_effort=best_effort)
             self._points = tuple(rung.point for rung in rungs)
             self._ladder = Ladder([rung.expected_ms for rung in rungs], budget_ms)
+        bundle.close()  # the engines have copies of their models
         self._budget_ms = budget_ms
         self._meter = Meter([each.name for each in self._points], budget_ms)
         if self_check:
             self.check()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return partial(type(self), **self._options), (self._path,)
+
     @property
     def bundle_id(self) -> str:
         """The id of the bundle, as verdicts carry it."""
-        return self._bundle.id
+        return self._bundle_id
 
     @property
     def point(self) -> str:
@@ -126,7 +150,7 @@ class Runtime:
     @property
     def manifest(self) -> Manifest:
         """What the bundle says of itself."""
-        return self._bundle.manifest
+        return self._manifest
 
     @property
     def engine(self) -> str:
@@ -168,7 +192,9 @@ class Runtime:
         Raises:
             FrameError: the frame cannot be inspected.
             EngineError: the engine failed, or gave NaN or Inf: there is no verdict then.
+            ForkError: this is a forked child of the process that opened the Runtime.
         """
+        self._home.check()
         return self._judge(self._point.prepare(frame, Stopwatch()))
 
     def inspect_many(self, frames: Iterable[Frame | str | os.PathLike[str]]) -> Iterator[Verdict]:
@@ -177,6 +203,7 @@ class Runtime:
         `frames` is advanced by a thread of its own, at most two frames ahead. An error of a frame, or of `frames`
         itself, is raised in its turn and ends the iteration. A verdict's "read" time includes waiting for the frame.
         """
+        self._home.check()
         return (self._judge(prepared) for prepared in prefetch(frames, self._prepare_next))
 
     def scores_and_peaks(
@@ -190,7 +217,12 @@ class Runtime:
         return (prepared.point.score_and_peak(prepared) for prepared in prefetch(frames, self._prepare_next))
 
     def probe(self, frame: Frame) -> Answer:
-        """Everything that is computed of a frame, with exact search: what golden probes hold and check."""
+        """Everything that is computed of a frame, with exact search: what golden probes hold and check.
+
+        Args:
+            frame: an array as `inspect` takes it, in the bundle's colour order.
+        """
+        self._home.check()
         return self._point.probe(frame)
 
     def check(self) -> dict[str, float]:
@@ -199,11 +231,13 @@ class Runtime:
         Raises:
             ParityError: one of them is above the tolerance that the bundle allows.
         """
+        self._home.check()
         found = [each.check() for each in self._points]
         return {name: max(worst[name] for worst in found) for name in found[0]}
 
     def stats(self) -> Stats:
         """Times, misses and operating points of the frames served; the times are of the last 1024. Thread-safe."""
+        self._home.check()
         return self._meter.stats(self.point, 0 if self._ladder is None else self._ladder.changes)
 
     @property
@@ -211,6 +245,7 @@ class Runtime:
         return self._points[0 if self._ladder is None else self._ladder.rung]
 
     def _prepare_next(self, frames: Iterator[Frame | str | os.PathLike[str]]) -> Prepared:
+        self._home.check()
         watch = Stopwatch()
         return self._point.prepare(next(frames), watch)
 
@@ -224,20 +259,11 @@ class Runtime:
 
 
 def _fixed(engine: str, device: str, threads: int | None, cores: Sequence[int] | None, search: str) -> Fixed:
-    if isinstance(threads, bool) or not (threads is None or (isinstance(threads, int) and 1 <= threads <= 1024)):
-        raise SpecError("threads is out of range", expected="1..1024", got=repr(threads))
+    threads = None if threads is None else whole_number("threads", threads, 1, 1024)
     checked = check_cores(cores)
     if threads is not None and checked is not None:
         threads = min(threads, len(checked))
     return Fixed(None if engine == "auto" else engine, device, threads, checked, None if search == "auto" else search)
-
-
-def _check_budget(budget_ms: float | None) -> float | None:
-    if budget_ms is None:
-        return None
-    if isinstance(budget_ms, bool) or not (isinstance(budget_ms, (int, float)) and 0 < budget_ms < math.inf):
-        raise SpecError("budget_ms is out of range", expected="a finite number above 0", got=repr(budget_ms))
-    return float(budget_ms)
 
 
 def _check_on_miss(on_miss: str) -> bool:

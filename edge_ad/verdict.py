@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -40,6 +40,9 @@ class Region:
 class Verdict:
     """What `Runtime.inspect` says of a frame. Map, mask and regions are computed when they are first read.
 
+    It pickles as what it needs for that: the patches' distances, some kilobytes, and the masks of the region of
+    interest, not the Runtime and not the map. A map computed elsewhere is the same.
+
     Attributes:
         score: in the method's own units, higher is worse: with PatchCore the largest patch distance (Euclidean), or
             that re-weighted by Eq. 7 where the bundle says so.
@@ -63,6 +66,10 @@ class Verdict:
     bundle: str
     _render: Callable[[], NDArray[np.float32]] | None = field(repr=False)
     _to_bgr: Callable[[Any], NDArray[np.uint8]] = field(repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was computed of it."""
+        return {field.name: self.__dict__[field.name] for field in fields(self)}
 
     @property
     def is_anomalous(self) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.crop import resize
-from edge_ad.frame import read_frame
+from edge_ad.frame import in_declared_order, read_frame
 from edge_ad.frames.picture import to_picture
 from edge_ad.registry import PRECISIONS
 from edge_ad.runtime import Runtime
@@ -44,7 +44,7 @@ def make_probes(
     runtime: Runtime, frames: NDArray[np.uint8], seed: int
 ) -> tuple[ProbesSpec, dict[str, NDArray[np.generic]]]:
     """The probes' spec and members, with the answers of `runtime`."""
-    answers = [runtime.probe(frame) for frame in frames]
+    answers = [runtime.probe(in_declared_order(frame, runtime.manifest.frame)) for frame in frames]
     patches = len(answers[0].patches)
     rows = np.sort(np.random.default_rng(seed).permutation(patches)[:_ROWS]).astype(np.int32)
     tolerance = PRECISIONS[runtime.manifest.at(runtime.point).backbone.precision].tolerance

@@ -14,6 +14,7 @@ for package in ("onnx", "hnswlib"):
     pytest.importorskip(package, reason="the export needs it")
 
 from edge_ad import Runtime  # noqa: E402
+from edge_ad.bundle import Bundle  # noqa: E402
 from edge_ad.dataset import Category, load_category  # noqa: E402
 from edge_ad.engines import installed_engines  # noqa: E402
 from edge_ad.metrics import binary_auroc  # noqa: E402
@@ -73,7 +74,7 @@ def plain_patches(network: torch.nn.Module, image: np.ndarray) -> torch.Tensor:
 
 def test_against_plain_torch(bundle: Path, network: torch.nn.Module, category: Category, engine: str) -> None:
     runtime = Runtime(bundle, engine=engine, search="exact")  # type: ignore[arg-type]
-    coreset = torch.from_numpy(np.array(runtime._bundle.array("coreset"))).double()
+    coreset = torch.from_numpy(np.array(Bundle.open(bundle).array("coreset"))).double()
     assert coreset.shape == (round(0.01 * GOODS * 1024), 384)
     defect = next(image.path for image in category.test if image.defect is not None)
     for path in (category.train_good[0], category.train_good[-1], defect):

@@ -36,6 +36,7 @@ from edge_ad import (
     Verdict,
     reference,
 )
+from edge_ad.bundle import Bundle
 from edge_ad.engines import installed_engines
 from edge_ad.spec import MIN_FRAME_SIDE
 from tests.edited import edited
@@ -117,11 +118,11 @@ def test_score_is_the_brute_force_maximum(golden: Path, engine: str) -> None:
     runtime = Runtime(golden, engine=engine, threads=2)
     frame = bad_frame(2003)
     answer = runtime.probe(frame)
-    coreset = np.array(runtime._bundle.array("coreset"), np.float64)
+    coreset = np.array(Bundle.open(golden).array("coreset"), np.float64)
     apart = np.linalg.norm(answer.patches.astype(np.float64)[:, None] - coreset[None], axis=2).min(axis=1)
     np.testing.assert_allclose(answer.distances, apart, rtol=1e-4, atol=1e-5)
     assert runtime.inspect(frame).score == pytest.approx(apart.max(), rel=1e-5)
-    twin, _ = reference.exact_search(np.array(runtime._bundle.array("coreset")), answer.patches)
+    twin, _ = reference.exact_search(np.array(Bundle.open(golden).array("coreset")), answer.patches)
     np.testing.assert_allclose(answer.distances, twin, rtol=1e-4, atol=1e-5)
 
 
@@ -654,10 +655,12 @@ def test_nan_is_never_a_verdict(
             runtime.check()
 
 
-def test_nan_outside_the_region_is_not_looked_at(roi: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nan_outside_the_region_is_not_looked_at(
+    roi: Runtime, golden_roi: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     patches = roi.probe(good_frame(0)).patches
     score = roi.inspect(good_frame(0)).score
-    outside = ~np.array(roi._bundle.array("roi/patch_mask"), bool).ravel()
+    outside = ~np.array(Bundle.open(golden_roi).array("roi/patch_mask"), bool).ravel()
     assert outside.any()
     patches[outside] = np.nan
     monkeypatch.setattr(roi._point, "engine", FakeEngine(patches))
@@ -689,7 +692,7 @@ def with_nan(array: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_coreset_with_nan_is_refused(golden: Path, tmp_path: Path, value: float) -> None:
-    coreset = np.array(Runtime(golden)._bundle.array("coreset"))
+    coreset = np.array(Bundle.open(golden).array("coreset"))
     coreset[7, 3] = value
     with pytest.raises(BundleCorruptError, match="coreset"):
         Runtime(edited(golden, tmp_path / "nan.bundle", {"coreset": coreset}))
@@ -698,14 +701,14 @@ def test_a_coreset_with_nan_is_refused(golden: Path, tmp_path: Path, value: floa
 @pytest.mark.parametrize("member", ["patches", "distances", "maps", "scores"])
 def test_probes_that_hold_nan_prove_nothing(golden: Path, tmp_path: Path, member: str) -> None:
     name = f"probes/{member}"
-    array = with_nan(Runtime(golden)._bundle.array(name))
+    array = with_nan(Bundle.open(golden).array(name))
     runtime = Runtime(edited(golden, tmp_path / "nan.bundle", {name: array}))
     with pytest.raises(ParityError):
         runtime.check()
 
 
 def test_altered_probes_are_found(golden: Path, tmp_path: Path, engine: str) -> None:
-    scores = np.array(Runtime(golden)._bundle.array("probes/scores"))
+    scores = np.array(Bundle.open(golden).array("probes/scores"))
     path = edited(golden, tmp_path / "altered.bundle", {"probes/scores": scores * np.float32(1.01)})
     Runtime(path, engine=engine)  # type: ignore[arg-type]  # opens: only the check tells
     with pytest.raises(ParityError, match="score") as caught:
@@ -754,7 +757,7 @@ def test_bundles_that_do_not_fit_together(golden: Path, tmp_path: Path, case: st
 )
 def test_masks_that_do_not_fit(golden_roi: Path, tmp_path: Path, member: str, value: object) -> None:
     if isinstance(value, str):
-        value = np.zeros_like(Runtime(golden_roi)._bundle.array(member))
+        value = np.zeros_like(Bundle.open(golden_roi).array(member))
     with pytest.raises(BundleCorruptError):
         Runtime(edited(golden_roi, tmp_path / "hostile.bundle", {member: value}))
 

@@ -9,6 +9,7 @@ from edge_ad.bundle import Bundle
 from edge_ad.cli import ERROR, OK
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EngineError, EngineUnavailableError, ParityError
+from edge_ad.frame import in_declared_order
 from edge_ad.probes import load_probes, relative_difference
 from edge_ad.runtime import Runtime
 from edge_ad.spec import REFERENCE, PointSpec
@@ -66,7 +67,7 @@ def _prove(
 
 def _parity(bundle: Bundle, runtimes: list[Runtime]) -> tuple[str, bool]:
     """How far the patches of the other engines are from the first one's, and whether that is near enough."""
-    frames = [probe.frame for probe in load_probes(bundle)]
+    frames = [in_declared_order(probe.frame, bundle.manifest.frame) for probe in load_probes(bundle)]
     first, *others = ([runtime.probe(frame).patches for frame in frames] for runtime in runtimes)
     apart = max(relative_difference(b, a) for other in others for a, b in zip(first, other, strict=True))
     agree = apart <= bundle.manifest.probes.tolerance

@@ -14,6 +14,7 @@ from edge_ad.engines.quiet import quietly
 from edge_ad.errors import EngineUnavailableError, SpecError
 from edge_ad.registry import ENGINES, PRECISIONS, engine_package, one_of
 from edge_ad.system.cpu import Cpu
+from edge_ad.system.forks import leave_in_children
 
 __all__ = ["Engine", "Models", "choose_engine", "installed_engines", "open_engine", "quietly", "targets_for"]
 
@@ -122,4 +123,5 @@ def open_engine(name: str, models: Models, *, device: str, threads: int, precisi
     with quietly():
         module = importlib.import_module(ENGINES[name].module or f"edge_ad.engines.{name}")
     engine: Engine = module.open_models(models, device=device, threads=threads, precision=precision)
+    leave_in_children(engine)
     return engine

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Models:
-    """The models of a bundle, as bytes (memory-mapped). Either may be missing.
+    """The models of a bundle, as bytes. Either may be missing. An engine keeps none of them: it makes its own copy.
 
     Attributes:
         onnx: an ONNX file.

@@ -17,8 +17,8 @@ from edge_ad.crop import Crop
 from edge_ad.engines import Engine, Models, choose_engine, engines_for, installed_engines, open_engine
 from edge_ad.engines.base import models_of
 from edge_ad.engines.finite import require_finite
-from edge_ad.errors import BundleCorruptError, EngineUnavailableError, ParityError, SpecError
-from edge_ad.frame import check_frame, read_frame
+from edge_ad.errors import BundleCorruptError, EngineUnavailableError, ParityError
+from edge_ad.frame import check_frame, in_declared_order, read_frame
 from edge_ad.frames.picture import to_picture
 from edge_ad.frames.roi import open_roi
 from edge_ad.heads import open_head
@@ -70,16 +70,17 @@ class Point:
     def __init__(self, bundle: Bundle, name: str, settings: Settings, threshold: float | None = None) -> None:
         self.name, self.settings = name, settings
         engine = runnable_engine(bundle, name, settings.engine, settings.device)
-        self._bundle = bundle.at(name)
-        self._spec = self._bundle.manifest
+        own = bundle.at(name)
+        self._spec, self._bundle_id = own.manifest, own.id
+        self._probes = own.only("probes/")  # what else is not in use, models above all, may go with the bundle
         self.threshold, self.pixel_threshold = _thresholds(self._spec, bundle.manifest, threshold)
-        self._roi = open_roi(self._bundle)
+        self._roi = open_roi(own)
         with pinned(settings.cores):
             pool = native.Pool(settings.threads, settings.cores)
             self.crop = Crop(self._spec.frame, self._spec.backbone, self._spec.roi, self._roi.pixels, pool)
-            compiled = partial(_open_engine, self._bundle, engine, settings)
-            self.engine = compiled(models_of(self._bundle))
-            self.head = open_head(Opening(self._bundle, self._roi.rows, pool, settings.search, compiled))
+            compiled = partial(_open_engine, own, engine, settings)
+            self.engine = compiled(models_of(own))
+            self.head = open_head(Opening(own, self._roi.rows, pool, settings.search, compiled))
 
     @property
     def precision(self) -> str:
@@ -130,7 +131,7 @@ class Point:
             engine=self.engine.name,
             precision=self.precision,
             search=self.search,
-            bundle=self._bundle.id,
+            bundle=self._bundle_id,
             _render=self._render(prepared.frame_size, scored),
             _to_bgr=partial(_picture, self._spec.frame),
         )
@@ -157,10 +158,10 @@ class Point:
         return self.judge(self.prepare(frame, Stopwatch())).latency_ms
 
     def probe(self, frame: Frame) -> Answer:
-        """Everything that is computed of a frame, with exact search: what golden probes hold and check."""
+        """Everything that is computed of a frame in the bundle's colour order, with exact search."""
         pixels = check_frame(frame, self._spec.frame)
         with pinned(self.settings.cores):
-            patches = self._patches(self.crop(pixels, from_file=True))
+            patches = self._patches(self.crop(pixels))
             scored = self.head(patches, exact=True)
         render = self._render((pixels.shape[0], pixels.shape[1]), scored)
         amap = np.zeros((0, 0), np.float32) if render is None else render()
@@ -174,8 +175,8 @@ class Point:
         """
         tolerance = self._spec.probes.tolerance
         worst: dict[str, float] = {}
-        for probe in load_probes(self._bundle):
-            for name, value in deviations(probe, self.probe(probe.frame)).items():
+        for probe in load_probes(self._probes):
+            for name, value in deviations(probe, self.probe(in_declared_order(probe.frame, self._spec.frame))).items():
                 worst[name] = max(worst.get(name, 0.0), value)
         if max(worst.values()) > tolerance:
             raise ParityError(
@@ -216,11 +217,9 @@ def _thresholds(spec: Manifest, whole: Manifest, threshold: float | None) -> tup
     own, reference = spec.calibration, whole.calibration
     if threshold is None:
         return own.threshold, own.pixel_threshold
-    if isinstance(threshold, bool) or not (isinstance(threshold, (int, float)) and 0 < threshold < np.inf):
-        raise SpecError("threshold is out of range", expected="a finite number above 0", got=repr(threshold))
-    scale = float(threshold) / reference.threshold
+    scale = threshold / reference.threshold
     pixel = None if own.pixel_threshold is None else own.pixel_threshold * scale
-    return float(threshold) * (own.threshold / reference.threshold), pixel
+    return threshold * (own.threshold / reference.threshold), pixel
 
 
 def runnable_engine(bundle: Bundle, name: str, wanted: str, device: str) -> str:

@@ -11,7 +11,7 @@ import cv2
 
 from edge_ad.bundle import Bundle
 from edge_ad.errors import FrameError
-from edge_ad.frame import check_frame, read_frame
+from edge_ad.frame import check_frame, in_declared_order, read_frame
 from edge_ad.frames.listing import list_images
 from edge_ad.probes import load_probes
 from edge_ad.serving import clock
@@ -74,7 +74,7 @@ def sample_frames(bundle: Bundle) -> list[Frame]:
     frames: list[Frame] = [
         cv2.resize(probe.frame, (width, height)) for probe in probes[: min(4, max(1, len(probes) - 1))]
     ]
-    return [_declared(frame, spec) for frame in frames]
+    return [in_declared_order(frame, spec) for frame in frames]
 
 
 def read_frames(folder: Path, spec: FrameSpec) -> list[Frame]:
@@ -88,14 +88,7 @@ def read_frames(folder: Path, spec: FrameSpec) -> list[Frame]:
         raise FrameError(f"there are no images in {folder}", expected="a folder of images", got="none")
     frames: list[Frame] = []
     for path in paths[:MOST_FRAMES]:
-        frames.append(_declared(check_frame(read_frame(path), spec), spec))
+        frames.append(in_declared_order(check_frame(read_frame(path), spec), spec))
         if sum(frame.nbytes for frame in frames) >= MOST_BYTES:
             break
     return frames
-
-
-def _declared(frame: Frame, spec: FrameSpec) -> Frame:
-    """A BGR frame in the order that the bundle declares for arrays."""
-    if spec.color_order == "rgb" and frame.ndim == 3:
-        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-    return frame

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_ad.errors import SpecError
+from edge_ad.system.numbers import whole_number
 
 
 @dataclass(frozen=True)
@@ -104,11 +105,13 @@ def check_cores(cores: Sequence[int] | None) -> tuple[int, ...] | None:
         return None
     if not can_pin():
         raise SpecError("cores cannot be pinned on this system", expected="Linux", got=platform.system())
-    wanted = tuple(cores) if isinstance(cores, Iterable) else ()
     allowed = allowed_cores()
-    are_ids = bool(wanted) and all(hasattr(core, "__index__") for core in wanted)
-    if not are_ids or len(set(wanted)) != len(wanted) or not set(wanted) <= set(allowed):
-        raise SpecError("cores are not usable", expected=f"different ids out of {list(allowed)}", got=cores)
+    try:
+        wanted = tuple(whole_number("a core", core, 0, allowed[-1]) for core in cores)
+    except (TypeError, SpecError):  # TypeError: it cannot be iterated over
+        wanted = ()
+    if not wanted or len(set(wanted)) != len(wanted) or not set(wanted) <= set(allowed):
+        raise SpecError("cores are not usable", expected=f"different ids out of {list(allowed)}", got=repr(cores))
     return wanted
 
 

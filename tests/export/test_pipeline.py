@@ -212,15 +212,15 @@ def test_rules_of_defects_without_defects(export: Export, tmp_path: Path, rule: 
 
 
 def test_flat_and_btad_layouts(export: Export, tmp_path: Path) -> None:
-    flat = Runtime(export(category=str(write(tmp_path / "flat", goods()))))
+    flat = Bundle.open(export(category=str(write(tmp_path / "flat", goods()))))
     assert flat.manifest.name == "flat"
     btad = tmp_path / "01"
     write(btad / "train" / "ok", {f"{i}.bmp": good_frame(i) for i in range(8)})
     write(btad / "test" / "ok", {"0.bmp": good_frame(50)})
     write(btad / "test" / "ko", {f"{i}.png": bad_frame(60 + i) for i in range(3)})
-    found = Runtime(export(category=str(btad), rule="f1"))
+    found = Bundle.open(export(category=str(btad), rule="f1"))
     assert len(found.manifest.calibration.defect_scores) == 3
-    np.testing.assert_array_equal(flat._bundle.array("coreset"), found._bundle.array("coreset"))  # the same goods
+    np.testing.assert_array_equal(flat.array("coreset"), found.array("coreset"))  # the same goods
 
 
 def test_a_name_under_data(export: Export, tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -308,17 +308,18 @@ def test_nothing_but_copies(export: Export, tmp_path: Path) -> None:
 def test_even_images_do_not_hang(export: Export, tmp_path: Path) -> None:
     """All patches of an image are alike: the coreset ends where only duplicates are left."""
     even = {f"{i}.png": np.full((SIZE, SIZE, 3), 100 + i, np.uint8) for i in range(6)}
-    runtime = Runtime(export(category=str(write(tmp_path / "even", even)), coreset=1.0))
-    assert runtime.manifest.index.size < runtime.manifest.index.patches
-    assert len(np.unique(runtime._bundle.array("coreset"), axis=0)) == runtime.manifest.index.size
+    with Bundle.open(export(category=str(write(tmp_path / "even", even)), coreset=1.0)) as bundle:
+        assert bundle.manifest.index.size < bundle.manifest.index.patches
+        assert len(np.unique(bundle.array("coreset"), axis=0)) == bundle.manifest.index.size
 
 
 @pytest.mark.parametrize("fraction", [1.0, 1e-6])
 def test_coreset_of_all_and_of_one(export: Export, fraction: float) -> None:
-    runtime = Runtime(export(coreset=fraction))
+    path = export(coreset=fraction)
+    runtime = Runtime(path)
     assert runtime.manifest.index.size == (12 * 256 if fraction == 1 else 1)
     assert runtime.inspect(bad_frame(1)).score > 0
-    graph = Runtime(runtime._bundle.path, search="graph")
+    graph = Runtime(path, search="graph")
     assert graph.inspect(bad_frame(1)).score == runtime.inspect(bad_frame(1)).score
 
 
