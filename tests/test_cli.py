@@ -152,9 +152,9 @@ def test_overlay_never_overwrites_an_image(
         (parts, parts / "line 2" / ".."),
     ]
     for images, folder in cases:
-        failing(["inspect", golden, images, "--overlay", folder], capsys, "overwrite")
+        failing(["inspect", golden, images, "--overlay", folder], capsys, "--overlay would replace an image")
     monkeypatch.chdir(parts)
-    failing(["inspect", golden, "good_0.png", "--overlay", "."], capsys, "overwrite")
+    failing(["inspect", golden, "good_0.png", "--overlay", "."], capsys, "--overlay would replace an image")
     assert {path: path.read_bytes() for path in parts.rglob("*") if path.is_file()} == before
 
 

@@ -13,9 +13,12 @@ from edge_ad.choice import aligned, faithful_first
 from edge_ad.cli import ERROR, OK
 from edge_ad.cli.progress import Progress
 from edge_ad.errors import SpecError
+from edge_ad.frame import list_images
 from edge_ad.measure import read_frames, sample_frames
-from edge_ad.profile import Entry, Profile, Wanted, profile_to_json, save_profile, this_machine
+from edge_ad.profile import Entry, Profile, Wanted, check_profile_path, profile_to_json, save_profile, this_machine
 from edge_ad.spec import REFERENCE, Manifest
+from edge_ad.system.files import check_outputs
+from edge_ad.system.names import printable
 from edge_ad.tuning import Tuned, candidates, steps, tune
 
 HELP = "Measures every operating point, engine, number of threads, cores and search on this PC, for Runtime to use."
@@ -50,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
         frames = read_frames(options.frames, spec.frame) if options.frames else sample_frames(bundle)
         count = steps(candidates(bundle, options.threads_max)[0])
         machine = this_machine(bundle.id)
+        check_outputs([("the profile", check_profile_path(machine))], _inputs(options))
         with Progress("tune", count, unit="measurements") as progress:
             tuned = tune(bundle, frames, options.seconds, options.threads_max, lambda: progress.update(1))
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
@@ -62,6 +66,11 @@ def run(options: argparse.Namespace) -> int:
         print(_report(profile, spec, budget, taken))
         _say(tuned, path)
     return OK if taken is not None else ERROR
+
+
+def _inputs(options: argparse.Namespace) -> list[tuple[str, Path]]:
+    images = list_images(options.frames) if options.frames else []
+    return [("the bundle", Path(options.bundle)), *(("an image", path) for path in images)]
 
 
 def _check(name: str, value: object, ok: bool, expected: str) -> None:
@@ -119,4 +128,4 @@ def _facts(entry: Entry) -> Sequence[str]:
 def _say(tuned: Tuned, path: Path) -> None:
     if tuned.left_out:
         print(f"note: no time for {tuned.left_out} of the less likely settings; --seconds gives more", file=sys.stderr)
-    print(f"profile: {path}")
+    print(f"profile: {printable(path)}")

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.evaluation.measure import read_mask
-from edge_ad.evaluation.run import Result, Scored, load_map, map_path, replace_bytes
+from edge_ad.evaluation.run import Result, Scored, load_map, map_path
 from edge_ad.frame import read_frame
 from edge_ad.spec import Size
+from edge_ad.system.files import write_output
 
 Picture = NDArray[np.uint8]
 AlphaMode = Literal["value", "flat"]
@@ -196,7 +197,7 @@ def write_png(path: Path, picture: Picture) -> None:
     Raises:
         EdgeADError: it cannot be written.
     """
-    replace_bytes(path, cv2.imencode(".png", picture)[1].tobytes())
+    write_output(path, [cv2.imencode(".png", picture)[1].tobytes()])
 
 
 def fitted(seen: Look, box: Size) -> Look:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edge_ad.atomic import folder_beside, replace_file
+from edge_ad.system.files import folder_beside, write_file
 
 
 def interrupted_after(function: Callable[..., Any], times: int = 1) -> Callable[..., Any]:
@@ -30,14 +30,14 @@ def interrupted_after(function: Callable[..., Any], times: int = 1) -> Callable[
 def test_a_file_is_replaced(tmp_path: Path) -> None:
     target = tmp_path / "file"
     target.write_bytes(b"before")
-    replace_file(target, [b"af", memoryview(b"ter")])
+    write_file(target, [b"af", memoryview(b"ter")])
     assert target.read_bytes() == b"after"
     assert os.listdir(tmp_path) == ["file"]
 
 
 def test_the_longest_name_there_is(tmp_path: Path) -> None:
     target = tmp_path / ("ü" * 127)
-    replace_file(target, [b"after"])
+    write_file(target, [b"after"])
     assert target.read_bytes() == b"after"
 
 
@@ -50,7 +50,7 @@ def test_a_file_that_cannot_be_finished(tmp_path: Path, error: type[BaseExceptio
     target = tmp_path / "file"
     target.write_bytes(b"before")
     with pytest.raises(error):
-        replace_file(target, parts())
+        write_file(target, parts())
     assert target.read_bytes() == b"before"
     assert os.listdir(tmp_path) == ["file"]
 
@@ -59,7 +59,7 @@ def test_a_file_that_cannot_be_finished(tmp_path: Path, error: type[BaseExceptio
 def test_a_file_with_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     monkeypatch.setattr(os, call, interrupted_after(getattr(os, call)))
     with pytest.raises(KeyboardInterrupt):
-        replace_file(tmp_path / "file", [b"after"])
+        write_file(tmp_path / "file", [b"after"])
     assert os.listdir(tmp_path) == (["file"] if call == "replace" else [])
 
 
@@ -91,6 +91,6 @@ def test_a_folder_that_was_moved_away(tmp_path: Path) -> None:
 
 def test_no_folder_to_put_it_in(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        replace_file(tmp_path / "none" / "file", [b""])
+        write_file(tmp_path / "none" / "file", [b""])
     with pytest.raises(FileNotFoundError), folder_beside(tmp_path / "none" / "target"):
         pass

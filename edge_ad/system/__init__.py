@@ -1,0 +1,1 @@
+"""What commands share with the operating system: files, file names, exit codes and signals."""
