@@ -11,6 +11,7 @@ A command that is stopped keeps what it has finished: SIGTERM and SIGHUP unwind 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -91,9 +92,9 @@ def _describe_os_error(error: OSError) -> str:
         return f"the working directory is not there any more; got {error.strerror}. Change to another with cd."
     if error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    if not _stdout_works():
-        return f"the standard output cannot be written; got {error.strerror}"
-    return f"{error.strerror}"
+    if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF):  # every file that edge-ad writes is named
+        return f"the standard output or a temporary file cannot be written; got {error.strerror}"
+    return error.strerror
 
 
 def _working_folder_is_gone() -> bool:
