@@ -27,6 +27,7 @@ from edge_ad.errors import EdgeADError, FrameError
 from edge_ad.evaluation.labelled import LabelledSet, slugs
 from edge_ad.runtime import Runtime
 from edge_ad.system.files import write_new, write_output
+from edge_ad.system.names import storable
 
 RESULT, SCORES, MAPS = "result.json", "scores.csv", "maps"
 _FORMAT = 2
@@ -143,7 +144,7 @@ def save_result(folder: Path, result: Result) -> None:
 
 def replace_text(path: Path, text: str) -> None:
     """Writes a text file as `write_output` does, in UTF-8: what cannot be encoded becomes a backslash escape."""
-    write_output(path, [text.encode("utf-8", "backslashreplace")])
+    write_output(path, [storable(text).encode()])
 
 
 def finished(folder: Path, key: Key) -> Result | None:

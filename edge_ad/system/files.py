@@ -89,11 +89,9 @@ def check_target(option: str, path: Path) -> None:
     except (OSError, ValueError) as error:  # a name that is too long, a NUL, a working directory that is gone
         got = error.strerror if isinstance(error, OSError) else error
         raise SpecError(f"{option} {path} cannot be written", got=got, remedy=f"Give another {option}.") from error
-    if not writable or len(os.fsencode(real.name)) > _name_limit(folder):
-        got = folder if not writable else f"a name of {len(os.fsencode(real.name))} bytes"
-        expected = "a writable folder" if not writable else f"a name of {_name_limit(folder)} bytes at most"
+    if not writable:
         remedy = f"Give another {option}."
-        raise SpecError(f"{path.name} cannot be written there", expected=expected, got=got, remedy=remedy)
+        raise SpecError(f"{path.name} cannot be written there", expected="a writable folder", got=folder, remedy=remedy)
 
 
 def is_special(path: Path) -> bool:
@@ -126,13 +124,6 @@ def _status(path: Path | int) -> os.stat_result | None:
         return os.stat(path)
     except (OSError, ValueError):  # ValueError: NUL in the path
         return None
-
-
-def _name_limit(folder: Path) -> int:
-    try:
-        return os.pathconf(folder, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
-    except (OSError, ValueError):
-        return 255
 
 
 # ---------------------------------------------------------------------------------------------------- writing

@@ -7,6 +7,7 @@ takes. One form is used wherever a name is shown or stored: such a byte is ``\\x
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import PurePath
 
@@ -20,6 +21,11 @@ def printable(name: str | PurePath) -> str:
 def printable_lines(text: str) -> str:
     """A message of several lines, each as `printable` gives it."""
     return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def storable(text: str) -> str:
+    """A whole text as UTF-8 takes it: only what cannot be encoded is escaped."""
+    return re.sub("[\ud800-\udfff]", lambda found: _shown(found[0]), text)
 
 
 def _shown(character: str) -> str:
