@@ -94,7 +94,7 @@ def _describe_os_error(error: OSError) -> str:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF):  # every file that edge-ad writes is named
         return f"the standard output or a temporary file cannot be written; got {error.strerror}"
-    return error.strerror
+    return str(error.strerror)
 
 
 def _working_folder_is_gone() -> bool:

@@ -13,6 +13,7 @@ Safe to call from several threads; on one path the last to finish wins.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -228,6 +229,8 @@ def _open_there(path: str, flags: int) -> int:
 
 def _replace(target: Path, parts: Parts) -> None:
     """Writes beside `target`, flushes to the disk and renames; what was there stays until then."""
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     temporary = _beside(target)
     try:
         with open(temporary, "xb") as file:  # mode as the umask gives, which mkstemp would narrow to 0600
