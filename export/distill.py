@@ -25,8 +25,8 @@ def _distill(options: DistillOptions) -> int:
     outputs = [("--out", options.out.with_suffix(suffix)) for suffix in (".ckpt", ".csv")] + [("--out", options.out)]
     for option, path in outputs:
         check_target(option, path)
-    images = list_images(options.images) if options.images.is_dir() else []
-    inputs = [("an image", path) for path in images]
+    files = list_images(options.images) if options.images.is_dir() else []
+    inputs = [("an image", path) for path in files]
     check_outputs(outputs, inputs if options.weights is None else [*inputs, ("--weights", options.weights)])
     # late, so that --help and typos answer at once; the backbone first, which says how to install torch
     from export.backbone import torchvision_backbone

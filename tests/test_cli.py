@@ -199,7 +199,7 @@ def test_bad_options(golden: Path, parts: Path, tmp_path: Path, capsys: pytest.C
     failing(["inspect", golden, parts, "--threads", "0"], capsys, "threads")
     failing(["inspect", golden, parts, "--threshold", "nan"], capsys, "threshold")
     failing(["inspect", golden, parts, "--cores", "9999"], capsys, "cores")
-    failing(["inspect", golden, parts, "--csv", tmp_path / "no" / "out.csv"], capsys, "existing folder")
+    failing(["inspect", golden, parts, "--csv", tmp_path / "no" / "out.csv"], capsys, "writable folder")
     (tmp_path / "file").write_text("")
     failing(["inspect", golden, parts, "--overlay", tmp_path / "file"], capsys, "cannot write")
     for arguments in (
