@@ -25,10 +25,10 @@ from typing import Any, Final, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.atomic import replace_file
 from edge_ad.errors import BundleCorruptError, BundleError, BundleNotFoundError, SpecError
 from edge_ad.spec import DTYPES, MANIFEST_NAME, Manifest, MemberSpec
 from edge_ad.spec import codec as manifest_json
+from edge_ad.system.files import write_file
 
 __all__ = ["Bundle", "write_bundle"]
 
@@ -215,12 +215,12 @@ def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapp
     """Writes a bundle and returns its id.
 
     The bundle appears at `path` complete or not at all; what was there stays until then, and readers that
-    hold it keep it. A symbolic link is followed. Equal input gives an equal file. Arrays are streamed (after
-    a copy if not little-endian in C order) and must not change meanwhile. Calls from several threads are
-    independent; on one path the last to finish wins.
+    hold it keep it. A symbolic link is followed, a pipe or a device is written into. Equal input gives an
+    equal file. Arrays are streamed (after a copy if not little-endian in C order) and must not change
+    meanwhile. Calls from several threads are independent; on one path the last to finish wins.
 
     Args:
-        path: target, a new file or a regular one.
+        path: target: a new file, one that is replaced, a pipe or a device.
         manifest: all but the members; `Manifest.members` is computed here, and what it holds is passed over.
         members: by name, in any order; uint8, int32 or float32 arrays of any shape, or bytes.
 
@@ -240,10 +240,7 @@ def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapp
         raise BundleError(what, expected=f"{MAX_FILE_BYTES} bytes at most", got=layout.file_size, remedy=remedy)
     data = [memoryview(raw), *(payloads[slot.name][0] for slot in layout.slots[1:])]
     try:
-        target = Path(os.path.realpath(path))
-        if target.exists() and not target.is_file():
-            raise BundleError(f"{target} is there and is no regular file", remedy="Give the path of a file.")
-        replace_file(target, _file_parts(layout, data, digest))
+        write_file(Path(path), _file_parts(layout, data, digest))
     except (OSError, ValueError) as error:
         raise _unusable(f"{os.fspath(path)} cannot be written", error) from error
     return digest[:16]

@@ -31,6 +31,7 @@ __all__ = [
     "Look",
     "TestImage",
     "check_images",
+    "expand_home",
     "find_category",
     "images_of_kind",
     "labelled_images",
@@ -42,6 +43,7 @@ __all__ = [
 MIN_GOOD = 2  # one for the coreset, one held out for the threshold
 _GOOD = {"good": "MVTec AD", "ok": "BTAD"}  # name of the folder of good images -> layout
 _LISTED = 8  # names in a message
+_SEPARATORS = tuple({os.sep, os.altsep or os.sep})
 _READERS = 8  # threads: decoding is most of the work, and OpenCV frees the GIL for it
 _WHY = (
     f"An export needs {MIN_GOOD} good images at the very least: one to learn from, and another, held out, to "
@@ -104,8 +106,10 @@ def find_category(
 ) -> Path:
     """The folder of a category, given by its path or by its name.
 
-    A name is looked up under `data`, as a folder here, and under ``$EDGE_AD_DATA``, ``./data`` and
-    ``./data/mvtec_ad``: the first that is there is taken.
+    A path that is absolute, begins with ``.`` or ``~``, or ends with a slash is taken as it is. Anything else is looked
+    up, and what was said outright comes first: a name under `data` and nowhere else; without `data` under
+    ``$EDGE_AD_DATA``, as a folder here, and under ``./data`` and ``./data/mvtec_ad``. With a slash inside it may also
+    be a path from here, which comes after `data` and before ``$EDGE_AD_DATA``.
 
     Raises:
         DatasetError: there is none (says where it looked, and what has a name like it), or it is a file.
@@ -115,15 +119,15 @@ def find_category(
         raise DatasetError("no category was given", expected="a folder of images, or a name", got="nothing")
     if data is not None and not data.is_dir():
         raise DatasetError("--data is not a folder", expected="the folder that holds the categories", got=data)
-    path = Path(name).expanduser()
-    roots = _roots(data, env)
-    is_path = path.is_absolute() or name.startswith((".", "~"))
+    path = expand_home(name)
+    roots = _roots(data, env, any(separator in name for separator in _SEPARATORS))
+    is_path = path.is_absolute() or name.startswith((".", "~")) or name.endswith(_SEPARATORS)
     candidates = [path] if is_path else [root / path for root in roots]
     for candidate in candidates:
-        if candidate.is_dir():
+        if os.path.isdir(candidate):
             return candidate
     for candidate in candidates:
-        if candidate.exists():
+        if os.path.exists(candidate):
             raise DatasetError(
                 f"{candidate} is a file",
                 expected="a folder of images",
@@ -139,16 +143,26 @@ def find_category(
     )
 
 
-def _roots(data: Path | None, env: Mapping[str, str]) -> list[Path]:
+def _roots(data: Path | None, env: Mapping[str, str], may_be_path: bool) -> list[Path]:
+    here = Path()
+    if data is not None:
+        return [data, here] if may_be_path else [data]
     given = env.get("EDGE_AD_DATA")
-    roots = [
-        data,
-        Path(),
-        Path(given).expanduser() if given else None,
-        Path("data"),
-        Path("data", "mvtec_ad"),
-    ]
-    return list(dict.fromkeys(root for root in roots if root is not None))
+    named = [expand_home(given)] if given else []
+    first = [here, *named] if may_be_path else [*named, here]
+    return list(dict.fromkeys([*first, Path("data"), Path("data", "mvtec_ad")]))
+
+
+def expand_home(text: str) -> Path:
+    """The path, with ``~`` as the home of the user.
+
+    Raises:
+        DatasetError: it begins with ``~`` and the user has no home.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise DatasetError(f"{text} cannot be found", got=error, remedy="Give the whole path, without ~.") from error
 
 
 def _near(name: str, folders: Iterable[Path]) -> str | None:

@@ -18,12 +18,13 @@ from typing import Any, NoReturn
 
 from edge_ad import __version__
 from edge_ad.bundle import Bundle, write_bundle
-from edge_ad.dataset import find_category, look_at_images, subfolders
+from edge_ad.dataset import expand_home, find_category, look_at_images, subfolders
 from edge_ad.errors import BundleError, DatasetError, FrameError
 from edge_ad.evaluation.labelled import load_labelled
 from edge_ad.frames.listing import list_images
 from edge_ad.runtime import Runtime
 from edge_ad.spec import REFERENCE, CalibrationSourceSpec, CalibrationSpec, Manifest
+from edge_ad.system.names import printable
 from edge_ad.system.progress import Counts
 from edge_ad.system.versions import timestamp
 
@@ -50,12 +51,14 @@ class Images:
 
     Attributes:
         data: name and layout of the folder, for a reader.
+        folder: that was read, whole; of a CSV file, its path.
         kind: ``test images``, ``given goods``, or ``training images``.
         goods, defects: image files.
         notes: what a reader should know of them.
     """
 
     data: str
+    folder: Path
     kind: str
     goods: tuple[Path, ...]
     defects: tuple[Path, ...]
@@ -103,17 +106,17 @@ def find_images(given: str, allow_training: bool = False) -> Images:
         DatasetError: nothing there, a folder of defects, fewer than 2 goods, or goods that the method may have been
             fitted on.
     """
-    path = Path(given).expanduser()
+    path = expand_home(given)
     folder = path if path.is_file() and path.suffix.lower() == ".csv" else find_category(given)
     folder = Path(os.path.abspath(folder))
     flat = _flat_folder(folder)
     if flat is not None:
-        images = Images(_name_of(folder), "given goods", tuple(flat), ())
+        images = Images(printable(_name_of(folder)), folder, "given goods", tuple(flat), ())
     else:
         found = load_labelled(str(folder))
         goods = tuple(image.path for image in found.images if image.defect is None)
         defects = tuple(image.path for image in found.images if image.defect is not None)
-        images = Images(f"{found.name} ({found.layout})", "test images", goods, defects, found.notes)
+        images = Images(printable(f"{found.name} ({found.layout})"), folder, "test images", goods, defects, found.notes)
     training = tuple(filter(_is_training, images.goods)) if images.goods else _training_goods(folder)
     if training and not allow_training:
         _refuse_training(folder, len(training))

@@ -5,26 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from edge_ad.errors import EdgeADError
+from edge_ad.system.entry import run_command
+from edge_ad.system.files import is_stdout
+from edge_ad.system.names import printable_lines
 from edge_ad.system.notices import show_image_warnings
-from export.options import parse_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs an export; returns the exit code: 0, 2 for an error, 130 when interrupted."""
-    try:
-        options = parse_options(arguments)
-        from export.pipeline import export_bundle  # late, so that --help and typos answer at once
+    """Runs an export; returns the exit code, as `edge_ad.system.entry` has them."""
+    return run_command(lambda: _export(arguments), "interrupted; no bundle was left half written")
 
-        with show_image_warnings():
-            summary = export_bundle(options)
-        print(summary)
-    except EdgeADError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; no bundle was left half written", file=sys.stderr)
-        return 130
+
+def _export(arguments: Sequence[str] | None) -> int:
+    from export.options import parse_options
+
+    options = parse_options(arguments)
+    from export.pipeline import export_bundle  # late, so that --help and typos answer at once
+
+    with show_image_warnings():
+        summary = export_bundle(options)
+    # where the bundle itself goes to the standard output, nothing may be mixed with it
+    print(printable_lines(str(summary)), file=sys.stderr if is_stdout(summary.bundle) else sys.stdout)
     return 0
 
 

@@ -8,28 +8,26 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from edge_ad.errors import DatasetError, EdgeADError
+from edge_ad.frames.listing import list_images
+from edge_ad.system.entry import run_command
+from edge_ad.system.files import check_outputs, check_target
+from edge_ad.system.names import printable
 from export.distill_options import DistillOptions, parse_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a distillation; returns the exit code: 0, 2 for an error, 130 when interrupted."""
-    options = parse_options(arguments)
-    try:
-        _distill(options)
-    except EdgeADError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    print(options.out)
-    return 0
+    """Runs a distillation; returns the exit code, as `edge_ad.system.entry` has them."""
+    interrupted = "interrupted; --resume goes on from the last checkpoint"
+    return run_command(lambda: _distill(parse_options(arguments)), interrupted)
 
 
-def _distill(options: DistillOptions) -> None:
-    if not options.out.parent.is_dir():
-        raise DatasetError("there is no folder to write to", expected="an existing folder", got=options.out.parent)
+def _distill(options: DistillOptions) -> int:
+    outputs = [("--out", options.out.with_suffix(suffix)) for suffix in (".ckpt", ".csv")] + [("--out", options.out)]
+    for option, path in outputs:
+        check_target(option, path)
+    files = list_images(options.images) if options.images.is_dir() else []
+    inputs = [("an image", path) for path in files]
+    check_outputs(outputs, inputs if options.weights is None else [*inputs, ("--weights", options.weights)])
     # late, so that --help and typos answer at once; the backbone first, which says how to install torch
     from export.backbone import torchvision_backbone
     from export.distill_images import ImagePool
@@ -43,6 +41,8 @@ def _distill(options: DistillOptions) -> None:
     if options.resume:
         distillation.load(options.out.with_suffix(".ckpt"))
     train(distillation, options.out, options.every)
+    print(printable(options.out))
+    return 0
 
 
 if __name__ == "__main__":

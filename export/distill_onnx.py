@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_ad.atomic import replace_file
+from edge_ad.system.files import write_output
 
 OPSET = 18
 IR_VERSION = 10
@@ -68,7 +68,7 @@ def student_onnx(
 
 def save_onnx(model: onnx.ModelProto, path: Path) -> None:
     """Writes the model, all of it or nothing."""
-    replace_file(path, [model.SerializeToString()])
+    write_output(path, [model.SerializeToString()])
 
 
 class _Graph:

@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edge_ad.atomic import replace_file
 from edge_ad.errors import BackboneError
 from edge_ad.prefetch import prefetch
+from edge_ad.system.files import write_output
 from edge_ad.system.progress import Progress
 from export.distill_images import ImagePool
 from export.distill_onnx import save_onnx, student_onnx
@@ -122,7 +122,7 @@ class Distillation:
         }
         file = io.BytesIO()
         torch.save(state, file)
-        replace_file(path, [file.getbuffer()])
+        write_output(path, [file.getbuffer()])
 
     def load(self, path: Path) -> None:
         """Goes on from a checkpoint of the same recipe.
@@ -261,10 +261,11 @@ def set_threads(count: int | None) -> None:
 
 def _write(distillation: Distillation, out: Path) -> None:
     distillation.save(out.with_suffix(".ckpt"))
-    with out.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("step", "loss", "held_out"))
-        writer.writerows((step, f"{a:.5f}", f"{b:.5f}") for step, a, b in distillation.curve)
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(("step", "loss", "held_out"))
+    writer.writerows((step, f"{a:.5f}", f"{b:.5f}") for step, a, b in distillation.curve)
+    write_output(out.with_suffix(".csv"), [table.getvalue().encode()])
     about = {name: str(value) for name, value in asdict(distillation.recipe).items()}
     about["trained_steps"] = str(distillation.step)
     save_onnx(student_onnx(distillation.average.arrays(), distillation.axes(), about), out)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_ad.atomic import replace_file
 from edge_ad.errors import SpecError
 from edge_ad.spec import MAX_SIDE, MIN_FRAME_SIDE, Size, require
+from edge_ad.system.files import write_output
 
 _MAX_BYTES = 2**24
 
@@ -52,10 +52,10 @@ class NormalEmbed:
 
 
 def write_normal_embed(path: Path, embed: NormalEmbed) -> None:
-    """Writes the file, all of it or nothing.
+    """Writes the file as `write_output` does.
 
     Raises:
-        SpecError: it cannot be written.
+        EdgeADError: it cannot be written.
     """
     height, width = embed.input_size
     document = {
@@ -66,10 +66,7 @@ def write_normal_embed(path: Path, embed: NormalEmbed) -> None:
         "centroid": embed.centroid,
         "threshold": embed.threshold,
     }
-    try:
-        replace_file(path, [json.dumps(document).encode()])
-    except OSError as error:
-        raise SpecError(f"{path} cannot be written", got=error.strerror, remedy="Give another path.") from error
+    write_output(path, [json.dumps(document).encode()])
 
 
 def read_normal_embed(path: Path) -> NormalEmbed:

@@ -101,10 +101,10 @@ class Options:
         return usual_value(self.rule, self.method) if self.value is None else self.value
 
     @property
-    def outputs(self) -> list[Path]:
-        """Further files that options of the method ask for."""
-        found = [self.own[option.name] for option in METHODS[self.method].options if option.output]
-        return [path for path in found if path is not None]
+    def outputs(self) -> list[tuple[str, Path]]:
+        """Further files that options of the method ask for, each with the option's flag."""
+        found = [(option.flag, self.own[option.name]) for option in METHODS[self.method].options if option.output]
+        return [(flag, path) for flag, path in found if path is not None]
 
 
 def method_options() -> list[Option]:

@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge_ad import native
-from edge_ad.atomic import folder_beside
 from edge_ad.bundle import write_bundle
 from edge_ad.calibration import LABELLED
 from edge_ad.dataset import Category, Facts, TestImage, check_images, find_category, load_category
@@ -26,6 +25,8 @@ from edge_ad.runtime import Runtime
 from edge_ad.serving.fidelity import describe_fidelity
 from edge_ad.spec import FidelitySpec, FrameSpec, Manifest, Size
 from edge_ad.system.cpu import default_threads, detect_cpu
+from edge_ad.system.files import check_outputs, check_target, folder_beside, is_special, scratch_for, write_output
+from edge_ad.system.names import printable
 from edge_ad.system.progress import Progress
 from edge_ad.system.versions import timestamp
 from export.fidelity import shortfall
@@ -48,10 +49,12 @@ def export_bundle(options: Options) -> Summary:
         EdgeADError: whatever is wrong with the options, the images, the backbone or the target.
     """
     plans = _check(options)
-    category = load_category(find_category(options.category, options.data))
+    folder = find_category(options.category, options.data)
+    category = load_category(folder)
     out = options.out or Path(f"{category.name}.bundle")
-    _check_target(out)
+    _check_outputs(out, category, options)
     summary = Summary(out)
+    summary.say("folder", os.path.abspath(folder))
     with summary.stage("images"):
         goods, frame = _images(category, options, summary)
         require_goods(plans, len(goods))
@@ -68,15 +71,15 @@ def export_bundle(options: Options) -> Summary:
     splits = folds(len(goods), options.calibration, options.seed)
     sample = choose_sample(len(goods), splits, options.seed)
     pool = native.Pool(options.threads or default_threads())
-    job = Job(options, goods, tests, splits, sample, pool, out.absolute().parent)
+    job = Job(options, goods, tests, splits, sample, pool, scratch_for(out).parent)
     reference = make_point(plans[0], stages, job, summary)
     points = _further_points(plans[1:], bases, reference, job, summary)
     manifest = Manifest(
-        name=category.name,
+        name=printable(category.name),
         created=timestamp(),
         producer=_producer(stages.engine),
         frame=frame,
-        roi=stages.roi,
+        roi=None if stages.roi is None else replace(stages.roi, source=printable(stages.roi.source)),
         backbone=stages.backbone,
         head=reference.fitted.spec,
         index=reference.fitted.index,
@@ -87,10 +90,7 @@ def export_bundle(options: Options) -> Summary:
     members = dict(reference.members)
     for point, _ in points:
         members |= point_members(point, reference)
-    with summary.stage("bundle"):
-        _write(out, manifest, members, goods[0], options)
-    with summary.stage("check"):
-        _open_and_check(out, manifest.point_names, options, summary)
+    _finish(out, manifest, members, goods[0], options, summary)
     for label, text in write_more(options, manifest, reference.members).items():
         summary.say(label, text)
     return summary
@@ -121,24 +121,28 @@ def _further_points(
 
 def _check(options: Options) -> list[Plan]:
     """Refuses what cannot be made or written, before any work is done; the operating points that are asked for."""
-    for path in options.outputs:
-        _check_target(path)
+    for flag, path in options.outputs:
+        check_target(flag, path)
+    timestamp()  # refuses a bad SOURCE_DATE_EPOCH
     plans = plan_points(options)
     require_packages(plans)
     return plans
 
 
-def _check_target(out: Path) -> None:
-    folder = out.absolute().parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise SpecError(
-            f"{out.name} cannot be written there",
-            expected="a writable folder",
-            got=folder,
-            remedy="Give another --out.",
-        )
-    if out.is_dir():
-        raise SpecError("--out is a folder", expected="the path of a file such as cable.bundle", got=out)
+def _check_outputs(out: Path, category: Category, options: Options) -> None:
+    """Refuses targets that cannot be written, or would replace something that the export reads, or one another.
+
+    Raises:
+        SpecError: names the option and the file.
+    """
+    check_target("--out", out)
+    outputs = [("--out", out), *options.outputs]
+    given = {"--weights": options.weights, "--roi": options.roi, "--backbone": options.backbone}
+    inputs = [(f"the file of {option}", Path(path)) for option, path in given.items() if path is not None]
+    inputs += [("a training image", path) for path in category.train_good]
+    inputs += [("a test image", image.path) for image in category.test]
+    inputs += [("a mask", image.mask) for image in category.test if image.mask is not None]
+    check_outputs(outputs, inputs)
 
 
 def _images(category: Category, options: Options, summary: Summary) -> tuple[list[Path], FrameSpec]:
@@ -197,31 +201,46 @@ def _describe_sizes(facts: Facts) -> str:
     return one if len(sizes) == 1 else f"{len(sizes)} sizes from {one} to {'x'.join(map(str, sizes[-1]))}"
 
 
-def _write(out: Path, manifest: Manifest, members: Arrays, good: Path, options: Options) -> None:
-    """Writes the bundle; its golden probes are answered by the runtime on a draft without them."""
+def _finish(out: Path, manifest: Manifest, members: Arrays, good: Path, options: Options, summary: Summary) -> None:
+    """Writes the bundle, opens it again and checks it.
+
+    What goes into a pipe or a device cannot be opened again, so that there a copy of it is checked before.
+    """
     with contextlib.ExitStack() as stack:
         try:
-            folder = stack.enter_context(folder_beside(out.absolute()))
+            folder = stack.enter_context(folder_beside(scratch_for(out)))
         except OSError as error:
             raise BundleError(f"{out} cannot be written", got=error.strerror, remedy="Give another --out.") from error
-        draft = folder / "draft.bundle"
-        write_bundle(draft, manifest, members)
-        points = {point.name: point for point in manifest.points}
-        for name in manifest.point_names:
-            runtime = Runtime(draft, point=name, search="exact", threads=options.threads)
-            size = manifest.at(name).backbone.input_size
-            frames = probe_frames(good, manifest.frame.white_level, size, options.seed)
-            spec, answers = make_probes(runtime, frames, options.seed)
-            if name in points:
-                points[name] = replace(points[name], probes=spec)
-                members |= {f"points/{name}/{member}": value for member, value in answers.items()}
-            else:
-                manifest = replace(manifest, probes=spec)
-                members |= answers
+        whole = folder / "whole.bundle" if is_special(out) else out
+        with summary.stage("bundle"):
+            _write(whole, manifest, members, good, options, folder / "draft.bundle")
+        with summary.stage("check"):
+            identity = _open_and_check(whole, manifest.point_names, options, summary)
+        summary.say("bundle", f"{out} ({whole.stat().st_size / 1e6:.1f} MB, id {identity})")
+        if whole != out:
+            write_output(out, [whole.read_bytes()])
+
+
+def _write(out: Path, manifest: Manifest, members: Arrays, good: Path, options: Options, draft: Path) -> None:
+    """Writes the bundle; its golden probes are answered by the runtime on a draft without them."""
+    write_bundle(draft, manifest, members)
+    points = {point.name: point for point in manifest.points}
+    for name in manifest.point_names:
+        runtime = Runtime(draft, point=name, search="exact", threads=options.threads)
+        size = manifest.at(name).backbone.input_size
+        frames = probe_frames(good, manifest.frame.white_level, size, options.seed)
+        spec, answers = make_probes(runtime, frames, options.seed)
+        if name in points:
+            points[name] = replace(points[name], probes=spec)
+            members |= {f"points/{name}/{member}": value for member, value in answers.items()}
+        else:
+            manifest = replace(manifest, probes=spec)
+            members |= answers
     write_bundle(out, replace(manifest, points=tuple(points.values())), members)
 
 
-def _open_and_check(out: Path, points: Sequence[str], options: Options, summary: Summary) -> None:
+def _open_and_check(out: Path, points: Sequence[str], options: Options, summary: Summary) -> str:
+    """The id of the bundle, whose golden probes hold."""
     for name in points[1:]:
         Runtime(out, point=name, threads=options.threads, self_check=True)
     runtime = Runtime(out, threads=options.threads, self_check=True)
@@ -229,7 +248,7 @@ def _open_and_check(out: Path, points: Sequence[str], options: Options, summary:
         "runtime",
         f"{runtime.engine} {runtime.precision}, search {runtime.search}, {runtime.threads} threads; golden probes pass",
     )
-    summary.say("bundle", f"{out} ({out.stat().st_size / 1e6:.1f} MB, id {runtime.bundle_id})")
+    return runtime.bundle_id
 
 
 def _producer(engine: Engine) -> dict[str, str]:

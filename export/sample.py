@@ -24,8 +24,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.atomic import folder_beside
-from edge_ad.errors import DatasetError, EdgeADError, SpecError
+from edge_ad.errors import DatasetError, SpecError
+from edge_ad.system.entry import run_command
+from edge_ad.system.files import folder_beside, write_new
+from edge_ad.system.names import printable
 from edge_ad.system.progress import Progress
 from export.sample_cable import SIDE, draw, make_scene
 from export.sample_canvas import photograph
@@ -96,7 +98,7 @@ def _render(name: str, folder: Path, seed: int, workers: int | None, plan: _Plan
         with _staged(target) as staging:
             digests = _render_all(name, staging, seed, workers or _cores(), plan)
             record = json.dumps({**about, "sha256": dict(sorted(digests.items()))}, indent=1)
-            (staging / _RECORD).write_text(record + "\n", encoding="utf-8")
+            write_new(staging / _RECORD, f"{record}\n".encode())
     except OSError as error:
         raise DatasetError(
             f"the sample cannot be written to {target}",
@@ -222,7 +224,7 @@ def _write(root: Path, task: _Task, seed: int, side: int) -> dict[str, str]:
     for place, image in images.items():
         _, encoded = cv2.imencode(".png", image, _PNG)
         data = encoded.tobytes()
-        (root / place).write_bytes(data)
+        write_new(root / place, data)
         digests[place] = hashlib.sha256(data).hexdigest()
     return digests
 
@@ -242,21 +244,17 @@ def _picture(task: _Task, seed: int, side: int) -> tuple[NDArray[np.uint8], NDAr
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Renders a sample; returns the exit code: 0, 2 for an error, 130 when interrupted."""
-    options = _parser().parse_args(arguments)
+    """Renders a sample; returns the exit code, as `edge_ad.system.entry` has them."""
+    return run_command(lambda: _run(_parser().parse_args(arguments)), "interrupted; nothing was written")
+
+
+def _run(options: argparse.Namespace) -> int:
     began, plan = time.monotonic(), _Plan()
-    try:
-        target, is_new = _render(options.name, options.folder, options.seed, options.workers, plan)
-    except EdgeADError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return 130
+    target, is_new = _render(options.name, options.folder, options.seed, options.workers, plan)
     counts = f"{plan.train} good images to learn from, {plan.good} good and {plan.defects} defective to test"
     how = f"rendered in {time.monotonic() - began:.1f} s" if is_new else "there already, complete and unaltered"
-    print(f"{target}: {counts}; {how}")
-    print(f"next: python -m export {target.name} --data {shlex.quote(str(target.parent))}")
+    print(f"{printable(target)}: {counts}; {how}")
+    print(f"next: python -m export {target.name} --data {printable(shlex.quote(str(target.parent)))}")
     return 0
 
 

@@ -545,15 +545,13 @@ def test_paths_that_are_no_bundle_files(tmp_path: Path) -> None:
 
 
 @posix
-def test_devices_and_fifos_do_not_hang(tmp_path: Path) -> None:
+def test_devices_and_fifos_do_not_hang_a_reader(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     code = "import sys; from edge_ad.bundle import Bundle; Bundle.open(sys.argv[1])"
     for path in (tmp_path / "fifo", Path("/dev/zero"), Path("/dev/null")):
         done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=30)
         assert "BundleError" in done.stderr
         assert "not a regular file" in done.stderr
-        with pytest.raises(BundleError, match="no regular file"):
-            write(path)
 
 
 @posix
@@ -599,7 +597,7 @@ def test_the_mode_follows_the_umask(tmp_path: Path) -> None:
 
 def test_targets_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "directory").mkdir()
-    with pytest.raises(BundleError, match="no regular file"):
+    with pytest.raises(BundleError, match=r"Is a directory\. Give the path of a \.bundle file"):
         write(tmp_path / "directory")
     with pytest.raises(BundleError, match="Make its directory"):
         write(tmp_path / "none" / "a.bundle")

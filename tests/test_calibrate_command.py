@@ -623,7 +623,7 @@ def test_a_pc_that_gives_other_answers_calibrates_nothing(
 
 def test_a_bundle_that_is_replaced_meanwhile(bundle: Path, golden_roi: Path) -> None:
     with Bundle.open(bundle) as opened, pytest.raises(BundleError, match="was replaced meanwhile"):
-        score_images(opened, Runtime(golden_roi), Images("", "", (), ()))
+        score_images(opened, Runtime(golden_roi), Images("", Path(), "", (), ()))
 
 
 # ------------------------------------------------------------------------------------------------- the target

@@ -180,14 +180,41 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_name_is_looked_up_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     env = {"EDGE_AD_DATA": str(tmp_path / "env")}
-    places = ["data/mvtec_ad/nut", "data/nut", "env/nut", "nut", "given/nut"]  # from the last looked at
-    (tmp_path / "given").mkdir()
-    for place in places:
+    for place in ("data/mvtec_ad/nut", "data/nut", "nut", "env/nut"):  # from the last looked at
         (tmp_path / place).mkdir(parents=True)
-        assert find_category("nut", tmp_path / "given", env).resolve() == tmp_path / place
-    assert find_category("nut", None, env).resolve() == tmp_path / "nut", "without --data"
+        assert find_category("nut", None, env).resolve() == tmp_path / place
+    assert find_category("nut/", None, env).resolve() == tmp_path / "nut", "a path"
     assert find_category("mvtec_ad/nut", None, {}).resolve() == tmp_path / "data/mvtec_ad/nut"
     assert find_category(tmp_path / "env" / "nut", None, {}) == tmp_path / "env" / "nut"
+
+
+def test_a_folder_here_does_not_win_over_what_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it taken where --data has no such category: four broken bottles became four good ones that way."""
+    monkeypatch.chdir(tmp_path)
+    for place in ("nut", "env/nut", "given/bolt"):
+        (tmp_path / place).mkdir(parents=True)
+    with pytest.raises(DatasetError, match="no category 'nut'"):
+        find_category("nut", tmp_path / "given", {"EDGE_AD_DATA": str(tmp_path / "env")})
+    (tmp_path / "given/nut").mkdir()
+    assert find_category("nut", tmp_path / "given", {}).resolve() == tmp_path / "given/nut"
+
+
+def test_a_name_with_a_slash_may_be_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    env = {"EDGE_AD_DATA": str(tmp_path / "env")}
+    (tmp_path / "given").mkdir()
+    for place, data in (("env/set/nut", None), ("set/nut", None), ("given/set/nut", tmp_path / "given")):
+        (tmp_path / place).mkdir(parents=True)
+        assert find_category("set/nut", data, env).resolve() == tmp_path / place
+
+
+def test_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    with pytest.raises(DatasetError, match=r"~/nut cannot be found; got Could not.*whole path"):
+        find_category("~/nut", None, {})
 
 
 def test_a_path_is_not_looked_up_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,10 +231,13 @@ def test_what_is_not_found_says_where_and_what_is_near(tmp_path: Path, monkeypat
     env = {"EDGE_AD_DATA": str(tmp_path / "env")}
     with pytest.raises(DatasetError) as error:
         find_category("hazlenut", tmp_path / "given", env)
-    for place in ("given/hazlenut", "env/hazlenut", "data/hazlenut", "data/mvtec_ad/hazlenut"):
-        assert str(Path(place)) in str(error.value)
+    assert str(Path("given/hazlenut")) in str(error.value)
     assert "Did you mean" in str(error.value)
     assert "Hazelnut?" in str(error.value)
+    with pytest.raises(DatasetError) as error:
+        find_category("hazlenut", None, env)
+    for place in ("env/hazlenut", "data/hazlenut", "data/mvtec_ad/hazlenut"):
+        assert str(Path(place)) in str(error.value)
     with pytest.raises(DatasetError, match=r"Did you mean .*transistor\?"):
         find_category("transitor", None, {})
     with pytest.raises(DatasetError) as error:

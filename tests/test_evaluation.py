@@ -212,6 +212,7 @@ def test_a_map_is_kept_to_16_bits(tmp_path: Path) -> None:
         np.full((4, 5), 2.5, np.float32),
         np.zeros((1, 7), np.float32),
     ):
+        (tmp_path / "0.npz").unlink(missing_ok=True)
         run.save_map(tmp_path / "0.npz", amap)
         back = run.load_map(tmp_path / "0.npz")
         assert back.dtype == np.float32

@@ -1,28 +1,34 @@
-"""The `edge-ad` command: info, inspect, check, tune, calibrate, eval.
+"""The `edge-ad` command: info, inspect, check, tune, calibrate, eval, export.
 
-Exit codes: 0 all good, 1 some anomalous, 2 error, 130 interrupted.
+Exit codes: 0 all good, 1 some anomalous, 2 error; `edge_ad.system.entry` has all of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
-from edge_ad.errors import EdgeADError
 from edge_ad.registry import ENGINES, one_of
+from edge_ad.system.entry import ANOMALOUS, ERROR, OK, run_command
 from edge_ad.system.notices import show_image_warnings
 
-__all__ = ["main"]
+__all__ = ["ANOMALOUS", "ERROR", "OK", "RUNTIME_OPTIONS", "add_runtime_options", "main"]
 
-OK, ANOMALOUS, ERROR, INTERRUPTED = 0, 1, 2, 130
+_EXPORT = "Makes a bundle from images of good parts: the same as python -m export."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
-    from edge_ad.cli import calibrate, check, eval, info, inspect, tune
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    return run_command(lambda: _run(given))
 
+
+def _run(given: Sequence[str]) -> int:
+    from edge_ad.cli import calibrate, check, eval, export, info, inspect, tune
+
+    if given[:1] == ["export"]:  # it has a parser of its own
+        return export.run(given[1:])
     parser = argparse.ArgumentParser(prog="edge-ad", description="Inspects images with a bundle, without torch.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (info, inspect, check, tune, calibrate, eval):
@@ -30,23 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sub = commands.add_parser(name, help=command.HELP, description=command.HELP)
         command.add_arguments(sub)
         sub.set_defaults(run=command.run)
-    options = parser.parse_args(arguments)
-    try:
-        with show_image_warnings():
-            code: int = options.run(options)
-        sys.stdout.flush()
-        return code
-    except EdgeADError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return ERROR
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except OSError as error:
-        if not isinstance(error, BrokenPipeError):  # that is `edge-ad inspect ... | head`
-            print(f"error: {error}", file=sys.stderr)  # a full disk behind stdout, a folder that may not be read
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it again at its end
-        return ERROR
+    commands.add_parser("export", help=_EXPORT, add_help=False)
+    options = parser.parse_args(given)
+    with show_image_warnings():
+        code: int = options.run(options)
+    return code
 
 
 def add_runtime_options(parser: argparse.ArgumentParser, *, many: bool = False, points: bool = True) -> None:

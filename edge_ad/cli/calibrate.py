@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -35,8 +37,11 @@ from edge_ad.recalibration import (
 )
 from edge_ad.runtime import Runtime
 from edge_ad.spec import CalibrationSpec, Manifest
+from edge_ad.system.files import check_outputs, check_target, is_special, is_stdout
+from edge_ad.system.names import printable
 from edge_ad.system.progress import Progress
 from edge_ad.system.tables import named
+from edge_ad.system.versions import timestamp
 
 HELP = "Chooses the thresholds of a bundle anew, from images, and writes a copy that says where they came from."
 
@@ -91,7 +96,9 @@ def run(options: argparse.Namespace) -> int:
         rules = {name: _rule(options, manifest.at(name)) for name in names}
         out = options.out or _default_target(bundle.path)
         _check_target(out, bundle.path, options.force)
-        scores, notes = _scores(options, bundle, rules)
+        timestamp()  # refuses a bad SOURCE_DATE_EPOCH before the work
+        stream = sys.stderr if is_stdout(out) else sys.stdout  # a bundle that goes to stdout is mixed with nothing
+        scores, notes = _scores(options, bundle, rules, out, stream)
         found = {}
         for name, (rule, value) in rules.items():
             own, source = scores[name], source_of(bundle, scores[name], with_defects=rule in LABELLED)
@@ -101,12 +108,12 @@ def run(options: argparse.Namespace) -> int:
         for name, new in found.items():
             old = manifest.at(name).calibration
             facts = {"point": name, **_describe(old, new, scores[name])}
-            print(named(facts.items()))
+            print(named(facts.items()), file=stream)
             for note in _notes(old, new, scores[name], options.data is not None):
-                print(f"note: {note}")
+                print(f"note: {note}", file=stream)
         for note in (*notes, *_left(manifest.point_names, names)):
-            print(f"note: {note}")
-        print(f"bundle: {out} ({identity}, from {bundle.id})")
+            print(f"note: {printable(note)}", file=stream)
+        print(f"bundle: {printable(out)} ({identity}, from {bundle.id})", file=stream)
     return OK
 
 
@@ -133,17 +140,10 @@ def _check_target(out: Path, bundle: Path, force: bool) -> None:
     """Refuses a target before anything is scored: no folder, the bundle itself, or there already.
 
     Raises:
-        BundleError: it is refused.
+        EdgeADError: it is refused.
     """
-    folder = out.absolute().parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        remedy = "Give another --out."
-        raise BundleError(
-            f"{out.name} cannot be written there", expected="a writable folder", got=folder, remedy=remedy
-        )
-    if out.is_dir():
-        raise BundleError("--out is a folder", expected="the path of a file such as cable.bundle", got=out)
-    if not out.exists():
+    check_target("--out", out)
+    if not out.exists() or is_special(out):
         return
     if os.path.samefile(out, bundle):
         raise BundleError(
@@ -159,12 +159,15 @@ def _check_target(out: Path, bundle: Path, force: bool) -> None:
 
 
 def _scores(
-    options: argparse.Namespace, bundle: Bundle, rules: Mapping[str, tuple[str, float]]
+    options: argparse.Namespace, bundle: Bundle, rules: Mapping[str, tuple[str, float]], out: Path, stream: TextIO
 ) -> tuple[dict[str, ImageScores], tuple[str, ...]]:
     """Scores of the images that are given, or those that the bundle keeps, by point; and notes on the images."""
     if options.data is None:
         return {name: kept_scores(bundle.manifest.at(name)) for name in rules}, ()
     images = find_images(options.data, options.training_images)
+    table = [("the table of images", Path(options.data))] if Path(options.data).is_file() else []
+    check_outputs([("--out", out)], [*table, *(("an image", path) for path in (*images.goods, *images.defects))])
+    print(f"images: {printable(images.folder)}", file=stream, flush=True)
     labelled = [rule for rule, _ in rules.values() if rule in LABELLED]
     if labelled and not images.defects:
         raise DatasetError(

@@ -36,7 +36,10 @@ from edge_ad.evaluation.report import Section, make_report
 from edge_ad.evaluation.run import load_result, replace_text
 from edge_ad.evaluation.summary import to_csv, to_text
 from edge_ad.registry import METHODS
-from edge_ad.system.processes import stops_like_ctrl_c
+from edge_ad.system.entry import say
+from edge_ad.system.files import check_outputs, check_target
+from edge_ad.system.names import printable, printable_lines
+from edge_ad.system.processes import children_can_be_stopped
 from edge_ad.system.progress import Progress
 from edge_ad.system.versions import build_info
 
@@ -129,7 +132,8 @@ def run(options: argparse.Namespace) -> int:
     sets = _load(options.data, options.exclude)
     given = [Opened.open(Path(path)) for path in options.bundles]
     cells = _cells(sets, wanted, given, options)
-    with stops_like_ctrl_c():
+    _check_outputs(cells, options.out)
+    with children_can_be_stopped():
         cells = [cell.opened() for cell in _made(cells, options)]
         cells = [_inspected(cell, options) for cell in cells]
         cells = _finished(cells, style, options, with_curves=with_report)
@@ -178,7 +182,7 @@ def _load(data: Sequence[str], exclude: Sequence[str]) -> list[LabelledSet]:
             raise DatasetError("--exclude names no kind of defect", expected=", ".join(kinds) or "none", got=kind)
     sets = [labelled.without(exclude) for labelled in sets]
     for labelled in sets:
-        print(labelled.describe(), flush=True)
+        print(printable(f"{labelled.describe()}, in {labelled.folder or labelled.root}"), flush=True)
     for labelled in sets:
         check_masks(labelled.images)
     if not any(labelled.images for labelled in sets):
@@ -199,6 +203,31 @@ def _cells(
         for labelled, name in zip(sets, names, strict=True)
         for cell in cells_of(labelled, name, wanted, options.export_options, given, options.out, options.point)
     ]
+
+
+def _check_outputs(cells: Sequence[Cell], out: Path) -> None:
+    """Refuses a folder for the results in which something that is read would be replaced.
+
+    Raises:
+        SpecError: names the file.
+    """
+    inputs: list[tuple[str, Path]] = []
+    outputs = [("--out", out / "summary.csv"), ("--out", out / "report.html")]
+    for cell in {cell.path: cell for cell in cells}.values():
+        if cell.recipe is None:
+            inputs.append(("a bundle", cell.path))
+        else:
+            outputs += [("--out", cell.path.with_suffix(suffix)) for suffix in (".bundle", ".json", ".log")]
+            inputs += [("an option of the export", path) for path in cell.recipe.files()]
+    for labelled in {id(cell.labelled): cell.labelled for cell in cells}.values():
+        inputs += [("an image", image.path) for image in labelled.images]
+        inputs += [("a mask", image.mask) for image in labelled.images if image.mask is not None]
+    for cell in cells:  # what is there already may be written again, or removed
+        outputs += [("--out", path) for path in cell.folder.rglob("*") if path.is_file()]
+    for option, path in outputs[:2]:
+        if out.is_dir():
+            check_target(option, path)
+    check_outputs(outputs, inputs)
 
 
 def _made(cells: list[Cell], options: argparse.Namespace) -> list[Cell]:
@@ -302,11 +331,11 @@ def _write(cells: Sequence[Cell], out: Path, style: Style, *, with_report: bool)
         now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
         replace_text(out / "report.html", make_report([_section(cell) for cell in cells], build_info(), now, style))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(f"\n{to_text(rows, width)}\n")
+    print(printable_lines(f"\n{to_text(rows, width)}\n"))
     for note, titles in _notes(cells).items():
-        print(f"note: {titles[0] if len(titles) == 1 else f'{len(titles)} of the lines'}: {note}")
-    print(f"table: {out / 'summary.csv'}", end="")
-    print(f"   report: {out / 'report.html'}" if with_report else "")
+        print(f"note: {titles[0] if len(titles) == 1 else f'{len(titles)} of the lines'}: {printable_lines(note)}")
+    print(f"table: {printable(out / 'summary.csv')}", end="")
+    print(f"   report: {printable(out / 'report.html')}" if with_report else "")
 
 
 def _notes(cells: Sequence[Cell]) -> dict[str, list[str]]:
@@ -329,4 +358,4 @@ def _section(cell: Cell) -> Section:
 
 
 def _complain(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    say(f"error: {message}")

@@ -7,21 +7,20 @@ import contextlib
 import csv
 import io
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
-from edge_ad.atomic import replace_file
 from edge_ad.cli import ANOMALOUS, ERROR, OK, RUNTIME_OPTIONS, add_runtime_options
-from edge_ad.errors import EdgeADError, FrameError
+from edge_ad.errors import FrameError
 from edge_ad.frames.listing import list_image_tree
 from edge_ad.runtime import Runtime
 from edge_ad.serving.meter import Stats
+from edge_ad.system.entry import say
+from edge_ad.system.files import check_outputs, check_target, write_output
+from edge_ad.system.names import printable
 from edge_ad.system.progress import Progress
 from edge_ad.verdict import Verdict
 
@@ -45,8 +44,7 @@ def run(options: argparse.Namespace) -> int:
     paths, errors = find_images(root)
     base = root if root.is_dir() else root.parent
     pictures = _pictures(paths, base, options.overlay) if options.overlay else {}
-    if options.csv is not None and not options.csv.absolute().parent.is_dir():
-        raise EdgeADError(f"cannot write {options.csv}", expected="an existing folder", got=options.csv.parent)
+    _check_outputs(options, paths, pictures)
     runtime = Runtime(
         options.bundle,
         threshold=options.threshold,
@@ -58,27 +56,22 @@ def run(options: argparse.Namespace) -> int:
     anomalous, failed = 0, len(errors)
     with _table(options.csv) as rows, Progress("inspect", len(paths), unit="images") as progress:
         for path in paths:
-            name = path.relative_to(base).as_posix()
+            name = printable(path.relative_to(base).as_posix())
             try:
                 verdict = runtime.inspect(path)
             except FrameError as error:
                 failed += 1
                 progress.wipe()
-                print(f"error: {error}", file=sys.stderr)
+                say(f"error: {error}")
             else:
                 anomalous += verdict.is_anomalous
                 progress.wipe()
+                ms = f"{verdict.timings['total']:.2f}"
+                rows.append((name, f"{verdict.score:.6g}", int(verdict.is_anomalous), ms))
                 print(_line(name, verdict, as_json=options.jsonl), flush=True)
-                rows.append(
-                    (
-                        name,
-                        f"{verdict.score:.6g}",
-                        int(verdict.is_anomalous),
-                        f"{verdict.timings['total']:.2f}",
-                    )
-                )
                 if path in pictures:
-                    save_picture(pictures[path], verdict.overlay(path))
+                    picture = cv2.imencode(".png", verdict.overlay(path))[1]
+                    write_output(pictures[path], [picture.tobytes()])
             progress.update(1)
     if options.budget_ms is not None:
         print(_service(runtime.stats()), file=sys.stderr)
@@ -88,17 +81,22 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _pictures(paths: list[Path], base: Path, folder: Path) -> dict[Path, Path]:
-    """Where the picture of each image goes: a.png of a.png, a.jpg.png of a.jpg, so that no two images share one.
+    """Where the picture of each image goes: a.png of a.png, a.jpg.png of a.jpg, so that no two images share one."""
+    suffixes = {path: "" if path.suffix.lower() == ".png" else ".png" for path in paths}
+    return {path: Path(f"{folder / path.relative_to(base)}{suffix}") for path, suffix in suffixes.items()}
+
+
+def _check_outputs(options: argparse.Namespace, paths: list[Path], pictures: dict[Path, Path]) -> None:
+    """Refuses outputs that cannot be written, or would replace the bundle, an image or one another.
 
     Raises:
-        EdgeADError: a picture would overwrite an image.
+        SpecError: names the option and the file.
     """
-    suffixes = {path: "" if path.suffix.lower() == ".png" else ".png" for path in paths}
-    pictures = {path: Path(f"{folder / path.relative_to(base)}{suffix}") for path, suffix in suffixes.items()}
-    # realpath, as Path.resolve raises where a link leads to itself
-    if {*map(os.path.realpath, pictures.values())} & {*map(os.path.realpath, paths)}:
-        raise EdgeADError("--overlay would overwrite the images", expected="another folder", got=folder)
-    return pictures
+    table = [] if options.csv is None else [("--csv", options.csv)]
+    for option, path in table:
+        check_target(option, path)
+    outputs = [*table, *(("--overlay", picture) for picture in pictures.values())]
+    check_outputs(outputs, [("the bundle", Path(options.bundle)), *(("an image", path) for path in paths)])
 
 
 def find_images(root: Path) -> tuple[list[Path], list[FrameError]]:
@@ -121,17 +119,6 @@ def find_images(root: Path) -> tuple[list[Path], list[FrameError]]:
     return paths, errors
 
 
-def save_picture(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Writes a PNG, and the folders above it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, [cv2.imencode(".png", picture)[1].tobytes()])
-    except OSError as error:
-        raise EdgeADError(
-            f"cannot write {path}", got=error.strerror, remedy="Check the folder and its space."
-        ) from error
-
-
 def _service(stats: Stats) -> str:
     """How the budget was kept."""
     served = ", ".join(f"{name} {count}" for name, count in stats.points.items() if count) or "none"
@@ -147,7 +134,8 @@ def _line(name: str, verdict: Verdict, *, as_json: bool) -> str:
 
 @contextlib.contextmanager
 def _table(path: Path | None) -> Iterator[list[tuple[object, ...]]]:
-    """A list to add rows to; they are written to `path` at the end, also when the work is interrupted.
+    """A list to add rows to; they are written to `path` at the end, also when the work is stopped by an error, Ctrl-C
+    or a signal.
 
     The file is written beside the target and renamed, so that an older table is never half overwritten.
     """
@@ -162,9 +150,4 @@ def _table(path: Path | None) -> Iterator[list[tuple[object, ...]]]:
 def _write_csv(path: Path, rows: list[tuple[object, ...]]) -> None:
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
-    try:
-        replace_file(path, [text.getvalue().encode()])
-    except OSError as error:
-        raise EdgeADError(
-            f"cannot write {path}", got=error.strerror, remedy="Check the folder and its space."
-        ) from error
+    write_output(path, [text.getvalue().encode()])

@@ -11,12 +11,22 @@ from pathlib import Path
 from edge_ad.bundle import Bundle
 from edge_ad.cli import ERROR, OK
 from edge_ad.errors import SpecError
+from edge_ad.frames.listing import list_images
 from edge_ad.serving.fidelity import faithful_first
-from edge_ad.serving.profile import Entry, Profile, profile_to_json, save_profile, this_machine
+from edge_ad.serving.profile import (
+    Entry,
+    Profile,
+    check_profile_path,
+    profile_to_json,
+    save_profile,
+    this_machine,
+)
 from edge_ad.serving.settings import Fixed
 from edge_ad.serving.timing import read_frames, sample_frames
 from edge_ad.serving.tuning import Tuned, candidates, steps, tune
 from edge_ad.spec import REFERENCE, Manifest
+from edge_ad.system.files import check_outputs
+from edge_ad.system.names import printable
 from edge_ad.system.progress import Progress
 from edge_ad.system.tables import aligned
 
@@ -51,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
         frames = read_frames(options.frames, spec.frame) if options.frames else sample_frames(bundle)
         count = steps(candidates(bundle, options.threads_max)[0])
         machine = this_machine(bundle.id)
+        check_outputs([("the profile", check_profile_path(machine))], _inputs(options))
         with Progress("tune", count, unit="measurements") as progress:
             tuned = tune(bundle, frames, options.seconds, options.threads_max, lambda: progress.update(1))
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
@@ -63,6 +74,11 @@ def run(options: argparse.Namespace) -> int:
         print(_report(profile, spec, budget, taken))
         _say(tuned, path)
     return OK if taken is not None else ERROR
+
+
+def _inputs(options: argparse.Namespace) -> list[tuple[str, Path]]:
+    images = list_images(options.frames) if options.frames else []
+    return [("the bundle", Path(options.bundle)), *(("an image", path) for path in images)]
 
 
 def _check(name: str, value: object, ok: bool, expected: str) -> None:
@@ -120,4 +136,4 @@ def _facts(entry: Entry) -> Sequence[str]:
 def _say(tuned: Tuned, path: Path) -> None:
     if tuned.left_out:
         print(f"note: no time for {tuned.left_out} of the less likely settings; --seconds gives more", file=sys.stderr)
-    print(f"profile: {path}")
+    print(f"profile: {printable(path)}")

@@ -20,7 +20,9 @@ from edge_ad.errors import EdgeADError
 from edge_ad.evaluation import curves as curve
 from edge_ad.evaluation import pictures as picture
 from edge_ad.evaluation.metrics_row import metrics_row, roi_of
-from edge_ad.evaluation.run import RESULT, Result, load_result, replace_bytes, replace_text, save_result
+from edge_ad.evaluation.run import RESULT, Result, load_result, replace_text, save_result
+from edge_ad.system.entry import run_command
+from edge_ad.system.files import write_output
 from edge_ad.system.processes import THREAD_VARIABLES, Task, run_all, threads_of
 
 Which = Literal["none", "worst", "all"]
@@ -126,7 +128,7 @@ def _draw(work: Work, result: Result) -> None:
         (folder / f"{name}.png").unlink(missing_ok=True)
     if work.with_curves:
         for name, data in curve.curves(result, result.row or {}).items():
-            replace_bytes(folder / f"{name}.png", data)
+            write_output(folder / f"{name}.png", [data])
             files.append(f"{name}.png")
     replace_text(folder / _DRAWN, json.dumps({**wanted, "files": files}, indent=1))
 
@@ -141,16 +143,14 @@ def _is_drawn(folder: Path, wanted: dict[str, object]) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Finishes the folder that the only argument names; returns 0, 2 for an error, 130 when interrupted."""
+    """Finishes the folder that the only argument names; returns the exit code, as `edge_ad.system.entry` has them."""
     (text,) = sys.argv[1:] if arguments is None else arguments
-    try:
+
+    def work() -> int:
         finish(Work.from_json(text))
-    except EdgeADError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+        return 0
+
+    return run_command(work)
 
 
 if __name__ == "__main__":

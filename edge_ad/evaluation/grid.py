@@ -1,6 +1,6 @@
 """A grid of methods and backbones: what is asked for, and what each of its bundles is made of.
 
-The bundles are made by `python -m export`, in processes of their own: edge_ad does not import the export.
+The bundles are made by `edge-ad export`, in processes of their own: edge_ad does not import the export.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_ad import __version__
-from edge_ad.dataset import load_category
+from edge_ad.dataset import expand_home, load_category
 from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.registry import METHODS
 
@@ -74,7 +74,7 @@ class Recipe:
     def command(self, out: Path, threads: int) -> list[str]:
         """The command that makes the bundle `out`."""
         backbone = self.backbone
-        command = [sys.executable, "-m", "export", str(self.category), "--method", self.method]
+        command = [sys.executable, "-m", "edge_ad.cli", "export", str(self.category), "--method", self.method]
         command += ["--backbone", backbone.name, "--out", str(out), "--threads", str(threads)]
         if backbone.weights is not None:
             command += ["--weights", str(backbone.weights)]
@@ -82,18 +82,22 @@ class Recipe:
             command += ["--layers", *backbone.layers]
         return command + list(self.options)
 
+    def files(self) -> list[Path]:
+        """The files beside the images that the bundle is made of: backbone, weights, and those that an option names."""
+        given = [Path(option.partition("=")[2] or option) for option in self.options]
+        files = [Path(self.backbone.name) if self.backbone.is_file else None, self.backbone.weights, *given]
+        return [path for path in files if path is not None and path.is_file()]
+
     def fingerprint(self) -> dict[str, Any]:
         """Everything that the bundle depends on, as JSON has it: files count by path, size and time of change.
 
         Raises:
             DatasetError: the category has no good images to export from.
         """
-        given = [Path(option.partition("=")[2] or option) for option in self.options]
-        files = [Path(self.backbone.name) if self.backbone.is_file else None, self.backbone.weights, *given]
         recipe = {
             **asdict(self),
             "goods": _digest(load_category(self.category).train_good),
-            "files": [_state(path) for path in files if path is not None and path.is_file()],
+            "files": [_state(path) for path in self.files()],
             "edge_ad": __version__,
         }
         plain: dict[str, Any] = json.loads(json.dumps(recipe, default=str))
@@ -137,7 +141,7 @@ def choose_backbones(given: str, weights: Sequence[str], layers: Sequence[str]) 
     """
     names = _names(given, "--backbones")
     files = dict(_pair(text, "--weights") for text in weights if "=" in text)
-    folders = [Path(text).expanduser() for text in weights if "=" not in text]
+    folders = [expand_home(text) for text in weights if "=" not in text]
     nodes = {name: tuple(_names(text, "--layers")) for name, text in (_pair(text, "--layers") for text in layers)}
     for option, of in (("--weights", files), ("--layers", nodes)):
         if unknown := [name for name in of if name not in names]:

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge_ad.dataset import TestImage, find_category, images_of_kind, labelled_images, subfolders
+from edge_ad.dataset import TestImage, expand_home, find_category, images_of_kind, labelled_images, subfolders
 from edge_ad.errors import DatasetError, FrameError
 from edge_ad.frames.listing import list_images
 from edge_ad.frames.mask import marked_pixels
@@ -37,6 +37,7 @@ _ACCEPTED = "good, ok, normal, pass, false or 0; bad, ko, ng, defect, fail, true
 _KNOWN = "test/good and test/<defect> (MVTec AD), test/ok and test/ko (BTAD), good and bad, or a CSV of path,label"
 _LISTED = 5  # lines in a message
 _READERS = 8  # threads: decoding is most of the work, and OpenCV frees the GIL for it
+_SLUG_BYTES = 100  # leaves room for what is put around it in names of 255 bytes
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def load_labelled(given: str) -> LabelledSet:
     Raises:
         DatasetError: nothing there, a layout that is not known, or a CSV that cannot be used.
     """
-    path = Path(given).expanduser()
+    path = expand_home(given)
     if path.is_file() and path.suffix.lower() == ".csv":
         return _from_csv(path)
     folder = find_category(given).absolute()
@@ -264,7 +265,8 @@ def slugs(names: Iterable[str]) -> list[str]:
     taken: set[str] = set()
     found = []
     for name in names:
-        stem = re.sub(r"[^\w.-]+", "_", name.rpartition(".")[0] or name).strip("._")[-100:] or "image"
+        stem = re.sub(r"[^\w.-]+", "_", name.rpartition(".")[0] or name).strip("._") or "image"
+        stem = stem.encode()[-_SLUG_BYTES:].decode(errors="ignore")
         slug, n = stem, 1
         while slug.lower() in taken:  # a.png and a.jpg, and A.png where the file system does not tell them apart
             n += 1

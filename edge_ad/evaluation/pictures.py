@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.evaluation.metrics_row import read_mask
-from edge_ad.evaluation.run import Inspected, Result, load_map, map_path, replace_bytes
+from edge_ad.evaluation.run import Inspected, Result, load_map, map_path
 from edge_ad.frame import read_frame
 from edge_ad.frames.picture import to_picture
 from edge_ad.overlay import FULL, START, Picture, colors_of, heat_of, with_heat
 from edge_ad.spec import Size
+from edge_ad.system.files import write_output
 
 AlphaMode = Literal["value", "flat"]
 PARTS = ("img", "gt", "map", "overlay", "triptych")
@@ -179,7 +180,7 @@ def write_png(path: Path, picture: Picture) -> None:
     Raises:
         EdgeADError: it cannot be written.
     """
-    replace_bytes(path, cv2.imencode(".png", picture)[1].tobytes())
+    write_output(path, [cv2.imencode(".png", picture)[1].tobytes()])
 
 
 def fitted(seen: Look, box: Size) -> Look:

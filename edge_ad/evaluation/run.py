@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import __version__
-from edge_ad.atomic import replace_file
 from edge_ad.errors import EdgeADError, FrameError
 from edge_ad.evaluation.labelled import LabelledSet, slugs
 from edge_ad.runtime import Runtime
+from edge_ad.system.files import write_new, write_output
+from edge_ad.system.names import storable
 from edge_ad.system.progress import Counts
 
 RESULT, SCORES, MAPS = "result.json", "scores.csv", "maps"
@@ -136,22 +137,8 @@ def save_result(folder: Path, result: Result) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Writes a text file as `replace_bytes` does, in UTF-8."""
-    replace_bytes(path, text.encode())
-
-
-def replace_bytes(path: Path, data: bytes) -> None:
-    """Writes a file, all of it or nothing; makes its folder.
-
-    Raises:
-        EdgeADError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, [data])
-    except OSError as error:
-        remedy = "Check the folder and its space."
-        raise EdgeADError(f"cannot write {path}", got=error.strerror, remedy=remedy) from error
+    """Writes a text file as `write_output` does, in UTF-8: what cannot be encoded becomes a backslash escape."""
+    write_output(path, [storable(text).encode()])
 
 
 def finished(folder: Path, key: Key) -> Result | None:
@@ -208,6 +195,9 @@ def save_map(path: Path, amap: NDArray[np.float32]) -> None:
 
     Of the levels their differences along both axes are stored, modulo 2^16, high bytes above low bytes, as a grey PNG:
     maps are smooth, so that these are small. A third of `np.savez_compressed` in size, and a tenth in time.
+
+    Raises:
+        EdgeADError: it cannot be written, or is there already.
     """
     low, high = float(amap.min()), float(amap.max())
     scale = (high - low) / 65535 or 1.0
@@ -216,7 +206,9 @@ def save_map(path: Path, amap: NDArray[np.float32]) -> None:
     steps = np.diff(np.diff(levels, axis=1, prepend=zero), axis=0, prepend=zero)
     planes = np.concatenate([(steps >> 8).astype(np.uint8), (steps & 255).astype(np.uint8)])
     png = cv2.imencode(".png", planes)[1].reshape(-1)
-    np.savez(path, png=png, low=np.float32(low), scale=np.float32(scale))
+    file = io.BytesIO()
+    np.savez(file, png=png, low=np.float32(low), scale=np.float32(scale))
+    write_new(path, file.getvalue())
 
 
 def load_map(path: Path) -> NDArray[np.float32]:

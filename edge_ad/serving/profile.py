@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from edge_ad import native
-from edge_ad.atomic import replace_file
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.registry import engine_package
@@ -27,11 +26,13 @@ from edge_ad.serving.timing import Timing
 from edge_ad.spec import require
 from edge_ad.spec.codec import decode, encode
 from edge_ad.system.cpu import allowed_cores, default_threads, detect_cpu
+from edge_ad.system.files import check_target, write_output
 from edge_ad.system.versions import version_of
 
 FORMAT_VERSION = 2  # 1 had the settings among the fields of an entry
 MAX_BYTES = 2**22
 CACHE_VARIABLE, OFF_VARIABLE = "EDGE_AD_CACHE_DIR", "EDGE_AD_NO_PROFILE"
+_CACHE_REMEDY = f"Name a folder that can be written in {CACHE_VARIABLE}."
 PIN_GAIN = 0.9  # pinning collides between processes: it must make a frame this much shorter to be chosen
 
 
@@ -179,11 +180,24 @@ def save_profile(profile: Profile) -> Path:
     """
     path = profile_path(profile.machine)
     try:
+        write_output(path, [profile_to_json(profile).encode()])
+    except EdgeADError as error:
+        raise EdgeADError(error.what, got=error.got, remedy=_CACHE_REMEDY) from error
+    return path
+
+
+def check_profile_path(machine: Machine) -> Path:
+    """Where the profile of a machine will stand, once it is certain that it can: makes the folder.
+
+    Raises:
+        EdgeADError: this user has no home, or it cannot be written.
+    """
+    path = profile_path(machine)
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, [profile_to_json(profile).encode()])
     except OSError as error:
-        remedy = f"Name a folder that can be written in {CACHE_VARIABLE}."
-        raise EdgeADError(f"cannot write {path}", got=error.strerror, remedy=remedy) from error
+        raise EdgeADError(f"cannot write {path}", got=error.strerror, remedy=_CACHE_REMEDY) from error
+    check_target("the profile", path)
     return path
 
 

@@ -1,1 +1,1 @@
-"""What edge-ad needs of the machine and the terminal: processor, versions, processes, progress, tables, percentiles."""
+"""What edge-ad needs of the machine: processor, versions, files, names, exit codes, processes, progress, tables."""

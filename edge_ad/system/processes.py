@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edge_ad.errors import EdgeADError
 from edge_ad.system.cpu import default_threads
+from edge_ad.system.files import open_log
 
 # Bounds of what takes threads beside our own: NumPy's products, torch, OpenCV.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
@@ -89,7 +89,7 @@ def threads_of(jobs: int) -> int:
 def _start(task: Task) -> subprocess.Popen[bytes]:
     try:
         task.log.parent.mkdir(parents=True, exist_ok=True)
-        with task.log.open("wb") as log:
+        with open_log(task.log) as log:
             return subprocess.Popen(
                 task.command,
                 stdin=subprocess.DEVNULL,
@@ -127,27 +127,21 @@ def _why(code: int, log: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def stops_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise KeyboardInterrupt meanwhile, so that they leave no children behind either.
+def children_can_be_stopped() -> Iterator[None]:
+    """Signals that this process ignores (SIGHUP under nohup, SIGINT in the background of a script) stay ignored, but by
+    a handler: a command inherits what is ignored and no handler, and children are told to stop by SIGINT.
 
-    What is ignored (SIGHUP under nohup, SIGINT in the background of a script) stays ignored, but by a handler: a
-    command inherits what is ignored and no handler, and children are told to stop by SIGINT.
+    That SIGTERM and SIGHUP leave no children behind is the work of `edge_ad.system.entry`.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler is signal.SIG_IGN:
-            signal.signal(number, lambda number, frame: None)
-        elif number != signal.SIGINT:
-            signal.signal(number, _interrupt)
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda number, frame: None)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)

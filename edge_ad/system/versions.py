@@ -8,6 +8,7 @@ import os
 import platform
 
 from edge_ad import native
+from edge_ad.errors import SpecError
 from edge_ad.registry import ENGINES, engine_package
 from edge_ad.system.cpu import default_threads, detect_cpu
 
@@ -30,10 +31,22 @@ def build_info() -> dict[str, str]:
 
 
 def timestamp() -> str:
-    """Now, UTC, ISO 8601; SOURCE_DATE_EPOCH makes bundles reproducible to the byte."""
+    """Now, UTC, ISO 8601; SOURCE_DATE_EPOCH makes bundles reproducible to the byte.
+
+    Raises:
+        SpecError: SOURCE_DATE_EPOCH is no number of seconds, or lies outside the years 1 to 9999.
+    """
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     zone = datetime.timezone.utc
-    moment = datetime.datetime.fromtimestamp(int(epoch), zone) if epoch else datetime.datetime.now(zone)
+    try:
+        moment = datetime.datetime.fromtimestamp(int(epoch), zone) if epoch else datetime.datetime.now(zone)
+    except (ValueError, OverflowError, OSError) as error:
+        raise SpecError(
+            "SOURCE_DATE_EPOCH is no time",
+            expected="whole seconds since 1970, such as 1700000000",
+            got=repr(epoch),
+            remedy="Set it right, or unset it to take the present time.",
+        ) from error
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -138,7 +138,7 @@ def test_held_out_scores_are_those_of_the_runtime(export: Export, tiny: Path, tm
     assert held_out == pytest.approx(sorted(calibration.good_scores), rel=1e-5)
     with Bundle.open(path) as bundle:  # and what `edge-ad calibrate` finds, peaks too
         goods = tuple(sorted((tiny / "part" / "train" / "good").iterdir()))
-        again = score_images(bundle, runtime, Images("", "", goods, ()))
+        again = score_images(bundle, runtime, Images("", Path(), "", goods, ()))
     peaks = [peak for score, peak in zip(again.goods, again.peaks, strict=True) if score > 1e-3]
     assert sorted(peaks) == pytest.approx(sorted(calibration.good_peaks), rel=1e-5)
 

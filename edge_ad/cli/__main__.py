@@ -1,0 +1,10 @@
+"""`python -m edge_ad.cli`: the edge-ad command, where no script of that name is at hand."""
+
+from __future__ import annotations
+
+import sys
+
+from edge_ad.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""`edge-ad export ...`: a second name for `python -m export`, which a file export.py in the working directory shadows.
+
+edge_ad does not import the export: it starts it by its name, from the folder that holds edge_ad itself, as a
+workstation has both and an edge PC may have one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_ad.errors import EdgeADError
+
+_NAME = "export"
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs an export; returns its exit code.
+
+    Raises:
+        EdgeADError: the export is not installed.
+    """
+    root = Path(__file__).absolute().parents[2] / _NAME
+    init = root / "__init__.py"
+    known = sys.modules.get(_NAME)
+    if known is None or Path(getattr(known, "__file__", None) or "").parent != root:
+        spec = importlib.util.spec_from_file_location(_NAME, init, submodule_search_locations=[str(root)])
+        if not init.is_file() or spec is None or spec.loader is None:
+            raise EdgeADError(
+                "the export is not installed here",
+                expected=f"the package {root}",
+                got="nothing",
+                remedy="Run pip install 'edge-ad[demo]' on the workstation.",
+            )
+        for name in [name for name in sys.modules if name == _NAME or name.startswith(f"{_NAME}.")]:
+            del sys.modules[name]
+        sys.modules[_NAME] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[_NAME])
+    code: int = importlib.import_module(f"{_NAME}.__main__").main(arguments)
+    return code

@@ -1,0 +1,181 @@
+"""What every command does around its work, so that its exit code means one thing.
+
+    0    all good
+    1    some anomalous: of `edge-ad inspect` alone, and never an accident
+    2    an error: whatever was raised
+    130  stopped by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP (128 and the number of the signal)
+
+A command that is stopped keeps what it has finished: SIGTERM and SIGHUP unwind it as Ctrl-C does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+from edge_ad.errors import EdgeADError
+from edge_ad.system.names import printable_lines
+
+OK, ANOMALOUS, ERROR, INTERRUPTED = 0, 1, 2, 130
+DEBUG_VARIABLE = "EDGE_AD_DEBUG"
+_REPORT = (
+    f"This is a fault of edge-ad: please report it with the output of `edge-ad info` and of the same command under "
+    f"{DEBUG_VARIABLE}=1."
+)
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGTERM or SIGHUP arrived; as Ctrl-C, it unwinds everything."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def run_command(work: Callable[[], int], interrupted: str = "interrupted") -> int:
+    """Runs `work` and returns the exit code of the command: what `work` returns, or that of what it raised.
+
+    Nothing that is raised comes out, but for the SystemExit of argparse: it has printed usage or help, and has the
+    right code.
+
+    Args:
+        work: imports what it needs by itself, so that what is missing is an error like any other.
+        interrupted: what is said after Ctrl-C, SIGTERM or SIGHUP.
+    """
+    _open_standard_streams()
+    try:
+        with _stops():
+            code = work()
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return code
+    except KeyboardInterrupt as error:
+        say(interrupted)
+        code = 128 + error.number if isinstance(error, Stopped) else INTERRUPTED
+    except BrokenPipeError:  # that is `edge-ad inspect ... | head`
+        code = ERROR
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            say(traceback.format_exc().rstrip())
+        say(f"error: {_describe(error)}")
+        code = ERROR
+    _give_up_broken_stdout()
+    return code
+
+
+def say(text: str) -> None:
+    """Prints a line on stderr; a stderr that is closed or full changes no exit code."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(printable_lines(text), file=sys.stderr, flush=True)
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, EdgeADError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory. Close other programs, or use fewer or smaller images."
+    if isinstance(error, OSError) and error.strerror:
+        return _describe_os_error(error)
+    text = " ".join(str(error).split())
+    return f"unexpected {type(error).__name__}{': ' if text else ''}{text}. {_REPORT}"
+
+
+def _describe_os_error(error: OSError) -> str:
+    if _working_folder_is_gone():
+        return f"the working directory is not there any more; got {error.strerror}. Change to another with cd."
+    if error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF):  # every file that edge-ad writes is named
+        return f"the standard output or a temporary file cannot be written; got {error.strerror}"
+    return str(error.strerror)
+
+
+def _working_folder_is_gone() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
+
+
+def _stdout_works() -> bool:
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _give_up_broken_stdout() -> None:
+    """Python flushes the standard output once more at its end, and an error there would change the exit code."""
+    if _stdout_works():
+        return
+    with contextlib.suppress(OSError, ValueError):
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, sys.stdout.fileno())
+        os.close(descriptor)
+
+
+def _open_standard_streams() -> None:
+    """Makes the standard streams safe to write to.
+
+    One that is closed (`>&-`) becomes the null device: its number would otherwise be that of the next file that is
+    opened, and what a library prints would end in a bundle. A character that the terminal's encoding lacks is printed
+    as a backslash escape.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number: this one
+        if number and getattr(sys, name) is None:  # pythonw has none either
+            # it lives as long as the process
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        _take_any_character(stream)
+
+
+def _take_any_character(stream: TextIO) -> None:
+    reconfigure: Any = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        with contextlib.suppress(OSError, ValueError):
+            reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def _stops() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise `Stopped` meanwhile; what is ignored (SIGHUP under nohup) stays ignored.
+
+    Only the first of them does: a terminal that closes sends several, and the second must not interrupt what the first
+    made the command write.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    stopped = False
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal stopped
+        if not stopped:
+            stopped = True
+            raise Stopped(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows: no SIGHUP
+    before = {number: signal.getsignal(number) for number in numbers}
+    taken = [number for number, handler in before.items() if handler is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])

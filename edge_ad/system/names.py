@@ -1,0 +1,35 @@
+"""File names as text that can be printed, and written into tables, JSON and manifests.
+
+POSIX takes any bytes for a name, and Python keeps those that cannot be decoded as lone surrogates, which no encoding
+takes. One form is used wherever a name is shown or stored: such a byte is ``\\xff``, a control character ``\\n`` or
+``\\x1b``, and everything else is itself. A name that holds such a text by itself looks the same: this is for people.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import PurePath
+
+
+def printable(name: str | PurePath) -> str:
+    r"""The name as valid Unicode on one line: undecodable bytes and control characters as backslash escapes."""
+    text = str(name)
+    return text if text.isascii() and text.isprintable() else "".join(map(_shown, text))
+
+
+def printable_lines(text: str) -> str:
+    """A message of several lines, each as `printable` gives it."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def storable(text: str) -> str:
+    """A whole text as UTF-8 takes it: only what cannot be encoded is escaped."""
+    return re.sub("[\ud800-\udfff]", lambda found: _shown(found[0]), text)
+
+
+def _shown(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # PEP 383: a byte that could not be decoded
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    unfit = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+    return character.encode("unicode_escape").decode() if unfit else character
