@@ -18,6 +18,7 @@ from edge_ad.errors import (
     EngineUnavailableError,
     FrameError,
     NativeError,
+    NativeMissingError,
     ParityError,
     SpecError,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "EngineUnavailableError",
     "FrameError",
     "NativeError",
+    "NativeMissingError",
     "ParityError",
     "Region",
     "Runtime",
