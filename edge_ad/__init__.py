@@ -4,6 +4,7 @@ from edge_ad import Runtime
 verdict = Runtime("cable.bundle").inspect(frame)
 """
 
+from edge_ad._version import __version__
 from edge_ad.build_info import build_info
 from edge_ad.errors import (
     BackboneError,
@@ -23,9 +24,8 @@ from edge_ad.errors import (
     SpecError,
 )
 from edge_ad.runtime import Runtime
+from edge_ad.stats import Stats
 from edge_ad.verdict import Region, Verdict
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BackboneError",
@@ -45,6 +45,7 @@ __all__ = [
     "Region",
     "Runtime",
     "SpecError",
+    "Stats",
     "Verdict",
     "__version__",
     "build_info",

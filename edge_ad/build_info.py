@@ -8,6 +8,7 @@ import os
 import platform
 
 from edge_ad import native
+from edge_ad._version import __version__
 from edge_ad.cpu import default_threads, detect_cpu
 
 
@@ -15,7 +16,7 @@ def build_info() -> dict[str, str]:
     """Versions of edge-ad, Python and the packages it works with, the CPU, and the ISA of the native core."""
     cpu = detect_cpu()
     info = {
-        "edge_ad": _version("edge-ad"),
+        "edge_ad": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
         "cpu": f"{cpu.model} ({cpu.vendor})",

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_ad import native
+from edge_ad._version import __version__
 from edge_ad.atomic import replace_file
 from edge_ad.cpu import allowed_cores, default_threads, detect_cpu
 from edge_ad.engines import installed_engines
@@ -145,7 +146,7 @@ def this_machine(bundle: str) -> Machine:
     cpu = detect_cpu()
     return Machine(
         bundle=bundle,
-        edge_ad=_version("edge-ad"),
+        edge_ad=__version__,
         engines={name: _version(name) for name in installed_engines()},
         cpu=cpu.model,
         flags=" ".join(sorted(cpu.flags)),
