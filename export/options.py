@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_size,
         action="append",
         metavar="H,W",
-        help="size that a whole frame is resized to; given again, each further one adds operating points "
+        help="size that a whole frame is resized to; give it again to add operating points at further sizes "
         f"(default: {d.input_size[0]},{d.input_size[1]})",
     )
     add("--roi", help="region of interest: y0,x0,y1,x1, a mask image (white keeps) or a polygon.json")
@@ -144,17 +144,17 @@ def _parser() -> argparse.ArgumentParser:
         "--color-order",
         choices=("bgr", "rgb"),
         default=d.color_order,
-        help="of the arrays given to inspect()",
+        help="colour order of the arrays given to inspect()",
     )
-    add("--bit-depth", type=int, choices=(8, 16), help="of the frames; by default 16 if an image has 16 bits")
+    add("--bit-depth", type=int, choices=(8, 16), help="bits of a pixel; by default 16 if an image has 16")
     add(
         "--white-level",
         type=int,
         default=d.white_level,
         help="u16 value that is white: 4095 for 12-bit cameras",
     )
-    parser.add_argument("--seed", type=int, default=d.seed, help="of every random choice")
-    parser.add_argument("--threads", type=int, help="by default one for each physical core")
+    parser.add_argument("--seed", type=int, default=d.seed, help="seed of every random choice")
+    parser.add_argument("--threads", type=int, help="most threads to use; by default one for each physical core")
     return parser
 
 
@@ -165,7 +165,7 @@ def _add_backbone(parser: argparse.ArgumentParser, d: Options) -> None:
         help=f"{EMBEDDED} (comes with the package, needs no torch), a torchvision model, or your own .onnx file; "
         f"by default {EMBEDDED}, or resnet18 where --weights is given",
     )
-    add("--layers", nargs="+", help="layers or ONNX tensors to take features from; known for common backbones")
+    add("--layers", nargs="+", help="layers or ONNX tensors to take features from; not needed for common backbones")
     add("--weights", type=Path, help="state dict of the torchvision model; by default its ImageNet weights")
     add(
         "--mean",
@@ -173,7 +173,7 @@ def _add_backbone(parser: argparse.ArgumentParser, d: Options) -> None:
         nargs=3,
         default=d.mean,
         metavar=("R", "G", "B"),
-        help="normalisation, pixels in 0..1",
+        help="mean that the network expects, for pixels in 0..1",
     )
     add(
         "--std",
@@ -181,7 +181,7 @@ def _add_backbone(parser: argparse.ArgumentParser, d: Options) -> None:
         nargs=3,
         default=d.std,
         metavar=("R", "G", "B"),
-        help="normalisation, pixels in 0..1",
+        help="standard deviation that the network expects, for pixels in 0..1",
     )
 
 
@@ -201,19 +201,19 @@ def _add_method(parser: argparse.ArgumentParser, d: Options) -> None:
         type=int,
         default=d.reweight,
         metavar="B",
-        help="patchcore: neighbours of Eq. 7 (9 is usual); 0 for none",
+        help="patchcore: neighbours that reweight the score (Eq. 7 of its paper; 9 is usual); 0: no reweighting",
     )
     add(
         "--channels",
         type=_channels,
         metavar="C|I,J,..",
-        help="padim: how many channels, chosen at random, or which; by default 100, wide_resnet50_2 550",
+        help="padim: how many channels, chosen at random, or a list of them; by default 100, wide_resnet50_2 550",
     )
     add(
         "--neighbors",
         type=int,
         metavar="K",
-        help="knn: nearest patches that a distance is the mean of, by default 3; spade: nearest images, by default 50",
+        help="knn: how many nearest patches are averaged, by default 3; spade: how many nearest images, by default 50",
     )
     add(
         "--gallery-images",
@@ -222,7 +222,7 @@ def _add_method(parser: argparse.ArgumentParser, d: Options) -> None:
         metavar="N",
         help="spade: images whose patches are kept",
     )
-    add("--normal-embed", type=Path, metavar="FILE.json", help="centroid: write it in this form too")
+    add("--normal-embed", type=Path, metavar="FILE.json", help="centroid: write the centroid as JSON too")
 
 
 def _add_threshold(parser: argparse.ArgumentParser, d: Options) -> None:
@@ -245,7 +245,8 @@ def _add_threshold(parser: argparse.ArgumentParser, d: Options) -> None:
         "--calibration",
         choices=("auto", "split", "crossfit"),
         default=d.calibration,
-        help="how held-out goods are had: a split leaves a fifth out of the coreset, crossfit leaves none out",
+        help="how images are held out for the threshold: split keeps a fifth out of the coreset, crossfit holds out "
+        "each fourth in turn; auto takes crossfit below 500 images",
     )
 
 
@@ -256,7 +257,7 @@ def _add_points(parser: argparse.ArgumentParser, d: Options) -> None:
         type=_points,
         default=d.points,
         metavar="P,..",
-        help=f"precisions to make operating points of, out of {','.join(PRECISIONS)}; {REFERENCE} is always made",
+        help=f"precisions to make operating points in, out of {','.join(PRECISIONS)}; {REFERENCE} is always made",
     )
     add(
         "--max-drop",
