@@ -1,7 +1,7 @@
 """Hooks of the documentation: pages that stand at the top level, tables of options, and no page that calls elsewhere.
 
-A line ``<!-- options: edge-ad inspect -->`` becomes the table of that command's options, read from its argparse parser:
-no table is kept by hand.
+A line ``<!-- options: edge-ad inspect -->`` becomes the table of that command's options, read from its argparse parser,
+and ``<!-- errors -->`` the tree of errors: neither is kept by hand.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Puts the tables of options where they are asked for."""
-    return _MARK.sub(lambda found: options_table(found[1]), markdown)
+    """Puts the tables of options, and the tree of errors, where they are asked for."""
+    markdown = _MARK.sub(lambda found: options_table(found[1]), markdown)
+    return markdown.replace("<!-- errors -->", error_tree()) if "<!-- errors -->" in markdown else markdown
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
@@ -50,6 +51,14 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     if found:
         raise PluginError(f"{page.file.src_uri} loads {own[found.start() : found.end() + 60]!r} from elsewhere")
     return output
+
+
+def error_tree() -> str:
+    """The tree as the module has it, and a section for each error."""
+    from edge_ad import errors
+
+    tree = "\n".join(line for line in (errors.__doc__ or "").splitlines() if line.startswith("    "))
+    return "\n\n".join([tree, *(f"::: edge_ad.{name}" for name in errors.__all__)])
 
 
 def options_table(command: str) -> str:
