@@ -3,7 +3,7 @@
     python examples/own_onnx_backbone.py images/of/good/parts net.onnx fine,coarse 256 part.bundle test.png
 
 The network takes float NCHW images. `fine,coarse` names the tensors of the file whose features are used; Netron shows
-them. Install it on the workstation with: pip install '.[demo]'
+them. Install it on the workstation with: pip install -e '.[demo]'
 """
 
 from __future__ import annotations
