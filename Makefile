@@ -7,6 +7,7 @@ BACKBONE ?=
 WEIGHTS ?=
 RUNTIME := .venv-runtime
 DEMO := .venv-demo
+DOCS := .venv-docs
 EXPORT := .venv
 # torchvision's networks need torch; the embedded one does not
 DEMO_ENV := $(if $(BACKBONE)$(WEIGHTS),$(EXPORT),$(DEMO))
@@ -21,7 +22,7 @@ define environment
 	touch $(1)/ready
 endef
 
-.PHONY: test test-runtime test-export demo bench lint clean
+.PHONY: test test-runtime test-export demo bench lint docs clean
 
 test: test-runtime test-export
 
@@ -36,6 +37,10 @@ $(EXPORT)/ready: $(NATIVE)
 $(DEMO)/ready: $(NATIVE)
 	$(call environment,$(DEMO),demo)
 
+# Tables of options are read from the commands, so the package is installed there too.
+$(DOCS)/ready: $(NATIVE)
+	$(call environment,$(DOCS),docs)
+
 test-runtime: $(RUNTIME)/ready
 	$(RUNTIME)/bin/python -m pytest -q
 
@@ -47,6 +52,12 @@ lint: $(EXPORT)/ready
 	$(EXPORT)/bin/ruff format --check .
 	$(EXPORT)/bin/mypy
 	$(EXPORT)/bin/clang-format --dry-run --Werror edge_ad/native/*.cpp edge_ad/native/*.hpp edge_ad/native/*.inl
+	$(EXPORT)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+# Pages in build/docs: open index.html, no network needed.
+docs: $(DOCS)/ready
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict --quiet
+	@echo "docs: build/docs/index.html"
 
 bench: $(EXPORT)/ready
 	$(EXPORT)/bin/python -m pytest bench --benchmark-only
@@ -66,4 +77,4 @@ demo: $(DEMO_ENV)/ready
 	@echo "pictures: outputs/$(CATEGORY)/   table: outputs/$(CATEGORY).csv   bundle: $(CATEGORY).bundle"
 
 clean:
-	rm -rf build $(RUNTIME) $(DEMO) $(EXPORT) outputs
+	rm -rf build $(RUNTIME) $(DEMO) $(DOCS) $(EXPORT) outputs

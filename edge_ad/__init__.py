@@ -4,6 +4,7 @@ from edge_ad import Runtime
 verdict = Runtime("cable.bundle").inspect(frame)
 """
 
+from edge_ad._version import __version__
 from edge_ad.errors import (
     BackboneError,
     BudgetError,
@@ -18,14 +19,14 @@ from edge_ad.errors import (
     ForkError,
     FrameError,
     NativeError,
+    NativeMissingError,
     ParityError,
     SpecError,
 )
 from edge_ad.runtime import Runtime
+from edge_ad.serving.meter import Stats
 from edge_ad.system.versions import build_info
 from edge_ad.verdict import Region, Verdict
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BackboneError",
@@ -41,10 +42,12 @@ __all__ = [
     "ForkError",
     "FrameError",
     "NativeError",
+    "NativeMissingError",
     "ParityError",
     "Region",
     "Runtime",
     "SpecError",
+    "Stats",
     "Verdict",
     "__version__",
     "build_info",

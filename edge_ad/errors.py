@@ -13,6 +13,7 @@
     |-- ForkError                 a Runtime is used in a forked child of the process that opened it
     |-- ParityError               a result differs from the one it must equal (golden probes, engines, torch)
     |-- NativeError               the compiled core refused its input or this CPU
+    |   `-- NativeMissingError    the compiled core is not built, or cannot be loaded; an ImportError too
     |-- DatasetError              (export) the images cannot be used
     `-- BackboneError             (export) the backbone or its weights cannot be used
 
@@ -39,6 +40,7 @@ __all__ = [
     "FrameError",
     "ImageWarning",
     "NativeError",
+    "NativeMissingError",
     "ParityError",
     "SpecError",
 ]
@@ -141,6 +143,10 @@ class ParityError(EdgeADError):
 
 class NativeError(EdgeADError):
     """The compiled core refused its input, or this CPU lacks what was asked for."""
+
+
+class NativeMissingError(NativeError, ImportError):
+    """The compiled core is not built in this folder, or cannot be loaded. `import edge_ad` raises it."""
 
 
 class DatasetError(EdgeADError):

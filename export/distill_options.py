@@ -60,12 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("images", type=Path, help="folder of photographs; a thousand of many kinds are enough")
-    add("--out", type=Path, default=Path("edge-s.onnx"), help="a .csv and a .ckpt are written beside it")
+    add("--out", type=Path, default=Path("edge-s.onnx"), help="the ONNX file to write; a .csv and a .ckpt go beside it")
     add("--layers", nargs=2, help="the teacher's nodes at strides 8 and 16; by default those PatchCore uses")
     add("--weights", type=Path, help="the teacher's state dict; by default torchvision's")
     add("--resume", action="store_true", help="go on from the checkpoint beside --out")
     add("--every", type=_positive, default=250, help="steps from one checkpoint and ONNX file to the next")
-    add("--threads", type=_positive, help="of torch, in each of two threads; by default one for each core")
+    add("--threads", type=_positive, help="threads of torch in each of two workers; by default one for each core")
     add("--device", help="cpu or cuda; by default cuda where there is one")
     _add_recipe(parser.add_argument_group("recipe"))
     return parser
@@ -74,11 +74,11 @@ def _parser() -> argparse.ArgumentParser:
 def _add_recipe(group: argparse._ArgumentGroup) -> None:
     d, add = Recipe(), group.add_argument
     add("--teacher", default=d.teacher, help="a torchvision network")
-    add("--steps", type=_positive, default=d.steps, help="of the whole cycle")
-    add("--batch", type=_positive, default=d.batch, help="crops a step")
+    add("--steps", type=_positive, default=d.steps, help="training steps in all")
+    add("--batch", type=_positive, default=d.batch, help="crops in a step")
     add("--size", type=_positive, default=d.size, help="pixels of a crop's side, divisible by 16")
     add("--rate", type=float, default=d.rate, help="highest learning rate of the cycle")
     add("--decay", type=float, default=d.decay, help="weight decay")
-    add("--seed", type=int, default=d.seed, help="of every random choice")
+    add("--seed", type=int, default=d.seed, help="seed of every random choice")
     add("--textures", type=int, default=d.textures, help="procedural textures to make")
     add("--bf16", action="store_true", help="arithmetic in bf16: faster where the CPU or GPU has it")

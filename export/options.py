@@ -177,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_size,
         action="append",
         metavar="H,W",
-        help="size that a whole frame is resized to; given again, each further one adds operating points "
+        help="size that a whole frame is resized to; give it again to add operating points at further sizes "
         f"(default: {d.input_size[0]},{d.input_size[1]})",
     )
     add("--roi", help="region of interest: y0,x0,y1,x1, a mask image (white keeps), a polygon.json or a labelme file")
@@ -192,17 +192,17 @@ def _parser() -> argparse.ArgumentParser:
         "--color-order",
         choices=("bgr", "rgb"),
         default=d.color_order,
-        help="of the arrays given to inspect()",
+        help="colour order of the arrays given to inspect()",
     )
-    add("--bit-depth", type=int, choices=(8, 16), help="of the frames; by default 16 if an image has 16 bits")
+    add("--bit-depth", type=int, choices=(8, 16), help="bits of a pixel; by default 16 if an image has 16")
     add(
         "--white-level",
         type=int,
         default=d.white_level,
         help="u16 value that is white: 4095 for 12-bit cameras",
     )
-    parser.add_argument("--seed", type=int, default=d.seed, help="of every random choice")
-    parser.add_argument("--threads", type=int, help="by default one for each physical core")
+    parser.add_argument("--seed", type=int, default=d.seed, help="seed of every random choice")
+    parser.add_argument("--threads", type=int, help="most threads to use; by default one for each physical core")
     return parser
 
 
@@ -213,7 +213,7 @@ def _add_backbone(parser: argparse.ArgumentParser, d: Options) -> None:
         help=f"{EMBEDDED} (comes with the package, needs no torch), a torchvision model, or your own .onnx file; "
         f"by default {EMBEDDED}, or resnet18 where --weights is given",
     )
-    add("--layers", nargs="+", help="layers or ONNX tensors to take features from; known for common backbones")
+    add("--layers", nargs="+", help="layers or ONNX tensors to take features from; not needed for common backbones")
     add("--weights", type=Path, help="state dict of the torchvision model; by default its ImageNet weights")
     add(
         "--mean",
@@ -221,7 +221,7 @@ def _add_backbone(parser: argparse.ArgumentParser, d: Options) -> None:
         nargs=3,
         default=d.mean,
         metavar=("R", "G", "B"),
-        help="normalisation, pixels in 0..1",
+        help="mean that the network expects, for pixels in 0..1",
     )
     add(
         "--std",
@@ -229,7 +229,7 @@ def _add_backbone(parser: argparse.ArgumentParser, d: Options) -> None:
         nargs=3,
         default=d.std,
         metavar=("R", "G", "B"),
-        help="normalisation, pixels in 0..1",
+        help="standard deviation that the network expects, for pixels in 0..1",
     )
 
 
@@ -273,7 +273,8 @@ def _add_threshold(parser: argparse.ArgumentParser, d: Options) -> None:
         "--calibration",
         choices=("auto", "split", "crossfit"),
         default=d.calibration,
-        help="how good images are held out: a split leaves a fifth out of the coreset, crossfit leaves none out",
+        help="how images are held out for the threshold: split keeps a fifth out of the coreset, crossfit holds out "
+        "each fourth in turn; auto takes crossfit below 500 images",
     )
 
 
@@ -284,7 +285,7 @@ def _add_points(parser: argparse.ArgumentParser, d: Options) -> None:
         type=_points,
         default=d.points,
         metavar="P,..",
-        help=f"precisions to make operating points of, out of {','.join(PRECISIONS)}; {BASE_PRECISION} is always made",
+        help=f"precisions to make operating points in, out of {','.join(PRECISIONS)}; {BASE_PRECISION} is always made",
     )
     add(
         "--max-drop",

@@ -267,7 +267,7 @@ def _parser() -> argparse.ArgumentParser:
     add("name", help=f"which sample: {', '.join(SAMPLES)}")
     add("folder", type=Path, metavar="DIR", help="where to put it, as DIR/NAME; nothing there is overwritten")
     add("--seed", type=int, default=0, help="other pictures of the same kind (default: 0)")
-    add("--workers", type=int, help="threads (default: one for each core)")
+    add("--workers", type=int, help="threads to use (default: one for each core)")
     return parser
 
 

@@ -5,7 +5,6 @@ Over 400 lines: one command, and every way to give it the wrong thing.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -13,7 +12,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -45,6 +43,7 @@ from edge_ad.recalibration import (
 )
 from edge_ad.spec import CalibrationSpec
 from tests.edited import edited, pointed
+from tests.processes import child
 from tests.tiny import SIZE, bad_frame, good_frame, write_category
 
 SCRIPT = Path(sys.executable).parent / "edge-ad"
@@ -707,14 +706,8 @@ def test_stopped_in_the_middle(bundle: Path, tmp_path: Path, sent: signal.Signal
         cv2.imwrite(str(folder / f"{i}.bmp"), frame)
     out.write_text("the old one")
     log = tmp_path / "log.txt"
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            [str(SCRIPT), "calibrate", str(bundle), "--data", str(folder), "--out", str(out), "--force"],
-            stdout=stream,
-            stderr=stream,
-        )
-    with contextlib.ExitStack() as stack:
-        stack.callback(process.kill)
+    command = [SCRIPT, "calibrate", bundle, "--data", folder, "--out", out, "--force"]
+    with log.open("w") as stream, child(command, stdout=stream, stderr=stream) as process:
         while "scoring f32: 1500 images\n" not in log.read_text():
             assert process.poll() is None, log.read_text()
             time.sleep(0.005)

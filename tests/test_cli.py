@@ -28,6 +28,7 @@ from edge_ad.engines import installed_engines
 from edge_ad.heads.spade import SpadeSpec
 from edge_ad.spec import ProjectionSpec
 from tests.edited import edited
+from tests.processes import child
 from tests.tiny import bad_frame, good_frame
 
 SCRIPT = Path(sys.executable).parent / "edge-ad"
@@ -244,13 +245,12 @@ def test_interrupt(golden: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     command = [str(SCRIPT), "inspect", str(golden), str(folder), "--csv", str(out)]
     lines_file = tmp_path / "lines.txt"  # a file, as nothing is lost in a reader's buffer
-    with lines_file.open("w") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.PIPE, text=True)
-    while lines_file.read_text().count("\n") < 5:
-        assert process.poll() is None
-        time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    with lines_file.open("w") as stream, child(command, stdout=stream, stderr=subprocess.PIPE) as process:
+        while lines_file.read_text().count("\n") < 5:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert errors.splitlines()[-1] == "interrupted"

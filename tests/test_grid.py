@@ -29,6 +29,7 @@ from edge_ad.evaluation.labelled import load_labelled
 from edge_ad.evaluation.pictures import Style
 from edge_ad.registry import METHODS
 from edge_ad.system.processes import Task, run_all
+from tests.processes import child, signals_as_from_a_terminal
 from tests.tiny import SIZE, write_category
 
 SCRIPT = Path(sys.executable).parent / "edge-ad"
@@ -273,7 +274,7 @@ def children_of(text: str) -> list[str]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_and_taken_up_again(work: Path, number: int) -> None:
     command = [str(SCRIPT), *arguments(work, "padim,knn,centroid", "a", "b", more=("--jobs", "2"))]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with child(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         done = next(line for line in process.stderr if line.endswith(" s\n"))
         time.sleep(0.5)  # into the next exports
@@ -457,7 +458,8 @@ def test_no_child_is_left(tmp_path: Path) -> None:
         f"except KeyboardInterrupt:\n  pathlib.Path({str(told)!r}).touch()"
     )
     running = run_all([task(tmp_path, "a", code), task(tmp_path, "b", "pass")], 2, lambda: None)
-    assert next(running).number == 1
+    with signals_as_from_a_terminal():
+        assert next(running).number == 1
     while not began.exists():
         time.sleep(0.01)
     running.close()  # as an exception in the loop over it would do

@@ -54,16 +54,23 @@ def add_runtime_options(parser: argparse.ArgumentParser, *, many: bool = False, 
         parser.add_argument("bundles", nargs="*", metavar="BUNDLE", help="bundle files")
     else:
         parser.add_argument("bundle", help="the bundle file")
-    parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto")
+    parser.add_argument(
+        "--engine", choices=("auto", *ENGINES), default="auto", help="auto picks it by the CPU and the bundle"
+    )
     with_devices = one_of(tuple(engine.title for engine in ENGINES.values() if engine.devices is None))
     parser.add_argument("--device", default="CPU", help=f"device of {with_devices}")
-    parser.add_argument("--threads", type=int, help="by default one for each physical core")
+    parser.add_argument("--threads", type=int, help="most threads to use; by default one for each physical core")
     parser.add_argument(
-        "--cores", type=lambda text: [int(core) for core in text.split(",")], help="cores to stay on: 0,1"
+        "--cores", type=lambda text: [int(core) for core in text.split(",")], help="logical cores to stay on: 0,1"
     )
     if points:
-        parser.add_argument("--point", help="operating point; `edge-ad info` lists them; default: f32")
-        parser.add_argument("--search", choices=("auto", "exact", "graph"), default="auto")
+        parser.add_argument("--point", help="operating point to use; `edge-ad info` lists them; default: f32")
+        parser.add_argument(
+            "--search",
+            choices=("auto", "exact", "graph"),
+            default="auto",
+            help="how the nearest patches are found; auto picks the faster one for this coreset and CPU",
+        )
 
 
 RUNTIME_OPTIONS = ("engine", "device", "threads", "cores", "point", "search")

@@ -52,15 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     # not --search: scores and peaks come from exact search, as at export
     add_runtime_options(parser, points=False)
-    parser.add_argument("--point", help="only this operating point; by default each, from scores of its own")
+    parser.add_argument("--point", help="only this operating point; by default all, each by its own scores")
     parser.add_argument(
         "--data",
         metavar="CATEGORY",
-        help="folder with test images (MVTec AD, BTAD, or good and bad), CSV file of path,label, or a folder of goods "
-        "that the method was not fitted on; without it the scores that the bundle keeps are used",
+        help="folder with test images (MVTec AD, BTAD, or good and bad), CSV file of path,label, or a folder of good "
+        "images that the method was not fitted on; without it the scores that the bundle keeps are used",
     )
     parser.add_argument("--out", type=Path, metavar="NEW.bundle", help="default: NAME.calibrated.bundle beside BUNDLE")
-    parser.add_argument("--force", action="store_true", help="replace --out if it is there; BUNDLE itself never is")
+    parser.add_argument("--force", action="store_true", help="replace --out if it exists; never BUNDLE itself")
     parser.add_argument(
         "--threshold-rule",
         dest="rule",
@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--training-images",
         action="store_true",
-        help="take images under train/ as goods too: right only if BUNDLE was not made of them",
+        help="take images under train/ as good images too: only right if BUNDLE was not made from them",
     )
 
 

@@ -21,7 +21,7 @@ HELP = "Proves that this PC gives the answers that the bundle expects, at every 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("bundle", help="the bundle file")
-    parser.add_argument("--threads", type=int, help="by default one for each physical core")
+    parser.add_argument("--threads", type=int, help="most threads to use; by default one for each physical core")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -62,41 +62,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--exclude", nargs="+", action="extend", default=[], metavar="KIND", help="kinds of defect to leave out"
     )
     _add_grid(parser)
-    parser.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="default: outputs")
     parser.add_argument(
-        "--pictures", choices=("none", "worst", "all"), default="worst", help="of which images; default: worst"
+        "--out", type=Path, default=Path("outputs"), metavar="DIR", help="folder of the results; default: outputs"
     )
-    parser.add_argument("--from-maps", action="store_true", help="make pictures and report of saved maps: no inference")
-    parser.add_argument("--no-report", action="store_true", help="no curves and no report.html")
+    parser.add_argument(
+        "--pictures", choices=("none", "worst", "all"), default="worst", help="images to draw; default: worst"
+    )
+    parser.add_argument("--from-maps", action="store_true", help="draw from saved maps, inspect nothing again")
+    parser.add_argument("--no-report", action="store_true", help="write no curves and no report.html")
     _add_style(parser)
 
 
 def _add_grid(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("bundles that are made first, by python -m export, into OUT/bundles").add_argument
-    add("--methods", metavar="A,B", help=f"of {','.join(METHODS)}, or all; each is exported with each backbone")
-    add("--backbones", metavar="A,B", help=f"torchvision's, {EMBEDDED}, or ONNX files; default: {EMBEDDED}")
+    add = parser.add_argument_group("bundles to make first, by python -m export, in OUT/bundles").add_argument
+    add("--methods", metavar="A,B", help=f"out of {','.join(METHODS)}, or all; each is exported with each backbone")
+    add("--backbones", metavar="A,B", help=f"{EMBEDDED}, networks of torchvision, ONNX files; default: {EMBEDDED}")
     add(
         "--weights",
         nargs="+",
         action="extend",
         default=[],
         metavar="NAME=FILE|FOLDER",
-        help="of a backbone; in a folder, the file that begins with the backbone's name",
+        help="weights of a backbone; in a folder, the file whose name begins with the backbone's",
     )
-    add("--layers", nargs="+", action="extend", default=[], metavar="NAME=A,B", help="of a backbone: ONNX needs them")
+    add(
+        "--layers",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=A,B",
+        help="layers of a backbone; an ONNX file needs them",
+    )
     add(
         "--jobs",
         type=int,
         metavar="N",
-        help="exports, then metrics, at a time; by default one for each core with 2 GiB of memory. Frames are timed "
-        "one at a time, with nothing beside them",
+        help="how many exports, and later metrics, run at a time; by default one for each core with 2 GiB of memory. "
+        "Frames are always timed one at a time",
     )
     add(
         "--export-options",
         nargs=argparse.REMAINDER,
         default=[],
         metavar="...",
-        help="all that follows goes to every export: --export-options --coreset 0.05 --seed 1",
+        help="pass all that follows to every export: --export-options --coreset 0.05 --seed 1",
     )
 
 
@@ -106,13 +115,13 @@ def _add_style(parser: argparse.ArgumentParser) -> None:
         "--clip-q",
         type=float,
         metavar="Q",
-        help="stretch each map between its quantiles 1-Q and Q (0.99); by default heat is measured by the threshold",
+        help="stretch each map between its quantiles 1-Q and Q (0.99); by default the threshold sets the scale",
     )
     style.add_argument(
         "--alpha-mode",
         choices=("value", "flat"),
         default=_STYLE.alpha_mode,
-        help="the hotter the more opaque, or alpha-max everywhere",
+        help="value: hotter is more opaque; flat: alpha-max everywhere",
     )
     for name, text in (
         ("alpha-min", "opacity of no heat"),

@@ -31,8 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_runtime_options(parser)
     parser.add_argument("images", help="an image, or a folder of images (its subfolders too)")
-    parser.add_argument("--threshold", type=float, help="of the score, instead of the bundle's")
-    parser.add_argument("--budget-ms", type=float, metavar="MS", help="time for a frame: takes the point that keeps it")
+    parser.add_argument("--threshold", type=float, help="threshold of the score, instead of the bundle's")
+    parser.add_argument(
+        "--budget-ms", type=float, metavar="MS", help="time limit for a frame: picks a point that keeps it"
+    )
     parser.add_argument("--csv", type=Path, metavar="OUT", help="write file, score, verdict and milliseconds there")
     parser.add_argument("--jsonl", action="store_true", help="print a JSON object a line, regions included")
     parser.add_argument("--overlay", type=Path, metavar="DIR", help="write a picture of each verdict there")

@@ -37,15 +37,17 @@ SECONDS = (5.0, 150.0)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("bundle", help="the bundle file")
-    parser.add_argument("--budget-ms", type=float, metavar="MS", help="says which operating points keep it")
+    parser.add_argument("--budget-ms", type=float, metavar="MS", help="time limit: the table says which points keep it")
     parser.add_argument(
         "--frames",
         type=Path,
         metavar="DIR",
-        help="images of the camera; by default the bundle's golden probes, enlarged",
+        help="images of the camera to measure with; by default the bundle's golden probes, enlarged",
     )
-    parser.add_argument("--threads-max", type=int, metavar="N", help="by default the physical cores")
-    parser.add_argument("--seconds", type=float, default=120.0, help="time to take, 5..150; default: 120")
+    parser.add_argument(
+        "--threads-max", type=int, metavar="N", help="most threads to try; by default the physical cores"
+    )
+    parser.add_argument("--seconds", type=float, default=120.0, help="time to measure, 5..150; default: 120")
     parser.add_argument("--json", action="store_true", help="print the whole profile as JSON")
 
 

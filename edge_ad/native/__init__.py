@@ -16,14 +16,37 @@ from __future__ import annotations
 import functools
 import math
 import os
+import pathlib
+import platform
 import threading
 from collections.abc import Sequence
+from importlib.machinery import EXTENSION_SUFFIXES
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.errors import NativeError
-from edge_ad.native import _core
+from edge_ad.errors import NativeError, NativeMissingError
+
+try:
+    from edge_ad.native import _core
+except ImportError as error:
+    _folder = pathlib.Path(__file__).parent
+    _fits = [name for suffix in EXTENSION_SUFFIXES if (_folder / (name := f"_core{suffix}")).exists()]
+    _build = f"pip install --no-build-isolation -e {_folder.parents[1]}"
+    if not _fits:  # Python's own words for this are a "circular import"
+        raise NativeMissingError(
+            f"the native core of edge-ad is not built for this Python in {_folder}",
+            expected=" or ".join(f"_core{suffix}" for suffix in EXTENSION_SUFFIXES),
+            got=", ".join(sorted(path.name for path in _folder.glob("_core*.*") if path.suffix != ".pyi")) or "none",
+            remedy=f"Build it: {_build} (once before: pip install scikit-build-core nanobind cmake ninja). "
+            "Or start Python in another folder, to import an installed edge-ad.",
+        ) from None
+    raise NativeMissingError(
+        "the native core of edge-ad cannot be loaded",
+        expected=f"a build for this system and {platform.machine()}",
+        got=f"{_folder / _fits[0]}: {error}",
+        remedy=f"Install edge-ad again; in a checkout: {_build}.",
+    ) from error
 
 __all__ = [
     "STRIPE_ROWS",

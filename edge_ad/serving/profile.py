@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_ad import native
+from edge_ad._version import __version__
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.registry import engine_package
@@ -130,7 +131,7 @@ def this_machine(bundle: str) -> Machine:
     cpu = detect_cpu()
     return Machine(
         bundle=bundle,
-        edge_ad=version_of("edge-ad", "unknown"),
+        edge_ad=__version__,
         engines={name: version_of(engine_package(name), "unknown") for name in installed_engines()},
         cpu=cpu.model,
         flags=" ".join(sorted(cpu.flags)),

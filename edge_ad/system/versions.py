@@ -8,6 +8,7 @@ import os
 import platform
 
 from edge_ad import native
+from edge_ad._version import __version__
 from edge_ad.errors import SpecError
 from edge_ad.registry import ENGINES, engine_package
 from edge_ad.system.cpu import default_threads, detect_cpu
@@ -17,7 +18,7 @@ def build_info() -> dict[str, str]:
     """Versions of edge-ad, Python and the packages it works with, the CPU, and the ISA of the native core."""
     cpu = detect_cpu()
     info = {
-        "edge_ad": version_of("edge-ad"),
+        "edge_ad": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
         "cpu": f"{cpu.model} ({cpu.vendor})",

@@ -33,6 +33,7 @@ from edge_ad.engines import installed_engines  # noqa: E402
 from edge_ad.recalibration import Images, score_images  # noqa: E402
 from export.options import Options, parse_options  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
+from tests.processes import child  # noqa: E402
 from tests.tiny import SIZE, bad_frame, good_frame, tiny_options, write_backbone, write_category  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -682,17 +683,12 @@ def test_killed_in_the_middle(tiny: Path, tmp_path: Path, stage: str, how: signa
     out = tmp_path / "part.bundle"
     shutil.copy(ROOT / "tests" / "data" / "format-1.bundle", out)
     old = out.read_bytes()
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, stage, *command(tiny, out)[3:], "--input-size", "48"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "NOW\n"
-    process.send_signal(how)
-    _, errors = process.communicate(timeout=60)
+    slow = [sys.executable, "-c", SLOW, stage, *command(tiny, out)[3:], "--input-size", "48"]
+    with child(slow, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "NOW\n"
+        process.send_signal(how)
+        _, errors = process.communicate(timeout=60)
     assert out.read_bytes() == old
     Runtime(out, self_check=True)
     left = {path.name for path in tmp_path.iterdir()} - {"part.bundle"}

@@ -20,6 +20,7 @@ from export import sample
 from export.sample_cable import draw, make_scene
 from export.sample_canvas import photograph
 from export.sample_defects import DEFECTS, add_defect, changed
+from tests.processes import child
 
 KINDS = ["bent_strand", "cut_insulation", "missing_core", "poked_insulation", "scratch", "swapped_colors"]
 FEW = sample._Plan(train=2, good=1, defects=7, side=96)
@@ -218,21 +219,14 @@ def test_a_disk_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "export.sample", "cable", str(tmp_path / "new")],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
-        text=True,
-    )
-    try:
+    command = [sys.executable, "-m", "export.sample", "cable", tmp_path / "new"]
+    root, pipe = Path(__file__).parents[2], subprocess.PIPE
+    with child(command, stderr=pipe, stdout=pipe, cwd=root) as process:
         deadline = time.monotonic() + 30
         while not list(tmp_path.glob("new/.cable.*.tmp/train/good/*.png")) and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
     assert (process.returncode, out) == (130, "")
     assert "interrupted; nothing was written" in err
     assert "Traceback" not in err

@@ -1,0 +1,3 @@
+"""The version of edge-ad, in this one place: pyproject.toml reads it from here."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,77 @@
+"""`import edge_ad` where its native core is not built, or cannot be loaded: one clear error with the remedy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import pytest
+
+import edge_ad
+
+IMPORT = """
+try:
+    import edge_ad
+except ImportError as error:
+    kinds = [kind.__name__ for kind in type(error).__mro__]
+    assert "EdgeADError" in kinds and "NativeError" in kinds, kinds
+    print(error)
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with the package as it is in a fresh checkout."""
+    folder = tmp_path / "checkout"
+    ignore = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd")
+    shutil.copytree(Path(edge_ad.__file__).parent, folder / "edge_ad", ignore=ignore)
+    return folder
+
+
+def said(folder: Path, *more: Path) -> str:
+    """What a Python that is started in `folder` says to `import edge_ad`; `more`: where it looks too."""
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, more)), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", IMPORT]
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def check_not_built(message: str, checkout: Path) -> None:
+    assert "circular" not in message
+    assert f"is not built for this Python in {checkout / 'edge_ad' / 'native'}" in message
+    assert f"pip install --no-build-isolation -e {checkout}" in message
+
+
+def test_a_checkout_that_is_not_built(checkout: Path) -> None:
+    message = said(checkout)
+    check_not_built(message, checkout)
+    assert "got none" in message
+
+
+def test_beside_an_installed_one(checkout: Path) -> None:
+    """The checkout hides the installed package from a Python that is started in it."""
+    message = said(checkout, Path(edge_ad.__file__).parents[1])
+    check_not_built(message, checkout)
+    assert "Or start Python in another folder" in message
+
+
+def test_built_for_another_python(checkout: Path) -> None:
+    other = "_core.cpython-39-darwin.so"
+    (checkout / "edge_ad/native" / other).touch()
+    message = said(checkout)
+    check_not_built(message, checkout)
+    assert f"got {other}" in message
+
+
+def test_a_core_that_cannot_be_loaded(checkout: Path) -> None:
+    core = checkout / f"edge_ad/native/_core{EXTENSION_SUFFIXES[0]}"
+    core.touch()
+    message = said(checkout)
+    assert "the native core of edge-ad cannot be loaded" in message
+    assert str(core) in message
+    assert f"pip install --no-build-isolation -e {checkout}" in message

@@ -1,0 +1,70 @@
+"""Children of a test: signals reach them however the tests were started, and none outlives its test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def signals_as_from_a_terminal() -> Iterator[None]:
+    """Children that are started meanwhile take Ctrl-C and SIGHUP, also where the tests themselves ignore them.
+
+    Under nohup, cron and many CI runners the tests are started with these signals ignored. A child inherits what is
+    ignored, and a Python that starts with SIGINT ignored raises no KeyboardInterrupt. A child does not inherit a
+    handler: it gets the default. So we install one while the child starts.
+    """
+    ignored = [number for number in _numbers() if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def child(command: Sequence[str | Path], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process as one that is started from a terminal; text pipes. `options` go to Popen.
+
+    At the end it is killed with all that it started, if it still runs, and its pipes are closed.
+    """
+    with signals_as_from_a_terminal():
+        process = subprocess.Popen(command, text=True, **options)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            for number in (process.pid, *descendants(process.pid)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(number, getattr(signal, "SIGKILL", signal.SIGTERM))
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):  # what was still to be written
+                    pipe.close()
+        process.wait()
+
+
+def descendants(parent: int) -> list[int]:
+    """Ids of the processes that a process has started, and of theirs; none where there is no /proc."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            status = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            children.setdefault(int(status[1]), []).append(int(folder.name))
+    found, waiting = [], [parent]
+    while waiting:
+        started = children.get(waiting.pop(), [])
+        found += started
+        waiting += started
+    return found
+
+
+def _numbers() -> list[signal.Signals]:
+    return [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

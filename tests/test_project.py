@@ -1,0 +1,78 @@
+"""What people who adopt a library look for: one version, links that lead somewhere, pages that leave nothing out."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import edge_ad
+from edge_ad import errors
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="reads TOML, which Python does from 3.11 on")
+def test_the_version_stands_in_one_place() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "version" not in project["project"]
+    assert project["project"]["dynamic"] == ["version"]
+    source = project["tool"]["scikit-build"]["metadata"]["version"]["input"]
+    assert f'__version__ = "{edge_ad.__version__}"' in (ROOT / source).read_text(encoding="utf-8")
+    elsewhere = [
+        name_of(path)
+        for path in (
+            *(ROOT / "edge_ad").rglob("*.py"),
+            ROOT / "CITATION.cff",
+            ROOT / "CMakeLists.txt",
+            ROOT / "mkdocs.yml",
+        )
+        if f'"{edge_ad.__version__}"' in path.read_text(encoding="utf-8") and name_of(path) != source
+    ]
+    assert elsewhere == []
+    assert edge_ad.build_info()["edge_ad"] == edge_ad.__version__
+    assert f"## {edge_ad.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_a_newcomer_can_read_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    for needed in ("python -m export cable --to openvino", "edge-ad inspect", "pip install", "| 2 | an error |"):
+        assert needed in text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    """`make docs` checks those between the pages of the documentation; README and its like stand outside of it."""
+    made = {"format.md", "changelog.md", "contributing.md", "security.md"}  # of the files at the top: docs/hooks.py
+    for target in re.findall(r"\]\((?!https?:|mailto:)([^)#\s]+)", page.read_text(encoding="utf-8")):
+        inside = page.parent.name == "docs" and target in made
+        assert inside or (page.parent / target).exists(), target
+
+
+def test_every_public_name_is_in_the_api_page() -> None:
+    text = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^::: edge_ad\.(\w+)$", text, re.MULTILINE))
+    assert "<!-- errors -->" in text  # docs/hooks.py puts all of edge_ad.errors there
+    assert shown | set(errors.__all__) == set(edge_ad.__all__) - {"__version__"}
+
+
+def test_every_variable_is_documented() -> None:
+    text = (ROOT / "docs/exit-codes.md").read_text(encoding="utf-8")
+    sources = [
+        path.read_text(encoding="utf-8") for folder in ("edge_ad", "export") for path in (ROOT / folder).rglob("*.py")
+    ]
+    read = {
+        name for source in sources for name in re.findall(r"""["']((?:EDGE_AD_|SOURCE_DATE_)[A-Z_]+)["']""", source)
+    }
+    assert "EDGE_AD_FORCE_ISA" in read
+    assert read <= set(re.findall(r"`((?:EDGE_AD_|SOURCE_DATE_)[A-Z_]+)`", text))
