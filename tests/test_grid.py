@@ -484,7 +484,8 @@ assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 def test_signals_are_as_before() -> None:
     """In a process of its own: what is tested is what is done to a whole process."""
-    done = subprocess.run([sys.executable, "-c", _SIGNALS], capture_output=True, text=True, timeout=60)
+    with signals_as_from_a_terminal():
+        done = subprocess.run([sys.executable, "-c", _SIGNALS], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
 
