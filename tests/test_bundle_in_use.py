@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edge_ad import BundleCorruptError, BundleError, Runtime, SpecError
-from edge_ad import manifest as manifest_json
+from edge_ad.spec import codec as manifest_json
 from edge_ad.bundle import Bundle, write_bundle
 from edge_ad.spec import Manifest
 from tests.edited import edited, pointed
