@@ -21,8 +21,8 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from edge_ad import Runtime
-from edge_ad.bundle import Bundle
-from edge_ad.dataset import TestImage, load_category
+from edge_ad.bundle.file import Bundle
+from edge_ad.data.layouts import TestImage, load_category
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EngineUnavailableError, SpecError
 from edge_ad.frames.mask import marked_pixels

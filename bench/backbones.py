@@ -19,7 +19,7 @@ import numpy as np
 
 from bench.accuracy import accuracy_of
 from edge_ad import Runtime
-from edge_ad.dataset import TestImage, load_category
+from edge_ad.data.layouts import TestImage, load_category
 from export.options import Options
 from export.pipeline import export_bundle
 

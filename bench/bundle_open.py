@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.material import drawn_category, export
-from edge_ad.bundle import Bundle, write_bundle
+from edge_ad.bundle.file import Bundle, write_bundle
 from edge_ad.engines import installed_engines
 from edge_ad.spec import FidelitySpec, PointSpec
 

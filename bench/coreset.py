@@ -25,7 +25,7 @@ import numpy as np
 
 from bench.search_crossover import features
 from edge_ad import native
-from edge_ad.dataset import load_category
+from edge_ad.data.layouts import load_category
 from export.coreset import project, select_coreset
 from export.options import Options
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from edge_ad import native
-from edge_ad.bundle import Bundle
+from edge_ad.bundle.file import Bundle
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EngineUnavailableError
 from edge_ad.system.cpu import detect_cpu

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.bundle import Bundle
-from edge_ad.probes import load_probes
+from edge_ad.bundle.file import Bundle
+from edge_ad.bundle.probes import load_probes
 
 CAMERA = (1024, 1024)  # (H, W) of the frames
 Pixels = NDArray[np.uint8]
@@ -82,7 +82,7 @@ def _onnx_backbone(path: Path) -> dict[str, object]:
 
 def flat_category(category: Category, folder: Path, goods: int) -> Path:
     """A flat folder with links to the first `goods` good images of a category."""
-    from edge_ad.dataset import load_category
+    from edge_ad.data.layouts import load_category
 
     folder.mkdir()
     for path in load_category(category.folder).train_good[:goods]:

@@ -163,7 +163,7 @@ def make_bundle(options: argparse.Namespace, rows: int, scratch: Path) -> tuple[
     Without torch or the development data the network is of random filters, on both sides (`bench.material`).
     """
     from bench import material
-    from edge_ad.dataset import load_category
+    from edge_ad.data.layouts import load_category
 
     category = material.find_category(scratch)
     if options.backbone != "resnet18":
@@ -183,7 +183,7 @@ def make_bundle(options: argparse.Namespace, rows: int, scratch: Path) -> tuple[
 def runnable(bundle: Path) -> list[tuple[str, str]]:
     """(operating point, engine) of all that this machine can run."""
     from edge_ad import EngineUnavailableError, Runtime
-    from edge_ad.bundle import Bundle
+    from edge_ad.bundle.file import Bundle
 
     with Bundle.open(bundle) as opened:
         names = opened.manifest.point_names

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from edge_ad import Runtime
-from edge_ad.frame import read_frame
+from edge_ad.frames.check import read_frame
 
 SIDE = 300  # pixels of each image
 

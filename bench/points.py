@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.dataset import load_category
+from edge_ad.data.layouts import load_category
 from edge_ad.engines import Engine, Models, open_engine
 from edge_ad.spec import FrameSpec
 from export.features import tensors

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
-from edge_ad.crop import Crop
-from edge_ad.dataset import load_category
+from edge_ad.data.layouts import load_category
 from edge_ad.engines import Models, open_engine
-from edge_ad.index import Index
+from edge_ad.frames.crop import Crop
+from edge_ad.heads.index import Index
 from edge_ad.spec import BackboneSpec, FrameSpec
 from edge_ad.system.percentiles import percentiles
 from export.coreset import project, select_coreset

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from bench.search_crossover import features
 from edge_ad import native
-from edge_ad.dataset import load_category
+from edge_ad.data.layouts import load_category
 from export.coreset import project, select_coreset
 from export.fidelity import WANTED_RECALL, choose_ef
 from export.hnsw import EF_CONSTRUCTION, M, build_hnsw

@@ -15,7 +15,7 @@ import pytest
 
 from bench.conftest import Subject, Timer
 from edge_ad import Runtime
-from edge_ad.probes import relative_difference
+from edge_ad.bundle.probes import relative_difference
 from edge_ad.system.percentiles import percentiles
 
 ENGINES = ("openvino", "onnxruntime")

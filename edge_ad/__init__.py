@@ -26,7 +26,7 @@ from edge_ad.errors import (
 from edge_ad.runtime import Runtime
 from edge_ad.serving.meter import Stats
 from edge_ad.system.versions import build_info
-from edge_ad.verdict import Region, Verdict
+from edge_ad.verdict.verdict import Region, Verdict
 
 __all__ = [
     "BackboneError",

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
 
-from edge_ad.bundle import Bundle
+from edge_ad.bundle.file import Bundle
+from edge_ad.bundle.probes import Answer
 from edge_ad.errors import SpecError
-from edge_ad.prefetch import prefetch
-from edge_ad.probes import Answer
 from edge_ad.serving import clock
 from edge_ad.serving.chooser import Chooser
 from edge_ad.serving.clock import Stopwatch
@@ -20,11 +19,12 @@ from edge_ad.serving.meter import Meter, Stats
 from edge_ad.serving.point import Point, Prepared
 from edge_ad.serving.profile import load_profile
 from edge_ad.serving.settings import Fixed
+from edge_ad.sources.prefetch import prefetch
 from edge_ad.spec import REFERENCE, Frame, Manifest
 from edge_ad.system.cpu import check_cores
 from edge_ad.system.forks import Home
 from edge_ad.system.numbers import positive_number, whole_number
-from edge_ad.verdict import Verdict
+from edge_ad.verdict.verdict import Verdict
 
 EngineName = str  # "auto", or one of `edge_ad.registry.ENGINES`
 SearchName = Literal["auto", "exact", "graph"]

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.crop import Crop
 from edge_ad.engines import Engine
 from edge_ad.engines.finite import require_finite
 from edge_ad.errors import DatasetError
-from edge_ad.frame import check_frame, read_frame
-from edge_ad.prefetch import prefetch
+from edge_ad.frames.check import check_frame, read_frame
+from edge_ad.frames.crop import Crop
+from edge_ad.sources.prefetch import prefetch
 from edge_ad.spec import FrameSpec
 from edge_ad.system.progress import Progress
 

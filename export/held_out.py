@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad import calibration
-from edge_ad.anomaly_map import map_peak
-from edge_ad.calibration import describe_rule, resolution
+from edge_ad.calibration import rules as calibration
+from edge_ad.calibration.rules import describe_rule, resolution
 from edge_ad.heads.base import Head
 from edge_ad.spec import CalibrationSpec
 from edge_ad.system.progress import Progress
+from edge_ad.verdict.anomaly_map import map_peak
 from export.features import stream
 from export.fit.base import Material, Method
 from export.folds import Splits

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
-from edge_ad.calibration import LABELLED
-from edge_ad.dataset import TestImage
+from edge_ad.calibration.rules import LABELLED
+from edge_ad.data.layouts import TestImage
 from edge_ad.registry import PRECISIONS
 from edge_ad.spec import REFERENCE, CalibrationSpec, FidelitySpec, PointSpec, ProbesSpec, Size
 from export.features import extract, patch_store

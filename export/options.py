@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from edge_ad.calibration import RULES, check_rule, usual_value, usual_values
+from edge_ad.calibration.rules import RULES, check_rule, usual_value, usual_values
 from edge_ad.engines import TARGETS
 from edge_ad.errors import SpecError
 from edge_ad.registry import BASE_PRECISION, METHODS, PRECISIONS, Option, one_of

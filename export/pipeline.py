@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge_ad import native
-from edge_ad.bundle import write_bundle
-from edge_ad.calibration import LABELLED
-from edge_ad.dataset import Category, Facts, TestImage, check_images, find_category, load_category
+from edge_ad.bundle.file import write_bundle
+from edge_ad.calibration.rules import LABELLED
+from edge_ad.data.layouts import Category, Facts, TestImage, check_images, find_category, load_category
 from edge_ad.engines import Engine
 from edge_ad.errors import BundleError, DatasetError, SpecError
 from edge_ad.registry import ENGINES, engine_package

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.crop import resize
-from edge_ad.frame import in_declared_order, read_frame
+from edge_ad.frames.check import in_declared_order, read_frame
+from edge_ad.frames.crop import resize
 from edge_ad.frames.picture import to_picture
 from edge_ad.registry import PRECISIONS
 from edge_ad.runtime import Runtime

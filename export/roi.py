@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.crop import resize, scale_box
 from edge_ad.errors import DatasetError, SpecError
+from edge_ad.frames.crop import resize, scale_box
 from edge_ad.frames.mask import marked_pixels
 from edge_ad.spec import Box, Size
 

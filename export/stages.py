@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.crop import Crop
+from edge_ad.bundle.probes import relative_difference
 from edge_ad.engines import (
     TARGETS,
     Engine,
@@ -23,8 +23,8 @@ from edge_ad.engines import (
 )
 from edge_ad.engines.base import MEMBERS
 from edge_ad.errors import ParityError
+from edge_ad.frames.crop import Crop
 from edge_ad.frames.roi import RoiMasks
-from edge_ad.probes import relative_difference
 from edge_ad.registry import BASE_PRECISION, ENGINES, PRECISIONS
 from edge_ad.spec import BackboneSpec, FrameSpec, RoiSpec, Size
 from edge_ad.system.cpu import default_threads, detect_cpu

@@ -1,6 +1,6 @@
 """Makes bundles by hand: FORMAT.md written down a second time, with every field open to an attacker.
 
-`make` shares no code with `edge_ad.bundle`, so that its output is an oracle for the writer and, with
+`make` shares no code with `edge_ad.bundle.file`, so that its output is an oracle for the writer and, with
 `Tweaks`, a hostile input for the reader.
 """
 

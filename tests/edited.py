@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_ad.bundle import Bundle, write_bundle
+from edge_ad.bundle.file import Bundle, write_bundle
 from edge_ad.spec import FidelitySpec, Manifest, PointSpec
 
 

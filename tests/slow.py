@@ -13,7 +13,7 @@ import pytest
 
 import edge_ad.serving.point
 from edge_ad import EngineUnavailableError
-from edge_ad.bundle import Bundle
+from edge_ad.bundle.file import Bundle
 from edge_ad.serving import clock
 from edge_ad.serving.settings import Settings
 from edge_ad.system.cpu import detect_cpu

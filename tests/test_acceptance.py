@@ -14,8 +14,8 @@ for package in ("onnx", "hnswlib"):
     pytest.importorskip(package, reason="the export needs it")
 
 from edge_ad import Runtime  # noqa: E402
-from edge_ad.bundle import Bundle  # noqa: E402
-from edge_ad.dataset import Category, load_category  # noqa: E402
+from edge_ad.bundle.file import Bundle  # noqa: E402
+from edge_ad.data.layouts import Category, load_category  # noqa: E402
 from edge_ad.engines import installed_engines  # noqa: E402
 from edge_ad.metrics import binary_auroc  # noqa: E402
 from export.options import IMAGENET_MEAN, IMAGENET_STD, Options  # noqa: E402

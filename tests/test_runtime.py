@@ -36,7 +36,7 @@ from edge_ad import (
     Verdict,
     reference,
 )
-from edge_ad.bundle import Bundle
+from edge_ad.bundle.file import Bundle
 from edge_ad.engines import installed_engines
 from edge_ad.spec import MIN_FRAME_SIDE
 from tests.edited import edited

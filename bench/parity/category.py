@@ -14,7 +14,7 @@ from bench.parity import own
 from bench.parity.compare import Answers, Figures, Truth
 from bench.parity.process import PeerProcess
 from edge_ad import native
-from edge_ad.dataset import load_category
+from edge_ad.data.layouts import load_category
 from export.fit.base import Material
 from export.options import Options
 

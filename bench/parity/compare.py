@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.anomaly_map import anomaly_map
 from edge_ad.metrics import binary_auroc
+from edge_ad.verdict.anomaly_map import anomaly_map
 
 TOLERANCE = 0.005  # of AUROC
 

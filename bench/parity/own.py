@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.parity.compare import Answers, Truth, render
 from edge_ad import native
-from edge_ad.dataset import Category, TestImage, check_images
+from edge_ad.data.layouts import Category, TestImage, check_images
 from edge_ad.frames.mask import marked_pixels
 from edge_ad.heads.base import Head
 from edge_ad.heads.patchcore import PatchCore

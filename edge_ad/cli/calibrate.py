@@ -12,8 +12,17 @@ from typing import TextIO
 
 import numpy as np
 
-from edge_ad.bundle import Bundle
-from edge_ad.calibration import (
+from edge_ad.bundle.file import Bundle
+from edge_ad.calibration.recalibrate import (
+    ImageScores,
+    check_images,
+    find_images,
+    kept_scores,
+    score_images,
+    source_of,
+    write_calibrated,
+)
+from edge_ad.calibration.rules import (
     LABELLED,
     RULES,
     calibrate,
@@ -26,15 +35,6 @@ from edge_ad.calibration import (
 from edge_ad.cli import OK, RUNTIME_OPTIONS, add_runtime_options
 from edge_ad.errors import BundleError, DatasetError, EngineUnavailableError, SpecError
 from edge_ad.metrics import image_metrics, wilson
-from edge_ad.recalibration import (
-    ImageScores,
-    check_images,
-    find_images,
-    kept_scores,
-    score_images,
-    source_of,
-    write_calibrated,
-)
 from edge_ad.runtime import Runtime
 from edge_ad.spec import CalibrationSpec, Manifest
 from edge_ad.system.files import check_outputs, check_target, is_special, is_stdout

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import argparse
 
-from edge_ad.bundle import Bundle
+from edge_ad.bundle.file import Bundle
+from edge_ad.bundle.probes import load_probes, relative_difference
 from edge_ad.cli import ERROR, OK
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EngineError, EngineUnavailableError, ParityError
-from edge_ad.frame import in_declared_order
-from edge_ad.probes import load_probes, relative_difference
+from edge_ad.frames.check import in_declared_order
 from edge_ad.runtime import Runtime
 from edge_ad.spec import REFERENCE, PointSpec
 from edge_ad.system.tables import named

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from edge_ad.cli import ERROR, OK, RUNTIME_OPTIONS, add_runtime_options
 from edge_ad.cli.info import describe
+from edge_ad.data.labelled import LabelledSet, check_masks, load_labelled
 from edge_ad.errors import DatasetError, EdgeADError, SpecError
 from edge_ad.evaluation.cells import BUNDLES, Cell, Opened, cells_of, inspect, key_of, known, unique
 from edge_ad.evaluation.curves import require_matplotlib
@@ -30,7 +31,6 @@ from edge_ad.evaluation.grid import (
     choose_methods,
     require_export,
 )
-from edge_ad.evaluation.labelled import LabelledSet, check_masks, load_labelled
 from edge_ad.evaluation.pictures import Style
 from edge_ad.evaluation.report import Section, make_report
 from edge_ad.evaluation.run import load_result, replace_text

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from edge_ad.bundle import Bundle
-from edge_ad.calibration import describe_rule
+from edge_ad.bundle.file import Bundle
+from edge_ad.calibration.rules import describe_rule
 from edge_ad.engines.base import MEMBERS
 from edge_ad.serving.fidelity import describe_fidelity
 from edge_ad.serving.profile import describe_profile

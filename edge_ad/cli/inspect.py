@@ -22,7 +22,7 @@ from edge_ad.system.entry import say
 from edge_ad.system.files import check_outputs, check_target, write_output
 from edge_ad.system.names import printable
 from edge_ad.system.progress import Progress
-from edge_ad.verdict import Verdict
+from edge_ad.verdict.verdict import Verdict
 
 HELP = "Inspects an image or a folder: a line with file, score and verdict (0 good, 1 anomalous) for each image."
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_ad.bundle import Bundle
+from edge_ad.bundle.file import Bundle
 from edge_ad.cli import ERROR, OK
 from edge_ad.errors import SpecError
 from edge_ad.frames.listing import list_images

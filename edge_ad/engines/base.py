@@ -31,7 +31,7 @@ MEMBERS = {"onnx": ("model.onnx",), "ir": ("model.xml", "model.bin")}  # of a bu
 
 
 class Members(Protocol):
-    """What models are read from: `edge_ad.bundle.Bundle`."""
+    """What models are read from: `edge_ad.bundle.file.Bundle`."""
 
     def __contains__(self, name: object) -> bool: ...
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge_ad.bundle import Bundle
+from edge_ad.bundle.file import Bundle
+from edge_ad.data.labelled import LabelledSet
 from edge_ad.errors import DatasetError, EdgeADError
 from edge_ad.evaluation.grid import Backbone, Recipe
-from edge_ad.evaluation.labelled import LabelledSet
 from edge_ad.evaluation.metrics_row import metrics_row
 from edge_ad.evaluation.run import Key, Result, finished, inspect_all, saved
 from edge_ad.spec import REFERENCE, Manifest

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_ad.bundle import Bundle
+from edge_ad.bundle.file import Bundle
 from edge_ad.errors import BundleError, EdgeADError
 from edge_ad.evaluation.grid import Recipe
 from edge_ad.evaluation.run import replace_text

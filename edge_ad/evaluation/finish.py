@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge_ad import __version__
-from edge_ad.bundle import Bundle
+from edge_ad.bundle.file import Bundle
 from edge_ad.errors import EdgeADError
 from edge_ad.evaluation import curves as curve
 from edge_ad.evaluation import pictures as picture

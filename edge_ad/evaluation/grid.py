@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_ad import __version__
-from edge_ad.dataset import expand_home, load_category
+from edge_ad.data.layouts import expand_home, load_category
 from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.registry import METHODS
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.evaluation.metrics_row import read_mask
 from edge_ad.evaluation.run import Inspected, Result, load_map, map_path
-from edge_ad.frame import read_frame
+from edge_ad.frames.check import read_frame
 from edge_ad.frames.picture import to_picture
-from edge_ad.overlay import FULL, START, Picture, colors_of, heat_of, with_heat
 from edge_ad.spec import Size
 from edge_ad.system.files import write_output
+from edge_ad.verdict.overlay import FULL, START, Picture, colors_of, heat_of, with_heat
 
 AlphaMode = Literal["value", "flat"]
 PARTS = ("img", "gt", "map", "overlay", "triptych")

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import __version__
+from edge_ad.data.labelled import LabelledSet, slugs
 from edge_ad.errors import EdgeADError, FrameError
-from edge_ad.evaluation.labelled import LabelledSet, slugs
 from edge_ad.runtime import Runtime
 from edge_ad.system.files import write_new, write_output
 from edge_ad.system.names import storable

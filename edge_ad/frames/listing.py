@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edge_ad.errors import FrameError, ImageWarning
-from edge_ad.image_file import HEAD_BYTES, image_kind
+from edge_ad.frames.image_file import HEAD_BYTES, image_kind
 
 __all__ = ["list_image_tree", "list_images"]
 

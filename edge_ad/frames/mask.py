@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.errors import DatasetError
-from edge_ad.frame import read_frame
-from edge_ad.image_file import image_kind
+from edge_ad.frames.check import read_frame
+from edge_ad.frames.image_file import image_kind
 from edge_ad.spec import Frame
 
 __all__ = ["marked_pixels"]

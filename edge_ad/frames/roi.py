@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.bundle import Bundle
+from edge_ad.bundle.file import Bundle
 from edge_ad.errors import BundleCorruptError
 from edge_ad.spec import Size
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
-from edge_ad.bundle import Bundle
+from edge_ad.bundle.file import Bundle
 from edge_ad.engines.base import Engine, Models, models_of
 from edge_ad.errors import BundleCorruptError, NativeError, SpecError
 from edge_ad.registry import METHODS, Method, Option, one_of

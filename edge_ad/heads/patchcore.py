@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.heads.base import CORESET, INDEX_MEMBERS, Opening, Scored, open_coreset
-from edge_ad.index import Index, choose_search
+from edge_ad.heads.index import Index, choose_search
 from edge_ad.registry import Method, Option
 from edge_ad.spec import HeadSpec
 from edge_ad.spec.base import Range

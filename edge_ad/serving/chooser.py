@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_ad.bundle import Bundle
+from edge_ad.bundle.file import Bundle
 from edge_ad.errors import BudgetError, EdgeADError, EngineUnavailableError
 from edge_ad.serving import clock
 from edge_ad.serving.point import Point

@@ -11,25 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
-from edge_ad.anomaly_map import anomaly_map, map_peak
-from edge_ad.bundle import Bundle
-from edge_ad.crop import Crop
+from edge_ad.bundle.file import Bundle
+from edge_ad.bundle.probes import Answer, deviations, load_probes
 from edge_ad.engines import Engine, Models, choose_engine, engines_for, installed_engines, open_engine
 from edge_ad.engines.base import models_of
 from edge_ad.engines.finite import require_finite
 from edge_ad.errors import BundleCorruptError, EngineUnavailableError, ParityError
-from edge_ad.frame import check_frame, in_declared_order, read_frame
+from edge_ad.frames.check import check_frame, in_declared_order, read_frame
+from edge_ad.frames.crop import Crop
 from edge_ad.frames.picture import to_picture
 from edge_ad.frames.roi import open_roi
 from edge_ad.heads import open_head
 from edge_ad.heads.base import Opening, Scored
-from edge_ad.probes import Answer, deviations, load_probes
 from edge_ad.registry import ENGINES, PRECISIONS
 from edge_ad.serving.clock import Stopwatch
 from edge_ad.serving.settings import Settings
 from edge_ad.spec import REFERENCE, Frame, FrameSpec, Manifest, Size
 from edge_ad.system.cpu import detect_cpu, pinned
-from edge_ad.verdict import Verdict, latency_ms
+from edge_ad.verdict.anomaly_map import anomaly_map, map_peak
+from edge_ad.verdict.verdict import Verdict, latency_ms
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import cv2
 
-from edge_ad.bundle import Bundle
+from edge_ad.bundle.file import Bundle
+from edge_ad.bundle.probes import load_probes
 from edge_ad.errors import FrameError
-from edge_ad.frame import check_frame, in_declared_order, read_frame
+from edge_ad.frames.check import check_frame, in_declared_order, read_frame
 from edge_ad.frames.listing import list_images
-from edge_ad.probes import load_probes
 from edge_ad.serving import clock
 from edge_ad.serving.point import Point
 from edge_ad.spec import REFERENCE, Frame, FrameSpec, Size

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edge_ad.bundle import Bundle
+from edge_ad.bundle.file import Bundle
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EngineUnavailableError
 from edge_ad.registry import ENGINES, METHODS

@@ -129,7 +129,7 @@ class Manifest:
     """All that ``manifest.json`` says, less its format line.
 
     Backbone, head, index, calibration and probes are those of the reference point.
-    `edge_ad.bundle.write_bundle` computes `members`, so a manifest to be written has none.
+    `edge_ad.bundle.file.write_bundle` computes `members`, so a manifest to be written has none.
 
     Attributes:
         name: of the bundle, for a reader.

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.heads.base import Head
+from edge_ad.heads.index import Index
 from edge_ad.heads.patchcore import PatchCore, PatchcoreSpec
-from edge_ad.index import Index
 from edge_ad.spec import GraphSpec, IndexSpec, ProjectionSpec
 from export.coreset import project, select_coreset
 from export.features import tensors

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_ad import Runtime, SpecError
-from edge_ad.bundle import Bundle
+from edge_ad.bundle.file import Bundle
 from edge_ad.cli import add_runtime_options, main
 from edge_ad.engines import Models, choose_engine, engines_for, installed_engines
 from edge_ad.registry import ENGINES, PRECISIONS, EngineEntry

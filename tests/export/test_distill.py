@@ -18,11 +18,12 @@ torch = pytest.importorskip("torch", reason="distillation needs torch")
 pytest.importorskip("torchvision")
 ort = pytest.importorskip("onnxruntime")
 
-from export import distill, distill_training  # noqa: E402
-from export.distill_images import ImagePool  # noqa: E402
-from export.distill_onnx import LAYERS, OUTPUTS, SCALES, save_onnx, student_onnx  # noqa: E402
-from export.distill_options import Recipe  # noqa: E402
-from export.distill_student import Student, Widths, make_student  # noqa: E402
+from export.distill import command as distill  # noqa: E402
+from export.distill import training as distill_training  # noqa: E402
+from export.distill.images import ImagePool  # noqa: E402
+from export.distill.onnx_file import LAYERS, OUTPUTS, SCALES, save_onnx, student_onnx  # noqa: E402
+from export.distill.options import Recipe  # noqa: E402
+from export.distill.student import Student, Widths, make_student  # noqa: E402
 from export.graph import build_graph  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -146,7 +147,7 @@ def test_the_outputs_keep_the_distances_of_the_layers(weights: Path, photographs
 
 
 def test_the_embedded_backbone_fits_the_backbone_graph() -> None:
-    path = Path(distill.__file__).parent / "models" / "edge_s.onnx"
+    path = Path(distill.__file__).parents[1] / "models" / "edge_s.onnx"
     assert path.stat().st_size <= 4_000_000
     model = onnx.load(str(path), load_external_data=False)
     assert not any(item.external_data for item in model.graph.initializer)

@@ -20,7 +20,7 @@ onnx = pytest.importorskip("onnx", reason="the export needs onnx")
 pytest.importorskip("hnswlib", reason="the export needs hnswlib")
 
 from edge_ad import BundleCorruptError, FrameError, Runtime, SpecError  # noqa: E402
-from edge_ad.bundle import Bundle  # noqa: E402
+from edge_ad.bundle.file import Bundle  # noqa: E402
 from edge_ad.cli import main  # noqa: E402
 from edge_ad.engines import installed_engines  # noqa: E402
 from edge_ad.registry import METHODS  # noqa: E402

@@ -28,9 +28,9 @@ onnx = pytest.importorskip("onnx", reason="the export needs onnx")
 pytest.importorskip("hnswlib", reason="the export needs hnswlib")
 
 from edge_ad import BackboneError, DatasetError, EdgeADError, ParityError, Runtime, SpecError  # noqa: E402
-from edge_ad.bundle import Bundle  # noqa: E402
+from edge_ad.bundle.file import Bundle  # noqa: E402
+from edge_ad.calibration.recalibrate import Images, score_images  # noqa: E402
 from edge_ad.engines import installed_engines  # noqa: E402
-from edge_ad.recalibration import Images, score_images  # noqa: E402
 from export.options import Options, parse_options  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
 from tests.processes import child  # noqa: E402

@@ -12,7 +12,7 @@ pytest.importorskip("hnswlib", reason="the export is not installed")
 pytest.importorskip("onnxruntime", reason="the point is made for ONNX Runtime")
 
 from edge_ad import Runtime, SpecError
-from edge_ad.bundle import Bundle
+from edge_ad.bundle.file import Bundle
 from edge_ad.registry import PRECISIONS, Precision
 from export.options import Options
 from export.pipeline import export_bundle

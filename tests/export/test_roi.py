@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_ad.crop import resize
 from edge_ad.errors import EdgeADError, SpecError
+from edge_ad.frames.crop import resize
 from export.roi import ALIGN_PX, DrawnRoi, patch_mask, read_roi, roi_crop, tensor_mask
 
 SIZE = (60, 80)

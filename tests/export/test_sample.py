@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_ad.dataset import check_images, load_category
+from edge_ad.data.layouts import check_images, load_category
 from edge_ad.errors import DatasetError, SpecError
-from export import sample
-from export.sample_cable import draw, make_scene
-from export.sample_canvas import photograph
-from export.sample_defects import DEFECTS, add_defect, changed
+from export.sample import render as sample
+from export.sample.cable import draw, make_scene
+from export.sample.canvas import photograph
+from export.sample.defects import DEFECTS, add_defect, changed
 from tests.processes import child
 
 KINDS = ["bent_strand", "cut_insulation", "missing_core", "poked_insulation", "scratch", "swapped_colors"]

@@ -12,7 +12,7 @@ pytest.importorskip("onnx", reason="the export is not installed")
 pytest.importorskip("hnswlib", reason="the export is not installed")
 
 from edge_ad import Runtime, SpecError
-from edge_ad.bundle import Bundle
+from edge_ad.bundle.file import Bundle
 from edge_ad.cli import main
 from edge_ad.evaluation.grid import choose_methods
 from edge_ad.heads.base import Opening, check_search

@@ -1,0 +1,1 @@
+"""The bundle: the file, and the golden probes in it."""

@@ -1,0 +1,1 @@
+"""Thresholds: the rules that choose one, and choosing it anew for a bundle."""

@@ -1,0 +1,356 @@
+"""Calibrates a bundle again: finds the images, scores them, and writes a copy of the bundle with other thresholds.
+
+    find_images -> check_images -> score_images -> calibrate (edge_ad/calibration/rules.py) -> write_calibrated
+
+Scores are those of `Runtime.inspect`, peaks those that the export takes (`map_peak`), with exact search. What counts
+is that the method has not been fitted on the goods: those it knows score too low, and the threshold with them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from edge_ad import __version__
+from edge_ad.bundle.file import Bundle, write_bundle
+from edge_ad.data.labelled import load_labelled
+from edge_ad.data.layouts import expand_home, find_category, look_at_images, subfolders
+from edge_ad.errors import BundleError, DatasetError, FrameError
+from edge_ad.frames.listing import list_images
+from edge_ad.runtime import Runtime
+from edge_ad.spec import REFERENCE, CalibrationSourceSpec, CalibrationSpec, Manifest
+from edge_ad.system.names import printable
+from edge_ad.system.progress import Counts
+from edge_ad.system.versions import timestamp
+
+__all__ = [
+    "ImageScores",
+    "Images",
+    "check_images",
+    "find_images",
+    "kept_scores",
+    "score_images",
+    "source_of",
+    "write_calibrated",
+]
+
+_GOOD = ("good", "ok")
+_DEFECT = ("bad", "ko", "defect")
+_TRAINING = "training images"
+_LISTED = 5  # names in a message
+
+
+@dataclass(frozen=True)
+class Images:
+    """What thresholds are to be chosen by.
+
+    Attributes:
+        data: name and layout of the folder, for a reader.
+        folder: that was read, whole; of a CSV file, its path.
+        kind: ``test images``, ``given goods``, or ``training images``.
+        goods, defects: image files.
+        notes: what a reader should know of them.
+    """
+
+    data: str
+    folder: Path
+    kind: str
+    goods: tuple[Path, ...]
+    defects: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        defects = f", {len(self.defects)} defects" if self.defects else ""
+        return f"{self.data}, {self.kind}: {len(self.goods)} goods{defects}"
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """What the bundle says of the images.
+
+    Attributes:
+        data, kind: as in `Images`.
+        goods, defects: image scores.
+        peaks: of the goods' maps; none where the method gives no map.
+        good_digests, defect_digests: SHA-256 of each image file; none for scores that the bundle kept.
+        engine, precision: what gave them.
+    """
+
+    data: str
+    kind: str
+    goods: tuple[float, ...]
+    peaks: tuple[float, ...]
+    defects: tuple[float, ...]
+    good_digests: tuple[str, ...]
+    defect_digests: tuple[str, ...]
+    engine: str
+    precision: str
+
+
+# ---------------------------------------------------------------------------------------------------- images
+
+
+def find_images(given: str, allow_training: bool = False) -> Images:
+    """The images to calibrate by: goods and defects of a category's test images, or a flat folder of goods.
+
+    Args:
+        given: a folder, a name as `find_category` takes it, or a CSV file of path,label.
+        allow_training: takes the images under ``train``, where there are no other goods or they are given themselves.
+
+    Raises:
+        DatasetError: nothing there, a folder of defects, fewer than 2 goods, or goods that the method may have been
+            fitted on.
+    """
+    path = expand_home(given)
+    folder = path if path.is_file() and path.suffix.lower() == ".csv" else find_category(given)
+    folder = Path(os.path.abspath(folder))
+    flat = _flat_folder(folder)
+    if flat is not None:
+        images = Images(printable(_name_of(folder)), folder, "given goods", tuple(flat), ())
+    else:
+        found = load_labelled(str(folder))
+        goods = tuple(image.path for image in found.images if image.defect is None)
+        defects = tuple(image.path for image in found.images if image.defect is not None)
+        images = Images(printable(f"{found.name} ({found.layout})"), folder, "test images", goods, defects, found.notes)
+    training = tuple(filter(_is_training, images.goods)) if images.goods else _training_goods(folder)
+    if training and not allow_training:
+        _refuse_training(folder, len(training))
+    if training:
+        images = dataclasses.replace(images, kind=_TRAINING, goods=images.goods or training)
+    _require_goods(len(images.goods), images.data)
+    return images
+
+
+def _flat_folder(folder: Path) -> list[Path] | None:
+    """The images of a folder that has no other layout; None where it has one.
+
+    Raises:
+        DatasetError: an empty folder, or one of defects.
+    """
+    if not folder.is_dir():
+        return None
+    folders = subfolders(folder)
+    if any(child.name.lower() in ("train", "test", *_GOOD, *_DEFECT) for child in folders):
+        return None
+    try:
+        images = list_images(folder)
+    except OSError as error:
+        got = error.strerror or error
+        raise DatasetError(f"{folder} cannot be read", expected="a readable folder", got=got) from error
+    if not images and not folders:
+        raise DatasetError(
+            f"there are no images in {folder}",
+            expected="a category with test images, or a folder of images of good parts",
+            got="no PNG, JPEG, BMP, TIFF or WebP file",
+        )
+    name, above = folder.name.lower(), folder.parent.name.lower()
+    if images and (name in _DEFECT or above == "ground_truth" or (above == "test" and name not in _GOOD)):
+        raise DatasetError(
+            f"{folder} holds defects by its name",
+            expected="images of good parts, or a category with both",
+            got=f"{len(images)} images in {above}/{name}",
+            remedy=f"Give the category: {folder.parent.parent if above in ('test', 'ground_truth') else folder.parent}",
+        )
+    return images or None
+
+
+def _name_of(folder: Path) -> str:
+    """good of bottle/test; line-2-may: no path of the machine, and yet not only "good"."""
+    if folder.name.lower() in _GOOD and folder.parent.name.lower() in ("train", "test"):
+        return f"{folder.parent.parent.name}/{folder.parent.name}/{folder.name}"
+    return folder.name or "images"
+
+
+def _is_training(path: Path) -> bool:
+    """Whether an image lies in ``train``, or in its folder of goods."""
+    above = path.absolute().parent
+    return above.name.lower() == "train" or (above.name.lower() in _GOOD and above.parent.name.lower() == "train")
+
+
+def _training_goods(folder: Path) -> tuple[Path, ...]:
+    folders = [folder / "train" / name for name in _GOOD] if folder.is_dir() else []
+    return next((tuple(list_images(f)) for f in folders if f.is_dir()), ())
+
+
+def _refuse_training(folder: Path, count: int) -> NoReturn:
+    raise DatasetError(
+        f"the goods in {folder} are training images",
+        expected="goods that the method was not fitted on, which score higher: test/good, or a folder of new images",
+        got=f"{count} images under train",
+        remedy="Photograph some more good parts; or leave --data out, to choose by the held-out scores that the bundle "
+        "keeps; or say --training-images if this bundle was made of other images.",
+    )
+
+
+def _require_goods(count: int, where: str) -> None:
+    if count < 2:
+        raise DatasetError(
+            f"there are too few good images in {where}",
+            expected="2 or more that differ",
+            got=count,
+            remedy="Give 20 or more; a false reject rate of 1% cannot be told from fewer than 100.",
+        )
+
+
+def check_images(images: Images, skip_bad: bool = False, progress: Counts | None = None) -> Images:
+    """The images less copies of one another (which would count twice), after all were read once.
+
+    Args:
+        images: as `find_images` gives them.
+        skip_bad: leave unreadable images out, and say so in the notes.
+        progress: counts images.
+
+    Raises:
+        DatasetError: an image cannot be read, is labelled both good and defect, or too few goods are left.
+    """
+    seen, bad = look_at_images([*images.goods, *images.defects], skip_bad, progress)
+    notes = [*images.notes]
+    if bad:
+        notes.append(f"{len(bad)} unreadable images are left out: {_names([path for path, _ in bad])}")
+    kept: list[dict[bytes, Path]] = []
+    for paths in (images.goods, images.defects):
+        first: dict[bytes, Path] = {}
+        readable = [path for path in paths if path in seen]
+        for path in readable:
+            first.setdefault(seen[path].digest, path)
+        if copies := len(readable) - len(first):
+            notes.append(f"{copies} of {len(readable)} {'goods' if paths is images.goods else 'defects'} are copies")
+        kept.append(first)
+    goods, defects = kept
+    if both := goods.keys() & defects.keys():
+        raise DatasetError(
+            "images are labelled both good and defect",
+            expected="one label for each",
+            got=_names([path for digest, path in goods.items() if digest in both]),
+            remedy="Take the wrong ones out.",
+        )
+    _require_goods(len(goods), images.data)
+    return dataclasses.replace(images, goods=tuple(goods.values()), defects=tuple(defects.values()), notes=tuple(notes))
+
+
+def _names(paths: Sequence[Path]) -> str:
+    names = ", ".join(path.name for path in paths[:_LISTED])
+    return names + (f" and {len(paths) - _LISTED} more" if len(paths) > _LISTED else "")
+
+
+# ---------------------------------------------------------------------------------------------------- scores
+
+
+def score_images(bundle: Bundle, runtime: Runtime, images: Images, progress: Counts | None = None) -> ImageScores:
+    """Image scores as `runtime.inspect` gives them at its operating point, and the peaks of the goods' maps.
+
+    Raises:
+        DatasetError: an image is none that the bundle takes, such as one of 16 bits by a bundle for 8.
+        EngineError: NaN or Inf.
+        BundleError: `runtime` runs another bundle.
+    """
+    if runtime.bundle_id != bundle.id:
+        raise BundleError(f"{bundle.path} was replaced meanwhile", expected=bundle.id, got=runtime.bundle_id)
+    goods = [*_scored(runtime, images.goods, progress)]
+    defects = [*_scored(runtime, images.defects, progress)]
+    return ImageScores(
+        data=images.data,
+        kind=images.kind,
+        goods=tuple(score for score, _, _ in goods),
+        peaks=tuple(peak for _, peak, _ in goods if peak is not None),
+        defects=tuple(score for score, _, _ in defects),
+        good_digests=tuple(digest for _, _, digest in goods),
+        defect_digests=tuple(digest for _, _, digest in defects),
+        engine=f"{runtime.engine} {runtime.engine_version}",
+        precision=runtime.precision,
+    )
+
+
+def _scored(
+    runtime: Runtime, paths: Sequence[Path], progress: Counts | None
+) -> Iterator[tuple[float, float | None, str]]:
+    """(score, peak of the map or None, SHA-256 of the file) of each image."""
+    found = runtime.scores_and_peaks(paths)
+    for path in paths:
+        try:
+            score, peak = next(found)
+        except FrameError as error:
+            what = f"{path} cannot be inspected: {error.what}"
+            raise DatasetError(what, expected=error.expected, got=error.got, remedy=error.remedy) from error
+        yield score, peak, hashlib.sha256(path.read_bytes()).hexdigest()
+        if progress is not None:
+            progress.update(1)
+
+
+def kept_scores(manifest: Manifest) -> ImageScores:
+    """The scores that a bundle keeps of the images that its thresholds were chosen by; the manifest is a point's."""
+    own = manifest.calibration
+    source = own.source
+    if source is None:
+        data = "scores kept in the bundle"
+    else:  # said once, however often the same scores are taken
+        data = f"kept scores of {source.data}" if source.images_sha256 else source.data
+    return ImageScores(
+        data=data,
+        kind=own.split,
+        goods=own.good_scores,
+        peaks=own.good_peaks,
+        defects=own.defect_scores,
+        good_digests=(),
+        defect_digests=(),
+        engine=manifest.producer.get("engine", "unknown") if source is None else source.engine,
+        precision=manifest.backbone.precision if source is None else source.precision,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- bundle
+
+
+def source_of(bundle: Bundle, scores: ImageScores, with_defects: bool) -> CalibrationSourceSpec:
+    """The origin of thresholds that are chosen from `scores`, with the defects among them or without.
+
+    Where points were calibrated apart, the first of them tells which bundle the export wrote.
+    """
+    manifest = bundle.manifest
+    known = (manifest.calibration.source, *(point.calibration.source for point in manifest.points))
+    exported = next((source.exported for source in known if source is not None), bundle.id)
+    lines = [f"{digest} good\n" for digest in scores.good_digests]
+    lines += [f"{digest} defect\n" for digest in scores.defect_digests if with_defects]
+    digest = hashlib.sha256("".join(sorted(lines)).encode()).hexdigest() if lines else None
+    return CalibrationSourceSpec(
+        bundle=bundle.id,
+        exported=exported,
+        data=scores.data,
+        goods=len(scores.goods),
+        defects=len(scores.defects) if with_defects else 0,
+        images_sha256=digest,
+        engine=scores.engine,
+        precision=scores.precision,
+        edge_ad=__version__,
+        created=timestamp(),
+    )
+
+
+def write_calibrated(bundle: Bundle, out: Path, calibrations: Mapping[str, CalibrationSpec]) -> str:
+    """Writes a copy of the bundle with other calibrations: every member and all else in the manifest stay as they are.
+
+    Args:
+        bundle: all of it.
+        out: the target, which is replaced.
+        calibrations: by the names of their operating points.
+
+    Returns:
+        The id of the copy, which is there complete or not at all.
+
+    Raises:
+        BundleError: it cannot be written.
+    """
+    manifest = bundle.manifest
+    points = (dataclasses.replace(p, calibration=calibrations.get(p.name, p.calibration)) for p in manifest.points)
+    reference = calibrations.get(REFERENCE, manifest.calibration)
+    manifest = dataclasses.replace(manifest, calibration=reference, points=tuple(points))
+    members: dict[str, Any] = {
+        name: bundle.blob(name) if member.dtype is None else bundle.array(name)
+        for name, member in manifest.members.items()
+    }
+    return write_bundle(out, manifest, members)

@@ -1,0 +1,1 @@
+"""Folders of images: their layouts, and what is labelled in them."""

@@ -1,0 +1,162 @@
+"""Frames: what a camera or a file gives, checked before anything is computed from it.
+
+A frame is (H, W, 3) u8 in the colour order that the bundle declares, or (H, W) / (H, W, 1) grey, u8 or (where the
+bundle declares 16 bits) u16. Nothing is guessed from its values: a dark frame stays dark.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import cv2
+import numpy as np
+
+from edge_ad.errors import FrameError, ImageWarning
+from edge_ad.frames.image_file import damage, image_kind, image_size, truncated
+from edge_ad.frames.tiff import is_tiff, read_tiff
+from edge_ad.spec import MAX_FRAME_PIXELS, MIN_FRAME_SIDE, Frame, FrameSpec
+
+_NOT_READ = frozenset({"HEIC", "OpenEXR"})
+
+
+def read_frame(path: str | os.PathLike[str]) -> Frame:
+    """Reads an image file as (H, W) grey or (H, W, 3) BGR, u8 or u16; transparency is dropped, EXIF turns applied.
+
+    Of a TIFF file with several pages it is the first; an `ImageWarning` says so.
+
+    Raises:
+        FrameError: no such file, not an image, damaged, truncated, or more pixels than a frame may have.
+    """
+    name = os.fspath(path)
+    try:
+        with open(name, "rb") as file:
+            data = file.read()
+    except (OSError, ValueError) as error:  # ValueError: NUL in the path
+        got = error.strerror if isinstance(error, OSError) else error
+        if os.path.islink(name) and not os.path.exists(name):
+            got = f"a link to {os.readlink(name)}, which is not there"
+        raise FrameError(f"cannot read {name}", expected="an image file", got=got, remedy="Check the path.") from error
+    kind = image_kind(data)
+    if truncated(data):
+        raise FrameError(
+            f"{name} is truncated",
+            expected=f"a whole {kind or 'image'} file",
+            got=f"{len(data)} bytes without the end of the image",
+            remedy="Copy or save it again.",
+        )
+    size = image_size(data)
+    if size is not None:
+        _check_size(size, name)
+    frame = _decode_tiff(data, name) if is_tiff(data) else _decode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    if frame is None:
+        raise _not_decoded(data, name, kind)
+    if frame.dtype not in (np.uint8, np.uint16):
+        raise FrameError(f"{name} has pixels of {frame.dtype}", expected="8 or 16 bit pixels", got=frame.dtype)
+    _check_size(frame.shape[:2], name)
+    return frame
+
+
+def _decode(data: bytes, flags: int) -> Frame | None:
+    """The pixels, or None. IMREAD_ANYCOLOR | IMREAD_ANYDEPTH: grey stays grey, 16 bits stay 16, alpha goes."""
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:
+        return None
+
+
+def _decode_tiff(data: bytes, name: str) -> Frame | None:
+    """The pixels of a TIFF file as those of a PNG with the same picture would be."""
+    tiff = read_tiff(data)
+    if tiff.pages > 1:
+        text = "a TIFF file holds several pages, of which the first is taken"
+        warnings.warn(ImageWarning(text, name), stacklevel=3)
+    if tiff.premultiplied:
+        stored = _decode(tiff.data, cv2.IMREAD_UNCHANGED)
+        if stored is not None and stored.ndim == 3 and stored.shape[2] == 4:
+            return _unmultiplied(stored)
+    frame = _decode(tiff.data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    return ~frame if tiff.inverted and frame is not None and frame.dtype == np.uint16 else frame
+
+
+def _unmultiplied(stored: Frame) -> Frame:
+    """(H, W, 3) of (H, W, 4) BGRA whose colours were multiplied by alpha: what they were before."""
+    colours, alpha, top = stored[..., :3], stored[..., 3:], np.iinfo(stored.dtype).max
+    if (alpha == top).all() or (colours > alpha).any():  # or said to be, and are not
+        return colours.copy()
+    whole = np.rint(colours * (top / np.maximum(alpha, 1).astype(np.float64)))
+    return whole.astype(np.uint16) if stored.dtype == np.uint16 else whole.astype(np.uint8)
+
+
+def _not_decoded(data: bytes, name: str, kind: str | None) -> FrameError:
+    if kind is None:
+        starts = "an empty file" if not data else f"{len(data)} bytes that begin with {data[:8]!r}"
+        return FrameError(
+            f"{name} cannot be decoded: it is no image", expected="a PNG, JPEG, BMP, TIFF or WebP image", got=starts
+        )
+    if kind in _NOT_READ:
+        return FrameError(
+            f"{name} cannot be decoded: it is a {kind} image",
+            expected="a PNG, JPEG, BMP, TIFF or WebP image",
+            got=kind,
+            remedy="Save it as PNG.",
+        )
+    return FrameError(
+        f"{name} cannot be decoded: it is a damaged {kind} image",
+        expected=f"a whole {kind} file, of a kind that OpenCV reads",
+        got=damage(data) or f"{len(data)} bytes that OpenCV cannot decode; they may be cut off",
+        remedy="Copy or save it again.",
+    )
+
+
+def check_frame(frame: object, spec: FrameSpec) -> Frame:
+    """The frame itself, as (H, W) or (H, W, 3), if it is one that the bundle accepts.
+
+    Args:
+        frame: array as the module says; it may be read-only or a view with any strides.
+        spec: what the bundle declares of its frames.
+
+    Raises:
+        FrameError: wrong type, dtype, shape or size.
+    """
+    if not isinstance(frame, np.ndarray):
+        raise FrameError(
+            "the frame is not an array",
+            expected="a NumPy array, or the path of an image file",
+            got=type(frame).__name__,
+        )
+    if frame.ndim == 3 and frame.shape[2] == 1:
+        frame = frame[:, :, 0]
+    if not (frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] == 3)):
+        raise FrameError(
+            "the frame has the wrong shape",
+            expected=f"(H, W, 3) {spec.color_order.upper()}, (H, W) or (H, W, 1)",
+            got=frame.shape,
+            remedy="Drop an alpha channel with frame[..., :3]; inspect the frames of a batch one by one.",
+        )
+    if frame.dtype != np.uint8 and not (frame.dtype == np.uint16 and spec.bit_depth == 16):
+        raise FrameError(
+            "the frame has the wrong dtype",
+            expected="uint8" if spec.bit_depth == 8 else "uint8 or uint16",
+            got=frame.dtype,
+            remedy="Give the camera's own pixels. For uint16 frames export with 16-bit images or --bit-depth 16.",
+        )
+    _check_size(frame.shape[:2], "the frame")
+    return frame
+
+
+def in_declared_order(frame: Frame, spec: FrameSpec) -> Frame:
+    """A frame of an image file or a golden probe, which is BGR, in the order that the bundle declares for arrays."""
+    if spec.color_order == "rgb" and frame.ndim == 3:
+        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    return frame
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    if min(size) < MIN_FRAME_SIDE or size[0] * size[1] > MAX_FRAME_PIXELS:
+        raise FrameError(
+            f"{name} has a size that cannot be inspected",
+            expected=f"(H, W) each {MIN_FRAME_SIDE} or more and {MAX_FRAME_PIXELS:,} pixels at most",
+            got=size,
+            remedy="Crop or shrink it before inspection.",
+        )

@@ -1,0 +1,1 @@
+"""What is said of a frame: the verdict, its anomaly map, pictures of both."""

@@ -1,0 +1,217 @@
+"""The answer to a frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad.errors import FrameError, SpecError
+from edge_ad.registry import METHODS, one_of
+from edge_ad.spec import Box
+from edge_ad.verdict.overlay import FULL, START, heat_of, with_heat
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected part of the mask, in frame pixels.
+
+    Attributes:
+        box: half-open (y0, x0, y1, x1).
+        area: pixels.
+        peak: highest value of the anomaly map in it, and `peak_at` (y, x) where it stands.
+        centroid: (y, x) centre of its pixels.
+    """
+
+    box: Box
+    area: int
+    peak: float
+    peak_at: tuple[int, int]
+    centroid: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `Runtime.inspect` says of a frame. Map, mask and regions are computed when they are first read.
+
+    It pickles as what it needs for that: the patches' distances, some kilobytes, and the masks of the region of
+    interest, not the Runtime and not the map. A map computed elsewhere is the same.
+
+    Attributes:
+        score: in the method's own units, higher is worse: with PatchCore the largest patch distance (Euclidean), or
+            that re-weighted by Eq. 7 where the bundle says so.
+        threshold: of the score.
+        pixel_threshold: of the anomaly map; None where the method gives no map.
+        timings: milliseconds of each stage, and "total".
+        deadline_met: whether `latency_ms` is within the Runtime's budget; None without a budget.
+        point: name of the operating point that gave it; engine, precision and search are that one's.
+        bundle: id of the bundle.
+    """
+
+    score: float
+    threshold: float
+    pixel_threshold: float | None
+    timings: dict[str, float]
+    deadline_met: bool | None
+    point: str
+    engine: str
+    precision: str
+    search: str
+    bundle: str
+    _render: Callable[[], NDArray[np.float32]] | None = field(repr=False)
+    _to_bgr: Callable[[Any], NDArray[np.uint8]] = field(repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was computed of it."""
+        return {field.name: self.__dict__[field.name] for field in fields(self)}
+
+    @property
+    def is_anomalous(self) -> bool:
+        """True when the score is at least the threshold. A score that is not a number is never good."""
+        return not self.score < self.threshold
+
+    @property
+    def latency_ms(self) -> float:
+        """From the frame in memory to the verdict: the total without "read"."""
+        return latency_ms(self.timings)
+
+    @property
+    def has_map(self) -> bool:
+        """Whether the method tells where; without, the map and the mask raise."""
+        return self._render is not None
+
+    @cached_property
+    def anomaly_map(self) -> NDArray[np.float32]:
+        """(H, W) float32 in frame pixels, in units of distance; 0 outside the region of interest.
+
+        Raises:
+            SpecError: the method gives no map.
+        """
+        if self._render is None:
+            raise SpecError(
+                "this bundle's method gives no anomaly map",
+                expected="a look at has_map",
+                got="a method that judges the whole frame",
+                remedy=f"Export with --method {one_of(METHODS.having(lambda method: method.has_map))}.",
+            )
+        return self._render()
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """(H, W) bool: where an anomalous frame's map reaches the pixel threshold; empty for a good frame.
+
+        Smoothing can leave the map of a tiny defect below the pixel threshold though its score is above the image
+        threshold: then the mask is the surrounding of the peak, down to 90% of it, so that an anomalous frame always
+        shows where.
+
+        Raises:
+            SpecError: the method gives no map.
+        """
+        amap = self.anomaly_map
+        if not self.is_anomalous:
+            return np.zeros(amap.shape, np.bool_)
+        return amap >= min(self._pixel_threshold, 0.9 * float(amap.max()))
+
+    @cached_property
+    def regions(self) -> tuple[Region, ...]:
+        """Connected regions of the mask (8 neighbours), the highest peak first; none where there is no map."""
+        if not self.has_map:
+            return ()
+        amap = self.anomaly_map
+        count, labels, stats, centroids = cv2.connectedComponentsWithStats(self.mask.astype(np.uint8), connectivity=8)
+        found = []
+        for label in range(1, count):
+            x, y, width, height, area = (int(v) for v in stats[label])
+            part = np.where(labels[y : y + height, x : x + width] == label, amap[y : y + height, x : x + width], -1)
+            peak_y, peak_x = np.unravel_index(int(part.argmax()), part.shape)
+            found.append(
+                Region(
+                    box=(y, x, y + height, x + width),
+                    area=area,
+                    peak=float(part.max()),
+                    peak_at=(y + int(peak_y), x + int(peak_x)),
+                    centroid=(float(centroids[label][1]), float(centroids[label][0])),
+                )
+            )
+        return tuple(sorted(found, key=lambda region: -region.peak))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: everything but the arrays. Reads the regions, and so computes the map."""
+        return {
+            "score": self.score,
+            "threshold": self.threshold,
+            "is_anomalous": self.is_anomalous,
+            "has_map": self.has_map,
+            "regions": [
+                {
+                    "box": list(r.box),
+                    "area": r.area,
+                    "peak": r.peak,
+                    "peak_at": list(r.peak_at),
+                    "centroid": list(r.centroid),
+                }
+                for r in self.regions
+            ],
+            "timings_ms": dict(self.timings),
+            "deadline_met": self.deadline_met,
+            "point": self.point,
+            "engine": self.engine,
+            "precision": self.precision,
+            "search": self.search,
+            "bundle": self.bundle,
+        }
+
+    def overlay(self, frame: object) -> NDArray[np.uint8]:
+        """(H, W, 3) u8 BGR picture: the frame, heat from the map, an outline around each region, the verdict.
+
+        Where the method gives no map, only the verdict is written on the frame.
+
+        Args:
+            frame: the frame that was inspected, as it was given to `inspect`.
+
+        Raises:
+            FrameError: it has another size than the inspected frame.
+        """
+        picture = self._to_bgr(frame)
+        if not self.has_map:
+            return self._caption(picture, max(1, round(min(picture.shape[:2]) / 256)))
+        amap = self.anomaly_map
+        if picture.shape[:2] != amap.shape:
+            raise FrameError(
+                "the frame of the overlay has another size",
+                expected=f"the inspected frame, (H, W) {amap.shape}",
+                got=picture.shape[:2],
+            )
+        blended = with_heat(picture, heat_of(amap, START * self._pixel_threshold, FULL * self._pixel_threshold))
+        scale = max(1, round(min(amap.shape) / 256))
+        contours, _ = cv2.findContours(self.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        cv2.drawContours(blended, contours, -1, (0, 0, 255), scale)
+        return self._caption(blended, scale)
+
+    @property
+    def _pixel_threshold(self) -> float:
+        assert self.pixel_threshold is not None  # a manifest has one wherever there is a map
+        return self.pixel_threshold
+
+    def _caption(self, picture: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+        sign, word = (">=", "ANOMALOUS") if self.is_anomalous else ("<", "good")
+        digits = max(2, 2 - math.floor(math.log10(self.threshold)))  # a cosine distance may be 0.001
+        text = f"{word}  {self.score:.{digits}f} {sign} {self.threshold:.{digits}f}"
+        font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.4 * scale
+        (width, height), base = cv2.getTextSize(text, font, size, scale)
+        color = (0, 0, 200) if self.is_anomalous else (0, 130, 0)
+        cv2.rectangle(picture, (0, 0), (width + 8 * scale, height + base + 4 * scale), color, -1)
+        at = (4 * scale, height + 3 * scale)
+        cv2.putText(picture, text, at, font, size, (255, 255, 255), scale, cv2.LINE_AA)
+        return picture
+
+
+def latency_ms(timings: Mapping[str, float]) -> float:
+    """From the frame in memory to the verdict: "total" without "read", which waits for a file or a camera."""
+    return timings["total"] - timings.get("read", 0.0)

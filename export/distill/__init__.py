@@ -1,0 +1,1 @@
+"""Training of a small backbone: `python -m export.distill`."""

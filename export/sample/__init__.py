@@ -1,0 +1,1 @@
+"""The rendered sample: `python -m export.sample`."""

@@ -1,0 +1,78 @@
+"""Bundles of every format must load for ever, and give what they gave when they were made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edge_ad import Runtime
+from edge_ad.bundle.file import Bundle
+from edge_ad.engines import installed_engines
+
+DATA = Path(__file__).parents[1] / "data"
+FRAMES = ("good-0", "good-1", "bad-0", "bad-1")
+ANSWERS: dict[str, dict[str, dict[str, float]]] = {}
+for path in sorted(DATA.glob("format-*.json")):
+    ANSWERS |= json.loads(path.read_text())
+
+
+def open_golden(stem: str, engine: str, **options: object) -> Runtime:
+    return Runtime(DATA / f"{stem}.bundle", engine=engine, **options)  # type: ignore[arg-type]
+
+
+def test_every_bundle_has_its_answers() -> None:
+    assert {path.stem for path in DATA.glob("*.bundle")} == set(ANSWERS)
+    assert {"format-1", "format-1-roi"} <= set(ANSWERS)
+
+
+@pytest.mark.parametrize("stem", ANSWERS)
+def test_the_probes_pass(stem: str, engine: str) -> None:
+    runtime = open_golden(stem, engine, self_check=True)
+    worst = runtime.check()
+    assert set(worst) == {"patches", "distances", "map", "score"}
+    assert max(worst.values()) < 1e-4
+    assert runtime.engine == engine
+
+
+@pytest.mark.parametrize("search", ["exact", "graph"])
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("stem", ANSWERS)
+def test_verdicts_are_those_of_the_export(stem: str, frame: str, search: str, engine: str) -> None:
+    verdict = open_golden(stem, engine, search=search).inspect(DATA / f"{frame}.png")
+    expected = ANSWERS[stem][frame]
+    assert verdict.score == pytest.approx(expected["score"], rel=1e-4)
+    assert verdict.is_anomalous == frame.startswith("bad")
+    assert verdict.search == search
+    if search == "exact":
+        assert float(verdict.anomaly_map.max()) == pytest.approx(expected["peak"], rel=1e-4)
+
+
+def test_one_bundle_has_both_models_and_one_has_a_region() -> None:
+    with Bundle.open(DATA / "format-1.bundle") as both, Bundle.open(DATA / "format-1-roi.bundle") as roi:
+        assert {"model.onnx", "model.xml", "model.bin", "graph/links0"} <= set(both.manifest.members)
+        assert {"model.onnx", "roi/mask", "roi/patch_mask"} <= set(roi.manifest.members)
+        assert "model.xml" not in roi
+        assert roi.manifest.head.reweight_neighbors == 5
+
+
+def test_it_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle made now is the committed one, but for versions of packages and the last bits of their arithmetic."""
+    for package in ("onnx", "hnswlib"):
+        pytest.importorskip(package, reason=f"the export needs {package}")
+    if "openvino" not in installed_engines():
+        pytest.skip("the golden bundle was made with both engines")
+    from tests.data import make_fixture
+
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    monkeypatch.setattr(make_fixture, "DATA", tmp_path)
+    assert make_fixture.main() == 0
+    for stem in ("format-1", "format-1-roi"):
+        with Bundle.open(DATA / f"{stem}.bundle") as old, Bundle.open(tmp_path / f"{stem}.bundle") as new:
+            assert new.manifest.created == old.manifest.created == "2023-11-14T22:13:20Z"
+            assert new.manifest.frame == old.manifest.frame
+            assert new.manifest.index.size == old.manifest.index.size
+            assert new.manifest.backbone.crop == old.manifest.backbone.crop
+            assert new.manifest.calibration.threshold == pytest.approx(old.manifest.calibration.threshold, rel=1e-3)
+    assert json.loads((tmp_path / "format-1.json").read_text()).keys() == ANSWERS.keys()

@@ -1,0 +1,432 @@
+"""The `edge-ad` command, through `main` and as users run it.
+
+Over 400 lines: one list of calls and what they print.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import edge_ad.cli.check
+from edge_ad import Runtime
+from edge_ad.bundle.file import Bundle
+from edge_ad.cli import main
+from edge_ad.engines import installed_engines
+from edge_ad.heads.spade import SpadeSpec
+from edge_ad.spec import ProjectionSpec
+from tests.edited import edited
+from tests.processes import child
+from tests.tiny import bad_frame, good_frame
+
+SCRIPT = Path(sys.executable).parent / "edge-ad"
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Path:
+    """A folder with four good and two bad images, one of them in a subfolder."""
+    folder = tmp_path / "parts"
+    (folder / "line 2").mkdir(parents=True)
+    for i in range(4):
+        cv2.imwrite(str(folder / f"good_{i}.png"), good_frame(1000 + i))
+    cv2.imwrite(str(folder / "img10.bmp"), bad_frame(2001))
+    cv2.imwrite(str(folder / "line 2" / "bad.png"), bad_frame(2002))
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def lines(text: str) -> list[tuple[str, float, int]]:
+    """(file, score, verdict) of the lines of `edge-ad inspect`; a file name may hold blanks."""
+    found = []
+    for line in text.splitlines():
+        name, score, verdict = line.rsplit(" ", 2)
+        found.append((name, float(score), int(verdict)))
+    return found
+
+
+def failing(arguments: Sequence[object], capsys: pytest.CaptureFixture[str], says: str) -> str:
+    assert main([str(a) for a in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[-1].startswith("error: ")
+    assert re.search(says, captured.err)
+    assert "Traceback" not in captured.err
+    return captured.out
+
+
+# ------------------------------------------------------------------------------------------------- inspect
+
+
+def test_a_line_for_each_image(golden: Path, parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(golden), str(parts)]) == 1
+    found = lines(capsys.readouterr().out)
+    assert [(name, verdict) for name, _, verdict in found] == [
+        ("good_0.png", 0),
+        ("good_1.png", 0),
+        ("good_2.png", 0),
+        ("good_3.png", 0),
+        ("img10.bmp", 1),
+        ("line 2/bad.png", 1),
+    ]
+    runtime = Runtime(golden)
+    for name, score, _ in found:
+        assert score == pytest.approx(runtime.inspect(parts / name).score, abs=6e-5)
+
+
+def test_all_good_is_0(golden: Path, parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(golden), str(parts / "good_1.png")]) == 0
+    assert lines(capsys.readouterr().out)[0][0] == "good_1.png"
+    assert main(["inspect", str(golden), str(parts), "--threshold", "100"]) == 0
+
+
+def test_one_anomalous_image_is_1(golden: Path, parts: Path) -> None:
+    assert main(["inspect", str(golden), str(parts / "img10.bmp")]) == 1
+
+
+def test_the_installed_script(golden: Path, parts: Path) -> None:
+    assert run("inspect", golden, parts / "good_0.png").returncode == 0
+    done = run("inspect", golden, parts)
+    assert done.returncode == 1
+    assert len(lines(done.stdout)) == 6
+    assert "inspect: 6 images" in done.stderr  # progress is on stderr
+    assert run("inspect", golden, parts / "typo").returncode == 2
+
+
+def test_csv(golden: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.csv"
+    out.write_text("an older table")
+    assert main(["inspect", str(golden), str(parts), "--csv", str(out)]) == 1
+    printed = lines(capsys.readouterr().out)
+    with out.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["file"] for row in rows] == [name for name, _, _ in printed]
+    assert [int(row["verdict"]) for row in rows] == [verdict for _, _, verdict in printed]
+    for row, (_, score, _) in zip(rows, printed, strict=True):
+        assert float(row["score"]) == pytest.approx(score, abs=6e-5)
+        assert float(row["ms"]) > 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.csv", "parts"]  # no draft is left
+
+
+def test_jsonl(golden: Path, parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(golden), str(parts), "--jsonl"]) == 1
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(records) == 6
+    worst = records[4]
+    assert worst["file"] == "img10.bmp"
+    assert worst["is_anomalous"] is True
+    assert worst["regions"]
+    assert worst["bundle"] == Runtime(golden).bundle_id
+
+
+def test_overlay(golden: Path, parts: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(parts / "img10.png"), good_frame(1))  # beside img10.bmp: both get a picture
+    out = tmp_path / "out" / "pictures"
+    assert main(["inspect", str(golden), str(parts), "--overlay", str(out)]) == 1
+    pictures = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    goods = {f"good_{i}.png" for i in range(4)}
+    assert pictures == goods | {"img10.bmp.png", "img10.png", "line 2/bad.png"}
+    assert cv2.imread(str(out / "line 2" / "bad.png")).shape == (64, 64, 3)
+
+
+def test_overlay_never_overwrites_an_image(
+    golden: Path, parts: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in parts.rglob("*") if path.is_file()}
+    cases: list[tuple[object, object]] = [
+        (parts, parts),
+        (parts / "good_0.png", parts),
+        (parts, parts / "line 2" / ".."),
+    ]
+    for images, folder in cases:
+        failing(["inspect", golden, images, "--overlay", folder], capsys, "--overlay would replace an image")
+    monkeypatch.chdir(parts)
+    failing(["inspect", golden, "good_0.png", "--overlay", "."], capsys, "--overlay would replace an image")
+    assert {path: path.read_bytes() for path in parts.rglob("*") if path.is_file()} == before
+
+
+def test_a_broken_image_is_reported_and_passed_over(
+    golden: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (parts / "good_1.png").write_bytes((parts / "good_1.png").read_bytes()[:1000])
+    (parts / "empty.jpg").write_bytes(b"")
+    assert main(["inspect", str(golden), str(parts), "--csv", str(tmp_path / "out.csv")]) == 2
+    captured = capsys.readouterr()
+    assert [name for name, _, _ in lines(captured.out)] == [
+        "good_0.png",
+        "good_2.png",
+        "good_3.png",
+        "img10.bmp",
+        "line 2/bad.png",
+    ]
+    assert captured.err.count("error: ") == 2
+    assert "good_1.png" in captured.err
+    assert "empty.jpg" in captured.err
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 6
+
+
+def test_a_budget(golden: Path, parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(golden), str(parts), "--budget-ms", "60000"]) == 1
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 6
+    last = said.err.splitlines()[-1]
+    assert re.fullmatch(r"budget 60000 ms: 0 of 6 frames late, p99 [0-9.]+ ms; by point: f32 6", last)
+    assert main(["inspect", str(golden), str(parts), "--budget-ms", "0.0001"]) == 2
+    assert "error: no operating point keeps the latency budget" in capsys.readouterr().err  # and the table
+    failing(["inspect", golden, parts, "--budget-ms", "-1"], capsys, "budget_ms")
+
+
+def test_nothing_to_inspect(golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert failing(["inspect", golden, tmp_path], capsys, "no images in") == ""
+    failing(["inspect", golden, tmp_path / "prats"], capsys, "there is no .*prats")
+    failing(
+        ["inspect", tmp_path / "no.bundle", Path(__file__).parents[1] / "data"], capsys, r"no bundle at .*no\.bundle"
+    )
+
+
+def test_bad_options(golden: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failing(["inspect", golden, parts, "--threads", "0"], capsys, "threads")
+    failing(["inspect", golden, parts, "--threshold", "nan"], capsys, "threshold")
+    failing(["inspect", golden, parts, "--cores", "9999"], capsys, "cores")
+    failing(["inspect", golden, parts, "--csv", tmp_path / "no" / "out.csv"], capsys, "writable folder")
+    (tmp_path / "file").write_text("")
+    failing(["inspect", golden, parts, "--overlay", tmp_path / "file"], capsys, "cannot write")
+    for arguments in (
+        [],
+        ["inspect"],
+        ["inspect", "a", "b", "--cores", "x"],
+        ["tune"],
+        ["inspect", "a", "b", "--engine", "x"],
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+
+
+def test_every_runtime_option_reaches_the_runtime(
+    golden: Path, parts: Path, capsys: pytest.CaptureFixture[str], engine: str
+) -> None:
+    core = str(max(os.sched_getaffinity(0)))
+    options = ["--engine", engine, "--threads", "1", "--search", "graph", "--point", "f32", "--cores", core]
+    assert main(["inspect", str(golden), str(parts / "good_0.png"), "--jsonl", *options]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["engine"], record["search"], record["point"]) == (engine, "graph", "f32")
+
+
+def test_a_csv_that_cannot_be_written_is_an_error(
+    golden: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken.csv").mkdir()
+    out = failing(["inspect", golden, parts, "--csv", tmp_path / "taken.csv"], capsys, "--csv is a folder")
+    assert lines(out) == []  # it is said before the work
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_interrupt(golden: Path, tmp_path: Path) -> None:
+    """Ctrl-C in the middle: 130, no traceback, and the table has what was finished."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "0.png"), good_frame(0))
+    for i in range(1, 4000):
+        os.link(folder / "0.png", folder / f"{i}.png")
+    out = tmp_path / "out.csv"
+    command = [str(SCRIPT), "inspect", str(golden), str(folder), "--csv", str(out)]
+    lines_file = tmp_path / "lines.txt"  # a file, as nothing is lost in a reader's buffer
+    with lines_file.open("w") as stream, child(command, stdout=stream, stderr=subprocess.PIPE) as process:
+        while lines_file.read_text().count("\n") < 5:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1] == "interrupted"
+    printed = lines(lines_file.read_text())
+    assert 5 <= len(printed) < 4000
+    with out.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert abs(len(rows) - len(printed)) <= 1  # the one between its line and its row
+    both = min(len(rows), len(printed))
+    assert both >= 4
+    assert [row["file"] for row in rows[:both]] == [name for name, _, _ in printed[:both]]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_closed_pipe_is_no_traceback(golden: Path, parts: Path) -> None:
+    for i in range(300):
+        os.link(parts / "good_0.png", parts / f"copy_{i}.png")
+    command = f"'{SCRIPT}' inspect '{golden}' '{parts}' | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert len(lines(done.stdout)) == 1
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_stdout(golden: Path, parts: Path) -> None:
+    with open("/dev/full", "w") as full:
+        command = [str(SCRIPT), "inspect", str(golden), str(parts)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+# --------------------------------------------------------------------------------------------------- check
+
+
+def test_check(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(golden)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^hashes +ok, \d+ members, id [0-9a-f]{16}$", out, re.MULTILINE)
+    for engine in installed_engines():
+        assert re.search(rf"^{engine} +ok", out, re.MULTILINE)
+    assert ("parity" in out) == (len(installed_engines()) == 2)
+
+
+def test_check_finds_altered_probes(golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Bundle.open(golden) as bundle:
+        distances = np.array(bundle.array("probes/distances"))
+    distances[1, 7] += 0.01
+    path = edited(golden, tmp_path / "altered.bundle", {"probes/distances": distances})
+    assert main(["check", str(path)]) == 2
+    out = capsys.readouterr().out
+    assert out.count("FAILED") == len(installed_engines())
+    assert "distances" in out
+
+
+def test_check_finds_a_damaged_file(golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(golden.read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "damaged.bundle").write_bytes(data)
+    failing(["check", tmp_path / "damaged.bundle"], capsys, "damaged")
+
+
+def test_check_goes_on_to_the_next_engine(golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if len(installed_engines()) < 2:
+        pytest.skip("both engines are needed")
+    path = edited(golden, tmp_path / "ir.bundle", {"model.onnx": None})
+    assert main(["check", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^onnxruntime +not run", out, re.MULTILINE)
+    assert re.search(r"^openvino +ok", out, re.MULTILINE)
+    broken = edited(golden, tmp_path / "broken.bundle", {"model.onnx": b"garbage"})
+    assert main(["check", str(broken)]) == 2
+    out = capsys.readouterr().out
+    assert re.search(r"^onnxruntime +FAILED", out, re.MULTILINE)
+    assert re.search(r"^openvino +ok", out, re.MULTILINE)
+
+
+def test_check_finds_engines_that_differ(
+    golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if len(installed_engines()) < 2:
+        pytest.skip("both engines are needed")
+    monkeypatch.setattr(edge_ad.cli.check, "relative_difference", lambda a, b: 0.5)
+    assert main(["check", str(golden)]) == 2
+    assert re.search(r"^parity +FAILED, patches 5.0e-01", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_check_without_an_engine_proves_nothing(
+    golden: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(edge_ad.cli.check, "installed_engines", lambda: ())
+    monkeypatch.setattr("edge_ad.serving.point.installed_engines", lambda: ())
+    failing(["check", golden], capsys, "pip install")
+
+
+# ---------------------------------------------------------------------------------------------------- info
+
+
+def test_info(golden: Path, golden_roi: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(golden)]) == 0
+    out = capsys.readouterr().out
+    for text in (
+        "part, made 2023",
+        "patchcore",
+        "64 x 64 at export",
+        "onnx openvino",
+        "307 of 3,072",
+        "percentile 99.5",
+    ):
+        assert text in out
+    assert "edge_ad" in out
+    assert main(["info", str(golden_roi)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^roi +box 20,18,46,44, halo 2 px$", out, re.MULTILINE)
+    assert "Eq. 7 b=5" in out
+    assert "32 x 32 of 64 x 64" in out
+
+
+def test_info_of_a_method_with_a_projection(golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    head = SpadeSpec("spade", images=1200, gallery=50, neighbors=5, projection=ProjectionSpec(64))
+    assert main(["info", str(edited(golden, tmp_path / "spade.bundle", head=head, index=None))]) == 0
+    assert "spade, images 1,200, gallery 50, neighbors 5, projection 64" in capsys.readouterr().out
+
+
+def test_info_without_a_bundle(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    for name in ("edge_ad", "python", "cpu", "isa", "openvino", "onnxruntime", "numpy"):
+        assert re.search(rf"^{name} ", out, re.MULTILINE)
+    assert main(["info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["isa"]
+
+
+def test_info_as_json(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--json", str(golden)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["id"] == Runtime(golden).bundle_id
+    assert found["manifest"]["index"]["size"] == 307
+    assert "coreset" in found["manifest"]["members"]
+
+
+def test_info_opens_no_engine(golden: Path) -> None:
+    code = (
+        "import sys; from edge_ad.cli import main; "
+        f"code = main(['info', {str(golden)!r}]); "
+        "print({'openvino', 'onnxruntime', 'torch'} & {*sys.modules}, code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "set() 0"
+
+
+def test_inspecting_needs_no_torch(golden: Path, parts: Path) -> None:
+    code = (
+        "import sys; from edge_ad.cli import main; "
+        f"main(['inspect', {str(golden)!r}, {str(parts)!r}]); main(['check', {str(golden)!r}]); "
+        "print({'torch', 'torchvision', 'onnx', 'hnswlib', 'export'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_info_of_what_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.bundle").write_text("no bundle")
+    failing(["info", tmp_path / "x.bundle"], capsys, "no bundle")
+    failing(["info", tmp_path], capsys, "regular file|directory")
+
+
+def test_nothing_is_written_where_it_runs(golden: Path, parts: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "here"
+    empty.mkdir()
+    for command in ("info", "check"):
+        assert run(command, golden, cwd=empty).returncode == 0
+    assert run("inspect", golden, parts, cwd=empty).returncode == 1
+    assert list(empty.iterdir()) == []
