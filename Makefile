@@ -51,6 +51,7 @@ lint: $(EXPORT)/ready
 	$(EXPORT)/bin/ruff check .
 	$(EXPORT)/bin/ruff format --check .
 	$(EXPORT)/bin/mypy
+	$(EXPORT)/bin/lint-imports
 	$(EXPORT)/bin/clang-format --dry-run --Werror edge_ad/native/*.cpp edge_ad/native/*.hpp edge_ad/native/*.inl
 	$(EXPORT)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 

@@ -20,8 +20,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edge_ad.bundle.models import MEMBERS
 from edge_ad.engines import quietly
-from edge_ad.engines.base import MEMBERS
 from edge_ad.errors import BackboneError
 from export.openvino_ir import to_ir, write_ir
 

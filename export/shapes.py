@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from edge_ad.engines import installed_engines, quietly
-from edge_ad.errors import BackboneError
+from edge_ad.engines import run_once
+from edge_ad.errors import BackboneError, EngineError
 
 Shape = tuple[int, ...]
 
@@ -39,27 +38,8 @@ def layer_shapes(model: onnx.ModelProto, layers: Sequence[str]) -> list[Shape]:
         return shapes
     (image,) = model.graph.input
     size = [dim.dim_value for dim in image.type.tensor_type.shape.dim]
-    return _shapes_by_a_run(probe.SerializeToString(), image.name, np.zeros(size, np.float32))
-
-
-def _shapes_by_a_run(model: bytes, name: str, image: NDArray[np.float32]) -> list[Shape]:
-    engine = "onnxruntime" if "onnxruntime" in installed_engines() else "openvino"
     try:
-        with quietly():
-            if engine == "onnxruntime":
-                import onnxruntime as ort
-            else:
-                import openvino as ov
-        if engine == "onnxruntime":
-            options = ort.SessionOptions()
-            options.log_severity_level = 3
-            session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-            return [found.shape for found in session.run(None, {name: image})]
-        compiled = ov.Core().compile_model(ov.Core().read_model(model), "CPU")
-        return [tuple(found.shape) for found in compiled([image]).values()]
-    except Exception as error:  # the engines have no base class of their own
-        raise BackboneError(
-            "the shapes of the backbone's layers cannot be found",
-            expected=f"a network that {engine} runs",
-            got=str(error).strip()[:300],
-        ) from error
+        return [found.shape for found in run_once(probe.SerializeToString(), image.name, np.zeros(size, np.float32))]
+    except EngineError as error:
+        what = "the shapes of the backbone's layers cannot be found"
+        raise BackboneError(what, expected=error.expected, got=error.got) from error

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ad.bundle.models import MEMBERS
 from edge_ad.bundle.probes import relative_difference
 from edge_ad.engines import (
     TARGETS,
@@ -21,7 +22,6 @@ from edge_ad.engines import (
     open_engine,
     runs,
 )
-from edge_ad.engines.base import MEMBERS
 from edge_ad.errors import ParityError
 from edge_ad.frames.crop import Crop
 from edge_ad.frames.roi import RoiMasks

@@ -140,6 +140,15 @@ class Bundle:
         """
         return self._find(name)[1]
 
+    def payloads(self) -> dict[str, Payload]:
+        """Every member by name, as `write_bundle` takes them.
+
+        Raises:
+            BundleError: the bundle is closed, or a member was not kept.
+        """
+        found = self._opened().items()
+        return {name: self.blob(name) if member.spec.dtype is None else self.array(name) for name, member in found}
+
     def __contains__(self, name: object) -> bool:
         return name in self._opened()
 

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from edge_ad import __version__
 from edge_ad.bundle.file import Bundle, write_bundle
@@ -349,8 +349,4 @@ def write_calibrated(bundle: Bundle, out: Path, calibrations: Mapping[str, Calib
     points = (dataclasses.replace(p, calibration=calibrations.get(p.name, p.calibration)) for p in manifest.points)
     reference = calibrations.get(REFERENCE, manifest.calibration)
     manifest = dataclasses.replace(manifest, calibration=reference, points=tuple(points))
-    members: dict[str, Any] = {
-        name: bundle.blob(name) if member.dtype is None else bundle.array(name)
-        for name, member in manifest.members.items()
-    }
-    return write_bundle(out, manifest, members)
+    return write_bundle(out, manifest, bundle.payloads())

@@ -6,8 +6,8 @@ import argparse
 import json
 
 from edge_ad.bundle.file import Bundle
+from edge_ad.bundle.models import MEMBERS
 from edge_ad.calibration.rules import describe_rule
-from edge_ad.engines.base import MEMBERS
 from edge_ad.serving.fidelity import describe_fidelity
 from edge_ad.serving.profile import describe_profile
 from edge_ad.spec import (

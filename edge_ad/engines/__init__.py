@@ -8,15 +8,28 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_ad.engines.base import Engine, Models
 from edge_ad.engines.quiet import quietly
-from edge_ad.errors import EngineUnavailableError, SpecError
+from edge_ad.errors import EngineError, EngineUnavailableError, SpecError
 from edge_ad.registry import ENGINES, PRECISIONS, engine_package, one_of
 from edge_ad.system.cpu import Cpu
 from edge_ad.system.forks import leave_in_children
 
-__all__ = ["Engine", "Models", "choose_engine", "installed_engines", "open_engine", "quietly", "targets_for"]
+__all__ = [
+    "Engine",
+    "Models",
+    "choose_engine",
+    "installed_engines",
+    "open_engine",
+    "quietly",
+    "run_once",
+    "targets_for",
+]
 
 # What `python -m export --to` can be asked for, and the kinds of model that it makes then; the first is preferred.
 TARGETS = {"openvino": ("ir",), "onnx": ("onnx",), "both": ("onnx", "ir")}
@@ -120,8 +133,35 @@ def open_engine(name: str, models: Models, *, device: str, threads: int, precisi
     Raises:
         EngineError: the engine refused the model, the device or the precision.
     """
-    with quietly():
-        module = importlib.import_module(ENGINES[name].module or f"edge_ad.engines.{name}")
-    engine: Engine = module.open_models(models, device=device, threads=threads, precision=precision)
+    engine: Engine = _module(name).open_models(models, device=device, threads=threads, precision=precision)
     leave_in_children(engine)
     return engine
+
+
+def run_once(model: bytes, name: str, image: NDArray[np.float32]) -> list[NDArray[Any]]:
+    """Every output of an ONNX model, by an installed engine; one to which ONNX is its own comes first.
+
+    Args:
+        name: of its input.
+        image: what goes in.
+
+    Raises:
+        EngineUnavailableError: no engine is installed that runs ONNX.
+        EngineError: the engine refused the model.
+    """
+    able = [engine for engine in installed_engines() if "onnx" in ENGINES[engine].runs]
+    if not able:
+        raise EngineUnavailableError("no engine that runs ONNX is installed", expected="one", got="none")
+    engine = min(able, key=lambda engine: ENGINES[engine].runs.index("onnx"))
+    module = _module(engine)
+    try:
+        found: list[NDArray[Any]] = module.run_model(model, name, image)
+    except Exception as error:  # the engines have no base class of their own
+        what = f"{ENGINES[engine].title} cannot run the model"
+        raise EngineError(what, expected=f"a network that {engine} runs", got=str(error).strip()[:300]) from error
+    return found
+
+
+def _module(engine: str) -> Any:
+    with quietly():
+        return importlib.import_module(ENGINES[engine].module or f"edge_ad.engines.{engine}")

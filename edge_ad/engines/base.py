@@ -27,30 +27,6 @@ class Models:
         return tuple(kind for kind, model in (("onnx", self.onnx), ("ir", self.ir)) if model is not None)
 
 
-MEMBERS = {"onnx": ("model.onnx",), "ir": ("model.xml", "model.bin")}  # of a bundle, by kind of model
-
-
-class Members(Protocol):
-    """What models are read from: `edge_ad.bundle.file.Bundle`."""
-
-    def __contains__(self, name: object) -> bool: ...
-
-    def blob(self, name: str) -> memoryview:
-        """The bytes of a member."""
-        ...
-
-
-def models_of(bundle: Members, prefix: str = "") -> Models:
-    """The models that a bundle holds: the members whose names are `prefix` and those of `MEMBERS`."""
-    found = {
-        kind: [bundle.blob(prefix + name) for name in names]
-        for kind, names in MEMBERS.items()
-        if prefix + names[0] in bundle
-    }
-    ir = (found["ir"][0], found["ir"][1]) if "ir" in found else None
-    return Models(found["onnx"][0] if "onnx" in found else None, ir)
-
-
 class Engine(Protocol):
     """Runs a graph: the backbone's, or that of a head. Safe to call from several threads.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -27,6 +29,15 @@ class OnnxRuntimeEngine:
             return self._session.run(None, {self._input: tensor})[0]
         except Exception as error:  # ONNX Runtime has no base class of its own
             raise EngineError("ONNX Runtime failed on a frame", got=str(error).strip()) from error
+
+
+def run_model(model: bytes, name: str, image: NDArray[np.float32]) -> list[NDArray[Any]]:
+    """See `edge_ad.engines.run_once`."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    found: list[NDArray[Any]] = session.run(None, {name: image})
+    return found
 
 
 def open_models(models: Models, *, device: str, threads: int, precision: str) -> OnnxRuntimeEngine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -41,6 +42,13 @@ class OpenVINOEngine:
             raise EngineError("OpenVINO failed on a frame", got=str(error).strip()) from error
         finally:
             self._free.put(request)
+
+
+def run_model(model: bytes, name: str, image: NDArray[np.float32]) -> list[NDArray[Any]]:
+    """See `edge_ad.engines.run_once`."""
+    core = ov.Core()
+    compiled = core.compile_model(core.read_model(model), "CPU")
+    return [np.array(found) for found in compiled({name: image}).values()]
 
 
 def open_models(models: Models, *, device: str, threads: int, precision: str) -> OpenVINOEngine:

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.bundle.file import Bundle
+from edge_ad.bundle.roi import open_roi
 from edge_ad.errors import FrameError
 from edge_ad.evaluation.run import Inspected, Result, load_map, map_path
 from edge_ad.frames.crop import scale_box
 from edge_ad.frames.mask import marked_pixels
-from edge_ad.frames.roi import open_roi
 from edge_ad.metrics import ImageMetrics, PixelMetrics, PixelSample, Rate, image_metrics, pixel_metrics
 from edge_ad.spec import Size
 from edge_ad.system.percentiles import percentiles

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.bundle.file import Bundle
-from edge_ad.engines.base import Engine, Models, models_of
+from edge_ad.bundle.models import models_of
+from edge_ad.engines.base import Engine, Models
 from edge_ad.errors import BundleCorruptError, NativeError, SpecError
 from edge_ad.registry import METHODS, Method, Option, one_of
 from edge_ad.spec import BackboneSpec, IndexSpec, ProjectionSpec

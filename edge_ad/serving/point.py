@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.bundle.file import Bundle
+from edge_ad.bundle.models import models_of
 from edge_ad.bundle.probes import Answer, deviations, load_probes
+from edge_ad.bundle.roi import open_roi
 from edge_ad.engines import Engine, Models, choose_engine, engines_for, installed_engines, open_engine
-from edge_ad.engines.base import models_of
 from edge_ad.engines.finite import require_finite
 from edge_ad.errors import BundleCorruptError, EngineUnavailableError, ParityError
 from edge_ad.frames.check import check_frame, in_declared_order, read_frame
 from edge_ad.frames.crop import Crop
 from edge_ad.frames.picture import to_picture
-from edge_ad.frames.roi import open_roi
 from edge_ad.heads import open_head
 from edge_ad.heads.base import Opening, Scored
 from edge_ad.registry import ENGINES, PRECISIONS

@@ -13,8 +13,8 @@ import pytest
 import edge_ad.serving.point
 from edge_ad import EngineError, EngineUnavailableError, Runtime, SpecError
 from edge_ad.bundle.file import Bundle
+from edge_ad.bundle.models import models_of
 from edge_ad.engines import Models, choose_engine, installed_engines, open_engine
-from edge_ad.engines.base import models_of
 from edge_ad.system.cpu import Cpu, allowed_cores, check_cores, default_threads, detect_cpu, pinned
 from tests.edited import edited, pointed
 from tests.tiny import good_frame
