@@ -84,8 +84,8 @@ class Point:
         with pinned(settings.cores):
             pool = native.Pool(settings.threads, settings.cores)
             self.crop = Crop(self._spec.frame, self._spec.backbone, self._spec.roi, self._mask, pool)
-            compiled = partial(_open_engine, self.precision, engine, settings)
-            self.engine = compiled(models_of(self._bundle))
+            compiled = partial(_open_engine, self._bundle, engine, settings)
+            self.engine = compiled()
             self.head = open_head(Opening(self._bundle, rows, pool, settings.search, compiled))
 
     @property
@@ -254,8 +254,9 @@ def runnable_engine(bundle: Bundle, name: str, wanted: str, device: str) -> str:
     return engine
 
 
-def _open_engine(precision: str, name: str, settings: Settings, models: Models) -> Engine:
-    arithmetic = PRECISIONS[precision].arithmetic
+def _open_engine(bundle: Bundle, name: str, settings: Settings, models: Models | None = None) -> Engine:
+    """Compiles models, by default the backbone's."""
+    arithmetic, models = PRECISIONS[bundle.manifest.backbone.precision].arithmetic, models or models_of(bundle)
     return open_engine(name, models, device=settings.device, threads=settings.threads, precision=arithmetic)
 
 
