@@ -72,7 +72,7 @@ def make_world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(
         edge_ad.serving.point,
         "_open_engine",
-        lambda bundle, name, settings, models: SlowEngine(world, bundle, name, settings),
+        lambda bundle, name, settings, models=None: SlowEngine(world, bundle, name, settings),
     )
     for module in ("point", "tuning", "profile"):
         monkeypatch.setattr(f"edge_ad.serving.{module}.installed_engines", lambda: ("openvino", "onnxruntime"))

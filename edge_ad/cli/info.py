@@ -8,6 +8,7 @@ import json
 from edge_ad.bundle.file import Bundle
 from edge_ad.bundle.models import MEMBERS
 from edge_ad.calibration.rules import describe_rule
+from edge_ad.engines import TARGETS
 from edge_ad.serving.fidelity import describe_fidelity
 from edge_ad.serving.profile import describe_profile
 from edge_ad.spec import (
@@ -55,7 +56,8 @@ def run(options: argparse.Namespace) -> int:
 def describe(manifest: Manifest) -> dict[str, str]:
     """A line for each part of the manifest."""
     backbone, index, calibration = manifest.backbone, manifest.index, manifest.calibration
-    kinds = [kind for kind, names in MEMBERS.items() if names[0] in manifest.members]
+    there = [kind for kind, names in MEMBERS.items() if names[0] in manifest.members]
+    targets = [name for kind in there for name, made in TARGETS.items() if made == (kind,)]
     graph, roi = None if index is None else index.graph, manifest.roi
     size = "any size" if manifest.frame.size is None else "{} x {}".format(*manifest.frame.size)
     return {
@@ -65,7 +67,7 @@ def describe(manifest: Manifest) -> dict[str, str]:
         "frame": f"{size} at export, {manifest.frame.bit_depth} bit, {manifest.frame.color_order} arrays",
         "roi": "none" if roi is None else f"{roi.source}, halo {roi.halo_px} px",
         "backbone": f"{backbone.name} [{' '.join(backbone.layers)}], weights {backbone.weights}",
-        "models": " ".join(kinds),
+        "models": " ".join(targets),
         "tensor": "{} x {} of {} x {}".format(*backbone.tensor_size, *backbone.input_size),
         "patches": f"{backbone.grid[0]} x {backbone.grid[1]}, D = {backbone.dim}",
         "coreset": "none" if index is None else f"{index.size:,} of {index.patches:,} patches",

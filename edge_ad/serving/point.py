@@ -79,7 +79,7 @@ class Point:
             pool = native.Pool(settings.threads, settings.cores)
             self.crop = Crop(self._spec.frame, self._spec.backbone, self._spec.roi, self._roi.pixels, pool)
             compiled = partial(_open_engine, own, engine, settings)
-            self.engine = compiled(models_of(own))
+            self.engine = compiled()
             self.head = open_head(Opening(own, self._roi.rows, pool, settings.search, compiled))
 
     @property
@@ -244,8 +244,9 @@ def runnable_engine(bundle: Bundle, name: str, wanted: str, device: str) -> str:
     return engine
 
 
-def _open_engine(bundle: Bundle, name: str, settings: Settings, models: Models) -> Engine:
-    arithmetic = PRECISIONS[bundle.manifest.backbone.precision].arithmetic
+def _open_engine(bundle: Bundle, name: str, settings: Settings, models: Models | None = None) -> Engine:
+    """Compiles models, by default the backbone's."""
+    arithmetic, models = PRECISIONS[bundle.manifest.backbone.precision].arithmetic, models or models_of(bundle)
     return open_engine(name, models, device=settings.device, threads=settings.threads, precision=arithmetic)
 
 

@@ -81,7 +81,7 @@ def test_a_closed_bundle_has_no_points(bundle: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "f32", "Int8", "int8-", "a_b", "../x", "x" * 65])
 def test_bad_names(bundle: Path, name: str) -> None:
-    with Bundle.open(bundle) as opened, pytest.raises(SpecError, match="name of an operating point"):
+    with Bundle.open(bundle) as opened, pytest.raises(SpecError, match=r"point\.name is not allowed"):
         dataclasses.replace(opened.manifest.points[0], name=name)
 
 
