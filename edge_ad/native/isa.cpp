@@ -2,8 +2,15 @@
 #include "isa.hpp"
 
 #include <atomic>
+#include <cstdlib>
+#include <optional>
 
 #include "error.hpp"
+
+#if defined(_WIN32)
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+#endif
 
 #if defined(EDGE_AD_X86)
 #include <cpuid.h>
@@ -74,7 +81,7 @@ Kernels extended(const Kernels& with, const char* name, const CodeKernels* codes
     return made;
 }
 
-#if defined(EDGE_AD_X86)
+#if defined(EDGE_AD_AMX)
 Kernels with_projection_amx(Kernels made) {
     project_by_amx(&made);
     return made;
@@ -84,21 +91,34 @@ Kernels with_projection_amx(Kernels made) {
 std::vector<const Kernels*> detect_supported() {
     std::vector<const Kernels*> found;
 #if defined(EDGE_AD_X86)
-    static const Kernels amx = with_projection_amx(extended(*kernels_avx512(), "amx", codes_amx()));
-    static const Kernels avx512vnni = extended(*kernels_avx512(), "avx512vnni", codes_avx512vnni());
-    static const Kernels avxvnni = extended(*kernels_avx2(), "avxvnni", codes_avxvnni());
+    // Nothing of a unit may be called before its instruction set is known to be there: that it only hands out
+    // a table does not keep the compiler from filling the table by those instructions.
     const X86 cpu = detect();
-    if (cpu.amx) found.push_back(&amx);
-    if (cpu.avx512vnni) found.push_back(&avx512vnni);
+#if defined(EDGE_AD_AMX)
+    if (cpu.amx) {
+        static const Kernels amx = with_projection_amx(extended(*kernels_avx512(), "amx", codes_amx()));
+        found.push_back(&amx);
+    }
+#endif
+    if (cpu.avx512vnni) {
+        static const Kernels avx512vnni = extended(*kernels_avx512(), "avx512vnni", codes_avx512vnni());
+        found.push_back(&avx512vnni);
+    }
     if (cpu.avx512) found.push_back(kernels_avx512());
-    if (cpu.avxvnni) found.push_back(&avxvnni);
+    if (cpu.avxvnni) {
+        static const Kernels avxvnni = extended(*kernels_avx2(), "avxvnni", codes_avxvnni());
+        found.push_back(&avxvnni);
+    }
     if (cpu.avx2) found.push_back(kernels_avx2());
 #elif defined(EDGE_AD_NEON)
-    static const Kernels neondot = extended(*kernels_neon(), "neondot", codes_neondot());
+    [[maybe_unused]] const auto add_neondot = [&found] {
+        static const Kernels neondot = extended(*kernels_neon(), "neondot", codes_neondot());
+        found.push_back(&neondot);
+    };
 #if defined(__linux__)
-    if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) found.push_back(&neondot);
+    if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) add_neondot();
 #elif defined(__APPLE__)
-    found.push_back(&neondot);  // every Apple CPU of this kind has it
+    add_neondot();  // every Apple CPU of this kind has it
 #endif
     found.push_back(kernels_neon());  // part of the aarch64 baseline
 #endif
@@ -107,6 +127,38 @@ std::vector<const Kernels*> detect_supported() {
 }
 
 std::atomic<const Kernels*> in_use{nullptr};
+
+constexpr const char* kVariable = "EDGE_AD_FORCE_ISA";
+
+std::optional<std::string> forced() {
+#if defined(_WIN32)
+    // Every C library of a Windows process keeps a copy of its own of the environment, so that getenv here
+    // would not see what Python's os.environ was given.
+    char name[256] = "";
+    SetLastError(ERROR_SUCCESS);
+    const DWORD length = GetEnvironmentVariableA(kVariable, name, sizeof name);
+    if (length == 0 && GetLastError() == ERROR_ENVVAR_NOT_FOUND) return std::nullopt;
+    return length < sizeof name ? std::string(name, length) : std::string("a name that is too long");
+#else
+    const char* name = std::getenv(kVariable);
+    return name == nullptr ? std::nullopt : std::optional<std::string>(name);
+#endif
+}
+
+// The supported kernels of that name. `where` begins the message, when it says where the name came from.
+const Kernels* find(const std::string& name, const std::string& where, const std::string& remedy) {
+    std::string have;
+    for (const Kernels* candidate : supported_kernels()) {
+        if (name == candidate->name) return candidate;
+        have += (have.empty() ? "" : ", ") + std::string(candidate->name);
+    }
+    bool known = false;
+    for (const char* of : {"amx", "avx512vnni", "avx512", "avxvnni", "avx2", "neondot", "neon", "portable"})
+        known = known || name == of;
+    throw Fault(
+        where + (known ? "this CPU cannot run the instruction set asked for" : "unknown instruction set"),
+        "one of " + have, "'" + name + "'", remedy);
+}
 
 }  // namespace
 
@@ -117,23 +169,15 @@ const std::vector<const Kernels*>& supported_kernels() {
 
 const Kernels& kernels() {
     const Kernels* chosen = in_use.load(std::memory_order_acquire);
-    return chosen != nullptr ? *chosen : *supported_kernels().front();
+    if (chosen != nullptr) return *chosen;
+    const std::optional<std::string> name = forced();
+    const Kernels* first = supported_kernels().front();
+    if (name) first = find(*name, std::string(kVariable) + ": ", "Unset the variable to let the CPU decide.");
+    return in_use.compare_exchange_strong(chosen, first) ? *first : *chosen;
 }
 
 void use_isa(const std::string& name) {
-    std::string have;
-    for (const Kernels* candidate : supported_kernels()) {
-        if (name == candidate->name) {
-            in_use.store(candidate, std::memory_order_release);
-            return;
-        }
-        have += (have.empty() ? "" : ", ") + std::string(candidate->name);
-    }
-    bool known = false;
-    for (const char* of : {"amx", "avx512vnni", "avx512", "avxvnni", "avx2", "neondot", "neon", "portable"})
-        known = known || name == of;
-    throw Fault(known ? "this CPU cannot run the instruction set asked for" : "unknown instruction set",
-                "one of " + have, "'" + name + "'");
+    in_use.store(find(name, "", ""), std::memory_order_release);
 }
 
 }  // namespace edge_ad

@@ -55,6 +55,7 @@ void require_rows(const Matrix& array, const char* what) {
 struct PyCoreset {
     PyCoreset(Matrix array, std::size_t part_rows, const std::optional<Matrix>& basis, edge_ad::Pool& pool)
         : vectors(std::move(array)) {
+        edge_ad::kernels();  // chosen while the GIL is held (isa.hpp)
         require_rows(vectors, "the coreset is empty or too large");
         require(part_rows >= 1 && part_rows <= vectors.shape(0), "part_rows is out of its range",
                 "1 .. " + std::to_string(vectors.shape(0)), std::to_string(part_rows));
@@ -90,6 +91,7 @@ struct PyGraph {
 
 struct PyKCenter {
     PyKCenter(Matrix array, std::int64_t start, edge_ad::Pool& pool) : points(std::move(array)) {
+        edge_ad::kernels();  // chosen while the GIL is held (isa.hpp)
         require_rows(points, "there are no points to select from, or too many");
         require(start >= 0 && static_cast<std::size_t>(start) < points.shape(0), "start is not a point",
                 "0 .. " + std::to_string(points.shape(0) - 1), std::to_string(start));
@@ -182,6 +184,7 @@ void graph_search(const PyGraph& graph, const Matrix& queries, const std::option
 
 void mahalanobis(const Matrix& patches, const std::optional<Ids>& rows, const Ids& channels,
                  const Matrix& means, const Matrix& factors, edge_ad::Pool& pool, DistancesOut distances) {
+    edge_ad::kernels();  // chosen while the GIL is held (isa.hpp)
     const std::size_t dim = channels.shape(0), count = rows ? rows->shape(0) : patches.shape(0);
     require(patches.shape(0) <= kMostRows && patches.shape(1) <= kMostRows && dim <= kMostRows,
             "there are too many patches or channels", std::to_string(kMostRows),
@@ -206,6 +209,7 @@ void mahalanobis(const Matrix& patches, const std::optional<Ids>& rows, const Id
 }
 
 void shrink(const Pixels& image, PixelsOut out, edge_ad::Pool* pool) {
+    edge_ad::kernels();  // chosen while the GIL is held (isa.hpp)
     const std::size_t rank = image.ndim(), channels = rank == 3 ? image.shape(2) : 1;
     require((rank == 2 || rank == 3) && out.ndim() == rank && (channels == 1 || channels == 3) &&
                 (rank == 2 || (out.shape(2) == channels && image.stride(2) == 1)) &&
@@ -232,14 +236,16 @@ std::vector<std::string> supported_isas() {
     return names;
 }
 
-// Fault -> edge_ad.errors.NativeError(what, expected=..., got=...)
+// Fault -> edge_ad.errors.NativeError(what, expected=..., got=..., remedy=...)
 void raise_native_error(const std::exception_ptr& thrown, void*) {
     try {
         std::rethrow_exception(thrown);
     } catch (const Fault& fault) {
         const nb::object type = nb::module_::import_("edge_ad.errors").attr("NativeError");
         const nb::object error =
-            type(nb::str(fault.what()), nb::arg("expected") = fault.expected, nb::arg("got") = fault.got);
+            type(nb::str(fault.what()), nb::arg("expected") = fault.expected, nb::arg("got") = fault.got,
+                 nb::arg("remedy") =
+                     fault.remedy.empty() ? nb::object(nb::none()) : nb::str(fault.remedy.c_str()));
         PyErr_SetObject(type.ptr(), error.ptr());
     }
 }
