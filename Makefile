@@ -11,7 +11,9 @@ DOCS := .venv-docs
 EXPORT := .venv
 # torchvision's networks need torch; the embedded one does not
 DEMO_ENV := $(if $(BACKBONE)$(WEIGHTS),$(EXPORT),$(DEMO))
-NATIVE := pyproject.toml CMakeLists.txt $(wildcard edge_ad/native/*.?pp edge_ad/native/*.inl)
+FOLDERS := $(addprefix edge_ad/native,/ /simd/ /simd/x86/ /simd/arm/)
+CORE := $(wildcard $(foreach suffix,cpp hpp inl,$(addsuffix *.$(suffix),$(FOLDERS))))
+NATIVE := pyproject.toml CMakeLists.txt $(CORE)
 
 , := ,
 # $(1): environment, $(2): extras
@@ -52,7 +54,7 @@ lint: $(EXPORT)/ready
 	$(EXPORT)/bin/ruff format --check .
 	$(EXPORT)/bin/mypy
 	$(EXPORT)/bin/lint-imports
-	$(EXPORT)/bin/clang-format --dry-run --Werror edge_ad/native/*.cpp edge_ad/native/*.hpp edge_ad/native/*.inl
+	$(EXPORT)/bin/clang-format --dry-run --Werror $(CORE) tests/native/*.cpp
 	$(EXPORT)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 # Pages in build/docs: open index.html, no network needed.
@@ -78,4 +80,75 @@ demo: $(DEMO_ENV)/ready
 	@echo "pictures: outputs/$(CATEGORY)/   table: outputs/$(CATEGORY).csv   bundle: $(CATEGORY).bundle"
 
 clean:
-	rm -rf build $(RUNTIME) $(DEMO) $(DOCS) $(EXPORT) outputs
+	rm -rf build $(RUNTIME) $(DEMO) $(DOCS) $(EXPORT) $(CHECKS) outputs
+
+# ---- the native core on other CPUs, under sanitizers; fuzzing: CONTRIBUTING.md says what to install ----
+.PHONY: cross cross-windows cross-aarch64 sanitize sanitize-address sanitize-thread fuzz
+CMAKE ?= cmake
+CHECKS := .venv-checks
+FUZZ_SECONDS ?= 60
+CHECK_CORE := -DEDGE_AD_CROSS_CHECK=ON -DEDGE_AD_WERROR=ON
+WINE := $(or $(shell command -v wine64),$(wildcard /usr/lib/wine/wine64))
+WINESERVER := $(or $(shell command -v wineserver),$(wildcard /usr/lib/wine/wineserver64))
+# The thread sanitizer of GCC 12 knows no memory map as random as that of today's kernels; a container may forbid this.
+FIXED_MAP := $(shell setarch -R true 2> /dev/null && echo setarch -R)
+
+cross: cross-windows cross-aarch64
+
+# $(1): toolchain file in cmake/, $(2): its compiler, $(3): what runs its programs, $(4): Debian packages, $(5): command
+define cross_check
+	@if ! command -v $(CMAKE) $(2) > /dev/null || test -z "$(3)"; then \
+		echo "skipped: $(1) lacks CMake, a compiler or an emulator: apt-get install cmake $(4)"; \
+	else set -e; \
+		$(CMAKE) -S . -B build/cross/$(1) -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/$(1).cmake $(CHECK_CORE) > build/cross/$(1).log; \
+		$(CMAKE) --build build/cross/$(1) --parallel 2 > build/cross/$(1).log; \
+		cd build/cross/$(1); $(5); \
+	fi
+endef
+
+build/cross:
+	@mkdir -p $@
+
+cross-windows: | build/cross
+	$(call cross_check,windows-x86_64,x86_64-w64-mingw32-g++-posix,$(WINE),g++-mingw-w64-x86-64-posix wine64,\
+		unset DISPLAY; export WINEDEBUG=-all WINEDLLOVERRIDES=mscoree$(,)mshtml= WINEPREFIX="$$PWD/wine"; \
+		$(WINE) cross_check.exe && code=0 || code=$$?; $(WINESERVER) -k || true; exit $$code)
+
+cross-aarch64: | build/cross
+	$(call cross_check,linux-aarch64,aarch64-linux-gnu-g++,$(shell command -v qemu-aarch64),g++-aarch64-linux-gnu qemu-user,\
+		qemu-aarch64 cross_check; echo "Cortex-A72:"; qemu-aarch64 -cpu cortex-a72 cross_check)
+
+# Neither edge-ad nor an engine: both would hide the core that is built here.
+$(CHECKS)/ready:
+	$(PYTHON) -m venv --clear $(CHECKS)
+	$(CHECKS)/bin/pip install --quiet --disable-pip-version-check nanobind cmake ninja numpy opencv-python-headless \
+		'pytest>=8' hypothesis
+	touch $@
+
+sanitize: sanitize-thread sanitize-address
+
+# C++ alone: under this sanitizer NumPy and Python themselves, which are not built with it, give reports of no use.
+sanitize-thread: $(CHECKS)/ready
+	$(CHECKS)/bin/cmake -S . -B build/sanitize/thread -G Ninja -DEDGE_AD_SANITIZE=thread $(CHECK_CORE) > /dev/null
+	$(CHECKS)/bin/cmake --build build/sanitize/thread
+	$(FIXED_MAP) build/sanitize/thread/cross_check
+
+# The core as Python loads it, with the tests of its face. CPython frees little at its end, so leaks are not looked for.
+sanitize-address: $(CHECKS)/ready
+	rm -rf build/sanitize/address/tree
+	mkdir -p build/sanitize/address/tree
+	cp -r edge_ad tests pyproject.toml build/sanitize/address/tree
+	rm -f build/sanitize/address/tree/edge_ad/native/_core.*.so
+	$(CHECKS)/bin/cmake -S . -B build/sanitize/address -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+		-DEDGE_AD_SANITIZE=address,undefined -DPython_EXECUTABLE=$(CURDIR)/$(CHECKS)/bin/python > /dev/null
+	$(CHECKS)/bin/cmake --build build/sanitize/address
+	$(CHECKS)/bin/cmake --install build/sanitize/address --prefix build/sanitize/address/tree
+	cd build/sanitize/address/tree && \
+		LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 OPENBLAS_NUM_THREADS=1 \
+		$(CURDIR)/$(CHECKS)/bin/python -X faulthandler -m pytest -q -p no:cacheprovider tests/native
+
+fuzz: $(CHECKS)/ready
+	$(CHECKS)/bin/pip install --quiet --disable-pip-version-check atheris
+	PYTHONPATH=$(CURDIR) $(CHECKS)/bin/python tests/fuzz/fuzz_image_header.py -max_total_time=$(FUZZ_SECONDS)
+	PYTHONPATH=$(CURDIR) $(CHECKS)/bin/python tests/fuzz/fuzz_bundle.py -max_total_time=$(FUZZ_SECONDS)

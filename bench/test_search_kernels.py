@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_ad import native, reference
+from edge_ad import native
+from edge_ad.native import reference
 from export.projection import choose_basis
 
 GRID_WIDTH = 32

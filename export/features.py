@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from edge_ad.spec import FrameSpec
 from edge_ad.system.progress import Progress
 
 _IN_MEMORY = 2**31  # bytes of patches; beyond that they are put on disk
+_ZEROS = bytes(2**20)
 
 
 def tensors(paths: Sequence[Path], frame: FrameSpec, crop: Crop) -> Iterator[NDArray[np.uint8]]:
@@ -46,8 +48,7 @@ def patch_store(shape: tuple[int, int, int], folder: Path) -> Iterator[NDArray[n
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
-            # so that a full disk is an error here, and not a SIGBUS while the patches are written
-            os.posix_fallocate(file.fileno(), 0, size)
+            _reserve(file, size)
         except OSError as error:
             raise DatasetError(
                 "there is no room for the patches of all images",
@@ -56,6 +57,16 @@ def patch_store(shape: tuple[int, int, int], folder: Path) -> Iterator[NDArray[n
                 remedy="Free some space, write the bundle to another disk, or give fewer images.",
             ) from error
         yield np.memmap(file, np.float32, "r+", shape=shape)
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Gives an empty file `size` bytes of the disk, so that a full disk is an error here and no SIGBUS later."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    for start in range(0, size, len(_ZEROS)):  # Windows and macOS have no such call
+        file.write(_ZEROS[: size - start])
+    file.flush()
 
 
 def stream(

@@ -2,7 +2,7 @@
 
 Arrays are C-contiguous, images excepted; ``Q`` queries and ``N`` coreset vectors have ``D`` float32 elements
 each; distances are Euclidean, not squared. Every call releases the GIL while it works and hands control back to
-Python at least about once a second, so that Ctrl-C works. :mod:`edge_ad.reference` says the same in plain NumPy.
+Python at least about once a second, so that Ctrl-C works. :mod:`edge_ad.native.reference` says the same in plain NumPy.
 
 The instruction set is chosen by what the CPU reports, on first use; ``EDGE_AD_FORCE_ISA`` (``portable``,
 ``avx2``, ``avxvnni``, ``avx512``, ``avx512vnni``, ``amx``, ``neon`` or ``neondot``) overrides that. Results are the
@@ -13,9 +13,7 @@ Over 400 lines: the one checked face of the core, more than half of it what its 
 
 from __future__ import annotations
 
-import functools
 import math
-import os
 import pathlib
 import platform
 import threading
@@ -76,28 +74,12 @@ _CALL_PICKS = 32
 _MOST_SHRINK = 16  # kMostShrink in kernels.hpp
 
 
-@functools.cache
-def _choose_isa() -> None:
-    forced = os.environ.get("EDGE_AD_FORCE_ISA")
-    if forced is not None:
-        try:
-            _core.use_isa(forced)
-        except NativeError as error:
-            raise NativeError(
-                f"EDGE_AD_FORCE_ISA: {error.what}",
-                expected=error.expected,
-                got=error.got,
-                remedy="Unset the variable to let the CPU decide.",
-            ) from None
-
-
 def isa() -> str:
     """The instruction set in use, by its name in ``EDGE_AD_FORCE_ISA``.
 
     Raises:
         NativeError: EDGE_AD_FORCE_ISA names one that is unknown or that this CPU cannot run.
     """
-    _choose_isa()
     return _core.isa()
 
 
@@ -200,7 +182,6 @@ class Coreset:
         part_rows: int | None = None,
         pool: Pool | None = None,
     ) -> None:
-        _choose_isa()
         _array("vectors", vectors, np.float32, (None, None))
         if basis is not None:
             _array("basis", basis, np.float32, (None, vectors.shape[1]))
@@ -444,7 +425,6 @@ def mahalanobis(
     Raises:
         NativeError: an argument is of another kind, or a channel or row is outside the patches.
     """
-    _choose_isa()
     _instance("pool", pool, Pool)
     _array("patches", patches, np.float32, (None, None))
     _array("channels", channels, np.int32, (None,))
@@ -486,7 +466,6 @@ def shrink(image: NDArray[np.uint8], size: tuple[int, int], pool: Pool | None = 
     Raises:
         NativeError: not such an image or size.
     """
-    _choose_isa()
     size = tuple(_integer("size", side, 1, 2**31 - 1) for side in size)  # type: ignore[assignment]
     if not isinstance(image, np.ndarray) or len(size) != 2 or not can_shrink(image, size):
         raise NativeError(
@@ -542,7 +521,6 @@ class KCenter:
     """
 
     def __init__(self, points: Float32Array, start: int, pool: Pool) -> None:
-        _choose_isa()
         _array("points", points, np.float32, (None, None))
         _instance("pool", pool, Pool)
         first = _integer("start", start, 0, len(points) - 1)

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "coreset.hpp"
-#include "kernels.hpp"
 #include "pool.hpp"
+#include "simd/kernels.hpp"
 
 namespace edge_ad {
 

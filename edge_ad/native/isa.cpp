@@ -2,8 +2,15 @@
 #include "isa.hpp"
 
 #include <atomic>
+#include <cstdlib>
+#include <optional>
 
 #include "error.hpp"
+
+#if defined(_WIN32)
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+#endif
 
 #if defined(EDGE_AD_X86)
 #include <cpuid.h>
@@ -74,7 +81,7 @@ Kernels extended(const Kernels& with, const char* name, const CodeKernels* codes
     return made;
 }
 
-#if defined(EDGE_AD_X86)
+#if defined(EDGE_AD_AMX)
 Kernels with_projection_amx(Kernels made) {
     project_by_amx(&made);
     return made;
@@ -84,13 +91,15 @@ Kernels with_projection_amx(Kernels made) {
 std::vector<const Kernels*> detect_supported() {
     std::vector<const Kernels*> found;
 #if defined(EDGE_AD_X86)
-    // Nothing of a unit may be called before its instruction set is known to be there: that it only hands out a table
-    // does not keep the compiler from filling the table by those instructions.
+    // Nothing of a unit may be called before its instruction set is known to be there: that it only hands out
+    // a table does not keep the compiler from filling the table by those instructions.
     const X86 cpu = detect();
+#if defined(EDGE_AD_AMX)
     if (cpu.amx) {
         static const Kernels amx = with_projection_amx(extended(*kernels_avx512(), "amx", codes_amx()));
         found.push_back(&amx);
     }
+#endif
     if (cpu.avx512vnni) {
         static const Kernels avx512vnni = extended(*kernels_avx512(), "avx512vnni", codes_avx512vnni());
         found.push_back(&avx512vnni);
@@ -119,6 +128,38 @@ std::vector<const Kernels*> detect_supported() {
 
 std::atomic<const Kernels*> in_use{nullptr};
 
+constexpr const char* kVariable = "EDGE_AD_FORCE_ISA";
+
+std::optional<std::string> forced() {
+#if defined(_WIN32)
+    // Every C library of a Windows process keeps a copy of its own of the environment, so that getenv here
+    // would not see what Python's os.environ was given.
+    char name[256] = "";
+    SetLastError(ERROR_SUCCESS);
+    const DWORD length = GetEnvironmentVariableA(kVariable, name, sizeof name);
+    if (length == 0 && GetLastError() == ERROR_ENVVAR_NOT_FOUND) return std::nullopt;
+    return length < sizeof name ? std::string(name, length) : std::string("a name that is too long");
+#else
+    const char* name = std::getenv(kVariable);
+    return name == nullptr ? std::nullopt : std::optional<std::string>(name);
+#endif
+}
+
+// The supported kernels of that name. `where` begins the message, when it says where the name came from.
+const Kernels* find(const std::string& name, const std::string& where, const std::string& remedy) {
+    std::string have;
+    for (const Kernels* candidate : supported_kernels()) {
+        if (name == candidate->name) return candidate;
+        have += (have.empty() ? "" : ", ") + std::string(candidate->name);
+    }
+    bool known = false;
+    for (const char* of : {"amx", "avx512vnni", "avx512", "avxvnni", "avx2", "neondot", "neon", "portable"})
+        known = known || name == of;
+    throw Fault(
+        where + (known ? "this CPU cannot run the instruction set asked for" : "unknown instruction set"),
+        "one of " + have, "'" + name + "'", remedy);
+}
+
 }  // namespace
 
 const std::vector<const Kernels*>& supported_kernels() {
@@ -128,23 +169,15 @@ const std::vector<const Kernels*>& supported_kernels() {
 
 const Kernels& kernels() {
     const Kernels* chosen = in_use.load(std::memory_order_acquire);
-    return chosen != nullptr ? *chosen : *supported_kernels().front();
+    if (chosen != nullptr) return *chosen;
+    const std::optional<std::string> name = forced();
+    const Kernels* first = supported_kernels().front();
+    if (name) first = find(*name, std::string(kVariable) + ": ", "Unset the variable to let the CPU decide.");
+    return in_use.compare_exchange_strong(chosen, first) ? *first : *chosen;
 }
 
 void use_isa(const std::string& name) {
-    std::string have;
-    for (const Kernels* candidate : supported_kernels()) {
-        if (name == candidate->name) {
-            in_use.store(candidate, std::memory_order_release);
-            return;
-        }
-        have += (have.empty() ? "" : ", ") + std::string(candidate->name);
-    }
-    bool known = false;
-    for (const char* of : {"amx", "avx512vnni", "avx512", "avxvnni", "avx2", "neondot", "neon", "portable"})
-        known = known || name == of;
-    throw Fault(known ? "this CPU cannot run the instruction set asked for" : "unknown instruction set",
-                "one of " + have, "'" + name + "'");
+    in_use.store(find(name, "", ""), std::memory_order_release);
 }
 
 }  // namespace edge_ad

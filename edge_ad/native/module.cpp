@@ -7,9 +7,11 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <chrono>
 #include <limits>
 #include <memory>
 #include <optional>
+#include <thread>
 #include <tuple>
 #include <vector>
 
@@ -39,6 +41,27 @@ using IdsOut = nb::ndarray<std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::
 using Pixels = nb::ndarray<const std::uint8_t, nb::device::cpu>;  // rows may lie apart, as those of a crop do
 using PixelsOut = nb::ndarray<std::uint8_t, nb::c_contig, nb::device::cpu>;
 
+// As nb::gil_scoped_release; but a thread that comes back while Python shuts down, as a daemon thread may,
+// sleeps until the process ends. CPython before 3.14 ends it by pthread_exit, which on Linux unwinds the
+// stack as an exception does, and so aborts the process at the first noexcept function: a destructor, or
+// nanobind.
+class Released {
+  public:
+    Released() : state_(PyEval_SaveThread()) {}
+    ~Released() {
+        try {
+            PyEval_RestoreThread(state_);
+        } catch (...) {
+            for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+        }
+    }
+    Released(const Released&) = delete;
+    Released& operator=(const Released&) = delete;
+
+  private:
+    PyThreadState* state_;
+};
+
 constexpr std::size_t kMostRows = static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max());
 
 void require(bool holds, const char* what, const std::string& expected, const std::string& got) {
@@ -55,13 +78,14 @@ void require_rows(const Matrix& array, const char* what) {
 struct PyCoreset {
     PyCoreset(Matrix array, std::size_t part_rows, const std::optional<Matrix>& basis, edge_ad::Pool& pool)
         : vectors(std::move(array)) {
+        edge_ad::kernels();  // chosen while the GIL is held (isa.hpp)
         require_rows(vectors, "the coreset is empty or too large");
         require(part_rows >= 1 && part_rows <= vectors.shape(0), "part_rows is out of its range",
                 "1 .. " + std::to_string(vectors.shape(0)), std::to_string(part_rows));
         require(!basis || basis->shape(1) == vectors.shape(1),
                 "the basis does not match the coreset's dimension", std::to_string(vectors.shape(1)),
                 basis ? std::to_string(basis->shape(1)) : "none");
-        nb::gil_scoped_release released;
+        Released released;
         core = std::make_unique<edge_ad::Coreset>(vectors.data(), vectors.shape(0), vectors.shape(1),
                                                   part_rows, pool);
         if (basis) core->bound(basis->data(), basis->shape(0), pool);
@@ -82,7 +106,7 @@ struct PyGraph {
         const edge_ad::GraphArrays arrays{levels.data(), links0.data(),  links0.shape(1),
                                           upper.data(),  upper.shape(0), upper.shape(1),
                                           entry};
-        nb::gil_scoped_release released;
+        Released released;
         core = std::make_unique<edge_ad::Graph>(*coreset.core, arrays);
     }
     std::unique_ptr<edge_ad::Graph> core;
@@ -90,10 +114,11 @@ struct PyGraph {
 
 struct PyKCenter {
     PyKCenter(Matrix array, std::int64_t start, edge_ad::Pool& pool) : points(std::move(array)) {
+        edge_ad::kernels();  // chosen while the GIL is held (isa.hpp)
         require_rows(points, "there are no points to select from, or too many");
         require(start >= 0 && static_cast<std::size_t>(start) < points.shape(0), "start is not a point",
                 "0 .. " + std::to_string(points.shape(0) - 1), std::to_string(start));
-        nb::gil_scoped_release released;
+        Released released;
         core = std::make_unique<edge_ad::KCenter>(points.data(), points.shape(0), points.shape(1),
                                                   static_cast<std::size_t>(start), pool);
     }
@@ -164,7 +189,7 @@ void exact_search(const PyCoreset& coreset, const Matrix& queries, const std::op
                   IdsOut indices) {
     const auto checked = checked_queries(*coreset.core, queries, rows, distances, indices, k, false);
     const auto among = checked_parts(*coreset.core, parts);
-    nb::gil_scoped_release released;
+    Released released;
     edge_ad::exact_search(*coreset.core, among, checked, k, pool, distances.data(), indices.data());
 }
 
@@ -176,12 +201,13 @@ void graph_search(const PyGraph& graph, const Matrix& queries, const std::option
     require(grid_width >= 1 && grid_width <= kMostRows && queries.shape(0) % grid_width == 0,
             "queries do not fill a grid", "a multiple of grid_width " + std::to_string(grid_width),
             std::to_string(queries.shape(0)));
-    nb::gil_scoped_release released;
+    Released released;
     edge_ad::graph_search(*graph.core, checked, pool, ef, grid_width, distances.data(), indices.data());
 }
 
 void mahalanobis(const Matrix& patches, const std::optional<Ids>& rows, const Ids& channels,
                  const Matrix& means, const Matrix& factors, edge_ad::Pool& pool, DistancesOut distances) {
+    edge_ad::kernels();  // chosen while the GIL is held (isa.hpp)
     const std::size_t dim = channels.shape(0), count = rows ? rows->shape(0) : patches.shape(0);
     require(patches.shape(0) <= kMostRows && patches.shape(1) <= kMostRows && dim <= kMostRows,
             "there are too many patches or channels", std::to_string(kMostRows),
@@ -201,11 +227,12 @@ void mahalanobis(const Matrix& patches, const std::optional<Ids>& rows, const Id
             std::to_string(means.shape(0)) + " x " + std::to_string(means.shape(1)));
     const edge_ad::Gaussians gaussians{channels.data(), means.data(), factors.data(), dim};
     const edge_ad::Queries queries{patches.data(), patches.shape(1), rows ? rows->data() : nullptr, count};
-    nb::gil_scoped_release released;
+    Released released;
     edge_ad::mahalanobis(gaussians, queries, pool, distances.data());
 }
 
 void shrink(const Pixels& image, PixelsOut out, edge_ad::Pool* pool) {
+    edge_ad::kernels();  // chosen while the GIL is held (isa.hpp)
     const std::size_t rank = image.ndim(), channels = rank == 3 ? image.shape(2) : 1;
     require((rank == 2 || rank == 3) && out.ndim() == rank && (channels == 1 || channels == 3) &&
                 (rank == 2 || (out.shape(2) == channels && image.stride(2) == 1)) &&
@@ -221,7 +248,7 @@ void shrink(const Pixels& image, PixelsOut out, edge_ad::Pool* pool) {
                 std::to_string(have));
         factors[axis] = have / wanted;
     }
-    nb::gil_scoped_release released;
+    Released released;
     edge_ad::shrink({image.data(), static_cast<std::ptrdiff_t>(image.stride(0)), channels}, factors[0],
                     factors[1], out.shape(0), out.shape(1), pool, out.data());
 }
@@ -232,14 +259,16 @@ std::vector<std::string> supported_isas() {
     return names;
 }
 
-// Fault -> edge_ad.errors.NativeError(what, expected=..., got=...)
+// Fault -> edge_ad.errors.NativeError(what, expected=..., got=..., remedy=...)
 void raise_native_error(const std::exception_ptr& thrown, void*) {
     try {
         std::rethrow_exception(thrown);
     } catch (const Fault& fault) {
         const nb::object type = nb::module_::import_("edge_ad.errors").attr("NativeError");
         const nb::object error =
-            type(nb::str(fault.what()), nb::arg("expected") = fault.expected, nb::arg("got") = fault.got);
+            type(nb::str(fault.what()), nb::arg("expected") = fault.expected, nb::arg("got") = fault.got,
+                 nb::arg("remedy") =
+                     fault.remedy.empty() ? nb::object(nb::none()) : nb::str(fault.remedy.c_str()));
         PyErr_SetObject(type.ptr(), error.ptr());
     }
 }
@@ -267,7 +296,7 @@ NB_MODULE(_core, m) {
         .def(
             "advance",
             [](PyKCenter& self, std::size_t n, edge_ad::Pool& pool) {
-                nb::gil_scoped_release released;
+                Released released;
                 return self.core->advance(n, pool);
             },
             nb::arg("n"), nb::arg("pool"))

@@ -16,7 +16,9 @@
 #include <pthread.h>
 #include <sched.h>
 #endif
+#if !defined(_WIN32)
 #include <unistd.h>
+#endif
 
 namespace edge_ad {
 namespace {
@@ -29,6 +31,15 @@ void relax_cpu() {
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
+#endif
+}
+
+// Tells a forked child from its parent; Windows knows no fork.
+long process_id() {
+#if defined(_WIN32)
+    return 0;
+#else
+    return getpid();
 #endif
 }
 
@@ -101,7 +112,7 @@ void* Scratch::bytes(std::size_t slot, std::size_t count, std::size_t size) {
 // The workers of one process.
 class Pool::Crew {
   public:
-    Crew(std::size_t threads, const std::vector<int>& cores) : pid_(getpid()), scratch_(threads) {
+    Crew(std::size_t threads, const std::vector<int>& cores) : pid_(process_id()), scratch_(threads) {
         try {
             for (std::size_t k = 1; k < threads; ++k) {
                 workers_.emplace_back([this, k] { serve(scratch_[k]); });
@@ -119,7 +130,7 @@ class Pool::Crew {
     Crew(const Crew&) = delete;
     Crew& operator=(const Crew&) = delete;
 
-    pid_t pid() const { return pid_; }
+    long pid() const { return pid_; }
 
     void run(std::size_t tasks, const Work& work) {
         const std::lock_guard turn(turn_);
@@ -187,7 +198,7 @@ class Pool::Crew {
         workers_.clear();
     }
 
-    const pid_t pid_;
+    const long pid_;
     std::vector<Scratch> scratch_;  // [0] is the calling thread's
     std::mutex turn_;               // held for a whole run
     std::mutex guard_;              // guards what follows
@@ -206,12 +217,12 @@ Pool::Pool(std::size_t threads, std::vector<int> cores)
 // alone, memory and all.
 Pool::~Pool() {
     Crew* mine = crew_.load();
-    if (mine->pid() == getpid()) delete mine;
+    if (mine->pid() == process_id()) delete mine;
 }
 
 Pool::Crew& Pool::crew() {
     Crew* current = crew_.load(std::memory_order_acquire);
-    if (current->pid() == getpid()) return *current;
+    if (current->pid() == process_id()) return *current;
     Crew* fresh = new Crew(threads_, cores_);
     if (crew_.compare_exchange_strong(current, fresh, std::memory_order_acq_rel)) return *fresh;
     delete fresh;

@@ -1,8 +1,6 @@
 // A standing pool of threads that the calling thread joins for the length of each run.
 #pragma once
 
-#include <sys/types.h>
-
 #include <atomic>
 #include <cstddef>
 #include <functional>

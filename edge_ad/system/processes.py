@@ -104,7 +104,7 @@ def _start(task: Task) -> subprocess.Popen[bytes]:
 
 def _stop(children: Sequence[subprocess.Popen[bytes]]) -> None:
     for child in children:
-        child.send_signal(signal.SIGINT)
+        _interrupt_child(child)
     deadline = time.monotonic() + _PATIENCE_S
     for child in children:
         try:
@@ -112,6 +112,13 @@ def _stop(children: Sequence[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+
+
+def _interrupt_child(child: subprocess.Popen[bytes]) -> None:
+    if os.name == "nt":
+        child.terminate()  # Windows can press Ctrl-C for all processes of a console, and for no single one
+    else:
+        child.send_signal(signal.SIGINT)
 
 
 def _why(code: int, log: Path) -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_ad import native, reference
+from edge_ad import native
+from edge_ad.native import reference
 from export.coreset import PROJECTED_DIM, project, select_coreset
 
 POOL = native.Pool(2)

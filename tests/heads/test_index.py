@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_ad import native, reference
+from edge_ad import native
 from edge_ad.heads.index import GRAPH_FROM_FLOATS, GRAPH_FROM_ROWS_ELSE, Index, choose_search
+from edge_ad.native import reference
 
 POOL = native.Pool(2)
 

@@ -1,18 +1,16 @@
-// Checks every instruction set of a CPU without Python, for cross builds:
-//   aarch64-linux-gnu-g++ -std=c++20 -O3 -ffp-contract=off -Wall -Wextra -DEDGE_AD_NEON=1 -static -pthread
-//       -Iedge_ad/native tests/native/cross_check.cpp
-//       edge_ad/native/{bounded,bounds,coreset,exact,graph,isa,kcenter,mahalanobis,pool,shrink}.cpp
-//       edge_ad/native/{codes,kernels}_{portable,neon}.cpp codes_neondot.o -o cross_check && qemu-aarch64
-//       cross_check
-// where codes_neondot.o is codes_neondot.cpp built with -march=armv8.2-a+dotprod (CONTRIBUTING.md has both
-// commands).
+// Checks every instruction set of a CPU without Python: for CPUs that only an emulator has here, and for
+// sanitizers. It is the CMake target of -DEDGE_AD_CROSS_CHECK=ON; `make cross` and `make sanitize` build and
+// run it.
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <memory>
 #include <random>
+#include <thread>
 #include <vector>
 
 #include "coreset.hpp"
+#include "error.hpp"
 #include "exact.hpp"
 #include "graph.hpp"
 #include "isa.hpp"
@@ -164,9 +162,40 @@ void check_shrink(std::size_t factor_y, std::size_t factor_x, std::size_t channe
     }
 }
 
+// Threads that share a pool and a coreset, while others make pools and end them: the same answers as alone.
+// What it does is there for the thread sanitizer to see.
+void check_threads() {
+    constexpr std::size_t kSize = 300, kDim = 20, kCount = 40, kThreads = 4, kRounds = 10;
+    const auto vectors = integers(kSize * kDim, 1), queries = integers(kCount * kDim, 2);
+    edge_ad::Pool pool(3, {});
+    const edge_ad::Coreset coreset(vectors.data(), kSize, kDim, kSize, pool);
+    const edge_ad::Queries all{queries.data(), kDim, nullptr, kCount};
+    std::vector<float> lengths(kCount);
+    std::vector<std::int32_t> nearest(kCount);
+    edge_ad::exact_search(coreset, {nullptr, 0}, all, 1, pool, lengths.data(), nearest.data());
+    std::vector<char> same(kThreads, 1);
+    std::vector<std::thread> threads;
+    for (std::size_t t = 0; t < kThreads; ++t)
+        threads.emplace_back([&, t] {
+            std::vector<float> distances(kCount);
+            std::vector<std::int32_t> found(kCount);
+            for (std::size_t round = 0; round < kRounds; ++round) {
+                std::unique_ptr<edge_ad::Pool> own;
+                if (t % 2 == 1) own = std::make_unique<edge_ad::Pool>(2, std::vector<int>{});
+                edge_ad::exact_search(coreset, {nullptr, 0}, all, 1, own ? *own : pool, distances.data(),
+                                      found.data());
+                same[t] = same[t] && distances == lengths && found == nearest;
+            }
+        });
+    for (std::thread& thread : threads) thread.join();
+    for (const char is : same) expect(is != 0, "threads", kSize, kDim);
+}
+
 }  // namespace
 
-int main() {
+int main() try {
+    std::printf("%s is in use\n",
+                edge_ad::kernels().name);  // minds EDGE_AD_FORCE_ISA, as the first search would
     edge_ad::Pool pool(2, {});
     for (const edge_ad::Kernels* kernels : edge_ad::supported_kernels()) {
         edge_ad::use_isa(kernels->name);
@@ -183,7 +212,12 @@ int main() {
                 for (const std::size_t width : {1, 5, 16, 67})
                     check_shrink(factors / edge_ad::kMostShrink + 1, factors % edge_ad::kMostShrink + 1,
                                  channels, width);
+        check_threads();
         std::printf("%s: checked\n", kernels->name);
     }
     return failures == 0 ? 0 : 1;
+} catch (const edge_ad::Fault& fault) {
+    std::printf("%s; expected %s; got %s. %s\n", fault.what(), fault.expected.c_str(), fault.got.c_str(),
+                fault.remedy.c_str());
+    return 2;
 }

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_ad import native, reference
+from edge_ad import native
+from edge_ad.native import reference
 from tests.native.made import clusters, integers, misaligned
 
 DIMS = [1, 3, 8, 15, 16, 17, 100, 384]

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_ad import native, reference
+from edge_ad import native
 from edge_ad.errors import NativeError
+from edge_ad.native import reference
 from tests.native.made import Arrays, clusters, hnsw, integers, misaligned
 
 

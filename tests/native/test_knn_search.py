@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_ad import native, reference
+from edge_ad import native
 from edge_ad.errors import NativeError
-from edge_ad.native import _core
+from edge_ad.native import _core, reference
 from tests.native.made import clusters, integers, misaligned
 
 DIMS = [1, 3, 8, 15, 16, 17, 100]

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_ad import native, reference
+from edge_ad import native
 from edge_ad.errors import NativeError
-from edge_ad.native import _core
+from edge_ad.native import _core, reference
 from tests.native.made import misaligned
 
 

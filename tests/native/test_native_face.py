@@ -55,6 +55,27 @@ def test_an_unknown_isa_is_refused(name: str) -> None:
     assert f"got '{name}'" in done.stderr
 
 
+DAEMONS = """
+import threading, time
+import numpy as np
+from edge_ad import native
+vectors = np.random.default_rng(0).normal(size=(20000, 64)).astype(np.float32)
+coreset, pool, begun = native.Coreset(vectors), native.Pool(1), threading.Event()
+def search():
+    while True:
+        native.exact_search(coreset, vectors[:512], pool)
+        begun.set()
+for _ in range(3):
+    threading.Thread(target=search, daemon=True).start()
+begun.wait()
+"""
+
+
+def test_daemon_threads_in_the_core_do_not_abort_the_end_of_the_process() -> None:
+    done = _run(DAEMONS)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_import_alone_minds_no_environment() -> None:
     assert _run("import edge_ad.native", EDGE_AD_FORCE_ISA="sse9").returncode == 0
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_ad import native, reference
+from edge_ad import native
 from edge_ad.errors import NativeError
 from edge_ad.frames.crop import resize
-from edge_ad.native import _core
+from edge_ad.native import _core, reference
 
 FACTORS = st.integers(1, 16)
 

@@ -1,7 +1,7 @@
 // Tiles of AMX: a thread's configuration of them.
 #include <immintrin.h>
 
-#include "kernels.hpp"
+#include "simd/kernels.hpp"
 
 namespace edge_ad {
 namespace {

@@ -3,8 +3,8 @@
 #include <immintrin.h>
 
 #include "amx.inl"
-#include "kernels.hpp"
-#include "simd_macros.hpp"
+#include "simd/kernels.hpp"
+#include "simd/simd_macros.hpp"
 
 namespace edge_ad {
 namespace {
@@ -123,7 +123,7 @@ void rows(const void* packed, const std::int8_t* codes, std::size_t dim, const s
 
 #include "half_distances_vnni.inl"
 
-#include "half_distances.inl"
+#include "simd/half_distances.inl"
 
 constexpr CodeKernels kCodes = {kLanes,    kMaxVectors, kGroupRows, kOffset, 1,    begin_tiles,
                                 end_tiles, pack,        maxima,     next,    rows, half_distances};

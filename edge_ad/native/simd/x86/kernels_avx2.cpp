@@ -1,8 +1,8 @@
 // AVX2 and FMA: 16 queries x 6 coreset rows in 12 of 16 registers.
 #include <immintrin.h>
 
-#include "kernels.hpp"
-#include "simd_macros.hpp"
+#include "simd/kernels.hpp"
+#include "simd/simd_macros.hpp"
 
 namespace edge_ad {
 namespace {
@@ -52,7 +52,7 @@ struct Simd {
     }
 };
 
-#include "kernels.inl"
+#include "simd/kernels.inl"
 
 }  // namespace
 

@@ -2,7 +2,8 @@
 #pragma once
 
 #if !defined(__GNUC__) && !defined(__clang__)
-#error "the native core needs GCC or Clang (on Windows: clang-cl)"
+#error \
+    "cl.exe does not compile the native core: use clang-cl (with Visual Studio: cmake -T ClangCL), Clang or GCC"
 #endif
 
 #define EDGE_AD_INLINE static inline __attribute__((always_inline))

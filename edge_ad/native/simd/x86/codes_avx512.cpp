@@ -1,8 +1,8 @@
 // AVX-512 without VNNI: 48 queries x 8 rows, pairs of codes as int16.
 #include <immintrin.h>
 
-#include "kernels.hpp"
-#include "simd_macros.hpp"
+#include "simd/kernels.hpp"
+#include "simd/simd_macros.hpp"
 
 namespace edge_ad {
 namespace {
@@ -58,7 +58,7 @@ struct One {
     }
 };
 
-#include "codes.inl"
+#include "simd/codes.inl"
 
 }  // namespace
 

@@ -1,8 +1,8 @@
 // NEON (aarch64): 12 queries x 8 coreset rows in 24 of 32 registers.
 #include <arm_neon.h>
 
-#include "kernels.hpp"
-#include "simd_macros.hpp"
+#include "simd/kernels.hpp"
+#include "simd/simd_macros.hpp"
 
 namespace edge_ad {
 namespace {
@@ -44,7 +44,7 @@ struct Simd {
     EDGE_AD_INLINE void prefetch(const float* p) { __builtin_prefetch(p); }
 };
 
-#include "kernels.inl"
+#include "simd/kernels.inl"
 
 }  // namespace
 

@@ -1,6 +1,6 @@
 // Any CPU: vectors of four floats that the compiler maps onto whatever the ABI baseline has.
-#include "kernels.hpp"
-#include "simd_macros.hpp"
+#include "simd/kernels.hpp"
+#include "simd/simd_macros.hpp"
 
 namespace edge_ad {
 namespace {
@@ -48,7 +48,7 @@ struct Simd {
     EDGE_AD_INLINE void prefetch(const float* p) { __builtin_prefetch(p); }
 };
 
-#include "kernels.inl"
+#include "simd/kernels.inl"
 
 }  // namespace
 

@@ -5,7 +5,7 @@
 // and in the rows that are worked on; kLanes, kMaxVectors, kGroupRows, kOffset; kStep, the codes that stand
 // together for each lane; kTake, the codes that one call of add() takes. `struct One` stands before it, too.
 
-#include "half_distances.inl"
+#include "simd/half_distances.inl"
 
 using Acc = Dot::Acc;
 using Ints = Dot::Ints;

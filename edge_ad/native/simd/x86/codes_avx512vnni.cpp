@@ -1,8 +1,8 @@
 // AVX-512 VNNI: 48 queries x 8 rows, four codes an instruction and lane; unsigned times signed.
 #include <immintrin.h>
 
-#include "kernels.hpp"
-#include "simd_macros.hpp"
+#include "simd/kernels.hpp"
+#include "simd/simd_macros.hpp"
 
 namespace edge_ad {
 namespace {
@@ -35,7 +35,7 @@ struct Dot {
 
 #include "half_distances_vnni.inl"
 
-#include "codes.inl"
+#include "simd/codes.inl"
 
 }  // namespace
 

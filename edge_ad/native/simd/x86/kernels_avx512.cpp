@@ -1,8 +1,8 @@
 // AVX-512 (F, BW, DQ, VL): 48 queries x 8 coreset rows in 24 of 32 registers.
 #include <immintrin.h>
 
-#include "kernels.hpp"
-#include "simd_macros.hpp"
+#include "simd/kernels.hpp"
+#include "simd/simd_macros.hpp"
 
 namespace edge_ad {
 namespace {
@@ -40,7 +40,7 @@ struct Simd {
     }
 };
 
-#include "kernels.inl"
+#include "simd/kernels.inl"
 
 }  // namespace
 

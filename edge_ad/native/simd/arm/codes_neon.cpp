@@ -1,8 +1,8 @@
-// NEON with the dot product instructions (Armv8.2 and later): 12 queries x 8 rows.
+// NEON: 12 queries x 4 rows; two products of codes fit an int16 (2 * 127^2 < 2^15).
 #include <arm_neon.h>
 
-#include "kernels.hpp"
-#include "simd_macros.hpp"
+#include "simd/kernels.hpp"
+#include "simd/simd_macros.hpp"
 
 namespace edge_ad {
 namespace {
@@ -10,10 +10,10 @@ namespace {
 struct Dot {
     using Acc = int32x4_t;
     using Ints = int32x4_t;
-    using Reg = int8x16_t;
+    using Reg = int8x8x2_t;
     using Packed = std::int8_t;
     using Row = std::int8_t;
-    static constexpr std::size_t kLanes = 4, kMaxVectors = 3, kGroupRows = 8, kStep = 4, kTake = 4;
+    static constexpr std::size_t kLanes = 4, kMaxVectors = 3, kGroupRows = 4, kStep = 2, kTake = 4;
     static constexpr std::int32_t kOffset = 0;
 
     EDGE_AD_INLINE Acc zero() { return vdupq_n_s32(0); }
@@ -27,13 +27,17 @@ struct Dot {
         const uint32x4_t bits = {1, 2, 4, 8};
         return vaddvq_u32(vandq_u32(vcgeq_s32(a, b), bits));
     }
-    EDGE_AD_INLINE Reg load_packed(const Packed* p) { return vld1q_s8(p); }
-    EDGE_AD_INLINE Reg broadcast(const Row* p) {
-        std::int32_t together;
-        __builtin_memcpy(&together, p, 4);
-        return vreinterpretq_s8_s32(vdupq_n_s32(together));
+    EDGE_AD_INLINE Reg load_packed(const Packed* p) { return {{vld1_s8(p), vld1_s8(p + 8)}}; }
+    EDGE_AD_INLINE int8x8_t pair(const Row* p) {
+        std::int16_t together;
+        __builtin_memcpy(&together, p, 2);
+        return vreinterpret_s8_s16(vdup_n_s16(together));
     }
-    EDGE_AD_INLINE Acc add(Acc sum, Reg queries, Reg row) { return vdotq_s32(sum, queries, row); }
+    EDGE_AD_INLINE Reg broadcast(const Row* p) { return {{pair(p), pair(p + 2)}}; }
+    EDGE_AD_INLINE Acc add(Acc sum, Reg queries, Reg row) {
+        const int16x8_t products = vmull_s8(queries.val[0], row.val[0]);
+        return vpadalq_s16(sum, vmlal_s8(products, queries.val[1], row.val[1]));
+    }
 };
 
 struct One {
@@ -44,18 +48,20 @@ struct One {
     EDGE_AD_INLINE Sum zero() { return vdupq_n_s32(0); }
     EDGE_AD_INLINE Codes query(const std::int8_t* p) { return vld1q_s8(p); }
     EDGE_AD_INLINE Sum add(Sum sum, Codes codes, const std::int8_t* row) {
-        return vdotq_s32(sum, codes, vld1q_s8(row));
+        const int8x16_t with = vld1q_s8(row);
+        const int16x8_t products = vmull_s8(vget_low_s8(codes), vget_low_s8(with));
+        return vpadalq_s16(sum, vmlal_s8(products, vget_high_s8(codes), vget_high_s8(with)));
     }
     EDGE_AD_INLINE void totals(const Sum* sums, std::int32_t* out) {
         vst1q_s32(out, vpaddq_s32(vpaddq_s32(sums[0], sums[1]), vpaddq_s32(sums[2], sums[3])));
     }
 };
 
-#include "codes.inl"
+#include "simd/codes.inl"
 
 }  // namespace
 
-const CodeKernels* codes_neondot() {
+const CodeKernels* codes_neon() {
     return &kCodes;
 }
 

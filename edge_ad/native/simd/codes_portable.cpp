@@ -1,8 +1,8 @@
 // Any CPU: codes as floats, which hold every sum exactly (kMostCodes * 127^2 < 2^24).
 #include <cstring>
 
-#include "kernels.hpp"
-#include "simd_macros.hpp"
+#include "simd/kernels.hpp"
+#include "simd/simd_macros.hpp"
 
 namespace edge_ad {
 namespace {
@@ -53,7 +53,7 @@ struct One {
     }
 };
 
-#include "codes.inl"
+#include "simd/codes.inl"
 
 }  // namespace
 

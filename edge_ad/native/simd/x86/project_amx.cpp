@@ -8,8 +8,8 @@
 #include <immintrin.h>
 
 #include "amx.inl"
-#include "kernels.hpp"
-#include "simd_macros.hpp"
+#include "simd/kernels.hpp"
+#include "simd/simd_macros.hpp"
 
 namespace edge_ad {
 namespace {
