@@ -18,15 +18,22 @@ from edge_ad.errors import (
     EngineUnavailableError,
     ForkError,
     FrameError,
+    ImageWarning,
     NativeError,
     NativeMissingError,
     ParityError,
     SpecError,
 )
-from edge_ad.runtime import Runtime
-from edge_ad.serving.meter import Stats
-from edge_ad.system.versions import build_info
-from edge_ad.verdict.verdict import Region, Verdict
+from edge_ad.system.entry import end_command
+
+try:
+    from edge_ad.runtime import Runtime
+    from edge_ad.serving.meter import Stats
+    from edge_ad.system.versions import build_info
+    from edge_ad.verdict.verdict import Region, Verdict
+except ImportError as error:  # the native core or NumPy: a command has no `main` yet that could answer with its code
+    end_command(error)
+    raise
 
 __all__ = [
     "BackboneError",
@@ -41,6 +48,7 @@ __all__ = [
     "EngineUnavailableError",
     "ForkError",
     "FrameError",
+    "ImageWarning",
     "NativeError",
     "NativeMissingError",
     "ParityError",

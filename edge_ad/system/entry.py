@@ -18,6 +18,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 from edge_ad.errors import EdgeADError
@@ -68,6 +69,19 @@ def run_command(work: Callable[[], int], interrupted: str = "interrupted") -> in
         code = ERROR
     _give_up_broken_stdout()
     return code
+
+
+def end_command(error: ImportError) -> None:
+    """Ends the process with the exit code of an error, where it is one of our commands that cannot even be imported.
+
+    Python itself would end it with 1, which means "some anomalous". Any other program goes on.
+    """
+    names = sys.orig_argv[1:]
+    module = names[names.index("-m") + 1] if "-m" in names[:-1] else ""
+    ours = module.partition(".")[0] in ("edge_ad", "export") or Path(sys.argv[0]).stem == "edge-ad"
+    if ours:
+        say(f"error: {_describe(error)}")
+        raise SystemExit(ERROR)
 
 
 def say(text: str) -> None:

@@ -75,3 +75,15 @@ def test_a_core_that_cannot_be_loaded(checkout: Path) -> None:
     assert "the native core of edge-ad cannot be loaded" in message
     assert str(core) in message
     assert f"pip install --no-build-isolation -e {checkout}" in message
+
+
+@pytest.mark.parametrize("module", ["edge_ad.cli", "export"])
+def test_a_command_without_a_core_ends_with_the_code_of_an_error(checkout: Path, module: str) -> None:
+    """And not with 1, which says that an image is anomalous."""
+    shutil.copytree(Path(edge_ad.__file__).parents[1] / "export", checkout / "export")
+    variables = {**os.environ, "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", module, "info"]
+    done = subprocess.run(command, cwd=checkout, env=variables, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
