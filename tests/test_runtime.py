@@ -34,10 +34,10 @@ from edge_ad import (
     Runtime,
     SpecError,
     Verdict,
-    reference,
 )
 from edge_ad.bundle.file import Bundle
 from edge_ad.engines import installed_engines
+from edge_ad.native import reference
 from edge_ad.spec import MIN_FRAME_SIDE
 from tests.edited import edited
 from tests.tiny import bad_frame, good_frame

@@ -80,7 +80,9 @@ def test_a_core_that_cannot_be_loaded(checkout: Path) -> None:
 @pytest.mark.parametrize("module", ["edge_ad.cli", "export"])
 def test_a_command_without_a_core_ends_with_the_code_of_an_error(checkout: Path, module: str) -> None:
     """And not with 1, which says that an image is anomalous."""
-    shutil.copytree(Path(edge_ad.__file__).parents[1] / "export", checkout / "export")
+    if module == "export":
+        export = pytest.importorskip("export", reason="the export is not here")
+        shutil.copytree(Path(export.__file__ or "").parent, checkout / "export")
     variables = {**os.environ, "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", module, "info"]
     done = subprocess.run(command, cwd=checkout, env=variables, capture_output=True, text=True, timeout=60)
