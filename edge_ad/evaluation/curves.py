@@ -1,4 +1,4 @@
-"""ROC and PR curves, the histogram of scores, the confusion matrix: as PNG, by matplotlib (the extra `report`)."""
+"""Draws ROC and PR curves, a histogram of scores and the confusion matrix as PNG, with matplotlib (extra `report`)."""
 
 from __future__ import annotations
 

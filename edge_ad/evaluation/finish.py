@@ -120,7 +120,7 @@ def _draw(work: Work, result: Result) -> None:
     if _is_drawn(folder, wanted):
         return
     (folder / _DRAWN).unlink(missing_ok=True)
-    worst = (*picture.worst_defects(result), *picture.worst_goods(result))
+    worst = (*picture.worst_defects(result), *picture.worst_good(result))
     images = {"none": (), "worst": worst, "all": result.images}[work.pictures]
     level = result.facts["pixel_threshold"]
     files = picture.write_pictures(images, folder, level, work.white_level, work.style)

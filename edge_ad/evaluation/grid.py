@@ -83,7 +83,7 @@ class Recipe:
         return command + list(self.options)
 
     def files(self) -> list[Path]:
-        """The files beside the images that the bundle is made of: backbone, weights, and those that an option names."""
+        """The files that the bundle is made from, besides images: backbone, weights, and files that options name."""
         given = [Path(option.partition("=")[2] or option) for option in self.options]
         files = [Path(self.backbone.name) if self.backbone.is_file else None, self.backbone.weights, *given]
         return [path for path in files if path is not None and path.is_file()]

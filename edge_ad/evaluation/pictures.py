@@ -150,7 +150,7 @@ def worst_defects(result: Result) -> list[Inspected]:
     return sorted((i for i in result.images if i.defect is not None), key=lambda i: i.score)[:WORST]
 
 
-def worst_goods(result: Result) -> list[Inspected]:
+def worst_good(result: Result) -> list[Inspected]:
     """The goods with the highest scores, the highest first: false alarms, if there are any, come first."""
     return sorted((i for i in result.images if i.defect is None), key=lambda i: -i.score)[:WORST]
 

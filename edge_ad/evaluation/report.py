@@ -16,7 +16,7 @@ import cv2
 
 from edge_ad.errors import EdgeADError
 from edge_ad.evaluation.page import STYLE
-from edge_ad.evaluation.pictures import Style, fitted, look, outlined, overlay, side_by_side, worst_defects, worst_goods
+from edge_ad.evaluation.pictures import Style, fitted, look, outlined, overlay, side_by_side, worst_defects, worst_good
 from edge_ad.evaluation.run import Inspected, Result
 from edge_ad.evaluation.summary import SHOWN, Row, names_of, shown
 
@@ -155,7 +155,7 @@ def _interval(row: Row, rate: str) -> str:
 def _images(section: Section, result: Result, style: Style) -> Iterable[str]:
     for worst, all_wrong, of, right, wrong, kind in (
         (worst_defects(result), section.row["fn"], section.row["defects"], "caught", "missed", "defects"),
-        (worst_goods(result), section.row["fp"], section.row["goods"], "passed", "false alarm", "goods"),
+        (worst_good(result), section.row["fp"], section.row["goods"], "passed", "false alarm", "goods"),
     ):
         if not worst:
             continue

@@ -1,8 +1,8 @@
-"""Inspects the images of a category with a bundle, once: scores and maps are kept on disk.
+"""Inspects the images of a category with a bundle, once, and saves scores and maps on disk.
 
 A folder for each category and bundle:
 
-    result.json    all that was found, written last: where it says the same of bundle, options and images, the work is
+    result.json    all results, written last: if it names the same bundle, options and images, the work is
                    not done again
     scores.csv     a line for each image, for people
     maps/*.npz     anomaly maps in frame pixels; `load_map` reads them
