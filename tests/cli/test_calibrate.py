@@ -505,7 +505,7 @@ def test_what_a_newcomer_gives(part: Path, bundle: Path, tmp_path: Path, capsys:
     (tmp_path / "empty").mkdir()
     failing([bundle, "--data", tmp_path / "empty"], capsys, "there are no images in")
     failing([bundle, "--data", tmp_path / "prat"], capsys, r"no category.*Did you mean .*part\?")
-    failing([bundle, "--data", tmp_path], capsys, "holds categories and is none itself")
+    failing([bundle, "--data", tmp_path], capsys, "is not a category but holds categories")
     failing([bundle, "--data", part / "test/good/000.png"], capsys, "is a file; expected a folder of images")
     failing([tmp_path / "typo.bundle", "--data", part], capsys, "there is no bundle at")
     failing([part / "test/good/000.png", "--data", part], capsys, "no bundle")
