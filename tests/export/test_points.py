@@ -291,7 +291,7 @@ def test_every_point_is_in_the_bundle(export: Export) -> None:
         assert point.fidelity.labelled == 12
         held = 24 if point.backbone.precision != "int8" else 18
         assert point.fidelity.frames == len(point.calibration.good_scores) == held
-        assert ("6 goods that set ranges" in point.calibration.split) == (point.backbone.precision == "int8")
+        assert ("6 good images that set ranges" in point.calibration.split) == (point.backbone.precision == "int8")
     assert len(said(summary, "point")) == len(manifest.points)
     assert all("no bf16 arithmetic" in line for line in said(summary, "left out"))
     assert detect_cpu().has_bf16 or bool(said(summary, "left out")) == HAS_OPENVINO
@@ -398,7 +398,7 @@ def test_without_labels_the_ranks_decide(export: Export, tmp_path: Path) -> None
     summary = export(category=str(flat(tmp_path / "flat")), points=("int8",), more_sizes=((16, 16),))
     manifest = Runtime(summary.bundle).manifest
     reasons = said(summary, "left out")
-    assert any(text.startswith("f32-16x16: its scores of 20 held-out goods have rank corr") for text in reasons)
+    assert any(text.startswith("f32-16x16: its scores of 20 held-out good images have rank corr") for text in reasons)
     assert "f32-16x16" not in manifest.point_names
     assert not any(name.startswith("points/f32-16x16") for name in manifest.members)
     assert len(manifest.points) + len(reasons) == 3
