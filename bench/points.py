@@ -26,7 +26,7 @@ from export.options import Options
 from export.plan import plan_points
 from export.stages import at_point, open_stages
 
-GOODS = 32
+GOOD_IMAGES = 32
 
 
 def options_of(name: str, weights: Path, scratch: Path, threads: int) -> Options:
@@ -85,7 +85,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    good_images = list(load_category(options.category).train_good)[:GOODS]
+    good_images = list(load_category(options.category).train_good)[:GOOD_IMAGES]
     rows: list[tuple[str, dict[str, float]]] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in options.backbones:

@@ -20,7 +20,7 @@ from edge_ad import Runtime
 from edge_ad.engines import installed_engines
 from edge_ad.system.percentiles import percentiles
 
-GOODS = 24
+GOOD_IMAGES = 24
 QUARTERS = {"centre": (0.25, 0.25, 0.75, 0.75), "corner": (0.0, 0.0, 0.5, 0.5)}  # y0, x0, y1, x1 of the frame
 
 
@@ -28,7 +28,7 @@ QUARTERS = {"centre": (0.25, 0.25, 0.75, 0.75), "corner": (0.0, 0.0, 0.5, 0.5)} 
 def make(category: material.Category, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Place of the ROI, or "whole" -> bundle, made once."""
     folder = tmp_path_factory.mktemp("roi")
-    good_images = material.flat_category(category, folder / "good", GOODS)
+    good_images = material.flat_category(category, folder / "good", GOOD_IMAGES)
     height, width = cv2.imread(str(next(good_images.iterdir()))).shape[:2]
     made: dict[str, Path] = {}
 

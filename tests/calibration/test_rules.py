@@ -153,7 +153,7 @@ def test_other_rules_do_not_look_at_the_defects() -> None:
 
 
 def test_interval_is_seeded_and_covers() -> None:
-    """Of 200 draws of 200 goods, about 95% of the intervals hold the true 90th percentile."""
+    """Of 200 draws of 200 good scores, about 95% of the intervals hold the true 90th percentile."""
     rng = np.random.default_rng(0)
     true = np.percentile(rng.gamma(9, 1, 10**6), 90)
     hits = 0

@@ -730,7 +730,7 @@ def test_bottle_with_the_embedded_backbone(shared: Path, tmp_path: Path, capsys:
     from export.options import Options
     from export.pipeline import export_bundle
 
-    bottle = tmp_path / "bottle"  # with 60 of the 209 goods, so that the export takes seconds
+    bottle = tmp_path / "bottle"  # with 60 of the 209 good images, so that the export takes seconds
     (bottle / "train/good").mkdir(parents=True)
     (bottle / "test").symlink_to(shared / "data/bottle/test")
     for path in sorted((shared / "data/bottle/train/good").iterdir())[:60]:

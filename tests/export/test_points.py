@@ -48,7 +48,7 @@ Export = Callable[..., Summary]
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as the fixture `tiny` has it, with more goods: enough to calibrate int8."""
+    """A folder as the fixture `tiny` has it, with more good images: enough to calibrate int8."""
     folder = tmp_path_factory.mktemp("parts")
     write_category(folder / "part", goods=24, tests=6)
     write_backbone(folder / "backbone.onnx")
@@ -202,7 +202,7 @@ def test_goods_that_set_ranges_are_held_out_nowhere(count: int, rule: str, seed:
     np.testing.assert_array_equal(np.union1d(held, np.intersect1d(before, sample)), np.sort(before))
     np.testing.assert_array_equal(left.final, splits.final)
     if rule != "crossfit" and count >= 500:
-        assert left.text == splits.text  # a split spares goods enough
+        assert left.text == splits.text  # a split spares enough good images
     np.testing.assert_array_equal(sample, choose_sample(count, splits, seed))
 
 
