@@ -1,4 +1,4 @@
-"""Benches. What they measure is what they say: no profile of the machine chooses settings behind their back."""
+"""Benches. They use the settings that they name: no profile of the machine changes them."""
 
 import os
 

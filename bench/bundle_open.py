@@ -1,4 +1,4 @@
-"""What opening a bundle costs by its size: seconds, CPU seconds, memory; each time in a fresh process.
+"""Measures what it costs to open bundles of different sizes: seconds, CPU seconds, memory; each in a fresh process.
 
     python -m bench.bundle_open [--rows 200000] [--rounds 5]
 

@@ -1,10 +1,10 @@
-"""What the engines' thread settings cost and gain: each setting in a process of its own, a round each in turn.
+"""Compares thread settings of the engines. Each setting has its own process; they take turns, one round each.
 
     python -m bench.engine_settings cable.bundle
 
-Measured with frames back to back, and with the search between two runs of the engine, as `inspect` has it: a setting
-that leaves the engine's workers spinning is fast alone and takes the cores from the search. "idle CPU" is what the
-process burns between frames that come every 100 ms, in per cent of a core, less the work itself.
+The engine is timed alone, and with the search between two of its runs, as in `inspect`. A setting that leaves the
+engine's threads spinning is fast alone, but takes the cores from the search. "idle CPU" is the CPU time of the process
+between frames that come every 100 ms, in per cent of a core, without the work itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a frame takes on older CPUs, as far as this one can act as them.
+"""Measures the time of a frame on older CPUs, as far as this CPU can imitate them.
 
     python -m bench.isa_matrix cable.bundle
 
@@ -39,7 +39,7 @@ class CpuClass:
     Attributes:
         onednn: value of ONEDNN_MAX_CPU_ISA.
         native: instruction sets of the native core that such a CPU has, best first.
-        flag: that this CPU must have to act as one.
+        flag: the CPU flag that this CPU needs to imitate it.
     """
 
     name: str

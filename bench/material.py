@@ -1,4 +1,4 @@
-"""What the benches run on: bundles they make themselves, and frames of a camera's size.
+"""The input of the benches: bundles that they make themselves, and frames of a camera's size.
 
 With the development data (EDGE_AD_SHARED, by default ../shared) that is the real bottle category by resnet18, or by
 its ONNX backbone where torch is missing; elsewhere a drawn category by a network of resnet18's size with seeded random
@@ -80,12 +80,12 @@ def _onnx_backbone(path: Path) -> dict[str, object]:
     return {"backbone": str(path), "layers": outputs}
 
 
-def flat_category(category: Category, folder: Path, goods: int) -> Path:
-    """A flat folder with links to the first `goods` good images of a category."""
+def flat_category(category: Category, folder: Path, count: int) -> Path:
+    """A flat folder with links to the first `count` good images of a category."""
     from edge_ad.data.layouts import load_category
 
     folder.mkdir()
-    for path in load_category(category.folder).train_good[:goods]:
+    for path in load_category(category.folder).train_good[:count]:
         (folder / path.name).symlink_to(path.absolute())
     return folder
 

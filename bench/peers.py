@@ -2,7 +2,7 @@
 
     python -m bench.peers --peer-python PEER/bin/python [--backbone wide_resnet50_2] [--points f32 bf16 int8]
 
-anomalib needs an environment of its own (pip install anomalib openvino); `--peer-python` is its interpreter. Both
+anomalib needs a separate environment (pip install anomalib openvino); `--peer-python` is its interpreter. Both
 sides run the backbone (layer2, layer3, 256 x 256) with the same number of threads over the same coreset: the peer's
 memory bank is set to the coreset of the bundle, so nothing is fitted. Every contestant is a process of its own that
 stays up; they take turns, a round each (A B C A B C ...), and are idle out of turn. A round's ratio compares medians
@@ -171,11 +171,11 @@ def make_bundle(options: argparse.Namespace, rows: int, scratch: Path) -> tuple[
         category = replace(category, backbone={"backbone": options.backbone, "weights": weights})
     elif "resnet50" in str(category.backbone["backbone"]):
         category = material.drawn_category(scratch)
-    goods = len(load_category(category.folder).train_good)
+    good_images = len(load_category(category.folder).train_good)
     points = tuple(options.points)
     out = options.folder / f"{category.folder.name}-{options.backbone}-{rows}-{'-'.join(points)}.bundle"
     if not out.exists():  # speed is measured: no point is left out for its accuracy
-        fraction = min(1.0, rows / (goods * (INPUT // 8) ** 2))
+        fraction = min(1.0, rows / (good_images * (INPUT // 8) ** 2))
         material.export(category, out, coreset=fraction, calibration="crossfit", points=points, max_drop=1.0)
     return out, category
 

@@ -1,9 +1,9 @@
-"""What the backbone alone costs at each operating point, by each engine: one command, one table.
+"""Measures the backbone alone at each operating point, with each engine: one command, one table.
 
     python -m bench.points ../shared/data/bottle --weights-folder ../shared/weights
 
-Makes the graphs as an export does (int8 calibrated on 32 goods) and no bundle. The points of a backbone take turns,
-eight frames each; the first round warms up. wide_resnet50_2 has random weights, which cost what others cost.
+Makes the graphs as an export does (int8 calibrated on 32 good images), but no bundle. The points of a backbone take
+turns, eight frames each; the first round warms up. wide_resnet50_2 has random weights, which cost what others cost.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from export.options import Options
 from export.plan import plan_points
 from export.stages import at_point, open_stages
 
-GOODS = 32
+GOOD_IMAGES = 32
 
 
 def options_of(name: str, weights: Path, scratch: Path, threads: int) -> Options:
@@ -48,9 +48,9 @@ def _random_weights(name: str, scratch: Path) -> Path:
     return path
 
 
-def engines(options: Options, goods: list[Path]) -> tuple[list[NDArray[np.uint8]], dict[str, Engine]]:
-    """Tensors of a few goods, and the engine of every point; f32 by each."""
-    base = open_stages(options, open_network(options), FrameSpec(None), None, goods, options.input_size)
+def engines(options: Options, good_images: list[Path]) -> tuple[list[NDArray[np.uint8]], dict[str, Engine]]:
+    """Tensors of a few good images, and the engines of every point; f32 with each engine."""
+    base = open_stages(options, open_network(options), FrameSpec(None), None, good_images, options.input_size)
     found: dict[str, Engine] = {}
     for plan in plan_points(options):
         if plan.precision == "f32":
@@ -59,9 +59,9 @@ def engines(options: Options, goods: list[Path]) -> tuple[list[NDArray[np.uint8]
             for name in ("openvino", "onnxruntime"):
                 found[f"f32 {name}"] = open_engine(name, models, threads=options.threads or 1, **how)
         else:
-            engine = at_point(base, plan, goods, options.threads).engine
+            engine = at_point(base, plan, good_images, options.threads).engine
             found[f"{plan.precision} {engine.name}"] = engine
-    return list(tensors(goods[:8], base.frame, base.crop)), found
+    return list(tensors(good_images[:8], base.frame, base.crop)), found
 
 
 def times(given: list[NDArray[np.uint8]], found: dict[str, Engine], rounds: int) -> dict[str, float]:
@@ -85,12 +85,12 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    goods = list(load_category(options.category).train_good)[:GOODS]
+    good_images = list(load_category(options.category).train_good)[:GOOD_IMAGES]
     rows: list[tuple[str, dict[str, float]]] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in options.backbones:
             asked = options_of(name, options.weights_folder, Path(folder), options.threads)
-            rows.append((name, times(*engines(asked, goods), options.rounds)))
+            rows.append((name, times(*engines(asked, good_images), options.rounds)))
     names = list(rows[0][1])
     print("| backbone | " + " | ".join(names) + " |\n|" + "---|" * (len(names) + 1))
     for name, found in rows:

@@ -102,18 +102,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("category", type=Path)
     parser.add_argument("--weights-folder", type=Path, required=True)
-    parser.add_argument("--goods", type=int, default=40, help="training images that coresets are chosen from")
+    parser.add_argument("--good-images", type=int, default=40, help="training images that coresets are chosen from")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     category, weights = load_category(options.category), options.weights_folder
-    goods = list(category.train_good)
+    good_images = list(category.train_good)
     test = {
         "good": [image.path for image in category.test if image.defect is None][:8],
         "defect": [image.path for image in category.test if image.defect is not None][::8],
     }
-    paths = {"train": goods[: options.goods], "fidelity": goods[options.goods : options.goods + 8], **test}
+    paths = {
+        "train": good_images[: options.good_images],
+        "fidelity": good_images[options.good_images : options.good_images + 8],
+        **test,
+    }
     import onnx  # here: the workstation has it, and --help needs none
 
     resnet50 = weights / "resnet50v2_to_stage3.onnx"

@@ -178,7 +178,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("category", type=Path)
     parser.add_argument("--weights-folder", type=Path, required=True)
-    parser.add_argument("--goods", type=int, default=40, help="training images that coresets are chosen from")
+    parser.add_argument("--good-images", type=int, default=40, help="training images that coresets are chosen from")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
@@ -193,7 +193,7 @@ def main() -> int:
         1536: Options(name, backbone=str(resnet50), layers=outputs),
     }
     paths = {
-        "train": list(category.train_good)[: options.goods],
+        "train": list(category.train_good)[: options.good_images],
         "defect": [image.path for image in category.test if image.defect is not None][::8],
     }
     everything = []

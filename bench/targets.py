@@ -3,9 +3,10 @@
     python -m bench.targets ../shared/data/bottle --weights-folder ../shared/weights --peer-python PEER/bin/python
 
 Runs the benches that measure, each in a process of its own, and reads their figures; without `--peer-python` (an
-environment with anomalib) the comparison with the peer is left out, without faiss that with faiss. What was not
-measured is said to be so and never counts as met. `--only GROUP ...` runs some groups, `--json FILE` keeps the figures.
-Bundles are kept in `--folder` for the next run. Exit code 0: everything that was measured was met; 1: something not.
+environment with anomalib) the comparison with the peer is left out; without faiss the comparison with faiss. A target
+that was not measured is shown as such, and never counts as met. `--only GROUP ...` runs some groups, `--json FILE`
+saves the figures. Bundles are kept in `--folder` for the next run. Exit code 0: all measured targets were met; 1: some
+were not.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ Document = Any  # JSON
 class Row:
     """A target, and what was measured: None where it could not be.
 
-    `wanted` is a bound: from below where `at_least`, else from above. `detail` is what the figure was made of.
+    `wanted` is the lowest allowed value if `at_least`, else the highest. `detail` shows where the figure comes from.
     """
 
     group: str

@@ -1,4 +1,4 @@
-"""What a start costs: import, load, first verdict, memory; each in a fresh process. The verdict is asserted.
+"""Measures a start: import, load, first verdict, memory; each in a fresh process. The verdict is asserted.
 
 pytest bench/test_cold_start.py --benchmark-only [--bundle cable.bundle]
 """

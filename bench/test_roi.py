@@ -20,7 +20,7 @@ from edge_ad import Runtime
 from edge_ad.engines import installed_engines
 from edge_ad.system.percentiles import percentiles
 
-GOODS = 24
+GOOD_IMAGES = 24
 QUARTERS = {"centre": (0.25, 0.25, 0.75, 0.75), "corner": (0.0, 0.0, 0.5, 0.5)}  # y0, x0, y1, x1 of the frame
 
 
@@ -28,8 +28,8 @@ QUARTERS = {"centre": (0.25, 0.25, 0.75, 0.75), "corner": (0.0, 0.0, 0.5, 0.5)} 
 def make(category: material.Category, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Place of the ROI, or "whole" -> bundle, made once."""
     folder = tmp_path_factory.mktemp("roi")
-    goods = material.flat_category(category, folder / "goods", GOODS)
-    height, width = cv2.imread(str(next(goods.iterdir()))).shape[:2]
+    good_images = material.flat_category(category, folder / "good", GOOD_IMAGES)
+    height, width = cv2.imread(str(next(good_images.iterdir()))).shape[:2]
     made: dict[str, Path] = {}
 
     def bundle(place: str) -> Path:
@@ -39,7 +39,7 @@ def make(category: material.Category, tmp_path_factory: pytest.TempPathFactory) 
                 y0, x0, y1, x1 = QUARTERS[place]
                 box = (y0 * height, x0 * width, y1 * height, x1 * width)
                 roi = ",".join(str(round(edge)) for edge in box)
-            flat = material.Category(goods, category.backbone, ())
+            flat = material.Category(good_images, category.backbone, ())
             made[place] = material.export(flat, folder / f"{place}.bundle", roi=roi, graph=False)
         return made[place]
 

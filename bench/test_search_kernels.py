@@ -1,5 +1,5 @@
-"""What each native kernel costs: exact search, graph search, k-centre selection. The answers are asserted
-after the timing. Random data with cluster structure; a frame is 32 x 32 patches.
+"""Times each native kernel: exact search, graph search, k-centre selection. The answers are asserted after the timing.
+The data is random with clusters; a frame is 32 x 32 patches.
 
     pytest bench/test_search_kernels.py --benchmark-only
     EDGE_AD_FORCE_ISA=avx2 pytest bench/test_search_kernels.py --benchmark-only

@@ -18,9 +18,9 @@
     `-- BackboneError             (export) the backbone or its weights cannot be used
 
 A message says what is wrong, what was expected, what was got, and what to do about it. Every error can be pickled and
-copied: message and attributes come through.
+copied with its message and its attributes.
 
-`ImageWarning` is no error: work goes on.
+`ImageWarning` is not an error: the work continues.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class EdgeADError(Exception):
         super().__init__(f"{message}. {remedy}" if remedy else message)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Past `__init__`, whose arguments a subclass may choose; what is no plain value goes as its text."""
+        """Pickles without a call of `__init__`, as a subclass may have other arguments. Objects are kept as text."""
         return _restore, (type(self), self.args, {name: _plain(value) for name, value in self.__dict__.items()})
 
 
@@ -105,7 +105,7 @@ class BundleVersionError(BundleError):
 
 
 class SpecError(EdgeADError):
-    """An option, or a field of a manifest, is outside what it may be."""
+    """An option, or a field of a manifest, has a value that is not allowed."""
 
 
 class FrameError(EdgeADError):
@@ -124,7 +124,7 @@ class BudgetError(EdgeADError):
     """No operating point keeps the latency budget on this PC.
 
     Args:
-        table: what each operating point takes; stands below the message.
+        table: the time of each operating point, as text. It is printed below the message.
     """
 
     def __init__(self, what: str, *, expected: object, table: str, remedy: str) -> None:
@@ -158,13 +158,13 @@ class BackboneError(EdgeADError):
 
 
 class ImageWarning(UserWarning):
-    """Something of an image file or of a folder of images is not used: files left out, pages behind the first.
+    """A part of an image file or of a folder is not used: a file is left out, or pages after the first.
 
-    The text says nothing of a single image, so that Python shows it once, and not for each file of a stream.
+    The text names no single image. So Python shows the warning once, and not for each file.
 
     Args:
         text: what a reader should know.
-        path: the image that it is about; None for a folder.
+        path: the image; None for a folder.
     """
 
     def __init__(self, text: str, path: str | None = None) -> None:

@@ -1,10 +1,10 @@
-"""What edge-ad can be asked for: its methods, its engines, its precisions. One line each, and nowhere else.
+"""The methods, engines and precisions of edge-ad. Each is one line here and is listed nowhere else.
 
-Everything that depends on what there is reads it here: the words that a manifest may hold, the choices of the command
-lines, messages, the tables of FORMAT.md. CONTRIBUTING.md shows how to add a method and an engine.
+All other code reads these lists: the words that a manifest may hold, the choices of the command lines, the messages,
+the tables of FORMAT.md. CONTRIBUTING.md shows how to add a method and an engine.
 
-Nothing heavy is imported: the module of a method when the method is first looked up, the package of an engine when
-the engine is opened.
+Importing this module is cheap. A method's module is imported when the method is first looked up, an engine's package
+when the engine is opened.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Option:
-    """An option of the export that belongs to methods; methods that share one name the same object or the same flag.
+    """An option of the export that one or more methods have. Methods that share it name the same object or flag.
 
     Attributes:
         flag: as on the command line: ``--neighbors``. One that begins with ``--no-`` takes no value and gives False.
         help: what it means to the method, and its default where that is not `default`.
-        kind: makes the value of its text; raises ValueError, or argparse.ArgumentTypeError with a reason.
-        default: where it is not given.
-        limits: of the value.
+        kind: turns the text into the value; raises ValueError, or argparse.ArgumentTypeError with a reason.
+        default: the value when the option is not given.
+        limits: the allowed values.
         metavar: name of the value in the help.
-        output: it names a file that the export writes. With another method that would not be written, and is refused;
-            any other option is passed over by the methods that do not have it, so that one command line serves all.
+        output: the option names a file that the export writes. A method without the option refuses it, as it would not
+            write the file. Any other option is ignored by methods that do not have it, so one command line fits all.
     """
 
     flag: str
@@ -63,13 +63,13 @@ class Method:
         spec: what a manifest says of it.
         open: makes the head of a bundle.
         score: what the score of a frame is, in a few words.
-        members: of a bundle, by name, what they are: the rows of FORMAT.md.
-        options: of the export.
-        has_map: whether it tells where an anomaly is.
-        needs_index: whether the manifest has an index for it: a coreset to search among.
-        searches: the kinds of search that it has; "graph" is there where a bundle has a graph.
-        usual: the value of a threshold rule where none is given, if it is not the rule's own.
-        fit: module of the export whose ``Fit`` fits it; by default ``export.fit.NAME``.
+        members: name of each bundle member -> what it holds. These are rows of FORMAT.md.
+        options: its options of the export.
+        has_map: whether it says where an anomaly is.
+        needs_index: whether the manifest has an index for it (a coreset to search in).
+        searches: the kinds of search that it has. "graph" also needs a graph in the bundle.
+        usual: threshold rule -> its default value, where that differs from the rule's own default.
+        fit: module of the export whose class ``Fit`` fits the method; by default ``export.fit.NAME``.
     """
 
     title: str
@@ -123,12 +123,12 @@ class EngineEntry:
 
     Attributes:
         title: its name for a reader.
-        extra: of edge-ad, that installs it.
-        runs: kinds of model that it runs, the one it prefers first: "onnx", "ir".
-        vendors: of CPUs on which it is the first choice.
-        devices: that it has; None for those that its package knows.
-        module: that opens it, by ``open_models``; by default ``edge_ad.engines.NAME``.
-        package: that it imports; by default its name.
+        extra: the extra of edge-ad that installs it.
+        runs: kinds of model that it runs, the preferred one first: "onnx", "ir".
+        vendors: CPU vendors for which it is the first choice.
+        devices: its devices; None for those that its package knows.
+        module: the module whose ``open_models`` opens it; by default ``edge_ad.engines.NAME``.
+        package: the package that it imports; by default its name.
     """
 
     title: str
@@ -150,14 +150,14 @@ class Precision:
     """The arithmetic of a backbone.
 
     Attributes:
-        tolerance: largest relative difference that golden probes allow from PC to PC; `export.probes` says how each
+        tolerance: largest relative difference between two PCs that golden probes allow. `export.probes` says how each
             was measured.
-        arithmetic: what the engine is asked for.
-        engines: that have it; empty for all.
-        own_models: whether it stands in the model, so that each engine needs one of its own, which `export.quantize`
-            makes; else the reference's models serve.
-        cpu: what the CPU must have for it, a property of `edge_ad.system.cpu.Cpu`; "" for nothing.
-        needs: what that is, in words.
+        arithmetic: the arithmetic that the engine is told to use.
+        engines: the engines that have it; empty for all.
+        own_models: True if the precision is part of the model. Each engine then needs its own model, which
+            `export.quantize` makes. False if the reference's models are used.
+        cpu: the property of `edge_ad.system.cpu.Cpu` that the CPU must have; "" for none.
+        needs: the same in words.
     """
 
     tolerance: float
@@ -186,7 +186,7 @@ ENGINES: dict[str, EngineEntry] = {
 PRECISIONS: dict[str, Precision] = {
     "f32": Precision(1e-3),
     "bf16": Precision(2e-2, "bf16", ("openvino",), cpu="has_bf16", needs="AMX or AVX512_BF16"),
-    "int8": Precision(5e-2, "f32", ("openvino", "onnxruntime"), own_models=True),  # what int8 leaves is f32
+    "int8": Precision(5e-2, "f32", ("openvino", "onnxruntime"), own_models=True),  # layers that are not int8 run in f32
 }
 
 

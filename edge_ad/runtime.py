@@ -32,40 +32,44 @@ MissName = Literal["raise", "best_effort"]
 
 
 class Runtime:
-    """Inspects frames with a bundle. Safe to share between threads; only its counts, and with a budget the operating
-    point in use, change once it is made.
+    """Inspects frames with a bundle.
 
-    With `budget_ms` it takes the most faithful operating point whose p99 on this PC is within the budget: by the
-    machine's profile (`edge-ad tune`), or by a quick measurement with the golden probes' frames, some 2.5 s at most.
-    It opens the cheaper points too, which costs their memory, so that no frame waits for one: when misses persist the
-    next cheaper point takes over, and hands back when there is room again (`edge_ad.serving.ladder`).
+    Thread-safe: share one Runtime between threads. After it is made, only its statistics change, and with a budget the
+    operating point in use.
 
-    It pickles as its arguments, the path made absolute, and opens itself again where it is unpickled, from the bundle
-    that is at the path then: so it can be passed to processes started by "spawn" or "forkserver". In a forked child of
-    the process that opened it every call raises ForkError.
+    With `budget_ms` it takes the most faithful operating point whose p99 on this PC is within the budget. It knows the
+    times from the machine's profile (`edge-ad tune`), or measures them in 2.5 s at most with the golden probes' frames.
+    It also opens the cheaper points, so that no frame waits for one; this costs memory. When frames keep missing the
+    budget, it changes to the next cheaper point. When there is time again, it changes back (`edge_ad.serving.ladder`).
+
+    A pickled Runtime holds its arguments, with an absolute path. Unpickling opens the bundle that is at the path at
+    that time. So a Runtime can be passed to processes started by "spawn" or "forkserver". In a forked child of the
+    process that opened it, every call raises ForkError.
 
     Args:
-        path: the bundle; all else is given by name. Numbers may be of any type, NumPy's too.
-        engine: "auto" takes OpenVINO on Intel and ONNX Runtime elsewhere, as far as installed and in the bundle.
+        path: the bundle. All other arguments are keyword-only. Numbers may have any numeric type, also NumPy's.
+        engine: name of an engine, or "auto": OpenVINO on an Intel CPU and ONNX Runtime on others, if it is installed
+            and the bundle has a model for it; else the other one.
         device: OpenVINO's device.
-        threads: bound of engine and search together; by default a thread for each physical core allowed.
-        cores: ids of the logical cores to stay on (Linux); by default the process's own.
+        threads: most threads for engine and search together; by default one for each physical core allowed.
+        cores: ids of the logical cores to use (Linux); by default all cores that the process may use.
         point: name of the operating point. By default the reference, "f32", which is in every bundle; with a budget
             the one that fits.
-        search: "exact", "graph", or "auto" for what is faster, by the coreset and the CPU. The image score is the same.
-        threshold: of the reference's score, instead of the bundle's. The map's threshold, and those of other operating
-            points, are scaled alike.
-        self_check: run the golden probes of every point in use before anything else.
-        budget_ms: for a frame, from pixels in memory to the verdict. Reading files, waiting for the camera, and in
-            `inspect_many` waiting for the frame before, are not in it.
-        on_miss: what to do where no point keeps the budget: "raise", or "best_effort" to take the fastest.
-        profile: whether the machine's profile may choose what is left to it: engine, threads, cores and search.
+        search: "exact", "graph", or "auto", which picks the faster one for this coreset and CPU. The image score is
+            the same with each.
+        threshold: threshold of the reference's score; replaces the bundle's. The threshold of the map, and those of
+            other operating points, change in the same proportion.
+        self_check: first run the golden probes of every point in use.
+        budget_ms: time limit of a frame, from pixels in memory to the verdict. It does not include reading files,
+            waiting for the camera, or (in `inspect_many`) waiting for the frame before.
+        on_miss: what to do if no point keeps the budget: "raise", or "best_effort" to take the fastest.
+        profile: whether the machine's profile may choose engine, threads, cores and search where you do not.
 
     Raises:
         BundleError: the bundle is missing, broken, or of a newer format.
         EngineUnavailableError: no installed engine runs this bundle; the message names the pip command.
         SpecError: an option is out of range.
-        BudgetError: no operating point keeps the budget; the message has the table.
+        BudgetError: no operating point keeps the budget; the message has a table of their times.
         ParityError: `self_check` found that this PC gives other answers than the export did.
     """
 
@@ -102,7 +106,7 @@ class Runtime:
         name = REFERENCE if point is None else point
         bundle = Bundle.open(path, points=(name,) if budget_ms is None else None)
         self._bundle_id, self._manifest = bundle.id, bundle.manifest
-        # an engine on another device has nothing to do with what was measured on the CPU
+        # the times in a profile were measured on the CPU, so they say nothing about another device
         known = load_profile(bundle.id, bundle.manifest.point_names) if profile and device == "CPU" else None
         chooser = Chooser(bundle, fixed, threshold, known)
         self._ladder: Ladder | None = None
@@ -124,32 +128,32 @@ class Runtime:
 
     @property
     def bundle_id(self) -> str:
-        """The id of the bundle, as verdicts carry it."""
+        """The id of the bundle, the same as in each verdict."""
         return self._bundle_id
 
     @property
     def point(self) -> str:
-        """Name of the operating point in use; what follows is that one's."""
+        """Name of the operating point in use. The properties below describe this point."""
         return self._point.name
 
     @property
     def threads(self) -> int:
-        """Bound of engine and search together."""
+        """Most threads for engine and search together."""
         return self._point.settings.threads
 
     @property
     def threshold(self) -> float:
-        """Of the score."""
+        """Threshold of the score: a frame is anomalous when its score is at least this."""
         return self._point.threshold
 
     @property
     def pixel_threshold(self) -> float | None:
-        """Of the anomaly map; None where the method gives none."""
+        """Threshold of the anomaly map, in units of distance; None if the method gives no map."""
         return self._point.pixel_threshold
 
     @property
     def manifest(self) -> Manifest:
-        """What the bundle says of itself."""
+        """The manifest of the bundle."""
         return self._manifest
 
     @property
@@ -169,39 +173,39 @@ class Runtime:
 
     @property
     def search(self) -> str:
-        """ "graph" where the head searches the HNSW graph, else "exact"."""
+        """ "graph" if the head searches the HNSW graph, else "exact"."""
         return self._point.search
 
     @property
     def points(self) -> tuple[str, ...]:
-        """Names of the operating points that are open, the most faithful first: more than one with a budget only."""
+        """Names of the open operating points, the most faithful first. There is more than one only with a budget."""
         return tuple(each.name for each in self._points)
 
     @property
     def budget_ms(self) -> float | None:
-        """Of a frame; None without."""
+        """Time limit of a frame in milliseconds; None without a budget."""
         return self._budget_ms
 
     def inspect(self, frame: Frame | str | os.PathLike[str]) -> Verdict:
-        """The verdict on a frame.
+        """The verdict on a frame. Thread-safe.
 
         Args:
             frame: (H, W, 3) u8 in the bundle's colour order, (H, W) or (H, W, 1) grey u8 or u16, or an image file.
-                Any size: it is resized as at export, and the map comes back in its own pixels.
+                It may have any size: it is resized as at export. The anomaly map has the size of the frame.
 
         Raises:
             FrameError: the frame cannot be inspected.
-            EngineError: the engine failed, or gave NaN or Inf: there is no verdict then.
+            EngineError: the engine failed, or gave NaN or Inf. Then there is no verdict.
             ForkError: this is a forked child of the process that opened the Runtime.
         """
         self._home.check()
         return self._judge(self._point.prepare(frame, Stopwatch()))
 
     def inspect_many(self, frames: Iterable[Frame | str | os.PathLike[str]]) -> Iterator[Verdict]:
-        """Verdicts in the order of the frames; the next frame is captured and cropped while one is inspected.
+        """Verdicts in the order of the frames. While one frame is inspected, the next one is captured and cropped.
 
-        `frames` is advanced by a thread of its own, at most two frames ahead. An error of a frame, or of `frames`
-        itself, is raised in its turn and ends the iteration. A verdict's "read" time includes waiting for the frame.
+        A separate thread advances `frames`, at most two frames ahead. An error of a frame, or of `frames` itself, is
+        raised when its turn comes, and ends the iteration. A verdict's "read" time includes waiting for the frame.
         """
         self._home.check()
         return (self._judge(prepared) for prepared in prefetch(frames, self._prepare_next))
@@ -209,15 +213,15 @@ class Runtime:
     def scores_and_peaks(
         self, frames: Iterable[Frame | str | os.PathLike[str]]
     ) -> Iterator[tuple[float, float | None]]:
-        """Score, and peak of the map (None without one), of frame after frame: what thresholds are chosen from.
+        """Score and map peak of each frame (None without a map). Thresholds are chosen from them.
 
-        By exact search, and with peaks as at export; no map in frame pixels is rendered. Frames are read ahead, and
-        errors raised, as by `inspect_many`.
+        It searches exactly and takes the peaks as the export does: no map in frame pixels is rendered. It reads frames
+        ahead and raises errors as `inspect_many` does.
         """
         return (prepared.point.score_and_peak(prepared) for prepared in prefetch(frames, self._prepare_next))
 
     def probe(self, frame: Frame) -> Answer:
-        """Everything that is computed of a frame, with exact search: what golden probes hold and check.
+        """All results for a frame, with exact search. Golden probes hold these values and compare them.
 
         Args:
             frame: an array as `inspect` takes it, in the bundle's colour order.
@@ -226,17 +230,20 @@ class Runtime:
         return self._point.probe(frame)
 
     def check(self) -> dict[str, float]:
-        """Runs the golden probes of every open point; the largest relative deviation of patches, distances, map, score.
+        """Runs the golden probes of every open point.
+
+        Returns:
+            The largest relative deviation of "patches", "distances", "map" and "score".
 
         Raises:
-            ParityError: one of them is above the tolerance that the bundle allows.
+            ParityError: a deviation is above the tolerance of the bundle.
         """
         self._home.check()
         found = [each.check() for each in self._points]
         return {name: max(worst[name] for worst in found) for name in found[0]}
 
     def stats(self) -> Stats:
-        """Times, misses and operating points of the frames served; the times are of the last 1024. Thread-safe."""
+        """Times of the last 1024 frames, and counts of misses and operating points. Thread-safe."""
         self._home.check()
         return self._meter.stats(self.point, 0 if self._ladder is None else self._ladder.changes)
 
@@ -250,7 +257,7 @@ class Runtime:
         return self._point.prepare(next(frames), watch)
 
     def _judge(self, prepared: Prepared) -> Verdict:
-        """By the point that prepared the frame, whatever the ladder has done since."""
+        """Inspects with the point that prepared the frame, even if the ladder has changed the point since."""
         verdict = prepared.point.judge(prepared, self._budget_ms)
         self._meter.record(verdict.point, verdict.latency_ms, clock.now())
         if self._ladder is not None:

@@ -1,4 +1,4 @@
-"""The export stage: good images in, a bundle out. Needs a workstation; nothing here runs on the edge PC.
+"""The export: it makes a bundle from good images. It runs on a workstation, never on the edge PC.
 
 python -m export cable --to openvino
 """

@@ -13,18 +13,18 @@ from edge_ad.system.notices import show_image_warnings
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs an export; returns the exit code, as `edge_ad.system.entry` has them."""
-    return run_command(lambda: _export(arguments), "interrupted; no bundle was left half written")
+    return run_command(lambda: _export(arguments), "interrupted; no half-written bundle is left")
 
 
 def _export(arguments: Sequence[str] | None) -> int:
     from export.options import parse_options
 
     options = parse_options(arguments)
-    from export.pipeline import export_bundle  # late, so that --help and typos answer at once
+    from export.pipeline import export_bundle  # imported late, so that --help and errors in options are fast
 
     with show_image_warnings():
         summary = export_bundle(options)
-    # where the bundle itself goes to the standard output, nothing may be mixed with it
+    # if the bundle goes to the standard output, no text may be mixed with it
     print(printable_lines(str(summary)), file=sys.stderr if is_stdout(summary.bundle) else sys.stdout)
     return 0
 

@@ -44,9 +44,9 @@ class TorchBackbone:
 
     Attributes:
         extractor: gives {layer: (N, C, h, w)}.
-        layers: as given, or the defaults of the network.
-        weights: where they came from, for a reader.
-        sha256: of the weights file.
+        layers: the given layers, or the defaults of the network.
+        weights: origin of the weights, for a reader.
+        sha256: SHA-256 of the weights file.
     """
 
     extractor: torch.nn.Module
@@ -55,7 +55,7 @@ class TorchBackbone:
     sha256: str
 
     def to_onnx(self, size: Size) -> onnx.ModelProto:
-        """ONNX with input (1, 3, H, W) and an output for each layer, named as the layer."""
+        """ONNX with input (1, 3, H, W) and one output for each layer, with the layer's name."""
 
         class Outputs(torch.nn.Module):
             def __init__(self, extractor: torch.nn.Module, layers: Sequence[str]) -> None:
@@ -98,7 +98,8 @@ def torchvision_backbone(name: str, layers: Sequence[str] | None, weights: Path 
     Args:
         name: as in `torchvision.models.list_models()`.
         layers: names of its nodes; None takes the defaults for the network.
-        weights: a state dict, whole or covering what the layers need; None takes torchvision's cache or download.
+        weights: file of a state dict that has at least what the layers need; None takes torchvision's cache or
+            download.
 
     Raises:
         BackboneError: no such network or layer; weights missing, unreadable, or not covering the layers.
@@ -145,7 +146,7 @@ def _default_layers(name: str) -> tuple[str, ...]:
 
 
 def _load(extractor: torch.nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
-    """Loads what the cut network needs: keys behind the cut are passed over, missing ones before it are an error."""
+    """Loads what the cut network needs. Keys after the cut are ignored; a missing key before it is an error."""
     wanted = {k: v for k, v in extractor.state_dict().items() if not k.endswith("num_batches_tracked")}
     missing = [key for key in wanted if key not in state]
     if missing:
@@ -203,7 +204,7 @@ def _download_state(name: str) -> tuple[dict[str, torch.Tensor], str, str]:
     if not cached.exists():
         try:
             cached.parent.mkdir(parents=True, exist_ok=True)
-            urllib.request.Request(url)  # refuses what is no URL, before torch makes a temporary file
+            urllib.request.Request(url)  # refuses a bad URL before torch makes a temporary file
             torch.hub.download_url_to_file(url, str(cached), hash_prefix=_hash_prefix(cached.name))
         except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:
             # URLError is an OSError; ValueError: no URL; RuntimeError: another hash than the name says

@@ -1,4 +1,4 @@
-"""The coreset: the few patches of the good images that stand for all of them.
+"""The coreset: a few patches that represent all patches of the good images.
 
 Source: greedy k-centre (farthest point) selection, Gonzalez (1985), in a random projection, as Roth et al. (2022)
 use it (Algorithm 1).
@@ -17,7 +17,7 @@ _PICKS = 64  # between two looks at the progress bar and at Ctrl-C
 
 
 def project(patches: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    """(images, R, 128) float32 Gaussian random projection; no projection where D is no longer than that.
+    """(images, R, 128) float32 Gaussian random projection. If D is 128 or less, the patches are not projected.
 
     Args:
         patches: (images, R, D) float32; may be memory-mapped, and is read image by image.
@@ -42,10 +42,10 @@ def select_coreset(
     pool: native.Pool,
     label: str = "coreset",
 ) -> NDArray[np.int64]:
-    """The coreset of some images: rows of the flattened (images * R) patches, in the order they were picked.
+    """The coreset of some images: rows of the flattened (images * R) patches, in the order of the picks.
 
-    Fewer come back than asked for when the rest are exact duplicates of them. Memory: the projection of the images,
-    no distance matrix.
+    It gives fewer rows than wanted if all other patches are exact duplicates of them. Memory: the projection of the
+    images, no distance matrix.
 
     Args:
         projected: (n, R, d) float32 of all images, as `project` gives it.

@@ -1,4 +1,4 @@
-"""Features of the good images, through the backbone graph and the runtime's own stages."""
+"""Computes the patches of the good images with the backbone graph and the runtime's own stages."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from edge_ad.sources.prefetch import prefetch
 from edge_ad.spec import FrameSpec
 from edge_ad.system.progress import Progress
 
-_IN_MEMORY = 2**31  # bytes of patches; beyond that they are put on disk
+_IN_MEMORY = 2**31  # bytes of patches; more are stored on disk
 _ZEROS = bytes(2**20)
 
 
 def tensors(paths: Sequence[Path], frame: FrameSpec, crop: Crop) -> Iterator[NDArray[np.uint8]]:
-    """(1, H, W, 3) u8 tensors of image files, read ahead by a thread."""
+    """(1, H, W, 3) u8 tensors of image files. A thread reads ahead."""
 
     def prepare(source: Iterator[Path]) -> NDArray[np.uint8]:
         return crop(check_frame(read_frame(next(source)), frame), from_file=True)
@@ -36,10 +36,10 @@ def tensors(paths: Sequence[Path], frame: FrameSpec, crop: Crop) -> Iterator[NDA
 
 @contextlib.contextmanager
 def patch_store(shape: tuple[int, int, int], folder: Path) -> Iterator[NDArray[np.float32]]:
-    """An (images, R, D) float32 array: in memory, or beyond 2 GiB in a nameless temporary file in `folder`.
+    """An (images, R, D) float32 array: in memory, or above 2 GiB in a temporary file without a name in `folder`.
 
     Raises:
-        DatasetError: there is no room for that file.
+        DatasetError: there is not enough space for the file.
     """
     size = 4 * int(np.prod(shape, dtype=np.int64))
     if size <= _IN_MEMORY:
@@ -51,7 +51,7 @@ def patch_store(shape: tuple[int, int, int], folder: Path) -> Iterator[NDArray[n
             _reserve(file, size)
         except OSError as error:
             raise DatasetError(
-                "there is no room for the patches of all images",
+                "there is not enough disk space for the patches of all images",
                 expected=f"{size / 1e9:.1f} GB free in {folder}",
                 got=error.strerror,
                 remedy="Free some space, write the bundle to another disk, or give fewer images.",
@@ -72,7 +72,7 @@ def _reserve(file: IO[bytes], size: int) -> None:
 def stream(
     paths: Sequence[Path], frame: FrameSpec, crop: Crop, engine: Engine, rows: NDArray[np.int32] | None
 ) -> Iterator[NDArray[np.float32]]:
-    """(R, D) patches of each image, those `rows` of the grid that are in the region.
+    """(R, D) patches of each image: the `rows` of the grid that are in the region.
 
     Raises:
         EngineError: a patch is NaN or Inf.
@@ -96,7 +96,7 @@ def extract(
     rows: NDArray[np.int32] | None,
     label: str = "features",
 ) -> None:
-    """Fills `out` (images, R, D) with the patches of the images, those `rows` of the grid that are in the region.
+    """Fills `out` (images, R, D) with the patches of the images: the `rows` of the grid that are in the region.
 
     Raises:
         EngineError: a patch is NaN or Inf.

@@ -1,5 +1,4 @@
-"""How near graph search comes to exact search, and the breadth it needs; how near an operating point comes to the
-reference, and whether that is near enough."""
+"""Measures how close graph search is to exact search, and how close an operating point is to the reference."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from edge_ad.metrics import binary_auroc
 from edge_ad.spec import FidelitySpec
 
 WANTED_RECALL = 0.97
-WANTED_CORRELATION = 0.98  # of an operating point, where no labelled images tell what it loses
+WANTED_CORRELATION = 0.98  # of an operating point, if no labelled images show how much it loses
 _BREADTHS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 
@@ -23,7 +22,7 @@ class SearchFidelity:
     """Graph search against exact search.
 
     Attributes:
-        ef: breadth.
+        ef: how many candidates the search keeps.
         recall: share of patches whose nearest coreset row was found.
         map_error: mean relative error of the patch distances.
     """
@@ -40,7 +39,7 @@ def choose_ef(
     rows: NDArray[np.int32] | None,
     pool: native.Pool,
 ) -> SearchFidelity:
-    """The smallest breadth with a recall of `WANTED_RECALL`, or the largest tried.
+    """The smallest ef with a recall of `WANTED_RECALL`, or the largest ef that was tried.
 
     Args:
         graph: the graph.
@@ -51,7 +50,7 @@ def choose_ef(
     truth = np.concatenate(exact)
     for ef in _BREADTHS:
         found = np.concatenate([native.graph_search(graph, grid, pool, ef, grid_width, rows)[0] for grid in grids])
-        # by distance and not by row: of two coreset rows equally near either is right
+        # compares distances, not rows: if two coreset rows are equally near, both are right
         recall = float((found <= truth).mean())
         error = float((found / np.maximum(truth, 1e-12) - 1).mean())
         if recall >= WANTED_RECALL:
@@ -66,12 +65,12 @@ def measure_fidelity(
     reference_tests: ArrayLike = (),
     tests: ArrayLike = (),
 ) -> FidelitySpec:
-    """How near a point's scores come to the reference's.
+    """How close a point's scores are to the reference's.
 
     Args:
-        reference, scores: (n,) image scores of the same held-out goods.
-        labels: whether each test image shows a defect; none where goods or defects are missing.
-        reference_tests, tests: (len(labels),) image scores of those.
+        reference, scores: (n,) image scores of the same held-out good images.
+        labels: whether each test image shows a defect; empty if there are no good images or no defects.
+        reference_tests, tests: (len(labels),) image scores of the test images.
     """
     theirs, ours = np.asarray(reference, np.float64), np.asarray(scores, np.float64)
     areas: list[float | None] = [None, None]
@@ -89,9 +88,9 @@ def measure_fidelity(
 
 
 def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
-    """Spearman's rank correlation: Pearson's of the ranks, equal values sharing their mean rank.
+    """Spearman's rank correlation: Pearson's correlation of the ranks; equal values share their mean rank.
 
-    1 where a and b are equal; else 0 where either says nothing, all its values being alike.
+    It is 1 if a and b are equal. Otherwise it is 0 if all values of a, or all of b, are the same.
     """
     x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if np.array_equal(x, y):
@@ -108,10 +107,10 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def shortfall(found: FidelitySpec, max_drop: float) -> str | None:
-    """Why a point of this fidelity has no place in a bundle; None where it has.
+    """The reason to leave a point with this fidelity out of the bundle; None to keep it.
 
-    Where labelled images say what a point loses, that decides. Without them its scores must rank the held-out goods as
-    the reference does: a hard measure, as goods lie close together.
+    If labelled images show how much a point loses, they decide. Without them, its scores must rank the held-out good
+    images as the reference does. This is a strict test, as the scores of good images are close together.
     """
     if found.auroc is not None and found.reference_auroc is not None:
         if found.reference_auroc - found.auroc > max_drop:
@@ -121,7 +120,7 @@ def shortfall(found: FidelitySpec, max_drop: float) -> str | None:
             )
     elif found.rank_correlation < WANTED_CORRELATION:
         return (
-            f"its scores of {found.frames} held-out goods have rank correlation {found.rank_correlation:.3f} with the "
-            f"reference's, below {WANTED_CORRELATION}, and no labelled test images show that it does no harm"
+            f"its scores of {found.frames} held-out good images have rank correlation {found.rank_correlation:.3f} "
+            f"with the reference's, below {WANTED_CORRELATION}, and no labelled test images show that it is good enough"
         )
     return None

@@ -1,4 +1,4 @@
-"""Which goods are held out, so that the threshold comes from images that the method has not seen."""
+"""Chooses which good images are held out, so that the threshold comes from images that the method has not seen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edge_ad.errors import DatasetError, SpecError
 
-SPLIT_FROM = 500  # goods: with as many, a fifth can be spared for the threshold
+SPLIT_FROM = 500  # good images: with this many, a fifth can be used for the threshold only
 SPLIT_SHARE = 0.2
 MAX_HELD_OUT = 500  # by a split
 FOLDS = 4
@@ -17,12 +17,12 @@ FOLDS = 4
 
 @dataclass(frozen=True)
 class Splits:
-    """How the goods are held out.
+    """How images were held out.
 
     Attributes:
-        pairs: (train, held out), int64 indices in ascending order: the held-out goods are scored against a
-            coreset of the train goods, and no good is held out twice.
-        final: indices of the goods that the coreset of the bundle is made of.
+        pairs: (train, held out), int64 indices in ascending order: the held-out images are scored against a coreset of
+            the train images. No image is held out twice.
+        final: indices of the images that the coreset of the bundle is made from.
         text: for `CalibrationSpec.split`: ``4-fold`` or ``split 20%``.
     """
 
@@ -32,20 +32,20 @@ class Splits:
 
 
 def folds(n: int, rule: str = "auto", seed: int = 0) -> Splits:
-    """Splits n goods by a seeded shuffle.
+    """Splits n good images by a seeded shuffle.
 
-    ``split`` holds out a fifth of them (500 at most), which the coreset never sees. ``crossfit`` makes 4
-    folds (n when there are fewer goods), each scored against a coreset of the others, and the final coreset
-    is made of all goods: nothing is spared, at 4 times the time. As it has a third more goods than each fold
-    had, new goods lie a little nearer to it than the held-out ones did, so the threshold errs towards
-    accepting (cf. CV+, Barber et al. 2021). ``auto`` splits from 500 goods on.
+    ``split`` holds out a fifth of them (500 at most), which the coreset never sees. ``crossfit`` makes 4 folds (n if
+    there are fewer images). Each fold is scored against a coreset of the others, and the final coreset is made from all
+    images. So all images are used, but it takes 4 times as long. The final coreset has a third more images than that of
+    a fold, so new good images are a little nearer to it than held-out ones were: the threshold accepts a little too
+    much (cf. CV+, Barber et al. 2021). ``auto`` takes ``split`` from 500 images on.
 
-    Images of one part, or frames of one video, fall on both sides of any shuffle, and their scores then come
-    out too low: give one image of a part.
+    If there are several images of one part, or frames of one video, a shuffle puts them on both sides, and their scores
+    are too low. Give one image of each part.
 
     Raises:
-        SpecError: no such rule.
-        DatasetError: fewer than 2 goods.
+        SpecError: there is no such rule.
+        DatasetError: there are fewer than 2 good images.
     """
     if rule not in ("auto", "split", "crossfit"):
         raise SpecError("there is no such calibration", expected="auto, split or crossfit", got=repr(rule))

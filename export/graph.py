@@ -1,4 +1,4 @@
-"""The backbone graph: from a backbone in ONNX to one static graph that takes pixels and gives patches.
+"""Makes the backbone graph: one static ONNX graph that takes pixels and gives patches.
 
     u8 NHWC BGR -> normalise -> backbone, cut after the layers -> 3x3 average pooling of each
                 -> bilinear upsampling to the finest grid -> concatenation -> (h*w, D) float32
@@ -26,7 +26,7 @@ NEWEST_OPSET = 21  # for operators that opset 18 lacks, such as Gelu; read by th
 IR_VERSION = 10  # read by every ONNX Runtime since 1.18
 _PREFIX = "edge_ad/"
 _INPUT, _OUTPUT = "frame", "patches"
-_MAX_BYTES = 2**31 - 2**20  # a protobuf message ends at 2 GiB; the rest is room for the nodes
+_MAX_BYTES = 2**31 - 2**20  # a protobuf message has 2 GiB at most; the difference is for the nodes
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def build_graph(
 
 
 def tensor_names(model: onnx.ModelProto) -> list[str]:
-    """Every tensor that a node of the model gives, in order: what a layer may be."""
+    """All outputs of the model's nodes, in order. Each of them may be a layer."""
     return [name for node in model.graph.node for name in node.output if name]
 
 
@@ -105,7 +105,7 @@ def _upgraded(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelProto:
         except Exception as error:  # the converter raises bare RuntimeErrors
             refused = refused or error
     raise BackboneError(
-        "the backbone cannot be brought to our opset",
+        "the backbone cannot be converted to our opset",
         expected=f"opset {OPSET}, or one that converts to it",
         got=f"opset {version}: {str(refused).strip()[:300]}",
         remedy=f"Export the network again with opset {OPSET}.",
@@ -113,8 +113,8 @@ def _upgraded(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelProto:
 
 
 def _cut(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelProto:
-    """A copy without the nodes, initialisers and inputs that the layers do not need, and without what the file says of
-    shapes inside: exporters write symbols there, and editors leave what was true before.
+    """A copy without the nodes, initialisers and inputs that the layers do not need. It has no shapes of inner tensors:
+    exporters write symbols there, and editors leave old values.
     """
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
@@ -192,10 +192,10 @@ def _fix_input(graph: onnx.GraphProto, size: Size) -> tuple[str, bool]:
         or dims[3 if channels_last else 1] not in (0, 3)
     ):
         raise BackboneError(
-            "the backbone has another input than an image",
+            "the input of the backbone is not an image",
             expected="one input (N, 3, H, W) or (N, H, W, 3) of float32, float16 or float64, normalised",
             got=", ".join(map(_described, inputs)) or "no input",
-            remedy="Export the network from behind its own conversion of the pixels, without further inputs.",
+            remedy="Export the network without its conversion of pixels, and without further inputs.",
         )
     own = (dims[1], dims[2]) if channels_last else (dims[2], dims[3])
     wanted = (own[0] or size[0], own[1] or size[1])
@@ -231,10 +231,10 @@ def _checked(layer: str, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
 def _prepend_normalisation(
     graph: onnx.GraphProto, image: str, channels_last: bool, size: Size, mean: Sequence[float], std: Sequence[float]
 ) -> None:
-    """u8 NHWC BGR to what the backbone wants.
+    """Turns u8 NHWC BGR into the input of the backbone.
 
-    The mean is subtracted before the first convolution, because its zero padding stands for the mean. Scale and order
-    of the channels are folded into the weights when the image goes into convolutions only.
+    The mean is subtracted before the first convolution, because its zero padding means the mean. Scale and order of the
+    channels are folded into the weights if the image goes into convolutions only.
     """
     scale = 255.0 * np.asarray(std, np.float64)
     offset = 255.0 * np.asarray(mean, np.float64)

@@ -1,4 +1,4 @@
-"""Calibration: scores of goods that the method has not seen, and the threshold chosen from them."""
+"""Calibration: scores good images that the method has not seen, and chooses the threshold from the scores."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from export.options import Options
 from export.stages import Stages
 from export.summary import Summary
 
-HeldOut = tuple[list[float], list[float]]  # image scores; peaks of the anomaly maps, none where there is no map
+HeldOut = tuple[list[float], list[float]]  # image scores; peaks of the anomaly maps, empty if there is no map
 
 
 def cross_fit(method: Method, material: Material, splits: Splits) -> HeldOut:
-    """Scores and map peaks of the held-out goods of each split, by a head fitted to the split's other goods."""
+    """Scores and map peaks of the held-out images of each split, by a head fitted to the other images of the split."""
     scores: list[float] = []
     peaks: list[float] = []
     for number, (train, held_out) in enumerate(splits.pairs, 1):
@@ -64,13 +64,13 @@ def score_files(paths: Sequence[Path], head: Head, stages: Stages, label: str) -
 
 
 def calibrate(
-    goods: HeldOut, defects: list[float], splits: Splits, options: Options, summary: Summary
+    good: HeldOut, defects: list[float], splits: Splits, options: Options, summary: Summary
 ) -> CalibrationSpec:
-    """The thresholds, with all that they were chosen from."""
-    scores, peaks = goods
+    """The thresholds, with the scores that they were chosen from."""
+    scores, peaks = good
     rule, value = options.rule, options.rule_value
     found = calibration.calibrate(rule, value, scores, peaks, defects, splits.text)
-    among = f"{len(scores)} held-out goods" + (f" and {len(defects)} defects" if defects else "")
+    among = f"{len(scores)} held-out good images" + (f" and {len(defects)} defects" if defects else "")
     bounds = "95% {:.4g}..{:.4g}".format(*found.interval)
     how = describe_rule(rule, value)
     summary.say("threshold", f"{found.threshold:.4g} ({bounds}): {how} of {among}, {splits.text}")

@@ -1,9 +1,10 @@
-"""Which axis of a feature map holds the channels: (1, C, h, w) as convolutions give it, or (1, h, w, C) as transformers
-such as Swin do.
+"""Finds the axis of the channels in a feature map.
 
-The operator that made the map tells: ONNX defines convolutions, poolings and their like for (N, C, h, w) only. Where
-none is near, the strides tell: a backbone shrinks height and width alike, so that H/h and W/w are the same but for
-rounding.
+Convolutions give (1, C, h, w); transformers such as Swin give (1, h, w, C).
+
+The operator that made the map decides: ONNX defines convolutions, poolings and the like for (N, C, h, w) only. If there
+is no such operator near, the strides decide: a backbone shrinks height and width by the same factor, so H/h and W/w
+differ by rounding only.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def channel_axis(makers: Makers, layer: str, shape: tuple[int, int, int, int], s
         size: (H, W) of the image that it is a map of.
 
     Raises:
-        BackboneError: it is neither, or nothing tells which of the two it is.
+        BackboneError: it has neither layout, or it is unclear which of the two it has.
     """
     made = _axis_by_operators(makers, layer, set())
     if made in (1, 3):
@@ -49,8 +50,8 @@ def channel_axis(makers: Makers, layer: str, shape: tuple[int, int, int, int], s
     raise BackboneError(
         f"the layer {layer} can be read as two feature maps" if fitting else f"the layer {layer} is not a feature map",
         expected=f"shape (1, C, h, w) or (1, h, w, C), with h and w the same share of an image of {size}",
-        got=f"{shape}, and no convolution before it that would tell" if fitting else shape,
-        remedy="Name another tensor with --layers: one that a convolution, a pooling or a Transpose behind one gives"
+        got=f"{shape}, and no convolution before it that decides" if fitting else shape,
+        remedy="Name another tensor with --layers: an output of a convolution, a pooling, or a Transpose after one"
         + (", or choose another --input-size." if fitting else "."),
     )
 
@@ -60,7 +61,7 @@ def _grid(shape: tuple[int, int, int, int], axis: int) -> Size:
 
 
 def _axis_by_operators(makers: Makers, name: str, seen: set[str]) -> int | None:
-    """The axis, by the nearest operator that has a rule about it; None without one."""
+    """The axis, from the nearest operator that defines it; None if there is none."""
     node = makers.get(name)
     if node is None or name in seen:
         return None

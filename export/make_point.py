@@ -1,7 +1,7 @@
-"""An operating point, made: images -> patches through its own graph -> method -> held-out scores -> threshold.
+"""Makes an operating point: images -> patches through its own graph -> method -> held-out scores -> threshold.
 
-The reference and every other point are made by the same function, so that whatever its arithmetic does to a patch is
-in its coreset and in its threshold too.
+The same function makes the reference and every other point. So the effects of a point's arithmetic on the patches are
+also in its coreset and its threshold.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from export.plan import Plan
 from export.stages import Arrays, Stages
 from export.summary import Summary
 
-_MAX_SAMPLE = 128  # goods that set the ranges of int8; NNCF and ONNX Runtime advise some hundred
+_MAX_SAMPLE = 128  # good images that set the ranges of int8; NNCF and ONNX Runtime advise some hundred
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ class Job:
     """What all operating points of an export share.
 
     Attributes:
-        goods: good images to learn from.
-        tests: labelled images to score by the final head; empty where nothing asks for them.
-        splits: how goods are held out.
-        sample: numbers of the goods that set the ranges of int8, and that int8 points hold out nowhere; ascending.
-        folder: where patches that do not fit into memory are put.
-        chosen: by input size, `Material.chosen`.
+        good_images: files to learn from.
+        tests: labelled images to score with the final head; empty if they are not needed.
+        splits: how images are held out.
+        sample: numbers of the good images that set the ranges of int8, ascending. int8 points never hold them out.
+        folder: where patches are stored that do not fit into memory.
+        chosen: input size -> `Material.chosen`.
     """
 
     options: Options
-    goods: list[Path]
+    good_images: list[Path]
     tests: Sequence[TestImage]
     splits: Splits
     sample: NDArray[np.int64]
@@ -61,9 +61,9 @@ class MadePoint:
     """An operating point without its probes.
 
     Attributes:
-        held_out: numbers of the goods that its calibration's scores are of, in their order.
+        held_out: numbers of the good images that were scored for its calibration, in the order of the scores.
         tests: image scores of `Job.tests`.
-        members: by the names of FORMAT.md, without a prefix.
+        members: member name of FORMAT.md, without a prefix -> member.
     """
 
     plan: Plan
@@ -79,7 +79,7 @@ class MadePoint:
 
     @property
     def probes(self) -> ProbesSpec:
-        """Stands in the manifest until the bundle's own runtime has answered."""
+        """A placeholder in the manifest until the bundle's own runtime has answered the probes."""
         return ProbesSpec(1, self.stages.backbone.input_size, 1, PRECISIONS[self.plan.precision].tolerance)
 
 
@@ -93,10 +93,10 @@ def make_point(plan: Plan, stages: Stages, job: Job, summary: Summary) -> MadePo
     if PRECISIONS[plan.precision].own_models:
         splits = without(splits, job.sample)
     label = "features" if plan.name == REFERENCE else f"features {plan.name}"
-    with patch_store((len(job.goods), stages.masks.count, stages.backbone.dim), job.folder) as patches:
+    with patch_store((len(job.good_images), stages.masks.count, stages.backbone.dim), job.folder) as patches:
         with summary.stage("features"):
-            extract(patches, job.goods, stages.frame, stages.crop, stages.engine, stages.masks.rows, label)
-        material = Material(patches, job.goods, stages, options, job.pool, job.chosen.setdefault(plan.size, {}))
+            extract(patches, job.good_images, stages.frame, stages.crop, stages.engine, stages.masks.rows, label)
+        material = Material(patches, job.good_images, stages, options, job.pool, job.chosen.setdefault(plan.size, {}))
         with summary.stage("calibration"):
             method = open_method(material)
             held_out = cross_fit(method, material, splits)
@@ -113,30 +113,30 @@ def make_point(plan: Plan, stages: Stages, job: Job, summary: Summary) -> MadePo
 
 
 def choose_sample(count: int, splits: Splits, seed: int) -> NDArray[np.int64]:
-    """Numbers of the goods that set the ranges of int8: a quarter, `_MAX_SAMPLE` at most, ascending.
+    """Numbers of the good images that set the ranges of int8: a quarter, `_MAX_SAMPLE` at most, ascending.
 
-    Of goods that are never held out, where the splits have enough of them: then no held-out score is lost.
+    If enough images are never held out, it takes those: then no held-out score is lost.
     """
     wanted = max(1, min(_MAX_SAMPLE, count // 4))
     everything = np.arange(count, dtype=np.int64)
     spare = np.setdiff1d(everything, np.concatenate([held for _, held in splits.pairs]))
     source = spare if len(spare) >= wanted else everything
-    # a stream of its own: folds() shuffles with the seed itself, and a quarter of that would be one of its folds
+    # another random stream: folds() shuffles with the seed itself, and a quarter of that would be one of its folds
     return np.sort(np.random.default_rng([seed, 1]).permutation(source)[:wanted])
 
 
 def without(splits: Splits, sample: NDArray[np.int64]) -> Splits:
-    """The splits with those goods held out nowhere; they may still be learnt from."""
+    """The splits without these images among the held-out ones. The method may still learn from them."""
     pairs = ((train, np.setdiff1d(held, sample)) for train, held in splits.pairs)
     kept = tuple((train, held) for train, held in pairs if len(held))
     lost = sum(len(held) for _, held in splits.pairs) - sum(len(held) for _, held in kept)
     return replace(
-        splits, pairs=kept, text=f"{splits.text}, without {lost} goods that set ranges" if lost else splits.text
+        splits, pairs=kept, text=f"{splits.text}, without {lost} good images that set ranges" if lost else splits.text
     )
 
 
 def compare(point: MadePoint, reference: MadePoint, job: Job) -> FidelitySpec:
-    """The point's fidelity: on the held-out goods that both scored, and on the test images if both kinds are there."""
+    """The point's fidelity, from the held-out images that both scored, and the test images if both kinds exist."""
     theirs = dict(zip(reference.held_out.tolist(), reference.calibration.good_scores, strict=True))
     labels = [image.defect is not None for image in job.tests]
     labelled = len(set(labels)) == 2
@@ -150,7 +150,7 @@ def compare(point: MadePoint, reference: MadePoint, job: Job) -> FidelitySpec:
 
 
 def point_spec(made: MadePoint, fidelity: FidelitySpec) -> PointSpec:
-    """What the manifest says of the point, before its probes are answered."""
+    """The point's part of the manifest, before its probes are answered."""
     return PointSpec(
         name=made.plan.name,
         engine=made.plan.engine,
@@ -164,7 +164,7 @@ def point_spec(made: MadePoint, fidelity: FidelitySpec) -> PointSpec:
 
 
 def point_members(made: MadePoint, reference: MadePoint) -> Arrays:
-    """The point's own members with their prefix: what equals the reference's models and masks is shared."""
+    """The point's own members with their prefix. Models and masks that equal the reference's are shared."""
     prefix, shared = f"points/{made.plan.name}/", reference.members
     own = dict(made.fitted.members)
     for part in (made.stages.models, made.stages.masks.members):

@@ -46,7 +46,7 @@ class Network:
         return build_graph(self.to_onnx(size), self.layers, size, self.mean, self.std)
 
     def reference_patches(self, tensor: NDArray[np.uint8], graph: PatchGraph) -> NDArray[np.float32] | None:
-        """(h*w, D) float32 patches by the original framework and NumPy, to prove the graph by; None without one."""
+        """(h*w, D) float32 patches by the original framework and NumPy, to check the graph; None without one."""
         if self.features is None:
             return None
         found = zip(self.features(tensor), graph.channel_axes, strict=True)
@@ -74,7 +74,7 @@ def open_network(options: Options) -> Network:
         return _onnx_network(options, _EMBEDDED_FILE, EMBEDDED, options.layers or _EMBEDDED_LAYERS)
     if name.lower().endswith(".onnx"):
         return _onnx_network(options, Path(name), Path(name).name, options.layers)
-    # torch is needed from here on only, and not at all for an ONNX backbone
+    # torch is needed only from here on, and never for an ONNX backbone
     from export.backbone import torchvision_backbone
 
     backbone = torchvision_backbone(name, options.layers, options.weights)

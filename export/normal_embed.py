@@ -1,8 +1,8 @@
-"""``normal_embed.json``, the form in which good-only tools exchange a centroid.
+"""``normal_embed.json``: the format in which tools that learn from good images exchange a centroid.
 
 One object: `backbone` (name), `input_size` (224, or [H, W] where it is no square), `mean` and `std` (R, G, B of pixels
-in 0..1), `centroid` (D numbers, of length 1), `threshold` (of 1 - cosine). A file says nothing of layers and pooling:
-its numbers mean something with the graph that made them alone.
+in 0..1), `centroid` (D numbers, of length 1), `threshold` (of 1 - cosine). A file says nothing about layers and
+pooling: its numbers have a meaning only with the graph that made them.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class NormalEmbed:
         numbers = (*self.mean, *self.std)
         require(
             len(self.mean) == len(self.std) == 3 and all(map(math.isfinite, numbers)) and min(self.std) > 0,
-            "mean or std is no normalisation",
+            "mean or std is not a normalisation",
             expected="three finite numbers each, std above 0",
             got=numbers,
         )
         length = math.hypot(*self.centroid)
-        require(abs(length - 1) < 1e-3, "centroid has not the length 1", expected="1", got=length)
+        require(abs(length - 1) < 1e-3, "centroid does not have length 1", expected="1", got=length)
         require(0 < self.threshold <= 2, "threshold is out of range", expected="above 0, at most 2", got=self.threshold)
 
 
@@ -70,10 +70,10 @@ def write_normal_embed(path: Path, embed: NormalEmbed) -> None:
 
 
 def read_normal_embed(path: Path) -> NormalEmbed:
-    """What a file says, which may be of another tool; keys that are not known are passed over.
+    """The content of a file, which another tool may have written. Unknown keys are ignored.
 
     Raises:
-        SpecError: it cannot be read, or is not of this form.
+        SpecError: it cannot be read, or does not have this form.
     """
     try:
         with path.open("rb") as stream:
@@ -82,7 +82,7 @@ def read_normal_embed(path: Path) -> NormalEmbed:
         document = json.loads(raw)
     except (OSError, ValueError, RecursionError) as error:
         raise SpecError(f"{path} cannot be read", expected="the JSON of a centroid", got=f"{error!s:.200}") from error
-    require(isinstance(document, dict), f"{path} is no centroid", expected="an object", got=document)
+    require(isinstance(document, dict), f"{path} is not a centroid", expected="an object", got=document)
     sides = document.get("input_size")
     size = (sides, sides) if type(sides) is int else _numbers(document, "input_size", int)
     name = document.get("backbone")
@@ -100,5 +100,5 @@ def read_normal_embed(path: Path) -> NormalEmbed:
 def _numbers(document: dict[str, Any], name: str, *kinds: type) -> tuple[Any, ...]:
     values = document.get(name)
     if not (isinstance(values, list) and all(type(value) in (kinds or (int, float)) for value in values)):
-        raise SpecError(f"{name} is missing or of another kind", expected="numbers", got=reprlib.repr(values))
+        raise SpecError(f"{name} is missing or not numbers", expected="numbers", got=reprlib.repr(values))
     return tuple(values) if kinds else tuple(map(float, values))

@@ -1,4 +1,4 @@
-"""Reading an ONNX file, with its weights in a file beside it where it has one."""
+"""Reads an ONNX file, and its weights from files beside it if there are any."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from onnx import TensorProto
 
 from edge_ad.errors import BackboneError
 
-_MAX_BYTES = 2**31 - 1  # what a protobuf message may have
+_MAX_BYTES = 2**31 - 1  # largest protobuf message
 
 
 def read_onnx(path: Path) -> tuple[onnx.ModelProto, str]:
     """The model with all its weights, and the SHA-256 of the file and of its weights in files beside it.
 
     Raises:
-        BackboneError: no file, no ONNX, or weights that are missing; the message names the file.
+        BackboneError: the file or its weights are missing, or it is not ONNX; the message names the file.
     """
     try:
         size = path.stat().st_size

@@ -1,4 +1,4 @@
-"""What an export can be asked for, and the command line that asks."""
+"""The options of an export, and its command line."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from edge_ad.spec.frame import WHITE_LEVELS
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 EMBEDDED = "edge-s"
-FLAGS = {"rule": "threshold_rule", "value": "threshold_value"}  # where the flag is not the name
+FLAGS = {"rule": "threshold_rule", "value": "threshold_value"}  # options whose flag has another name
 
 
 @dataclass(frozen=True, init=False)
 class Options:
-    """Options of an export; the defaults are those of the command line, whose help says what each means.
+    """Options of an export. The defaults are those of the command line; its help explains each option.
 
     The options of methods are declared with them (`edge_ad.registry.Method.options`) and stand in `own` by name; they
     are given and read like the others: ``Options("cable", neighbors=5).neighbors``.
@@ -72,8 +72,8 @@ class Options:
         self._check()
 
     def __getattr__(self, name: str) -> Any:
-        """The value of an option that belongs to methods."""
-        own = self.__dict__.get("own", {})  # which a copy that is being made has not yet
+        """The value of an option of a method."""
+        own = self.__dict__.get("own", {})  # missing in a copy that is not complete yet
         if name in own:
             return own[name]
         raise AttributeError(f"there is no option {name}")
@@ -92,7 +92,7 @@ class Options:
 
     @property
     def backbone_name(self) -> str:
-        """The backbone asked for; by default the embedded one, or resnet18 when weights are given."""
+        """The wanted backbone; by default the embedded one, or resnet18 if weights are given."""
         return self.backbone or (EMBEDDED if self.weights is None else "resnet18")
 
     @property
@@ -102,13 +102,13 @@ class Options:
 
     @property
     def outputs(self) -> list[tuple[str, Path]]:
-        """Further files that options of the method ask for, each with the option's flag."""
+        """Option flag -> file, for options of the method that write further files."""
         found = [(option.flag, self.own[option.name]) for option in METHODS[self.method].options if option.output]
         return [(flag, path) for flag, path in found if path is not None]
 
 
 def method_options() -> list[Option]:
-    """The options of all methods in their order; one that several methods have comes once."""
+    """The options of all methods in their order, each once."""
     found: dict[str, Option] = {}
     for method in METHODS.values():
         for option in method.options:
@@ -122,7 +122,7 @@ def methods_with(option: Option) -> tuple[str, ...]:
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> Options:
-    """Options from command-line arguments; prints usage and exits with 2 where they are not understood."""
+    """Options from command-line arguments. If they are wrong, it prints the usage and exits with 2."""
     values = vars(_parser().parse_args(arguments))
     if values["layers"] is not None:
         values["layers"] = tuple(values["layers"])
@@ -133,7 +133,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the defaults that say something: not None, True or False."""
+    """Shows defaults in the help, except None, True and False."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default is None or isinstance(action.default, bool):
@@ -177,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_size,
         action="append",
         metavar="H,W",
-        help="size that a whole frame is resized to; give it again to add operating points at further sizes "
+        help="size that a whole frame is resized to; give it more than once to add operating points at other sizes "
         f"(default: {d.input_size[0]},{d.input_size[1]})",
     )
     add("--roi", help="region of interest: y0,x0,y1,x1, a mask image (white keeps), a polygon.json or a labelme file")
@@ -211,7 +211,7 @@ def _add_backbone(parser: argparse.ArgumentParser, d: Options) -> None:
     add(
         "--backbone",
         help=f"{EMBEDDED} (comes with the package, needs no torch), a torchvision model, or your own .onnx file; "
-        f"by default {EMBEDDED}, or resnet18 where --weights is given",
+        f"by default {EMBEDDED}, or resnet18 if --weights is given",
     )
     add("--layers", nargs="+", help="layers or ONNX tensors to take features from; not needed for common backbones")
     add("--weights", type=Path, help="state dict of the torchvision model; by default its ImageNet weights")
@@ -245,7 +245,7 @@ def _add_method(parser: argparse.ArgumentParser, d: Options) -> None:
 
 
 def _meaning(option: Option) -> str:
-    """What an option is to each method that has it: "patchcore and knn: share of the patches to keep"."""
+    """The meaning of an option for each method that has it: "patchcore and knn: share of the patches to keep"."""
     meanings: dict[str, list[str]] = {}
     for name, method in METHODS.items():
         for own in method.options:
@@ -285,12 +285,12 @@ def _add_points(parser: argparse.ArgumentParser, d: Options) -> None:
         type=_points,
         default=d.points,
         metavar="P,..",
-        help=f"precisions to make operating points in, out of {','.join(PRECISIONS)}; {BASE_PRECISION} is always made",
+        help=f"precisions of the operating points, some of {','.join(PRECISIONS)}; {BASE_PRECISION} is always made",
     )
     add(
         "--max-drop",
         type=float,
         default=d.max_drop,
         metavar="AUROC",
-        help="image AUROC that a point may lose against the reference; one that loses more is left out",
+        help="largest loss of image AUROC against the reference; a point that loses more is left out",
     )

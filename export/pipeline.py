@@ -1,7 +1,7 @@
 """The export: images -> frames -> crop -> graph -> patches -> method -> calibration -> bundle.
 
-`export_bundle` reads as that line does; what it calls stands below it in the same order. The part from crop to
-calibration is `export.make_point.make_point`, once for each operating point.
+`export_bundle` reads like this line, and the functions below it are in the same order. `export.make_point.make_point`
+does the part from crop to calibration, once for each operating point.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from export.folds import folds
 from export.make_point import Job, MadePoint, choose_sample, compare, make_point, point_members, point_spec
 from export.network import open_network
 from export.options import Options
-from export.plan import Plan, hindrance, plan_points, require_goods, require_packages
+from export.plan import Plan, hindrance, plan_points, require_good, require_packages
 from export.probes import make_probes, probe_frames
 from export.roi import read_roi
 from export.stages import Arrays, Stages, at_point, open_stages, prove_parity
@@ -43,10 +43,10 @@ from export.summary import Summary
 
 
 def export_bundle(options: Options) -> Summary:
-    """Makes the bundle that `options` ask for; until its last step nothing stands at the target path.
+    """Makes the bundle that `options` describe. It writes the target in the last step only.
 
     Raises:
-        EdgeADError: whatever is wrong with the options, the images, the backbone or the target.
+        EdgeADError: something is wrong with the options, the images, the backbone or the target.
     """
     plans = _check(options)
     folder = find_category(options.category, options.data)
@@ -56,22 +56,22 @@ def export_bundle(options: Options) -> Summary:
     summary = Summary(out)
     summary.say("folder", os.path.abspath(folder))
     with summary.stage("images"):
-        goods, frame = _images(category, options, summary)
-        require_goods(plans, len(goods))
+        good_images, frame = _images(category, options, summary)
+        require_good(plans, len(good_images))
         tests = _tests(category, options, compare=len(plans) > 1)
     with summary.stage("graph"):
         network = open_network(options)
         region = read_roi(options.roi, frame.size) if options.roi and frame.size else None
-        stages = open_stages(options, network, frame, region, goods, options.input_size)
+        stages = open_stages(options, network, frame, region, good_images, options.input_size)
         prove_parity(stages, summary)
         bases = {options.input_size: stages}
-        for size in options.more_sizes:  # here already, so that a size that cannot be is found before the work
-            bases[size] = open_stages(options, network, frame, region, goods, size, stages)
+        for size in options.more_sizes:  # opened here, so that an impossible size is found before the work
+            bases[size] = open_stages(options, network, frame, region, good_images, size, stages)
             prove_parity(bases[size], Summary(out))
-    splits = folds(len(goods), options.calibration, options.seed)
-    sample = choose_sample(len(goods), splits, options.seed)
+    splits = folds(len(good_images), options.calibration, options.seed)
+    sample = choose_sample(len(good_images), splits, options.seed)
     pool = native.Pool(options.threads or default_threads())
-    job = Job(options, goods, tests, splits, sample, pool, scratch_for(out).parent)
+    job = Job(options, good_images, tests, splits, sample, pool, scratch_for(out).parent)
     reference = make_point(plans[0], stages, job, summary)
     points = _further_points(plans[1:], bases, reference, job, summary)
     manifest = Manifest(
@@ -90,7 +90,7 @@ def export_bundle(options: Options) -> Summary:
     members = dict(reference.members)
     for point, _ in points:
         members |= point_members(point, reference)
-    _finish(out, manifest, members, goods[0], options, summary)
+    _finish(out, manifest, members, good_images[0], options, summary)
     for label, text in write_more(options, manifest, reference.members).items():
         summary.say(label, text)
     return summary
@@ -99,15 +99,15 @@ def export_bundle(options: Options) -> Summary:
 def _further_points(
     plans: Sequence[Plan], bases: Mapping[Size, Stages], reference: MadePoint, job: Job, summary: Summary
 ) -> list[tuple[MadePoint, FidelitySpec]]:
-    """The points beside the reference that are faithful enough; says of each how it fared, and of one left out why."""
+    """Makes the other operating points, and returns those that are faithful enough. Prints the result of each."""
     found: list[tuple[MadePoint, FidelitySpec]] = []
     for plan in plans:
         if (why := hindrance(plan, detect_cpu())) is not None:
             summary.say("left out", f"{plan.name}: {why}")
             continue
-        details = Summary(summary.bundle)  # what the reference says of itself is not said again for each point
+        details = Summary(summary.bundle)  # these lines are printed for the reference only, and not for each point
         with summary.stage(plan.name):
-            sample = [job.goods[number] for number in job.sample]
+            sample = [job.good_images[number] for number in job.sample]
             stages = at_point(bases[plan.size], plan, sample, job.options.threads)
             made = make_point(plan, stages, job, details)
         fidelity = compare(made, reference, job)
@@ -120,7 +120,7 @@ def _further_points(
 
 
 def _check(options: Options) -> list[Plan]:
-    """Refuses what cannot be made or written, before any work is done; the operating points that are asked for."""
+    """Refuses before any work what cannot be made or written. Returns the wanted operating points."""
     for flag, path in options.outputs:
         check_target(flag, path)
     timestamp()  # refuses a bad SOURCE_DATE_EPOCH
@@ -130,7 +130,7 @@ def _check(options: Options) -> list[Plan]:
 
 
 def _check_outputs(out: Path, category: Category, options: Options) -> None:
-    """Refuses targets that cannot be written, or would replace something that the export reads, or one another.
+    """Refuses targets that cannot be written, or would replace another target or a file that the export reads.
 
     Raises:
         SpecError: names the option and the file.
@@ -147,15 +147,17 @@ def _check_outputs(out: Path, category: Category, options: Options) -> None:
 
 def _images(category: Category, options: Options, summary: Summary) -> tuple[list[Path], FrameSpec]:
     with Progress("reading", len(category.train_good), unit="images") as progress:
-        goods, facts = check_images(category.train_good, options.skip_bad, progress)
-    summary.say("images", f"{len(goods)} good, layout {category.layout}, {_describe_sizes(facts)}")
+        good_images, facts = check_images(category.train_good, options.skip_bad, progress)
+    summary.say("images", f"{len(good_images)} good, layout {category.layout}, {_describe_sizes(facts)}")
     if facts.bad:
         summary.say("left out", f"{len(facts.bad)} unreadable: {', '.join(path.name for path, _ in facts.bad[:5])}")
-    if facts.copies:  # they add nothing to the coreset, and held out they would score 0 against their originals
+    if facts.copies:  # copies add nothing to the coreset, and a held-out copy would score 0
         summary.say("left out", f"{len(facts.copies)} copies of other images, such as {facts.copies[0].name}")
-        goods = tuple(path for path in goods if path not in set(facts.copies))
-        if len(goods) < 2:
-            raise DatasetError("the good images are all the same", expected="2 or more that differ", got=len(goods))
+        good_images = tuple(path for path in good_images if path not in set(facts.copies))
+        if len(good_images) < 2:
+            raise DatasetError(
+                "the good images are all the same", expected="2 or more that differ", got=len(good_images)
+            )
     size = next(iter(facts.sizes)) if len(facts.sizes) == 1 else None
     if options.roi and size is None:
         raise DatasetError(
@@ -170,11 +172,11 @@ def _images(category: Category, options: Options, summary: Summary) -> tuple[lis
     if facts.bit_depth == 16 and facts.max_value < options.white_level // 4:
         white = (1 << facts.max_value.bit_length()) - 1
         summary.say("note", f"16-bit images no brighter than {facts.max_value}: is --white-level {white} meant?")
-    return list(goods), FrameSpec(size, options.color_order, depth, options.white_level)  # type: ignore[arg-type]
+    return list(good_images), FrameSpec(size, options.color_order, depth, options.white_level)  # type: ignore[arg-type]
 
 
 def _tests(category: Category, options: Options, *, compare: bool) -> list[TestImage]:
-    """The test images to score: all where points are compared by them, the defects where the threshold rule asks.
+    """The test images to score: all if points are compared by them, only the defects if the threshold rule needs them.
 
     Raises:
         DatasetError: the rule needs defects and the category has none; an image cannot be read.
@@ -204,7 +206,7 @@ def _describe_sizes(facts: Facts) -> str:
 def _finish(out: Path, manifest: Manifest, members: Arrays, good: Path, options: Options, summary: Summary) -> None:
     """Writes the bundle, opens it again and checks it.
 
-    What goes into a pipe or a device cannot be opened again, so that there a copy of it is checked before.
+    A pipe or a device cannot be opened again. So a copy is checked first.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -222,7 +224,7 @@ def _finish(out: Path, manifest: Manifest, members: Arrays, good: Path, options:
 
 
 def _write(out: Path, manifest: Manifest, members: Arrays, good: Path, options: Options, draft: Path) -> None:
-    """Writes the bundle; its golden probes are answered by the runtime on a draft without them."""
+    """Writes the bundle. The runtime answers the golden probes on a draft without them."""
     write_bundle(draft, manifest, members)
     points = {point.name: point for point in manifest.points}
     for name in manifest.point_names:
@@ -240,7 +242,7 @@ def _write(out: Path, manifest: Manifest, members: Arrays, good: Path, options: 
 
 
 def _open_and_check(out: Path, points: Sequence[str], options: Options, summary: Summary) -> str:
-    """The id of the bundle, whose golden probes hold."""
+    """Runs the golden probes of the bundle and returns its id."""
     for name in points[1:]:
         Runtime(out, point=name, threads=options.threads, self_check=True)
     runtime = Runtime(out, threads=options.threads, self_check=True)

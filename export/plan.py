@@ -1,4 +1,4 @@
-"""Which operating points an export is to make, and what it needs to make them."""
+"""The operating points that an export makes, and what it needs to make them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_ad.system.cpu import Cpu
 from export.options import Options
 from export.quantize import MAKERS
 
-LEAST_IMAGES = 16  # for models of a precision's own: fewer leave 3 or less to set the ranges by
+LEAST_IMAGES = 16  # for a precision with its own models: with fewer, 3 or less would set the ranges
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Plan:
 
     Attributes:
         name: as `edge_ad.spec.PointSpec.name` has it; `REFERENCE` for the reference.
-        engine: that it runs by; "any" for either.
-        size: (H, W) that a whole frame is resized to.
+        engine: the engine that runs it; "any" for all.
+        size: (H, W) to which a whole frame is resized.
     """
 
     name: str
@@ -37,7 +37,7 @@ def plan_points(options: Options) -> list[Plan]:
     """The operating points that the options ask for, the reference first, f32 first at each size.
 
     Raises:
-        SpecError: a precision or size that there is not, or the same twice.
+        SpecError: a precision or a size is not possible, or is given twice.
     """
     unknown = set(options.points) - set(PRECISIONS)
     if unknown or len(set(options.points)) != len(options.points) or not options.points:
@@ -60,7 +60,7 @@ def plan_points(options: Options) -> list[Plan]:
 def _engines(precision: str, to: str) -> list[tuple[str, str]]:
     """Names of the points of a precision, without a size, and the engine of each; "any" for all engines.
 
-    A model of the precision's own is made for each engine whose preferred kind of model the bundle is made with.
+    A precision with its own models gets one for each engine whose preferred kind of model is in the bundle.
     """
     able = engines_for(precision)
     if PRECISIONS[precision].own_models:
@@ -69,7 +69,7 @@ def _engines(precision: str, to: str) -> list[tuple[str, str]]:
 
 
 def require_packages(plans: Sequence[Plan]) -> None:
-    """Refuses points whose packages are missing: what a pip command mends is an error, and no point that is left out.
+    """Refuses points whose packages are missing: they fail at once and name the pip command. No point is left out.
 
     Raises:
         EngineUnavailableError: one is not installed.
@@ -88,9 +88,9 @@ def require_packages(plans: Sequence[Plan]) -> None:
                 )
 
 
-def require_goods(plans: Sequence[Plan], count: int) -> None:
-    """Refuses models of a precision's own where there are too few good images: some set their ranges, and the others
-    the threshold.
+def require_good(plans: Sequence[Plan], count: int) -> None:
+    """Refuses precisions with their own models if there are too few good images: some of the images set the ranges of
+    the models, the others the threshold.
 
     Raises:
         DatasetError: fewer than `LEAST_IMAGES`.
@@ -106,7 +106,7 @@ def require_goods(plans: Sequence[Plan], count: int) -> None:
 
 
 def hindrance(plan: Plan, cpu: Cpu) -> str | None:
-    """Why this machine cannot make the point, though every package is there; None where it can."""
+    """The reason why this machine cannot make the point although all packages are installed; None if it can."""
     needed = PRECISIONS[plan.precision].cpu
     if needed and not getattr(cpu, needed):
         lacking = f"{cpu.model} has no {plan.precision} arithmetic"

@@ -1,4 +1,4 @@
-"""Golden probes of a new bundle: a few frames, and what they give here and must give everywhere."""
+"""Golden probes of a new bundle: a few frames, and the answers that they give here and must give on every PC."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_ad.registry import PRECISIONS
 from edge_ad.runtime import Runtime
 from edge_ad.spec import ProbesSpec, Size
 
-# What a sound PC may deviate by: `edge_ad.registry.Precision.tolerance`.
+# How much a correct PC may deviate: `edge_ad.registry.Precision.tolerance`.
 # Measured on the probes of resnet18 and of random filters (bench/NOTES.md), from one
 # thread to two and from one instruction set to another (ONEDNN_MAX_CPU_ISA): as near as one machine comes to several.
 # f32  engines differ by some 1e-5 on any CPU.
@@ -28,8 +28,8 @@ _ROWS = 64
 def probe_frames(good: Path, white_level: int, size: Size, seed: int) -> NDArray[np.uint8]:
     """(3, H, W, 3) u8 BGR: a good image, the same with a foreign patch, and noise.
 
-    The image is moved by a few pixels, off the patch grid: the distances of the very image that a method holds are
-    rounding alone, and those may differ in every digit from one engine to the next.
+    The image is moved by a few pixels, off the patch grid. If a method holds the same image, its distances are rounding
+    only, and all their digits may differ between engines.
     """
     generator = np.random.default_rng(seed)
     image = np.roll(to_picture(resize(read_frame(good), size), white_level), (5, 3), axis=(0, 1))

@@ -1,8 +1,8 @@
 """The projection of exact search by bounds, and the order of rows that suits it.
 
-Rows of the basis are the first principal directions of the vectors, turned among themselves by a random rotation, so
-that each carries the same share of the spread: an int8 code with one scale for all then loses least. Any basis with
-orthonormal rows gives the same answers; a good one gives them fast (edge_ad/native/bounds.hpp).
+Rows of the basis are the first principal directions of the vectors, mixed by a random rotation, so that each row has
+the same share of the spread. Then int8 codes with one scale for all rows lose least. Any basis with orthonormal rows
+gives the same answers; a good one gives them fast (edge_ad/native/bounds.hpp).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _PRODUCT_NS, _CODE_NS, _ROW_NS, _NUMBER_NS = 0.024, 0.0025, 100.0, 0.5
 
 
 def choose_basis(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32] | None:
-    """(d, D) float32, the basis that promises the shortest search among (N, D) vectors; None where brute force does.
+    """(d, D) float32, the basis with the shortest expected search in (N, D) vectors; None if brute force is as fast.
 
     Args:
-        vectors: what will be searched among.
-        seed: of the rotation.
+        vectors: the vectors to search in.
+        seed: seed of the rotation.
     """
     count, dim = vectors.shape
     sample = vectors[:: -(-count // _SAMPLE)].astype(np.float64)
@@ -60,9 +60,10 @@ def _let_through(sample: NDArray[np.float64], queries: NDArray[np.float64], dire
 
 
 def put_in_order(vectors: NDArray[np.float32], basis: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same (N, D) vectors with near ones side by side: what a query needs is then in few groups, and in the cache.
+    """The same (N, D) vectors in an order with near ones side by side. The rows for a query are then in few groups, and
+    in the cache.
 
-    Halved again and again along the projected number that varies most, as a k-d tree is built.
+    The vectors are halved again and again along the projected number that varies most, as in a k-d tree.
     """
     projected = vectors @ basis.T
     pending, leaves = [np.arange(len(vectors))], []

@@ -1,8 +1,8 @@
-"""int8 models of a backbone graph, by post-training quantisation: one for each engine.
+"""Makes int8 models of a backbone graph by post-training quantisation, one for each engine.
 
-Input, normalisation and the tail behind the layers (average pooling, upsampling, concatenation) stay as they are: u8
-pixels in, f32 patches out. Only the backbone's convolutions, and what stands between them, are done in int8. The tail
-costs little, and its sums and means are what the method sees.
+Input, normalisation and the tail after the layers (average pooling, upsampling, concatenation) do not change: u8 pixels
+in, f32 patches out. Only the backbone's convolutions and the operators between them run in int8. The tail costs little,
+and the method uses its sums and means directly.
 """
 
 from __future__ import annotations
@@ -68,9 +68,8 @@ def _tail_of_ir(model: Any) -> list[str]:
 def int8_onnx(model: onnx.ModelProto, tensors: Tensors) -> bytes:
     """ONNX with pairs of QuantizeLinear and DequantizeLinear: activations u8, weights s8 for each channel.
 
-    Activations in u8, and not in s8, as ONNX Runtime's kernels for x86 multiply u8 by s8: with resnet18 u8 took 8.9
-    ms, s8 23.4, f32 16.9; and with s8 made symmetric the patches were half as far again from those of f32
-    (bench/NOTES.md).
+    Activations are u8 and not s8, as ONNX Runtime's kernels for x86 multiply u8 by s8. With resnet18, u8 took 8.9 ms,
+    s8 23.4 ms and f32 16.9 ms. With symmetric s8 the patches were 1.5 times as far from those of f32 (bench/NOTES.md).
 
     Raises:
         BackboneError: ONNX Runtime does not take the graph.
@@ -108,11 +107,11 @@ Members = dict[str, "NDArray[Any] | bytes"]
 
 @dataclass(frozen=True)
 class Maker:
-    """Makes the models of a precision that stands in the model, for one engine.
+    """Makes the models of a precision with its own models, for one engine.
 
     Attributes:
-        make: the members by name, of the graph in f32 and the tensors that set its ranges.
-        packages: that it needs beside the engine's own, and the extra of edge-ad that installs each.
+        make: takes the graph in f32 and the tensors that set its ranges; gives name -> member.
+        packages: package that it needs besides the engine's -> extra of edge-ad that installs it.
     """
 
     make: Callable[[onnx.ModelProto, Tensors], Members]
@@ -165,7 +164,7 @@ def _tail_of_onnx(graph: onnx.GraphProto) -> list[str]:
 
 
 class _Reader:
-    """What ONNX Runtime takes its calibration tensors from."""
+    """Gives ONNX Runtime its calibration tensors."""
 
     def __init__(self, name: str, tensors: Tensors) -> None:
         self._name, self._left = name, iter(tensors)

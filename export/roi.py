@@ -1,4 +1,4 @@
-"""The region of interest: from what the user gives to the crop, the masks and the filling colour of a bundle."""
+"""The region of interest: turns the user's input into the crop, the masks and the fill colour of a bundle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edge_ad.frames.mask import marked_pixels
 from edge_ad.spec import Box, Size
 
 ALIGN_PX = 16  # the crop's edges, at the input scale: the stride of the deepest layer that PatchCore uses
-_CIRCLE_CORNERS = 256  # of the polygon that stands for a circle
+_CIRCLE_CORNERS = 256  # of the polygon that replaces a circle
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def roi_crop(region: DrawnRoi, input_size: Size, halo_px: int) -> Box:
 def tensor_mask(region: DrawnRoi, crop: Box, input_size: Size) -> NDArray[np.uint8]:
     """(H, W) u8 of the crop's size: 255 where every frame pixel behind a tensor pixel is inside, else 0.
 
-    So strict, that nothing outside the region can reach the tensor.
+    This is strict, so that nothing outside the region can reach the tensor.
 
     Raises:
         SpecError: the region is thinner than a tensor pixel.
@@ -187,7 +187,7 @@ def tensor_mask(region: DrawnRoi, crop: Box, input_size: Size) -> NDArray[np.uin
 
 
 def patch_mask(mask: NDArray[np.uint8], grid: Size) -> NDArray[np.bool_]:
-    """(h, w) bool: patches whose cell holds any pixel inside the region: nothing inside is left uninspected."""
+    """(h, w) bool: patches whose cell has any pixel inside the region, so that the whole region is inspected."""
     rows = np.minimum(np.arange(mask.shape[0]) * grid[0] // mask.shape[0], grid[0] - 1)
     columns = np.minimum(np.arange(mask.shape[1]) * grid[1] // mask.shape[1], grid[1] - 1)
     kept = np.zeros(grid, np.bool_)

@@ -1,4 +1,4 @@
-"""Shapes of a backbone's layers: by ONNX's shape inference, or, where that cannot know, by a run of an engine."""
+"""Finds the shapes of a backbone's layers with ONNX's shape inference, or if that fails by running an engine."""
 
 from __future__ import annotations
 

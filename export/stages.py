@@ -1,4 +1,4 @@
-"""The stages that an export shares with the runtime: graph, engine, crop, region of interest."""
+"""The stages that the export and the runtime share: graph, engine, crop, region of interest."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ from export.roi import DrawnRoi, patch_mask, roi_crop, tensor_mask
 from export.summary import Summary
 
 PARITY = 1e-3  # largest relative difference between torch, ONNX and IR; f32 gives some 1e-6
-_FILL_IMAGES = 50  # good images that the mean colour is taken from
+_FILL_IMAGES = 50  # the mean colour is taken from this many good images
 
 Arrays = dict[str, "NDArray[Any] | bytes"]
 
 
 @dataclass(frozen=True)
 class Stages:
-    """The stages of an operating point as the runtime will have them, and the members that they need.
+    """The stages of an operating point, the same as in the runtime, and the members that they need.
 
     Attributes:
         network, graph: the backbone, and its graph in f32 at the point's input size.
         frame, backbone, roi: specs of the bundle.
-        masks: what of the crop is inspected.
-        models: members, by the names of FORMAT.md.
+        masks: the part of the crop that is inspected.
+        models: member name of FORMAT.md -> member.
         crop, engine: stages ready to run.
     """
 
@@ -72,11 +72,11 @@ def open_stages(
     network: Network,
     frame: FrameSpec,
     region: DrawnRoi | None,
-    goods: Sequence[Path],
+    good_images: Sequence[Path],
     size: Size,
     reference: Stages | None = None,
 ) -> Stages:
-    """The stages in f32 at an input size. The region is filled with one colour at every size: that of `reference`."""
+    """The stages in f32 at an input size. Every size uses the fill colour of `reference`."""
     box = roi_crop(region, size, options.halo) if region else (0, 0, *size)
     graph = network.graph((box[2] - box[0], box[3] - box[1]))
     backbone = BackboneSpec(
@@ -96,24 +96,26 @@ def open_stages(
     if region:
         mask = tensor_mask(region, box, size)
         masks = RoiMasks(graph.grid, mask, patch_mask(mask, graph.grid))
-        roi = reference.roi if reference else _region_spec(region, options, frame, backbone, mask, goods)
+        roi = reference.roi if reference else _region_spec(region, options, frame, backbone, mask, good_images)
     crop = Crop(frame, backbone, roi, masks.pixels)
     engine = _open(models, "auto", PRECISIONS[backbone.precision].arithmetic, options.threads)
     return Stages(network, graph, frame, backbone, roi, masks, models, crop, engine)
 
 
-def at_point(base: Stages, plan: Plan, goods: Sequence[Path], threads: int | None) -> Stages:
+def at_point(base: Stages, plan: Plan, good_images: Sequence[Path], threads: int | None) -> Stages:
     """The stages of an operating point at the input size of `base`, which is f32.
 
     Args:
-        goods: images that set the ranges of models of the precision's own.
+        good_images: images that set the ranges, if the precision has its own models.
     """
     if plan.precision == base.backbone.precision:
         return base
     precision, models = PRECISIONS[plan.precision], base.models
     if precision.own_models:
-        models = MAKERS[plan.precision, plan.engine].make(base.graph.model, list(tensors(goods, base.frame, base.crop)))
-    elif plan.engine != "any":  # the kind of model that the engine prefers, out of those that are there
+        models = MAKERS[plan.precision, plan.engine].make(
+            base.graph.model, list(tensors(good_images, base.frame, base.crop))
+        )
+    elif plan.engine != "any":  # the first available kind of model that the engine prefers
         kind = next(kind for kind in ENGINES[plan.engine].runs if MEMBERS[kind][0] in models)
         models = {name: models[name] for name in MEMBERS[kind]}
     wanted = "auto" if plan.engine == "any" else plan.engine
@@ -122,7 +124,7 @@ def at_point(base: Stages, plan: Plan, goods: Sequence[Path], threads: int | Non
 
 
 def prove_parity(stages: Stages, summary: Summary) -> None:
-    """Compares torch, ONNX and IR in f32 on seeded noise, the hardest picture there is; says what came out.
+    """Compares torch, ONNX and IR in f32 on seeded noise, which is the hardest picture, and prints the differences.
 
     Raises:
         ParityError: two of them differ by more than `PARITY`.
@@ -159,10 +161,10 @@ def _region_spec(
     frame: FrameSpec,
     backbone: BackboneSpec,
     mask: NDArray[np.uint8],
-    goods: Sequence[Path],
+    good_images: Sequence[Path],
 ) -> RoiSpec:
     whole = Crop(frame, backbone, None, None)
-    chosen = goods[:: max(1, len(goods) // _FILL_IMAGES)]
+    chosen = good_images[:: max(1, len(good_images) // _FILL_IMAGES)]
     colors = [tensor[0][mask > 0].mean(axis=0) for tensor in tensors(chosen, frame, whole)]
     blue, green, red = (int(c) for c in np.rint(np.mean(colors, axis=0)))
     return RoiSpec(region.source, region.box, options.halo, (blue, green, red))

@@ -1,4 +1,4 @@
-"""The page that an export ends with."""
+"""The summary that an export prints at its end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_ad.system.tables import named
 
 @dataclass
 class Summary:
-    """What an export did.
+    """A report of what an export did.
 
     Attributes:
         bundle: the bundle written.
@@ -31,7 +31,7 @@ class Summary:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Times a stage; one that comes again adds up."""
+        """Times a stage. If it runs more than once, the times are added."""
         start = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""A network in half or double precision as one in float32, in which the runtime computes."""
+"""Converts a network in half or double precision to float32, which the runtime uses."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ OTHER_FLOATS = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 def widen(graph: onnx.GraphProto) -> None:
     """Makes every floating-point tensor of the graph float32, in place.
 
-    Half precision loses nothing. Engines on a CPU compute it in float32 anyway, and round in between: patches differ
-    from theirs by that rounding. Double precision is rounded to float32, as the patches would be.
+    Half precision loses nothing. Engines on a CPU compute it in float32 too, but round between operators; patches
+    differ from theirs by that rounding. Double precision is rounded to float32, as the patches would be.
     """
     for item in graph.initializer:
         _widen_tensor(item)

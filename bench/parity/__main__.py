@@ -29,11 +29,11 @@ from edge_ad.system.cpu import detect_cpu
 def report(category: Category, found: dict[str, dict[tuple[str, ...], Steps]]) -> list[str]:
     """What was found of a category, in Markdown."""
     lines = []
-    goods, images = len(category.goods), len(category.images)
+    good_images, images = len(category.good_images), len(category.images)
     for left_out in category.selections:
         without = f", without {', '.join(left_out)}" if left_out else ""
         lines += ["", f"## {category.path.name}{without}", ""]
-        lines += [f"{goods} goods to fit to, {images} test images, {len(category.seeds)} seeds.", ""]
+        lines += [f"{good_images} good images to fit to, {images} test images, {len(category.seeds)} seeds.", ""]
         tables = {name: by_selection[left_out] for name, by_selection in found.items()}
         rows: list[tuple[str, Figures, Figures, bool]] = []
         for name, steps in tables.items():

@@ -42,7 +42,7 @@ class Category:
     def __init__(self, path: Path, options: Any, peer: PeerProcess, folder: Path) -> None:
         self.options, self.peer, self.folder = options, peer, folder
         loaded = load_category(path)
-        self.path, self.goods, self.images = path, own.good_images(loaded), list(loaded.test)
+        self.path, self.good_images, self.images = path, own.good_images(loaded), list(loaded.test)
         self.truth = own.truth_of(self.images, SIZE)
         self.seeds = range(options.seeds)
         self.selections: list[tuple[str, ...]] = [()]
@@ -56,7 +56,7 @@ class Category:
         for number, layers in enumerate(LAYERS):
             settings = Options(str(self.path), backbone="resnet18", weights=self.options.weights, layers=layers)
             settings = replace(settings, coreset=self.options.coreset, reweight=NEIGHBORS, threads=self.options.threads)
-            with own.open_material(self.goods, settings, self.folder) as material:
+            with own.open_material(self.good_images, settings, self.folder) as material:
                 if number == 0:
                     self._show_images(material)
                     found[PATCHCORE], found[PLAIN] = self._patchcore(material)
@@ -65,10 +65,12 @@ class Category:
         return found
 
     def _show_images(self, material: Material) -> None:
-        paths = [*self.goods, *(image.path for image in self.images)]
+        paths = [*self.good_images, *(image.path for image in self.images)]
         crops = self.peer.save("crops.npy", own.crops(material, paths))
         files = [str(path.absolute()) for path in paths]
-        self.peer.ask("images", goods=files[: len(self.goods)], test=files[len(self.goods) :], crops=crops)
+        self.peer.ask(
+            "images", good_images=files[: len(self.good_images)], test=files[len(self.good_images) :], crops=crops
+        )
 
     def _patchcore(self, material: Material) -> list[dict[tuple[str, ...], Steps]]:
         heads = {seed: own.fit(material, "patchcore", seed) for seed in self.seeds}

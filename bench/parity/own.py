@@ -33,8 +33,8 @@ CHANNELS = 100  # of PaDiM with resnet18, on either side
 
 def good_images(category: Category) -> list[Path]:
     """The images to fit to, without exact copies: what the export takes."""
-    goods, facts = check_images(category.train_good)
-    return [path for path in goods if path not in set(facts.copies)]
+    images, facts = check_images(category.train_good)
+    return [path for path in images if path not in set(facts.copies)]
 
 
 def truth_of(images: Sequence[TestImage], size: Size) -> Truth:
@@ -51,25 +51,25 @@ def truth_of(images: Sequence[TestImage], size: Size) -> Truth:
 
 
 @contextlib.contextmanager
-def open_material(goods: list[Path], options: Options, folder: Path) -> Iterator[Material]:
-    """Patches of the goods through the backbone graph, as an export has them; many of them on disk, in `folder`."""
-    stages = open_stages(options, open_network(options), FrameSpec(None), None, goods, options.input_size)
+def open_material(good_images: list[Path], options: Options, folder: Path) -> Iterator[Material]:
+    """Patches of the good images through the backbone graph, as in an export. Many are stored on disk, in `folder`."""
+    stages = open_stages(options, open_network(options), FrameSpec(None), None, good_images, options.input_size)
     pool = native.Pool(options.threads or default_threads())
-    with patch_store((len(goods), stages.masks.count, stages.backbone.dim), folder) as patches:
-        extract(patches, goods, stages.frame, stages.crop, stages.engine, None)
-        yield Material(patches, goods, stages, options, pool)
+    with patch_store((len(good_images), stages.masks.count, stages.backbone.dim), folder) as patches:
+        extract(patches, good_images, stages.frame, stages.crop, stages.engine, None)
+        yield Material(patches, good_images, stages, options, pool)
 
 
 def fit(material: Material, method: str, seed: int) -> Head:
-    """The head of all the goods."""
+    """The head of all the good images."""
     options = replace(material.options, method=method, seed=seed)
     fresh = replace(material, options=options, chosen={})  # rows that another seed chose are not this one's
-    return open_method(fresh).fit(np.arange(len(material.goods)), f"{method} {seed}")
+    return open_method(fresh).fit(np.arange(len(material.good_images)), f"{method} {seed}")
 
 
 def coreset_rows(material: Material, seed: int, head: Head) -> NDArray[np.int64]:
     """Which patches, in the order of images and positions, the head of `fit` has for its coreset."""
-    images, patches = np.arange(len(material.goods)), material.patches
+    images, patches = np.arange(len(material.good_images)), material.patches
     rows = select_coreset(project(patches, seed), images, material.options.coreset, seed, material.pool)
     assert isinstance(head, PatchCore)
     assert np.array_equal(head.index.coreset.vectors, patches.reshape(-1, patches.shape[2])[rows])

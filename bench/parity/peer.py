@@ -1,4 +1,4 @@
-"""anomalib's side, a process of its own in an environment of its own: it imports nothing of edge-ad.
+"""anomalib's side. It runs in a separate process and environment, and imports nothing of edge-ad.
 
 Started by `python -m bench.parity`; reads a request in JSON a line, answers with a line. Features of the backbone are
 kept; anomalib's models do all that follows. A request may replace a stage before anomalib's own code by edge-ad's: the
@@ -63,16 +63,16 @@ class Peer:
         load_weights(model.model.feature_extractor, torch.load(weights, weights_only=True))
         self.network, self.transform = model.model.feature_extractor.eval(), model.pre_processor.transform
         self.features: dict[str, list[Features]] = {}
-        self.goods = 0
+        self.good_images = 0
 
     def _pre_processor(self) -> Any:
         return Patchcore.configure_pre_processor(image_size=(self.size, self.size))
 
-    def images(self, goods: list[str], test: list[str], crops: str) -> dict[str, object]:
+    def images(self, good_images: list[str], test: list[str], crops: str) -> dict[str, object]:
         """Extracts the features of files, resized by anomalib, and of edge-ad's crops (n, H, W, 3) u8 BGR of them."""
-        self.goods = len(goods)
+        self.good_images = len(good_images)
         ours = np.load(crops, mmap_mode="r")
-        files = (read_image(path, as_tensor=True)[None] for path in goods + test)
+        files = (read_image(path, as_tensor=True)[None] for path in good_images + test)
         resized = (torch.from_numpy(crop[:, :, ::-1].copy()).permute(2, 0, 1)[None] / 255 for crop in ours)
         with torch.no_grad():
             self.features = {
@@ -121,7 +121,7 @@ class Peer:
 
     def _feed(self, model: nn.Module, resize: str) -> None:
         model.train()
-        for count in self._batches(model, self.features[resize][: self.goods]):
+        for count in self._batches(model, self.features[resize][: self.good_images]):
             model(self._blank(count))
 
     def _inspect(self, model: nn.Module, resize: str) -> dict[str, np.ndarray]:
@@ -131,7 +131,7 @@ class Peer:
         keep_distances(model.anomaly_map_generator, seen)
         scores, maps = [], []
         with torch.no_grad():
-            for count in self._batches(model, self.features[resize][self.goods :]):
+            for count in self._batches(model, self.features[resize][self.good_images :]):
                 found = model(self._blank(count))
                 scores.append(found.pred_score.reshape(-1).double())
                 maps.append(found.anomaly_map[:, 0])

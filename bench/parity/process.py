@@ -1,4 +1,4 @@
-"""The other side of `bench/parity/peer.py`: starts anomalib's process, asks it, and refuses where there is none."""
+"""The other side of `bench/parity/peer.py`: starts anomalib's process and sends it requests."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """The only reader and writer of ``*.bundle``; FORMAT.md specifies the file.
 
-A bundle is a stored ZIP in one canonical layout: the manifest decides every byte that is not data. So the
-reader does not interpret ZIP structures; it computes from the manifest what they must be, and compares.
-Compression, encryption, zip64, overlaps, duplicates and garbage are all the same to it: bytes that differ.
+A bundle is a stored ZIP in one canonical layout: the manifest decides every byte that is not data. So the reader does
+not interpret ZIP structures. It computes from the manifest what they must be, and compares. Compression, encryption,
+zip64, overlaps, duplicates and garbage are therefore found in the same way: the bytes differ.
 
-Over 400 lines: reader and writer share the layout, which nothing else may know.
+Over 400 lines: reader and writer share the layout, which no other file may know.
 """
 
 from __future__ import annotations
@@ -66,15 +66,15 @@ Payload = NDArray[Any] | bytes | bytearray | memoryview
 class Bundle:
     """A verified bundle, in memory that the process owns.
 
-    Each byte of the file is read once: what was hashed is what is used, whatever becomes of the file afterwards. It
-    may be replaced, overwritten, truncated or deleted while the bundle is in use.
+    Each byte of the file is read once: the bytes that were hashed are the bytes that are used. While the bundle is in
+    use, the file may be replaced, overwritten, truncated or deleted.
 
-    Immutable but for `close`, and safe to share between threads. Arrays and blobs are read-only views of a member's
-    memory, and stay valid after `close`. A member's memory goes when no bundle and no view needs it any more.
+    Immutable apart from `close`, and safe to share between threads. Arrays and blobs are read-only views of a member's
+    memory, and stay valid after `close`. A member's memory is freed when no bundle and no view needs it.
 
     Attributes:
-        path: where it was opened.
-        manifest: what it says of itself.
+        path: the path that was opened.
+        manifest: the manifest.
         id: first 16 hexadecimal digits of the SHA-256 of its manifest, which holds the hash of each member.
     """
 
@@ -87,18 +87,18 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, points: Collection[str] | None = None) -> Bundle:
-        """Opens the bundle at `path` after every byte of it was checked.
+        """Checks every byte of the bundle at `path` and opens it.
 
         Args:
-            path: of the file.
-            points: names of the operating points whose members are kept in memory; by default all are. The others are
-                verified too, and let go at once.
+            path: the file.
+            points: names of the operating points whose members are kept in memory; by default all. The members of the
+                others are verified too, and freed at once.
 
         Raises:
             BundleNotFoundError: there is no such file.
             BundleVersionError: a newer edge-ad wrote it.
-            BundleCorruptError: it is not a bundle, or it was truncated, altered or made to harm; or somebody wrote to
-                it while it was read.
+            BundleCorruptError: it is not a bundle, or it is truncated, altered or hostile, or it changed while it was
+                read.
             BundleError: it is not a regular file, or it cannot be read, or there is not enough memory for it.
             SpecError: there is no such point.
         """
@@ -119,7 +119,7 @@ class Bundle:
     def array(self, name: str) -> NDArray[Any]:
         """Read-only view of an array member: dtype and shape of the manifest, C order, 64-byte aligned.
 
-        The values are the exporter's, bit for bit: a float array may hold NaN, which its user must refuse.
+        The values are those of the export, bit for bit. A float array may hold NaN: its user must check.
 
         Raises:
             BundleCorruptError: there is no such member, or it is not an array.
@@ -153,7 +153,7 @@ class Bundle:
         return name in self._opened()
 
     def at(self, point: str) -> Bundle:
-        """The bundle as if that operating point were the only one: manifest and members are the point's.
+        """The bundle of one operating point: manifest and members are those of the point.
 
         Closing one leaves the other open.
 
@@ -166,7 +166,7 @@ class Bundle:
         return Bundle(self.path, self.manifest.at(point), self.id, own)
 
     def only(self, prefix: str) -> Bundle:
-        """The bundle with no members but those whose names begin so. Closing one leaves the other open.
+        """The bundle with only the members whose names have this prefix. Closing one leaves the other open.
 
         Raises:
             BundleError: the bundle is closed.
@@ -175,7 +175,7 @@ class Bundle:
         return Bundle(self.path, self.manifest, self.id, members)
 
     def close(self) -> None:
-        """Gives up the members' memory: of each, it goes when the last view does. Closing twice is allowed."""
+        """Releases the members' memory; each is freed with its last view. Closing twice is allowed."""
         self._members = None
 
     def __enter__(self) -> Bundle:
@@ -203,7 +203,7 @@ class Bundle:
 
 class _Member(NamedTuple):
     spec: MemberSpec
-    data: memoryview | None  # read-only; None where it was verified and let go
+    data: memoryview | None  # read-only; None if it was verified and not kept
 
 
 def _names_at(manifest: Manifest, names: Collection[str], point: str) -> dict[str, str]:
@@ -223,14 +223,14 @@ def _names_at(manifest: Manifest, names: Collection[str], point: str) -> dict[st
 def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapping[str, Payload]) -> str:
     """Writes a bundle and returns its id.
 
-    The bundle appears at `path` complete or not at all; what was there stays until then, and readers that
-    hold it keep it. A symbolic link is followed, a pipe or a device is written into. Equal input gives an
-    equal file. Arrays are streamed (after a copy if not little-endian in C order) and must not change
-    meanwhile. Calls from several threads are independent; on one path the last to finish wins.
+    The bundle appears at `path` complete or not at all. An older file stays until then, and programs that have opened
+    it keep it. A symbolic link is followed; a pipe or a device is written into. Equal input gives an equal file. Arrays
+    are streamed (after a copy if not little-endian in C order) and must not change during the call. Calls from several
+    threads are independent; if they write one path, the last to finish wins.
 
     Args:
-        path: target: a new file, one that is replaced, a pipe or a device.
-        manifest: all but the members; `Manifest.members` is computed here, and what it holds is passed over.
+        path: the target: a new file, a file to replace, a pipe or a device.
+        manifest: everything but the members: `Manifest.members` is ignored and computed here.
         members: by name, in any order; uint8, int32 or float32 arrays of any shape, or bytes.
 
     Raises:
@@ -259,7 +259,7 @@ def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapp
 
 
 class _Slot(NamedTuple):
-    """Where a member stands in the file, in bytes."""
+    """The place of a member in the file, in bytes."""
 
     name: str
     header_at: int
@@ -274,7 +274,7 @@ class _Layout(NamedTuple):
 
 
 def _lay_out(members: Mapping[str, MemberSpec], manifest_size: int) -> _Layout:
-    """Plain arithmetic, so that sizes of a hostile manifest may be anything."""
+    """Only arithmetic, so that any sizes in a hostile manifest are harmless."""
     slots, at = [], 0
     for name, size in ((MANIFEST_NAME, manifest_size), *((n, members[n].size) for n in sorted(members))):
         data_at = -(-(at + _LOCAL.size + len(name) + _EXTRA.size) // ALIGNMENT) * ALIGNMENT
@@ -321,8 +321,8 @@ def _open_at_once(path: str, flags: int) -> int:
 class _Reader:
     """Reads and checks an open file, in the order of FORMAT.md.
 
-    It does not map the file: where a disk fails or a file shrinks, `read` gives an error, but a process that maps it is
-    killed (SIGBUS), and what is written to the file later would show in the map.
+    It does not map the file. If a disk fails or a file shrinks, `read` gives an error, but a process with a map is
+    killed (SIGBUS). A map would also show what is written to the file later.
     """
 
     def __init__(self, file: FileIO, path: Path) -> None:
@@ -375,7 +375,7 @@ class _Reader:
         return raw
 
     def compare_headers(self, layout: _Layout, digest: str) -> None:
-        """All bytes but the data. A member's two CRC-32 must agree; it is SHA-256 that proves the data."""
+        """All bytes but the data. A member's two CRC-32 must agree; SHA-256 proves the data."""
         found = self.read(layout.directory_at, self.size - layout.directory_at)
         crcs, at = [], 0
         for slot in layout.slots:
@@ -388,7 +388,7 @@ class _Reader:
                 self.fail(f"the ZIP header of {slot.name} is not what the manifest makes it")
 
     def read_member(self, slot: _Slot, sha256: str, *, keep: bool) -> memoryview | None:
-        """The member's bytes, read-only and aligned, hashed as they came; None where they are not to be kept."""
+        """The member's bytes, read-only and aligned, hashed while they are read; None if they are not to be kept."""
         block = np.empty((slot.size if keep else min(slot.size, CHUNK_BYTES)) + ALIGNMENT, np.uint8)
         start = -block.ctypes.data % ALIGNMENT
         data = block.data[start : start + slot.size]

@@ -1,4 +1,4 @@
-"""Golden probes: frames that a bundle carries with the answers they must give on every PC."""
+"""Golden probes: frames in a bundle, with the answers that they must give on every PC."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_ad.errors import BundleCorruptError
 
 @dataclass(frozen=True)
 class Answer:
-    """All that the pipeline computes of a frame, with exact search.
+    """All results of the pipeline for a frame, with exact search.
 
     Attributes:
         patches: (P, D) float32.
@@ -30,7 +30,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Probe:
-    """A frame (H, W, 3) u8 BGR, and the answer expected; of the patches only `rows` are kept."""
+    """A frame (H, W, 3) u8 BGR and its expected answer, which has only the patches `rows`."""
 
     frame: NDArray[np.uint8]
     rows: NDArray[np.int32]

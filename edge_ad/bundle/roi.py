@@ -10,7 +10,7 @@ from edge_ad.frames.roi import RoiMasks
 
 
 def open_roi(bundle: Bundle) -> RoiMasks:
-    """The masks of a bundle, which is one of an operating point.
+    """The masks of a bundle of one operating point.
 
     Raises:
         BundleCorruptError: they do not fit the manifest.

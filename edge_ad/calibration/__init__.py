@@ -1,1 +1,1 @@
-"""Thresholds: the rules that choose one, and choosing it anew for a bundle."""
+"""Thresholds: the rules that choose one, and a new choice for an existing bundle."""

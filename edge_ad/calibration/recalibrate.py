@@ -1,9 +1,9 @@
-"""Calibrates a bundle again: finds the images, scores them, and writes a copy of the bundle with other thresholds.
+"""Calibrates a bundle again: finds the images, scores them, and writes a copy of the bundle with new thresholds.
 
     find_images -> check_images -> score_images -> calibrate (edge_ad/calibration/rules.py) -> write_calibrated
 
-Scores are those of `Runtime.inspect`, peaks those that the export takes (`map_peak`), with exact search. What counts
-is that the method has not been fitted on the goods: those it knows score too low, and the threshold with them.
+Scores are those of `Runtime.inspect`; peaks are taken as the export takes them (`map_peak`). Both use exact search. The
+method must not have been fitted to the good images: such images score too low, and so the threshold would be too low.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ _LISTED = 5  # names in a message
 
 @dataclass(frozen=True)
 class Images:
-    """What thresholds are to be chosen by.
+    """The images that thresholds are chosen from.
 
     Attributes:
         data: name and layout of the folder, for a reader.
-        folder: that was read, whole; of a CSV file, its path.
-        kind: ``test images``, ``given goods``, or ``training images``.
+        folder: the whole path of the folder, or of the CSV file.
+        kind: ``test images``, ``given good images``, or ``training images``.
         goods, defects: image files.
-        notes: what a reader should know of them.
+        notes: what a reader should know about them.
     """
 
     data: str
@@ -66,19 +66,19 @@ class Images:
 
     def __str__(self) -> str:
         defects = f", {len(self.defects)} defects" if self.defects else ""
-        return f"{self.data}, {self.kind}: {len(self.goods)} goods{defects}"
+        return f"{self.data}, {self.kind}: {len(self.goods)} good images{defects}"
 
 
 @dataclass(frozen=True)
 class ImageScores:
-    """What the bundle says of the images.
+    """The scores of the images.
 
     Attributes:
         data, kind: as in `Images`.
         goods, defects: image scores.
-        peaks: of the goods' maps; none where the method gives no map.
-        good_digests, defect_digests: SHA-256 of each image file; none for scores that the bundle kept.
-        engine, precision: what gave them.
+        peaks: peaks of the good images' maps; empty if the method gives no map.
+        good_digests, defect_digests: SHA-256 of each image file; empty for scores from the bundle.
+        engine, precision: what computed the scores.
     """
 
     data: str
@@ -96,38 +96,38 @@ class ImageScores:
 
 
 def find_images(given: str, allow_training: bool = False) -> Images:
-    """The images to calibrate by: goods and defects of a category's test images, or a flat folder of goods.
+    """The images to calibrate with: the test images of a category, or a flat folder of good images.
 
     Args:
         given: a folder, a name as `find_category` takes it, or a CSV file of path,label.
-        allow_training: takes the images under ``train``, where there are no other goods or they are given themselves.
+        allow_training: accept images under ``train`` if there are no other good images, or if they are given directly.
 
     Raises:
-        DatasetError: nothing there, a folder of defects, fewer than 2 goods, or goods that the method may have been
-            fitted on.
+        DatasetError: there is nothing, it is a folder of defects, there are fewer than 2 good images, or the method may
+            have been fitted to them.
     """
     path = expand_home(given)
     folder = path if path.is_file() and path.suffix.lower() == ".csv" else find_category(given)
     folder = Path(os.path.abspath(folder))
     flat = _flat_folder(folder)
     if flat is not None:
-        images = Images(printable(_name_of(folder)), folder, "given goods", tuple(flat), ())
+        images = Images(printable(_name_of(folder)), folder, "given good images", tuple(flat), ())
     else:
         found = load_labelled(str(folder))
-        goods = tuple(image.path for image in found.images if image.defect is None)
+        good = tuple(image.path for image in found.images if image.defect is None)
         defects = tuple(image.path for image in found.images if image.defect is not None)
-        images = Images(printable(f"{found.name} ({found.layout})"), folder, "test images", goods, defects, found.notes)
-    training = tuple(filter(_is_training, images.goods)) if images.goods else _training_goods(folder)
+        images = Images(printable(f"{found.name} ({found.layout})"), folder, "test images", good, defects, found.notes)
+    training = tuple(filter(_is_training, images.goods)) if images.goods else _training_good(folder)
     if training and not allow_training:
         _refuse_training(folder, len(training))
     if training:
         images = dataclasses.replace(images, kind=_TRAINING, goods=images.goods or training)
-    _require_goods(len(images.goods), images.data)
+    _require_good(len(images.goods), images.data)
     return images
 
 
 def _flat_folder(folder: Path) -> list[Path] | None:
-    """The images of a folder that has no other layout; None where it has one.
+    """The images of a flat folder; None if the folder has another layout.
 
     Raises:
         DatasetError: an empty folder, or one of defects.
@@ -151,7 +151,7 @@ def _flat_folder(folder: Path) -> list[Path] | None:
     name, above = folder.name.lower(), folder.parent.name.lower()
     if images and (name in _DEFECT or above == "ground_truth" or (above == "test" and name not in _GOOD)):
         raise DatasetError(
-            f"{folder} holds defects by its name",
+            f"{folder} holds defects, according to its name",
             expected="images of good parts, or a category with both",
             got=f"{len(images)} images in {above}/{name}",
             remedy=f"Give the category: {folder.parent.parent if above in ('test', 'ground_truth') else folder.parent}",
@@ -160,34 +160,34 @@ def _flat_folder(folder: Path) -> list[Path] | None:
 
 
 def _name_of(folder: Path) -> str:
-    """good of bottle/test; line-2-may: no path of the machine, and yet not only "good"."""
+    """A short name: "test/good" or "line-2-may". It shows no path of the machine, and is never just "good"."""
     if folder.name.lower() in _GOOD and folder.parent.name.lower() in ("train", "test"):
         return f"{folder.parent.parent.name}/{folder.parent.name}/{folder.name}"
     return folder.name or "images"
 
 
 def _is_training(path: Path) -> bool:
-    """Whether an image lies in ``train``, or in its folder of goods."""
+    """Whether an image lies in ``train``, or in its folder of good images."""
     above = path.absolute().parent
     return above.name.lower() == "train" or (above.name.lower() in _GOOD and above.parent.name.lower() == "train")
 
 
-def _training_goods(folder: Path) -> tuple[Path, ...]:
+def _training_good(folder: Path) -> tuple[Path, ...]:
     folders = [folder / "train" / name for name in _GOOD] if folder.is_dir() else []
     return next((tuple(list_images(f)) for f in folders if f.is_dir()), ())
 
 
 def _refuse_training(folder: Path, count: int) -> NoReturn:
     raise DatasetError(
-        f"the goods in {folder} are training images",
-        expected="goods that the method was not fitted on, which score higher: test/good, or a folder of new images",
+        f"the good images in {folder} are training images",
+        expected="good images that the method was not fitted to, as they score higher: test/good, or new images",
         got=f"{count} images under train",
-        remedy="Photograph some more good parts; or leave --data out, to choose by the held-out scores that the bundle "
-        "keeps; or say --training-images if this bundle was made of other images.",
+        remedy="Photograph more good parts; or leave --data out, to choose from the held-out scores in the bundle; "
+        "or give --training-images if this bundle was made from other images.",
     )
 
 
-def _require_goods(count: int, where: str) -> None:
+def _require_good(count: int, where: str) -> None:
     if count < 2:
         raise DatasetError(
             f"there are too few good images in {where}",
@@ -198,15 +198,15 @@ def _require_goods(count: int, where: str) -> None:
 
 
 def check_images(images: Images, skip_bad: bool = False, progress: Counts | None = None) -> Images:
-    """The images less copies of one another (which would count twice), after all were read once.
+    """Reads every image once, and leaves out copies of other images, which would count twice.
 
     Args:
         images: as `find_images` gives them.
-        skip_bad: leave unreadable images out, and say so in the notes.
+        skip_bad: leave unreadable images out, and add a note.
         progress: counts images.
 
     Raises:
-        DatasetError: an image cannot be read, is labelled both good and defect, or too few goods are left.
+        DatasetError: an image cannot be read, is labelled both good and defect, or too few good images are left.
     """
     seen, bad = look_at_images([*images.goods, *images.defects], skip_bad, progress)
     notes = [*images.notes]
@@ -219,18 +219,19 @@ def check_images(images: Images, skip_bad: bool = False, progress: Counts | None
         for path in readable:
             first.setdefault(seen[path].digest, path)
         if copies := len(readable) - len(first):
-            notes.append(f"{copies} of {len(readable)} {'goods' if paths is images.goods else 'defects'} are copies")
+            what = "good images" if paths is images.goods else "defects"
+            notes.append(f"{copies} of {len(readable)} {what} are copies")
         kept.append(first)
-    goods, defects = kept
-    if both := goods.keys() & defects.keys():
+    good, defects = kept
+    if both := good.keys() & defects.keys():
         raise DatasetError(
             "images are labelled both good and defect",
             expected="one label for each",
-            got=_names([path for digest, path in goods.items() if digest in both]),
-            remedy="Take the wrong ones out.",
+            got=_names([path for digest, path in good.items() if digest in both]),
+            remedy="Remove the wrong ones.",
         )
-    _require_goods(len(goods), images.data)
-    return dataclasses.replace(images, goods=tuple(goods.values()), defects=tuple(defects.values()), notes=tuple(notes))
+    _require_good(len(good), images.data)
+    return dataclasses.replace(images, goods=tuple(good.values()), defects=tuple(defects.values()), notes=tuple(notes))
 
 
 def _names(paths: Sequence[Path]) -> str:
@@ -242,24 +243,24 @@ def _names(paths: Sequence[Path]) -> str:
 
 
 def score_images(bundle: Bundle, runtime: Runtime, images: Images, progress: Counts | None = None) -> ImageScores:
-    """Image scores as `runtime.inspect` gives them at its operating point, and the peaks of the goods' maps.
+    """The scores that `runtime.inspect` gives at its operating point, and the peaks of the good images' maps.
 
     Raises:
-        DatasetError: an image is none that the bundle takes, such as one of 16 bits by a bundle for 8.
+        DatasetError: the bundle does not accept an image, such as one of 16 bits in a bundle for 8.
         EngineError: NaN or Inf.
         BundleError: `runtime` runs another bundle.
     """
     if runtime.bundle_id != bundle.id:
-        raise BundleError(f"{bundle.path} was replaced meanwhile", expected=bundle.id, got=runtime.bundle_id)
-    goods = [*_scored(runtime, images.goods, progress)]
+        raise BundleError(f"{bundle.path} was replaced while it was in use", expected=bundle.id, got=runtime.bundle_id)
+    good = [*_scored(runtime, images.goods, progress)]
     defects = [*_scored(runtime, images.defects, progress)]
     return ImageScores(
         data=images.data,
         kind=images.kind,
-        goods=tuple(score for score, _, _ in goods),
-        peaks=tuple(peak for _, peak, _ in goods if peak is not None),
+        goods=tuple(score for score, _, _ in good),
+        peaks=tuple(peak for _, peak, _ in good if peak is not None),
         defects=tuple(score for score, _, _ in defects),
-        good_digests=tuple(digest for _, _, digest in goods),
+        good_digests=tuple(digest for _, _, digest in good),
         defect_digests=tuple(digest for _, _, digest in defects),
         engine=f"{runtime.engine} {runtime.engine_version}",
         precision=runtime.precision,
@@ -283,12 +284,12 @@ def _scored(
 
 
 def kept_scores(manifest: Manifest) -> ImageScores:
-    """The scores that a bundle keeps of the images that its thresholds were chosen by; the manifest is a point's."""
+    """The scores in a bundle, from which its thresholds were chosen. The manifest is that of one operating point."""
     own = manifest.calibration
     source = own.source
     if source is None:
         data = "scores kept in the bundle"
-    else:  # said once, however often the same scores are taken
+    else:  # add "kept scores of" once only
         data = f"kept scores of {source.data}" if source.images_sha256 else source.data
     return ImageScores(
         data=data,
@@ -307,9 +308,9 @@ def kept_scores(manifest: Manifest) -> ImageScores:
 
 
 def source_of(bundle: Bundle, scores: ImageScores, with_defects: bool) -> CalibrationSourceSpec:
-    """The origin of thresholds that are chosen from `scores`, with the defects among them or without.
+    """The origin of thresholds that are chosen from `scores`, with or without their defects.
 
-    Where points were calibrated apart, the first of them tells which bundle the export wrote.
+    If points were calibrated separately, the first of them names the bundle that the export wrote.
     """
     manifest = bundle.manifest
     known = (manifest.calibration.source, *(point.calibration.source for point in manifest.points))
@@ -332,18 +333,18 @@ def source_of(bundle: Bundle, scores: ImageScores, with_defects: bool) -> Calibr
 
 
 def write_calibrated(bundle: Bundle, out: Path, calibrations: Mapping[str, CalibrationSpec]) -> str:
-    """Writes a copy of the bundle with other calibrations: every member and all else in the manifest stay as they are.
+    """Writes a copy of the bundle with new calibrations. All members and the rest of the manifest stay the same.
 
     Args:
-        bundle: all of it.
-        out: the target, which is replaced.
-        calibrations: by the names of their operating points.
+        bundle: opened with all its members.
+        out: the target; an existing file is replaced. The copy is written completely or not at all.
+        calibrations: operating point -> its calibration.
 
     Returns:
-        The id of the copy, which is there complete or not at all.
+        The id of the copy.
 
     Raises:
-        BundleError: it cannot be written.
+        BundleError: the copy cannot be written.
     """
     manifest = bundle.manifest
     points = (dataclasses.replace(p, calibration=calibrations.get(p.name, p.calibration)) for p in manifest.points)

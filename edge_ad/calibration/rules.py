@@ -1,16 +1,16 @@
-"""Chooses the thresholds from the scores of held-out goods, and of labelled defects where there are some.
+"""Chooses the thresholds from the scores of held-out good images, and of labelled defects if there are some.
 
-The export does so with the goods that it holds out (`export/held_out.py`), `edge-ad calibrate` with images that it is
-given (`edge_ad/calibration/recalibrate.py`): both by `calibrate` here.
+The export uses the good images that it holds out (`export/held_out.py`). `edge-ad calibrate` uses the images that it is
+given (`edge_ad/calibration/recalibrate.py`). Both call `calibrate` here.
 
 A frame is anomalous when its score is at least the threshold. Scores are distances, 0 or more, float32 at
-their source. A rule that promises to accept a good puts the threshold strictly above it: one step of float32,
-so that neither rounding nor a comparison in float32 rejects the very image that it was chosen by.
+their source. A rule that promises to accept a good image puts the threshold strictly above its score, by one step of
+float32. So neither rounding nor a comparison in float32 rejects the image that gave the threshold.
 
-Every rule is written for B samples at once, (B, n) sorted scores or (B, m) counts: the threshold is the
-answer for the one sample that there is, and its 95% interval comes from the same function on seeded bootstrap
-resamples (Efron 1979, the percentile method). Near the maximum a bootstrap is too narrow above (Bickel &
-Freedman 1981): it never sees a good that scores higher than all of those that there are.
+Every rule is written for B samples at once, (B, n) sorted scores or (B, m) counts. The threshold is the answer for the
+given sample. Its 95% interval comes from the same function on seeded bootstrap resamples (Efron 1979, the percentile
+method). Near the maximum the upper end of such an interval is too low (Bickel & Freedman 1981): no resample has a good
+image that scores higher than all the given ones.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _VALUES: dict[str, tuple[str, Callable[[float], bool]]] = {  # rule -> (what its
 
 
 def usual_value(rule: str, method: str) -> float:
-    """The parameter that a rule has where none is given: the method's own, or that of `RULES`.
+    """The default parameter of a rule: the method's own, or that of `RULES`.
 
     Raises:
         SpecError: there is no such rule.
@@ -65,14 +65,14 @@ def usual_value(rule: str, method: str) -> float:
 
 
 def usual_values() -> str:
-    """In words: the parameters of the rules where none is given, and those of the methods that have their own."""
+    """In words: the default parameters of the rules, and those of methods with their own defaults."""
     values = ", ".join(f"{rule} {value:g}" for rule, value in RULES.items() if value)
     own = [f"{name}: {rule} {value:g}" for name, method in METHODS.items() for rule, value in method.usual.items()]
     return "; ".join([values, *own])
 
 
 def check_rule(rule: str, value: float) -> None:
-    """Refuses what no threshold can be chosen by.
+    """Refuses a rule or a value that is not allowed.
 
     Raises:
         SpecError: there is no such rule, or the value is out of its range.
@@ -85,7 +85,7 @@ def check_rule(rule: str, value: float) -> None:
 
 
 def describe_rule(rule: str, value: float) -> str:
-    """percentile 99.5; youden."""
+    """The rule in words, such as "percentile 99.5" or "youden"."""
     return rule if rule in LABELLED else f"{rule} {value:g}"
 
 
@@ -98,20 +98,20 @@ def calibrate(
     split: str,
     source: CalibrationSourceSpec | None = None,
 ) -> CalibrationSpec:
-    """Both thresholds, with all that they were chosen from.
+    """Both thresholds, with the scores that they were chosen from.
 
-    Defects have labelled scores and no labelled pixels: by f1 and youden the threshold of the map is the usual
-    percentile of the goods' peaks.
+    Defects have labelled scores but no labelled pixels. With f1 and youden the pixel threshold is therefore the usual
+    percentile of the good images' peaks.
 
     Args:
         rule, value: see `choose_threshold`.
-        scores: of held-out goods.
-        peaks: of the goods' maps (`edge_ad.verdict.anomaly_map.map_peak`); none where the method gives no map.
-        defects: scores of labelled defects; kept where the rule looks at them.
+        scores: scores of held-out good images.
+        peaks: peaks of their maps (`edge_ad.verdict.anomaly_map.map_peak`); empty if the method gives no map.
+        defects: scores of labelled defects; stored only if the rule uses them.
         split, source: see `CalibrationSpec`.
 
     Raises:
-        SpecError, DatasetError: as `choose_threshold`, of the scores and of the peaks.
+        SpecError, DatasetError: as `choose_threshold` does, for the scores or the peaks.
     """
     threshold, interval = choose_threshold(rule, value, scores, defects)
     pixel_threshold = None
@@ -144,54 +144,53 @@ def choose_threshold(
     """The threshold, and its 95% bootstrap interval.
 
     Rules:
-        percentile: the value-th percentile of the goods, linear between neighbours (Hyndman & Fan 1996, type
-            7), but above the share of goods that it promises to accept: with fewer than 200 goods the 99.5th
-            lies just above the highest of them. See `resolution`.
-        sigma: mean + value x standard deviation (n - 1). No share is promised: scores are skewed.
-        false-reject: the lowest threshold that rejects at most this share of the goods.
-        f1: the highest F1 score on goods and defects, midway between the neighbouring scores.
-        youden: the highest true positive less false positive rate (Youden 1950), midway likewise.
-        Of several cuts that are equally good by f1 or youden the lowest is taken, which misses the fewest
-        defects. Their interval comes from the same cuts, goods and defects resampled apart.
+        percentile: the value-th percentile of the good scores, linear between neighbours (Hyndman & Fan 1996, type
+            7), but above the share of good images that it promises to accept: with fewer than 200 good images the
+            99.5th percentile is just above the highest score. See `resolution`.
+        sigma: mean + value x standard deviation (n - 1). It promises no share, as scores are skewed.
+        false-reject: the lowest threshold that rejects at most this share of the good images.
+        f1: the threshold with the highest F1 score, midway between two neighbouring scores.
+        youden: the threshold with the highest true positive rate minus false positive rate (Youden 1950), also midway.
+        If several thresholds are equally good by f1 or youden, the lowest is taken: it misses the fewest defects. Their
+        interval comes from the same thresholds, with good images and defects resampled separately.
 
     Args:
         value: the rule's parameter; 0 for f1 and youden.
-        good_scores: (n,) of held-out goods.
-        defect_scores: (k,) of labelled defects; f1 and youden alone look at them.
+        good_scores: (n,) scores of held-out good images.
+        defect_scores: (k,) scores of labelled defects; only f1 and youden use them.
         seed, resamples: of the bootstrap.
 
     Raises:
-        SpecError: unknown rule, value out of range, or a score that is NaN, Inf or negative.
-        DatasetError: fewer than 2 goods, all of them 0, no defects for a rule that needs them, or defects
-            that no threshold tells from the goods.
+        SpecError: the rule is unknown, the value is out of range, or a score is NaN, Inf or negative.
+        DatasetError: there are fewer than 2 good scores, all of them are 0, a rule that needs defects has none, or no
+            threshold separates the defects from the good images.
     """
     check_rule(rule, value)
-    goods = _scores(good_scores, "good")
-    _require_goods(goods)
+    good = _scores(good_scores, "good")
+    _require_good(good)
     rng = np.random.default_rng(seed)
     if rule in LABELLED:
         defects = _scores(defect_scores, "defect")
-        threshold, found = _by_labels(rule, goods, defects, rng, resamples)
+        threshold, found = _by_labels(rule, good, defects, rng, resamples)
     else:
-        threshold = float(_by_goods(rule, value, goods[None])[0])
-        found = _resampled(rule, value, goods, rng, resamples)
+        threshold = float(_by_good(rule, value, good[None])[0])
+        found = _resampled(rule, value, good, rng, resamples)
     low, high = np.percentile(found, (2.5, 97.5))
     return threshold, (float(low), float(high))
 
 
 def resolution(rule: str, value: float, n: int) -> str | None:
-    """What n held-out goods cannot tell of the false reject rate asked for, for a reader; None where they
-    suffice.
+    """A note if n held-out good images are too few for the wanted false reject rate; None if they suffice.
 
-    n goods resolve a rate in steps of 1/n. When the threshold lies above all of them, the true rate is, with
-    95% confidence, at most 1 - 0.05^(1/n) (Wilks 1941), about 3/n.
+    n good images resolve a rate in steps of 1/n. If the threshold is above all of them, the true rate is at most
+    1 - 0.05^(1/n), about 3/n, with 95% confidence (Wilks 1941).
     """
     rate = {"percentile": 1 - value / 100, "false-reject": value}.get(rule)
     if rate is None or _allowed(rate, n) > 0:
         return None
-    enough = f"; {math.ceil(1 / rate - 1e-9)} goods are needed to resolve {rate:.3g}" if rate > 1e-9 else ""
+    enough = f"; {math.ceil(1 / rate - 1e-9)} good images are needed to resolve {rate:.3g}" if rate > 1e-9 else ""
     return (
-        f"the threshold lies just above the highest of {n} held-out goods: the false reject rate is at most "
+        f"the threshold is just above the highest score of {n} held-out good images: the false reject rate is at most "
         f"{1 - 0.05 ** (1 / n):.2g} (95% confidence){enough}"
     )
 
@@ -210,25 +209,25 @@ def _scores(scores: ArrayLike, of: str) -> Scores:
     return array
 
 
-def _require_goods(goods: Scores) -> None:
-    if len(goods) < 2:
+def _require_good(good: Scores) -> None:
+    if len(good) < 2:
         raise DatasetError(
-            "a threshold needs the scores of held-out goods",
+            "a threshold needs the scores of held-out good images",
             expected="2 or more",
-            got=len(goods),
+            got=len(good),
             remedy="Give more good images: 50 or more.",
         )
-    if not goods.any():
+    if not good.any():
         raise DatasetError(
-            "every held-out good scores 0, so no threshold can be set",
+            "every held-out good image scores 0, so no threshold can be set",
             expected="images of different parts",
-            got=f"{len(goods)} goods that look like copies of one another",
+            got=f"{len(good)} good images that look like copies of one another",
             remedy="Photograph different good parts instead of copying an image.",
         )
 
 
-def _by_goods(rule: str, value: float, samples: Scores) -> Scores:
-    """(B,) thresholds of (B, n) scores of goods."""
+def _by_good(rule: str, value: float, samples: Scores) -> Scores:
+    """(B,) thresholds of (B, n) good scores."""
     ordered = np.sort(samples, axis=1)
     if rule == "sigma":
         spread = ordered.mean(axis=1) + value * ordered.std(axis=1, ddof=1)
@@ -243,7 +242,7 @@ def _by_goods(rule: str, value: float, samples: Scores) -> Scores:
 
 
 def _allowed(rate: float, n: int) -> int:
-    """How many of n goods may be rejected: the most that are at most this share of them."""
+    """How many of n good images may be rejected: the largest number that is at most this share."""
     return min(n - 1, math.floor(rate * n + 1e-9))  # 0.07 x 100 is 7.000000000000001, and 0.29 x 100 below 29
 
 
@@ -258,16 +257,16 @@ def _blocks(resamples: int, width: int) -> Sequence[int]:
     return [min(step, resamples - start) for start in range(0, resamples, step)]
 
 
-def _resampled(rule: str, value: float, goods: Scores, rng: np.random.Generator, resamples: int) -> Scores:
-    n = len(goods)
-    found = [_by_goods(rule, value, goods[rng.integers(0, n, (b, n))]) for b in _blocks(resamples, n)]
+def _resampled(rule: str, value: float, good: Scores, rng: np.random.Generator, resamples: int) -> Scores:
+    n = len(good)
+    found = [_by_good(rule, value, good[rng.integers(0, n, (b, n))]) for b in _blocks(resamples, n)]
     return np.concatenate(found)
 
 
 def _by_labels(
-    rule: str, goods: Scores, defects: Scores, rng: np.random.Generator, resamples: int
+    rule: str, good: Scores, defects: Scores, rng: np.random.Generator, resamples: int
 ) -> tuple[float, Scores]:
-    """Threshold, and (resamples,) thresholds of resamples, from goods and defects."""
+    """Threshold, and (resamples,) thresholds of resamples, from good and defect scores."""
     if not len(defects):
         raise DatasetError(
             f"the threshold rule {rule} needs labelled defects",
@@ -275,17 +274,17 @@ def _by_labels(
             got="none",
             remedy="Use percentile, sigma or false-reject, which need good images only.",
         )
-    values, which = np.unique(np.concatenate([goods, defects]), return_inverse=True)
+    values, which = np.unique(np.concatenate([good, defects]), return_inverse=True)
     which = which.reshape(-1)
-    good = np.bincount(which[: len(goods)], minlength=len(values))
-    defect = np.bincount(which[len(goods) :], minlength=len(values))
-    merit = _merit(rule, good[None], defect[None])[0]
-    # Cut i rejects values[i:]. Cut 0 rejects every frame: no use, and neither is what does not beat it.
+    good_counts = np.bincount(which[: len(good)], minlength=len(values))
+    defect_counts = np.bincount(which[len(good) :], minlength=len(values))
+    merit = _merit(rule, good_counts[None], defect_counts[None])[0]
+    # Cut i rejects values[i:]. Cut 0 rejects every frame, so it is of no use; a cut must be better than that.
     if len(values) < 2 or not merit[1:].max() > 0 or merit[0] > merit[1:].max():
         raise DatasetError(
-            "no threshold tells the defects from the goods",
+            "no threshold separates the defects from the good images",
             expected="defects that score higher",
-            got=f"AUROC {binary_auroc(goods, defects):.3f}",
+            got=f"AUROC {binary_auroc(good, defects):.3f}",
             remedy="Check the labels, or use percentile, sigma or false-reject, which need good images only.",
         )
     low, high = values[:-1], values[1:]
@@ -293,19 +292,19 @@ def _by_labels(
     cuts = np.where(cuts > low, cuts, high)  # neighbours without a number between them
     found = []
     for b in _blocks(resamples, len(values)):  # the counts of a resample with replacement are multinomial
-        goods_b = rng.multinomial(len(goods), good / len(goods), size=b)
-        defects_b = rng.multinomial(len(defects), defect / len(defects), size=b)
-        found.append(cuts[_merit(rule, goods_b, defects_b)[:, 1:].argmax(axis=1)])
+        good_b = rng.multinomial(len(good), good_counts / len(good), size=b)
+        defect_b = rng.multinomial(len(defects), defect_counts / len(defects), size=b)
+        found.append(cuts[_merit(rule, good_b, defect_b)[:, 1:].argmax(axis=1)])
     return float(cuts[merit[1:].argmax()]), np.concatenate(found)
 
 
-def _merit(rule: str, goods: NDArray[np.int64], defects: NDArray[np.int64]) -> Scores:
-    """(B, m) F1 or Youden's J of rejecting value i and all above it, from (B, m) counts at each value."""
-    false = goods[:, ::-1].cumsum(axis=1)[:, ::-1]
+def _merit(rule: str, good: NDArray[np.int64], defects: NDArray[np.int64]) -> Scores:
+    """(B, m) F1 or Youden's J if value i and all above it are rejected, from (B, m) counts at each value."""
+    false = good[:, ::-1].cumsum(axis=1)[:, ::-1]
     true = defects[:, ::-1].cumsum(axis=1)[:, ::-1]
     found: Scores
     if rule == "f1":
         found = 2 * true / (true + false + true[:, :1])  # 2 TP / (2 TP + FP + FN)
-    else:  # J times both counts: whole numbers, in which equal cuts are equal
+    else:  # J times both counts: whole numbers, so that equal cuts compare equal
         found = (true * false[:, :1] - false * true[:, :1]).astype(np.float64)
     return found

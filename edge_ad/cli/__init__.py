@@ -1,6 +1,6 @@
 """The `edge-ad` command: info, inspect, check, tune, calibrate, eval, export.
 
-Exit codes: 0 all good, 1 some anomalous, 2 error; `edge_ad.system.entry` has all of them.
+Exit codes: 0 all good, 1 some anomalous, 2 error. `edge_ad.system.entry` lists all of them.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def _run(given: Sequence[str]) -> int:
 
 
 def add_runtime_options(parser: argparse.ArgumentParser, *, many: bool = False, points: bool = True) -> None:
-    """The options that go to `Runtime` as they are.
+    """Adds the options that are passed to `Runtime` unchanged.
 
     Args:
-        many: takes bundles, one or more, instead of one bundle.
+        many: take one or more bundles instead of one.
         points: False leaves out --point and --search.
     """
     if many:
@@ -55,13 +55,13 @@ def add_runtime_options(parser: argparse.ArgumentParser, *, many: bool = False, 
     else:
         parser.add_argument("bundle", help="the bundle file")
     parser.add_argument(
-        "--engine", choices=("auto", *ENGINES), default="auto", help="auto picks it by the CPU and the bundle"
+        "--engine", choices=("auto", *ENGINES), default="auto", help="auto picks one for this CPU and bundle"
     )
     with_devices = one_of(tuple(engine.title for engine in ENGINES.values() if engine.devices is None))
     parser.add_argument("--device", default="CPU", help=f"device of {with_devices}")
     parser.add_argument("--threads", type=int, help="most threads to use; by default one for each physical core")
     parser.add_argument(
-        "--cores", type=lambda text: [int(core) for core in text.split(",")], help="logical cores to stay on: 0,1"
+        "--cores", type=lambda text: [int(core) for core in text.split(",")], help="logical cores to use, such as 0,1"
     )
     if points:
         parser.add_argument("--point", help="operating point to use; `edge-ad info` lists them; default: f32")

@@ -1,4 +1,4 @@
-"""`python -m edge_ad.cli`: the edge-ad command, where no script of that name is at hand."""
+"""`python -m edge_ad.cli`: the edge-ad command, if the script of that name is not on the path."""
 
 from __future__ import annotations
 

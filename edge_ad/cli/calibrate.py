@@ -1,4 +1,4 @@
-"""`edge-ad calibrate BUNDLE --data CATEGORY`: a copy of a bundle whose thresholds are chosen anew, from images."""
+"""`edge-ad calibrate BUNDLE --data CATEGORY`: copies a bundle and chooses its thresholds again, from images."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ from edge_ad.system.progress import Progress
 from edge_ad.system.tables import named
 from edge_ad.system.versions import timestamp
 
-HELP = "Chooses the thresholds of a bundle anew, from images, and writes a copy that says where they came from."
+HELP = "Chooses the thresholds of a bundle again, from images, and writes them to a copy that names their origin."
 
-_FAR = 3.0  # standard errors by which scores lie apart from those before, to be worth a note
+_FAR = 3.0  # standard errors: a larger shift of the scores is worth a note
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     # not --search: scores and peaks come from exact search, as at export
     add_runtime_options(parser, points=False)
-    parser.add_argument("--point", help="only this operating point; by default all, each by its own scores")
+    parser.add_argument("--point", help="only this operating point; by default all, each from its own scores")
     parser.add_argument(
         "--data",
         metavar="CATEGORY",
         help="folder with test images (MVTec AD, BTAD, or good and bad), CSV file of path,label, or a folder of good "
-        "images that the method was not fitted on; without it the scores that the bundle keeps are used",
+        "images that the method was not fitted to; by default the scores in the bundle are used",
     )
     parser.add_argument("--out", type=Path, metavar="NEW.bundle", help="default: NAME.calibrated.bundle beside BUNDLE")
     parser.add_argument("--force", action="store_true", help="replace --out if it exists; never BUNDLE itself")
@@ -78,16 +78,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--training-images",
         action="store_true",
-        help="take images under train/ as good images too: only right if BUNDLE was not made from them",
+        help="also accept images under train/ as good images; wrong if BUNDLE was made from them",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Calibrates; returns the exit code. Nothing stands at the target until the last step."""
+    """Calibrates; returns the exit code. The target is written in the last step only."""
     if options.data is None and options.rule is None and options.value is None:
         raise SpecError(
-            "nothing is given to choose a threshold by",
-            expected="--data, or another --threshold-rule or --threshold-value for the scores that the bundle keeps",
+            "there is nothing to choose a threshold from",
+            expected="--data, or another --threshold-rule or --threshold-value for the scores in the bundle",
             got="neither",
         )
     with Bundle.open(options.bundle) as bundle:
@@ -97,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
         out = options.out or _default_target(bundle.path)
         _check_target(out, bundle.path, options.force)
         timestamp()  # refuses a bad SOURCE_DATE_EPOCH before the work
-        stream = sys.stderr if is_stdout(out) else sys.stdout  # a bundle that goes to stdout is mixed with nothing
+        stream = sys.stderr if is_stdout(out) else sys.stdout  # a bundle on stdout must not be mixed with text
         scores, notes = _scores(options, bundle, rules, out, stream)
         found = {}
         for name, (rule, value) in rules.items():
@@ -137,10 +137,10 @@ def _default_target(bundle: Path) -> Path:
 
 
 def _check_target(out: Path, bundle: Path, force: bool) -> None:
-    """Refuses a target before anything is scored: no folder, the bundle itself, or there already.
+    """Refuses a target before anything is scored: its folder is missing, it is the bundle itself, or it exists.
 
     Raises:
-        EdgeADError: it is refused.
+        EdgeADError: the target is refused.
     """
     check_target("--out", out)
     if not out.exists() or is_special(out):
@@ -148,20 +148,20 @@ def _check_target(out: Path, bundle: Path, force: bool) -> None:
     if os.path.samefile(out, bundle):
         raise BundleError(
             "--out is the bundle that is calibrated",
-            expected="another file, as the new one names the old one as its origin",
+            expected="another file, as the new bundle names the old one as its origin",
             got=out,
             remedy="Write beside it, look at it with `edge-ad info`, and put it into service with mv.",
         )
     if not force:
         raise BundleError(
-            f"{out} is there already", expected="a new file", remedy="Give another --out, or --force to replace it."
+            f"{out} exists already", expected="a new file", remedy="Give another --out, or --force to replace it."
         )
 
 
 def _scores(
     options: argparse.Namespace, bundle: Bundle, rules: Mapping[str, tuple[str, float]], out: Path, stream: TextIO
 ) -> tuple[dict[str, ImageScores], tuple[str, ...]]:
-    """Scores of the images that are given, or those that the bundle keeps, by point; and notes on the images."""
+    """Point -> scores of the given images, or those in the bundle; and notes on the images."""
     if options.data is None:
         return {name: kept_scores(bundle.manifest.at(name)) for name in rules}, ()
     images = find_images(options.data, options.training_images)
@@ -196,13 +196,13 @@ def _open(options: argparse.Namespace, bundle: Bundle, point: str) -> Runtime:
             f"the operating point {point} does not run here: {error.what}",
             expected=error.expected,
             got=error.got,
-            remedy="Calibrate on a PC that runs all of them; or each that runs here with --point, one after another.",
+            remedy="Calibrate on a PC that runs all of them, or calibrate one point after another with --point.",
         ) from error
 
 
 def _describe(old: CalibrationSpec, new: CalibrationSpec, scores: ImageScores) -> dict[str, str]:
-    """Old against new, a line for each thing."""
-    among = f"{len(scores.goods)} goods" + (f", {len(scores.defects)} defects" if scores.defects else "")
+    """The old and the new values, one line for each."""
+    among = f"{len(scores.goods)} good images" + (f", {len(scores.defects)} defects" if scores.defects else "")
     rows = {
         "scores": f"{scores.data}, {scores.kind}: {among}, by {scores.engine} {scores.precision}",
         "rule": f"{describe_rule(old.rule, old.value)} -> {describe_rule(new.rule, new.value)}",
@@ -212,7 +212,8 @@ def _describe(old: CalibrationSpec, new: CalibrationSpec, scores: ImageScores) -
         rows["of pixels"] = f"{old.pixel_threshold:.4g} -> {new.pixel_threshold:.4g}"
     values, labels = [*scores.goods, *scores.defects], [0] * len(scores.goods) + [1] * len(scores.defects)
     before, after = (image_metrics(values, labels, spec.threshold).confusion for spec in (old, new))
-    rows["rejected"] = f"{_rate(before.fp, len(scores.goods))} -> {_rate(after.fp, len(scores.goods))} of these goods"
+    of = len(scores.goods)
+    rows["rejected"] = f"{_rate(before.fp, of)} -> {_rate(after.fp, of)} of these good images"
     if scores.defects:
         count = len(scores.defects)
         rows["missed"] = f"{_rate(before.fn, count)} -> {_rate(after.fn, count)} of these defects"
@@ -225,7 +226,7 @@ def _with_interval(spec: CalibrationSpec) -> str:
 
 def _rate(count: int, of: int) -> str:
     rate = wilson(count, of)
-    assert rate is not None  # there are goods, and this line is for defects only where there are some
+    assert rate is not None  # there are good images, and this line is shown for defects only if there are some
     return f"{count}/{of} (95% {rate.low:.1%}..{rate.high:.1%})"
 
 
@@ -237,14 +238,14 @@ def _notes(old: CalibrationSpec, new: CalibrationSpec, scores: ImageScores, fres
         notes.append(note)
     if new.rule in LABELLED and new.pixel_threshold is not None:
         usual = describe_rule("percentile", RULES["percentile"])
-        notes.append(f"the threshold of pixels is {usual} of the goods' peaks, as no pixel is labelled")
+        notes.append(f"the pixel threshold is {usual} of the good images' peaks, as no pixel is labelled")
     if new.rule in LABELLED:
-        notes.append("rejected and missed are of the very images that chose the threshold: others may fare worse")
+        notes.append("rejected and missed count the images that chose the threshold: new images may do worse")
     return notes
 
 
 def _drift(before: tuple[float, ...], now: tuple[float, ...]) -> str | None:
-    """A note where the goods score otherwise than those of the old threshold did (Mann & Whitney 1947)."""
+    """A note if the good images score differently from those of the old threshold (Mann & Whitney 1947)."""
     n, m = len(before), len(now)
     if not n:
         return None
@@ -256,10 +257,10 @@ def _drift(before: tuple[float, ...], now: tuple[float, ...]) -> str | None:
     medians = f"median {np.median(now):.4g}, theirs {np.median(before):.4g}"
     if z < 0:
         return (
-            f"these goods score lower than those of the old threshold ({medians}): if the method was fitted on them, "
-            "the new threshold is too low"
+            f"these good images score lower than those of the old threshold ({medians}): if the method was fitted to "
+            "them, the new threshold is too low"
         )
     return (
-        f"these goods score higher than those of the old threshold ({medians}): if part, camera or light are others, "
-        "export again"
+        f"these good images score higher than those of the old threshold ({medians}): if part, camera or light "
+        "changed, export again"
     )

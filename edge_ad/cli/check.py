@@ -1,5 +1,5 @@
-"""`edge-ad check BUNDLE`: hashes, golden probes of each operating point by each engine that it is for, and parity
-between the engines."""
+"""`edge-ad check BUNDLE`: checks the hashes, runs the golden probes of each operating point with each of its engines,
+and compares the engines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints a line for each proof; returns 0 when all hold and 2 otherwise."""
+    """Prints a line for each check; returns 0 if all pass and 2 if not."""
     with Bundle.open(options.bundle) as bundle:
         manifest = bundle.manifest
         rows = {"hashes": f"ok, {len(manifest.members)} members, id {bundle.id}"}
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
             prefix = "" if name == REFERENCE else f"{name} "
             rows |= {prefix + label: text for label, text in found.items()}
             passed, ran = passed and holds, ran or bool(runtimes)
-    if not ran and passed:  # nothing ran, so that nothing is proven
+    if not ran and passed:  # nothing ran, so nothing is proven
         Runtime(options.bundle, threads=options.threads)
     print(named(rows.items()))
     return OK if passed else ERROR
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 def _prove(
     options: argparse.Namespace, name: str, point: PointSpec | None
 ) -> tuple[dict[str, str], list[Runtime], bool]:
-    """A line for each engine that the point is for, the runtimes that passed, and whether none failed."""
+    """A line for each engine of the point, the runtimes that passed, and whether none failed."""
     rows: dict[str, str] = {}
     runtimes: list[Runtime] = []
     passed = True
@@ -66,7 +66,7 @@ def _prove(
 
 
 def _parity(bundle: Bundle, runtimes: list[Runtime]) -> tuple[str, bool]:
-    """How far the patches of the other engines are from the first one's, and whether that is near enough."""
+    """The difference between the patches of the first engine and the others, and whether it is small enough."""
     frames = [in_declared_order(probe.frame, bundle.manifest.frame) for probe in load_probes(bundle)]
     first, *others = ([runtime.probe(frame).patches for frame in frames] for runtime in runtimes)
     apart = max(relative_difference(b, a) for other in others for a, b in zip(first, other, strict=True))

@@ -1,8 +1,8 @@
 """`edge-ad eval BUNDLE... --data CATEGORY...`: metrics, pictures, curves and a report on labelled images.
 
-With --methods or --backbones it makes the bundles first. The work goes in three steps, each for all bundles, so that
-what may run side by side does, and frames are timed with nothing of ours beside them: exports, inspections one by one,
-metrics and pictures.
+With --methods or --backbones it makes the bundles first. There are three steps, each for all bundles: exports,
+inspections, metrics and pictures. Exports and metrics run in parallel. Inspections run one at a time with nothing else
+beside them, as they are timed.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pictures", choices=("none", "worst", "all"), default="worst", help="images to draw; default: worst"
     )
-    parser.add_argument("--from-maps", action="store_true", help="draw from saved maps, inspect nothing again")
+    parser.add_argument("--from-maps", action="store_true", help="draw from saved maps; do not inspect again")
     parser.add_argument("--no-report", action="store_true", help="write no curves and no report.html")
     _add_style(parser)
 
 
 def _add_grid(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("bundles to make first, by python -m export, in OUT/bundles").add_argument
-    add("--methods", metavar="A,B", help=f"out of {','.join(METHODS)}, or all; each is exported with each backbone")
+    add = parser.add_argument_group("bundles to make first, with python -m export, in OUT/bundles").add_argument
+    add("--methods", metavar="A,B", help=f"some of {','.join(METHODS)}, or all; each is exported with each backbone")
     add("--backbones", metavar="A,B", help=f"{EMBEDDED}, networks of torchvision, ONNX files; default: {EMBEDDED}")
     add(
         "--weights",
@@ -83,7 +83,7 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="NAME=FILE|FOLDER",
-        help="weights of a backbone; in a folder, the file whose name begins with the backbone's",
+        help="weights of a backbone; in a folder, the file whose name begins with the backbone's name",
     )
     add(
         "--layers",
@@ -97,7 +97,7 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
         "--jobs",
         type=int,
         metavar="N",
-        help="how many exports, and later metrics, run at a time; by default one for each core with 2 GiB of memory. "
+        help="how many exports, and later metrics, run at once; by default one for each core with 2 GiB of memory. "
         "Frames are always timed one at a time",
     )
     add(
@@ -121,7 +121,7 @@ def _add_style(parser: argparse.ArgumentParser) -> None:
         "--alpha-mode",
         choices=("value", "flat"),
         default=_STYLE.alpha_mode,
-        help="value: hotter is more opaque; flat: alpha-max everywhere",
+        help="value: more heat is more opaque; flat: alpha-max everywhere",
     )
     for name, text in (
         ("alpha-min", "opacity of no heat"),
@@ -134,7 +134,7 @@ def _add_style(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Evaluates; returns 0, or 2 when something failed or there was nothing to measure."""
+    """Evaluates; returns 0, or 2 if something failed or there was nothing to measure."""
     style = Style(options.clip_q, options.alpha_mode, options.alpha_min, options.alpha_max, options.gamma, options.blur)
     with_report = not options.no_report and _report_is_possible()
     wanted = _wanted(options)
@@ -154,13 +154,13 @@ def _report_is_possible() -> bool:
     try:
         require_matplotlib()
     except EdgeADError as error:
-        print(f"note: {error}; going on without them (--no-report says nothing)", file=sys.stderr)
+        print(f"note: {error}; continuing without them (--no-report hides this note)", file=sys.stderr)
         return False
     return True
 
 
 def _wanted(options: argparse.Namespace) -> list[tuple[str, Backbone]]:
-    """Methods and backbones to export; none where neither is asked for.
+    """The methods and backbones to export; none if neither option is given.
 
     Raises:
         EdgeADError: an option cannot be used, or the export is not installed.
@@ -215,7 +215,7 @@ def _cells(
 
 
 def _check_outputs(cells: Sequence[Cell], out: Path) -> None:
-    """Refuses a folder for the results in which something that is read would be replaced.
+    """Refuses a folder of results if a result would replace a file that is read.
 
     Raises:
         SpecError: names the file.
@@ -231,7 +231,7 @@ def _check_outputs(cells: Sequence[Cell], out: Path) -> None:
     for labelled in {id(cell.labelled): cell.labelled for cell in cells}.values():
         inputs += [("an image", image.path) for image in labelled.images]
         inputs += [("a mask", image.mask) for image in labelled.images if image.mask is not None]
-    for cell in cells:  # what is there already may be written again, or removed
+    for cell in cells:  # files of an earlier run may be replaced or removed
         outputs += [("--out", path) for path in cell.folder.rglob("*") if path.is_file()]
     for option, path in outputs[:2]:
         if out.is_dir():
@@ -240,7 +240,7 @@ def _check_outputs(cells: Sequence[Cell], out: Path) -> None:
 
 
 def _made(cells: list[Cell], options: argparse.Namespace) -> list[Cell]:
-    """The cells, with the bundles there that are to be made, or the error that there was."""
+    """The cells after their bundles are made: each has its bundle, or the error."""
     errors: dict[Path, str] = {}
     orders = []
     for cell in cells:
@@ -266,7 +266,7 @@ def _made(cells: list[Cell], options: argparse.Namespace) -> list[Cell]:
 
 
 def _export(orders: Sequence[Order], jobs: int) -> dict[Path, str]:
-    """Makes bundles; the errors of those that failed."""
+    """Makes bundles; returns path -> error of those that failed."""
     errors: dict[Path, str] = {}
     jobs = min(jobs, len(orders))
     beside = f" ({jobs} at a time)" if jobs > 1 else ""
@@ -284,7 +284,7 @@ def _export(orders: Sequence[Order], jobs: int) -> dict[Path, str]:
 
 
 def _inspected(cell: Cell, options: argparse.Namespace) -> Cell:
-    """The cell with its result, from disk where it is there, or with the error that it gives."""
+    """The cell with its result, from disk if it is there, or with its error."""
     if cell.bundle is None:
         return cell
     key = key_of(cell, {name: getattr(options, name) for name in RUNTIME_OPTIONS})
@@ -304,7 +304,7 @@ def _inspected(cell: Cell, options: argparse.Namespace) -> Cell:
 
 
 def _finished(cells: list[Cell], style: Style, options: argparse.Namespace, *, with_curves: bool) -> list[Cell]:
-    """The cells measured and drawn, side by side where there are several."""
+    """Measures and draws the cells, several in parallel."""
     works = {}
     for cell in cells:
         if cell.bundle is not None and cell.result is not None and cell.result.images:
@@ -325,7 +325,7 @@ def _finished(cells: list[Cell], style: Style, options: argparse.Namespace, *, w
 
 
 def _measured(cell: Cell, error: str | None) -> Cell:
-    """The cell with its result as it is on disk now."""
+    """The cell with the result that is on disk now."""
     result = load_result(cell.folder) if error is None else None
     if error is None and (result is None or result.row is None):
         error = f"the result in {cell.folder} is gone"
@@ -333,7 +333,7 @@ def _measured(cell: Cell, error: str | None) -> Cell:
 
 
 def _write(cells: Sequence[Cell], out: Path, style: Style, *, with_report: bool) -> None:
-    """Writes the table, and the report where one is wanted; prints the table, and what a reader should know."""
+    """Writes the table and, if wanted, the report; prints the table and the notes."""
     rows = [cell.row() for cell in cells]
     replace_text(out / "summary.csv", to_csv(rows))
     if with_report:

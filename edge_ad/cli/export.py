@@ -1,7 +1,7 @@
 """`edge-ad export ...`: a second name for `python -m export`, which a file export.py in the working directory shadows.
 
-edge_ad does not import the export: it starts it by its name, from the folder that holds edge_ad itself, as a
-workstation has both and an edge PC may have one.
+edge_ad does not import the export, as an edge PC may not have it. It starts the module `export` of the folder that
+holds edge_ad itself.
 """
 
 from __future__ import annotations

@@ -21,12 +21,12 @@ from edge_ad.spec.codec import encode
 from edge_ad.system.tables import aligned, named
 from edge_ad.system.versions import build_info
 
-HELP = "Says what a bundle holds, and what is installed here."
+HELP = "Shows what a bundle holds, and what is installed here."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("bundle", nargs="?", help="the bundle file; without one only this machine is described")
+    parser.add_argument("bundle", nargs="?", help="the bundle file; if left out, only this machine is described")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
 
 
@@ -73,14 +73,14 @@ def describe(manifest: Manifest) -> dict[str, str]:
         "coreset": "none" if index is None else f"{index.size:,} of {index.patches:,} patches",
         "graph": "none" if graph is None else f"M {graph.m}, ef {graph.ef}, recall {graph.recall:.3f}",
         "threshold": f"{calibration.threshold:.4g} ({describe_rule(calibration.rule, calibration.value)} of "
-        f"{len(calibration.good_scores)} held-out goods, {calibration.split}; "
+        f"{len(calibration.good_scores)} held-out good images, {calibration.split}; "
         f"95% {calibration.interval[0]:.4g}..{calibration.interval[1]:.4g})",
         "calibrated": "at export" if calibration.source is None else _source(calibration.source),
     }
 
 
 def describe_points(manifest: Manifest) -> list[tuple[str, ...]]:
-    """A row for each operating point, below a heading: what it runs by, its threshold, fidelity and own megabytes."""
+    """A heading and a row for each operating point: engine, precision, threshold, fidelity and its own megabytes."""
     rows: list[tuple[str, ...]] = [("point", "engine", "precision", "input", "threshold", "MB", "fidelity")]
     for name in manifest.point_names:
         point, whole = manifest.find_point(name), manifest.at(name)
@@ -105,5 +105,5 @@ def _source(source: CalibrationSourceSpec) -> str:
     digest = f", images sha256:{source.images_sha256[:16]}" if source.images_sha256 else ""
     return (
         f"{source.created} by edge-ad {source.edge_ad}, from bundle {source.bundle} (exported as {source.exported}): "
-        f"{source.data}, {source.goods} goods{defects}{digest}, scored by {source.engine} {source.precision}"
+        f"{source.data}, {source.goods} good images{defects}{digest}, scored by {source.engine} {source.precision}"
     )

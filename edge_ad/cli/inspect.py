@@ -33,15 +33,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", help="an image, or a folder of images (its subfolders too)")
     parser.add_argument("--threshold", type=float, help="threshold of the score, instead of the bundle's")
     parser.add_argument(
-        "--budget-ms", type=float, metavar="MS", help="time limit for a frame: picks a point that keeps it"
+        "--budget-ms", type=float, metavar="MS", help="time limit of a frame; picks a point that keeps it"
     )
-    parser.add_argument("--csv", type=Path, metavar="OUT", help="write file, score, verdict and milliseconds there")
-    parser.add_argument("--jsonl", action="store_true", help="print a JSON object a line, regions included")
+    parser.add_argument(
+        "--csv", type=Path, metavar="OUT", help="write a table there: file, score, verdict, milliseconds"
+    )
+    parser.add_argument("--jsonl", action="store_true", help="print one JSON object for each image, with its regions")
     parser.add_argument("--overlay", type=Path, metavar="DIR", help="write a picture of each verdict there")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Inspects; returns the exit code: an unreadable image is reported, passed over, and makes it 2."""
+    """Inspects; returns the exit code. An unreadable image is reported and skipped, and the exit code is then 2."""
     root = Path(options.images)
     paths, errors = find_images(root)
     base = root if root.is_dir() else root.parent
@@ -83,13 +85,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _pictures(paths: list[Path], base: Path, folder: Path) -> dict[Path, Path]:
-    """Where the picture of each image goes: a.png of a.png, a.jpg.png of a.jpg, so that no two images share one."""
+    """Image -> file of its picture: a.png for a.png, a.jpg.png for a.jpg, so that no two images share a picture."""
     suffixes = {path: "" if path.suffix.lower() == ".png" else ".png" for path in paths}
     return {path: Path(f"{folder / path.relative_to(base)}{suffix}") for path, suffix in suffixes.items()}
 
 
 def _check_outputs(options: argparse.Namespace, paths: list[Path], pictures: dict[Path, Path]) -> None:
-    """Refuses outputs that cannot be written, or would replace the bundle, an image or one another.
+    """Refuses outputs that cannot be written, or would replace the bundle, an image or another output.
 
     Raises:
         SpecError: names the option and the file.
@@ -122,7 +124,7 @@ def find_images(root: Path) -> tuple[list[Path], list[FrameError]]:
 
 
 def _service(stats: Stats) -> str:
-    """How the budget was kept."""
+    """A line that says how many frames kept the budget."""
     served = ", ".join(f"{name} {count}" for name, count in stats.points.items() if count) or "none"
     p99 = "" if stats.p99_ms is None else f", p99 {stats.p99_ms:.1f} ms"
     return f"budget {stats.budget_ms:g} ms: {stats.misses} of {stats.frames} frames late{p99}; by point: {served}"
@@ -136,10 +138,9 @@ def _line(name: str, verdict: Verdict, *, as_json: bool) -> str:
 
 @contextlib.contextmanager
 def _table(path: Path | None) -> Iterator[list[tuple[object, ...]]]:
-    """A list to add rows to; they are written to `path` at the end, also when the work is stopped by an error, Ctrl-C
-    or a signal.
+    """A list for rows. They are written to `path` at the end, also if an error, Ctrl-C or a signal stops the work.
 
-    The file is written beside the target and renamed, so that an older table is never half overwritten.
+    A new file is written and then renamed, so that an older table is never half overwritten.
     """
     rows: list[tuple[object, ...]] = [("file", "score", "verdict", "ms")]
     try:

@@ -1,4 +1,4 @@
-"""`edge-ad tune BUNDLE`: measures this machine, and keeps what it found for `Runtime`."""
+"""`edge-ad tune BUNDLE`: measures this machine and saves the results for `Runtime`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ SECONDS = (5.0, 150.0)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("bundle", help="the bundle file")
-    parser.add_argument("--budget-ms", type=float, metavar="MS", help="time limit: the table says which points keep it")
+    parser.add_argument(
+        "--budget-ms", type=float, metavar="MS", help="time limit; the table shows which points keep it"
+    )
     parser.add_argument(
         "--frames",
         type=Path,
@@ -47,12 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads-max", type=int, metavar="N", help="most threads to try; by default the physical cores"
     )
-    parser.add_argument("--seconds", type=float, default=120.0, help="time to measure, 5..150; default: 120")
+    parser.add_argument("--seconds", type=float, default=120.0, help="seconds to measure for, 5..150; default: 120")
     parser.add_argument("--json", action="store_true", help="print the whole profile as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measures, writes the profile and prints; returns 0, or 2 where no operating point keeps the budget."""
+    """Measures, writes the profile and prints it; returns 0, or 2 if no operating point keeps the budget."""
     low, high = SECONDS
     _check("--seconds", options.seconds, low <= options.seconds <= high, f"{low:g}..{high:g}")
     _check("--threads-max", options.threads_max, options.threads_max is None or options.threads_max >= 1, "1 or more")
@@ -89,7 +91,7 @@ def _check(name: str, value: object, ok: bool, expected: str) -> None:
 
 
 def _taken(profile: Profile, spec: Manifest, budget_ms: float | None) -> str | None:
-    """The operating point that `Runtime` takes; None where none keeps the budget, or f32 cannot be run here."""
+    """The operating point that `Runtime` takes; None if none keeps the budget, or f32 cannot run here."""
     best = [profile.best(name, Fixed(), budget_ms) for name in faithful_first(spec)]
     if budget_ms is None:
         return next((entry.point for entry in best if entry and entry.point == REFERENCE), None)
@@ -113,9 +115,7 @@ def _report(profile: Profile, spec: Manifest, budget_ms: float | None, taken: st
         rows.append([mark, name, *_fidelity(spec, name), *_facts(entry), fits, call if name == taken else ""])
     lines = [aligned(rows), "* no operating point as faithful is faster"]
     if taken is None:
-        lines.append(
-            f"no operating point keeps it: {call} raises BudgetError" if budget_ms else f"{call}: cannot be run"
-        )
+        lines.append(f"no operating point keeps it: {call} raises BudgetError" if budget_ms else f"{call}: cannot run")
     return "\n".join(lines)
 
 
@@ -137,5 +137,5 @@ def _facts(entry: Entry) -> Sequence[str]:
 
 def _say(tuned: Tuned, path: Path) -> None:
     if tuned.left_out:
-        print(f"note: no time for {tuned.left_out} of the less likely settings; --seconds gives more", file=sys.stderr)
+        print(f"note: {tuned.left_out} less likely settings were not measured; raise --seconds", file=sys.stderr)
     print(f"profile: {printable(path)}")

@@ -46,11 +46,11 @@ class LabelledSet:
 
     Attributes:
         name: of the category.
-        layout: as the module says, for a reader.
-        folder: of the category; None for a CSV file.
+        layout: name of the layout (see the module), for a reader.
+        folder: folder of the category; None for a CSV file.
         root: images are named by their paths from here.
-        images: with their labels; empty where the category has no test images.
-        notes: what a reader should know: masks that are missing, folders that were left out.
+        images: the images with their labels; empty if the category has no test images.
+        notes: notes for a reader: missing masks, folders that were left out.
     """
 
     name: str
@@ -83,7 +83,7 @@ class LabelledSet:
         return frozenset(image.defect for image in self.images if image.defect is not None)
 
     def without(self, kinds: Collection[str]) -> LabelledSet:
-        """The same without the defects of these kinds; a note says how many were left out."""
+        """The same without the defects of these kinds. A note says how many are left out."""
         left_out = Counter(image.defect for image in self.images if image.defect in kinds)
         if not left_out:
             return self
@@ -92,7 +92,7 @@ class LabelledSet:
         return replace(self, images=images, notes=(*self.notes, *notes))
 
     def digest(self) -> str:
-        """Changes when an image, a label or a mask does (by path, size and time of change)."""
+        """A digest that changes if an image, a label or a mask changes (path, size or time of change)."""
         state = hashlib.blake2b(digest_size=16)
         for image in self.images:
             for path in (image.path, image.mask):
@@ -105,7 +105,7 @@ def load_labelled(given: str) -> LabelledSet:
     """The test images of a category: a folder, a name as `find_category` takes it, or a CSV file.
 
     Raises:
-        DatasetError: nothing there, a layout that is not known, or a CSV that cannot be used.
+        DatasetError: there is nothing, the layout is unknown, or the CSV file cannot be used.
     """
     path = expand_home(given)
     if path.is_file() and path.suffix.lower() == ".csv":
@@ -146,7 +146,7 @@ def _from_folder(folder: Path) -> LabelledSet:
 
 
 def _about_masks(folder: Path, images: Sequence[TestImage]) -> list[str]:
-    """A note where defects have no mask though there are masks of other names."""
+    """A note if defects have no mask although there are masks with other names."""
     used = {image.mask for image in images}
     without = Counter(image.defect for image in images if image.defect is not None and image.mask is None)
     notes = []
@@ -165,7 +165,7 @@ def _no_layout(folder: Path, folders: Sequence[Path]) -> DatasetError:
     categories = [f.name for f in folders if any((f / part).is_dir() for part in ("test", "train", *_GOOD, *_BAD))]
     if categories:
         return DatasetError(
-            f"{folder} holds categories and is none itself",
+            f"{folder} is not a category but holds categories",
             expected="folders of categories",
             got=", ".join(categories[:_LISTED]),
             remedy=f"Give them: --data {' '.join(str(folder / name) for name in categories[:_LISTED])}",
@@ -236,10 +236,10 @@ def _defect_of(label: str) -> str | None:
 def check_masks(images: Iterable[TestImage]) -> None:
     """Reads every mask once, before any image is inspected.
 
-    A file that cannot be read is passed over here: its image has no pixel metrics, and a note says so.
+    A file that cannot be read is skipped here: its image has no pixel metrics, and a note says so.
 
     Raises:
-        DatasetError: what a mask marks cannot be told (says how many there are).
+        DatasetError: it is unclear what a mask marks (says how many there are).
     """
     masks = [image.mask for image in images if image.mask is not None]
     with ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1), thread_name_prefix="masks") as pool:
@@ -261,7 +261,7 @@ def _mask_error(path: Path) -> DatasetError | None:
 
 
 def slugs(names: Iterable[str]) -> list[str]:
-    """File names, each its own, for names of images: broken_large/000.jpg gives broken_large_000."""
+    """A unique file name for each image name: broken_large/000.jpg gives broken_large_000."""
     taken: set[str] = set()
     found = []
     for name in names:

@@ -1,6 +1,6 @@
-"""Finds a category on disk, says how it is laid out, and reads every image once before a long export begins.
+"""Finds a category on disk, recognises its layout, and reads every image once before a long export begins.
 
-Layouts, told apart by the folders that are there:
+Layouts, recognised by their folders:
 
     MVTec AD     train/good  test/good  test/<kind>  ground_truth/<kind>/<stem>_mask.png (or <stem>.png)
     BTAD         train/ok    test/ok    test/ko      ground_truth/ko/<stem>.png (or .bmp)
@@ -46,8 +46,8 @@ _LISTED = 8  # names in a message
 _SEPARATORS = tuple({os.sep, os.altsep or os.sep})
 _READERS = 8  # threads: decoding is most of the work, and OpenCV frees the GIL for it
 _WHY = (
-    f"An export needs {MIN_GOOD} good images at the very least: one to learn from, and another, held out, to "
-    "set the threshold by. Give 50 or more; a false reject rate of 1% cannot be told from fewer than 100."
+    f"An export needs at least {MIN_GOOD} good images: one to learn from, and one that is held out for the "
+    "threshold. Give 50 or more; a false reject rate of 1% needs 100 or more."
 )
 
 
@@ -55,7 +55,7 @@ _WHY = (
 class TestImage:
     """An image of the test set: `defect` is its kind, None for a good one; `mask` is white on the defect."""
 
-    __test__ = False  # its name is no invitation to pytest
+    __test__ = False  # pytest must not collect it, despite its name
 
     path: Path
     defect: str | None
@@ -89,8 +89,7 @@ class Facts:
         max_value: brightest pixel of the 16-bit images, 0 without any: 4095 or less hints at a 12-bit camera.
         all_grey: no image has a colour; one stored as BGR with three equal channels has none.
         bad: images left out, each with the reason.
-        copies: images whose pixels are those of an earlier one. Held out, they score 0 and lower the
-            threshold.
+        copies: images with the same pixels as an earlier one. If held out, they score 0 and lower the threshold.
     """
 
     sizes: frozenset[Size]
@@ -106,13 +105,13 @@ def find_category(
 ) -> Path:
     """The folder of a category, given by its path or by its name.
 
-    A path that is absolute, begins with ``.`` or ``~``, or ends with a slash is taken as it is. Anything else is looked
-    up, and what was said outright comes first: a name under `data` and nowhere else; without `data` under
-    ``$EDGE_AD_DATA``, as a folder here, and under ``./data`` and ``./data/mvtec_ad``. With a slash inside it may also
-    be a path from here, which comes after `data` and before ``$EDGE_AD_DATA``.
+    A path is used as it is if it is absolute, begins with ``.`` or ``~``, or ends with a slash. A name is looked up:
+    with `data` only there; without it under ``$EDGE_AD_DATA``, then in the working directory, then under ``./data`` and
+    ``./data/mvtec_ad``. A name with a slash inside may also be a path from the working directory. That is tried after
+    `data` and before ``$EDGE_AD_DATA``.
 
     Raises:
-        DatasetError: there is none (says where it looked, and what has a name like it), or it is a file.
+        DatasetError: there is none (the message lists where it looked, and a similar name), or it is a file.
     """
     name = os.fspath(name_or_path).strip()
     if not name:
@@ -166,14 +165,14 @@ def expand_home(text: str) -> Path:
 
 
 def _near(name: str, folders: Iterable[Path]) -> str | None:
-    """The folder whose name is most like `name`, as it can be given again: its name, or its path."""
+    """The folder with the most similar name, in a form that the user can give: its name, or its path."""
     there = {child.name.lower(): child for folder in folders for child in reversed(subfolders(folder))}
     matches = difflib.get_close_matches(name.lower(), there, n=1, cutoff=0.6)
     return str(there[matches[0]]) if matches else None
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders in `folder`, hidden ones left out; none where it cannot be read."""
+    """Folders in `folder`, without hidden ones; none if it cannot be read."""
     try:
         return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     except OSError:
@@ -184,8 +183,8 @@ def load_category(path: Path) -> Category:
     """Lists the images of a category; opens none of them.
 
     Raises:
-        DatasetError: not a folder, no layout that is known, too few good images, or the dataset's root
-            folder.
+        DatasetError: it is not a folder or is the dataset's root folder, the layout is unknown, or there are too few
+            good images.
     """
     if not path.is_dir():
         got = "a file" if path.exists() else "nothing there"
@@ -256,7 +255,7 @@ def _nothing_good(path: Path, source: Path) -> DatasetError:
         remedy = f"Give the folder of the good images: {path / 'train'}"
     elif categories := [folder.name for folder in folders if _holds_images(folder)]:
         return DatasetError(
-            f"{path} holds categories and is none itself",
+            f"{path} is not a category but holds categories",
             expected="the folder of one category",
             got=_names(categories),
             remedy=f"Give one of them: {path / categories[0]}",
@@ -324,7 +323,7 @@ def check_images(
 
 @dataclass(frozen=True)
 class Look:
-    """What is kept of an image that was read; `digest` is of its pixels."""
+    """Facts of an image that was read; `digest` is of its pixels."""
 
     size: Size
     bit_depth: int
@@ -336,7 +335,7 @@ class Look:
 def look_at_images(
     paths: Sequence[Path], skip_bad: bool = False, progress: Counts | None = None
 ) -> tuple[dict[Path, Look], list[tuple[Path, str]]]:
-    """Reads every image once: what the readable ones have, in their order, and the others with the reason.
+    """Reads every image once: facts of the readable ones in their order, and the others with the reason.
 
     Raises:
         DatasetError: an image cannot be read (names the first few), and `skip_bad` is False.
@@ -359,13 +358,13 @@ def look_at_images(
             f"{len(bad)} of {len(paths)} images cannot be used",
             expected="whole 8 or 16 bit images",
             got=_names([reason for _, reason in bad]),
-            remedy="Mend or remove them, or leave them out with --skip-bad.",
+            remedy="Repair or remove them, or leave them out with --skip-bad.",
         )
     return seen, bad
 
 
 def _look(path: Path) -> Look | str:
-    """What an image has, or why it cannot be read."""
+    """The facts of an image, or why it cannot be read."""
     try:
         frame = read_frame(path)
     except FrameError as error:

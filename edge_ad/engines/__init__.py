@@ -1,6 +1,6 @@
 """The engines that run the backbone graph, and the choice between them. `edge_ad.registry.ENGINES` lists them.
 
-An engine's package is imported when it is opened and not before: `import edge_ad` pulls in none.
+An engine's package is imported when the engine is opened. `import edge_ad` imports none.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
     "targets_for",
 ]
 
-# What `python -m export --to` can be asked for, and the kinds of model that it makes then; the first is preferred.
+# The choices of `python -m export --to`, and the kinds of model that each makes; the first one is preferred.
 TARGETS = {"openvino": ("ir",), "onnx": ("onnx",), "both": ("onnx", "ir")}
 
 
@@ -46,7 +46,7 @@ def runs(name: str, models: Models) -> bool:
 
 
 def engines_for(precision: str, made_with: str = "any") -> tuple[str, ...]:
-    """Engines that have the precision, out of the one that an operating point was made with; "any" for all."""
+    """The engines that have the precision: `engine` alone, or all of them for "any"."""
     able = PRECISIONS[precision].engines or tuple(ENGINES)
     return tuple(name for name in ENGINES if name in able and made_with in ("any", name))
 
@@ -54,16 +54,16 @@ def engines_for(precision: str, made_with: str = "any") -> tuple[str, ...]:
 def choose_engine(
     wanted: str, models: Models, cpu: Cpu, installed: Collection[str], able: Collection[str] | None = None
 ) -> str:
-    """The engine to open.
+    """The name of the engine to open.
 
-    "auto" takes the one that is the first choice for this CPU, and another one where that is not installed or cannot
-    run what the bundle holds.
+    "auto" takes the first choice for this CPU. If that engine is not installed or cannot run the models of the bundle,
+    it takes another one.
 
     Args:
         able: engines that can run the operating point; None for all.
 
     Raises:
-        EngineUnavailableError: no installed engine can run the bundle; the message has the command that mends it.
+        EngineUnavailableError: no installed engine can run the bundle; the message names the pip command.
         SpecError: there is no engine of that name.
     """
     allowed = [name for name in ENGINES if able is None or name in able]
@@ -77,7 +77,7 @@ def choose_engine(
             f"{wanted} cannot run this operating point",
             expected=" or ".join(allowed),
             got=wanted,
-            remedy="Leave the engine to the runtime, or choose another point; `edge-ad info` lists them.",
+            remedy="Give no engine, so that the runtime chooses, or another point; `edge-ad info` lists the points.",
         )
     if wanted not in runnable:
         kinds, there = ENGINES[wanted].runs, tuple(map(str.upper, models.kinds))
@@ -118,7 +118,7 @@ def _first_installed(
 
 
 def targets_for(kinds: Collection[str]) -> str:
-    """The options of the export that make such a model: "--to onnx or --to both"."""
+    """The options of the export that make such a model, such as "--to onnx or --to both"."""
     return one_of(tuple(f"--to {name}" for name, made in TARGETS.items() if {*made} & {*kinds}))
 
 
@@ -126,9 +126,10 @@ def open_engine(name: str, models: Models, *, device: str, threads: int, precisi
     """Compiles the models with the engine `name`.
 
     Args:
-        device: of the engine; "CPU" is the one that each has.
-        threads: upper bound of the engine's threads.
-        precision: arithmetic, always set and never left to the engine (`edge_ad.registry.Precision.arithmetic`).
+        device: device of the engine; each engine has "CPU".
+        threads: most threads of the engine.
+        precision: the arithmetic (`edge_ad.registry.Precision.arithmetic`). It is always set, so that the engine does
+            not choose.
 
     Raises:
         EngineError: the engine refused the model, the device or the precision.
@@ -139,14 +140,14 @@ def open_engine(name: str, models: Models, *, device: str, threads: int, precisi
 
 
 def run_once(model: bytes, name: str, image: NDArray[np.float32]) -> list[NDArray[Any]]:
-    """Every output of an ONNX model, by an installed engine; one to which ONNX is its own comes first.
+    """Runs an ONNX model with an installed engine and returns all its outputs. An engine that prefers ONNX comes first.
 
     Args:
-        name: of its input.
-        image: what goes in.
+        name: name of the model's input.
+        image: the input.
 
     Raises:
-        EngineUnavailableError: no engine is installed that runs ONNX.
+        EngineUnavailableError: no installed engine runs ONNX.
         EngineError: the engine refused the model.
     """
     able = [engine for engine in installed_engines() if "onnx" in ENGINES[engine].runs]

@@ -1,4 +1,4 @@
-"""What an engine is to the rest of the runtime."""
+"""The interface of an engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Models:
-    """The models of a bundle, as bytes. Either may be missing. An engine keeps none of them: it makes its own copy.
+    """The models of a bundle, as bytes. Either may be missing. An engine makes its own copy and keeps no reference.
 
     Attributes:
         onnx: an ONNX file.
@@ -23,7 +23,7 @@ class Models:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Kinds of model that are there: "onnx", "ir"."""
+        """The kinds of model that are present: "onnx", "ir"."""
         return tuple(kind for kind, model in (("onnx", self.onnx), ("ir", self.ir)) if model is not None)
 
 

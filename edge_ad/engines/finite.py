@@ -1,4 +1,4 @@
-"""Numbers that came of an engine, and must be finite."""
+"""Checks that the numbers from an engine are finite."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from edge_ad.errors import EngineError
 
 
 def require_finite(*numbers: ArrayLike, of: str, by: str, remedy: str) -> None:
-    """Refuses what an engine gave of a frame where it is not finite: a network that overflows must never look good.
+    """Refuses numbers that are not finite, so that a frame on which the network overflows is never called good.
 
     Args:
-        numbers: patches, or the distances and the score that were computed of them.
-        of: the frame, for a reader.
-        by: name and version of the engine, and the precision.
+        numbers: patches, or the distances and the score computed from them.
+        of: name of the frame, for the message.
+        by: name and version of the engine, and the precision, for the message.
 
     Raises:
         EngineError: one of the numbers is NaN or Inf.

@@ -1,4 +1,4 @@
-"""The backbone graph by ONNX Runtime."""
+"""Runs the backbone graph with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_ad.errors import EngineError, EngineUnavailableError
 
 
 class OnnxRuntimeEngine:
-    """`Engine` by ONNX Runtime; a session may be run from several threads at once."""
+    """An `Engine` with ONNX Runtime. Several threads may run its session at once."""
 
     name = "onnxruntime"
     precision = "f32"
@@ -25,7 +25,7 @@ class OnnxRuntimeEngine:
 
     def __call__(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
-            # a fresh array each run: ONNX Runtime hands its buffer over
+            # each run gives a new array, which ONNX Runtime hands over to us
             return self._session.run(None, {self._input: tensor})[0]
         except Exception as error:  # ONNX Runtime has no base class of its own
             raise EngineError("ONNX Runtime failed on a frame", got=str(error).strip()) from error
@@ -53,7 +53,7 @@ def open_models(models: Models, *, device: str, threads: int, precision: str) ->
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # spinning burns the cores that the search, the camera and the PLC driver need between two runs
+    # spinning threads would take cores that the search, the camera and the PLC driver need between two runs
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:

@@ -1,4 +1,4 @@
-"""The backbone graph by OpenVINO."""
+"""Runs the backbone graph with OpenVINO."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_ad.errors import EngineError
 
 
 class OpenVINOEngine:
-    """`Engine` by OpenVINO; a pool of infer requests makes it safe to share between threads."""
+    """An `Engine` with OpenVINO. A pool of infer requests makes it safe to share between threads."""
 
     name = "openvino"
 
@@ -57,7 +57,7 @@ def open_models(models: Models, *, device: str, threads: int, precision: str) ->
     on_cpu = {
         "NUM_STREAMS": "1",
         "INFERENCE_NUM_THREADS": str(threads),
-        # pinning collides between processes; Runtime(cores=...) pins from outside where it is wanted
+        # pinned processes can block each other; Runtime(cores=...) pins from outside if wanted
         "ENABLE_CPU_PINNING": "NO",
     }
     core = ov.Core()
@@ -68,7 +68,7 @@ def open_models(models: Models, *, device: str, threads: int, precision: str) ->
         else:
             model = core.read_model(bytes(models.onnx or b""))
         compiled = core.compile_model(model, device, {**config, **on_cpu} if device == "CPU" else config)
-        return OpenVINOEngine(compiled, precision)  # which refuses an output of no fixed shape
+        return OpenVINOEngine(compiled, precision)  # refuses an output without a fixed shape
     except RuntimeError as error:
         raise EngineError(
             "OpenVINO cannot compile the model",

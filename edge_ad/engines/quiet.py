@@ -1,10 +1,10 @@
-"""Engines that send nothing and write nothing of their own: what surrounds each import of one.
+"""Imports engines so that they send nothing and write no files of their own.
 
-As they come, two packages report their use, from the import on:
+Two packages report their use by default, from the import on:
 
 * OpenVINO (and NNCF): sends events to Google Analytics, and keeps a client id and a counter in ``~/intel``. Without a
-  home its import even fails. This is the work of a package of its own, ``openvino_telemetry``; where that is not
-  installed, OpenVINO and NNCF use stubs of theirs that do nothing. They find it missing while they are imported here.
+  home its import even fails. A separate package, ``openvino_telemetry``, does this. If that is not installed, OpenVINO
+  and NNCF use stubs that do nothing. We hide the package while they are imported here.
 * ONNX Runtime (Linux, since 1.31): sends events to Microsoft, and keeps a device id and a database of events in
   ``~/.cache/Microsoft``. Its variable ``ORT_DISABLE_TELEMETRY``, read at the import, switches this off; on Windows
   `disable_telemetry_events` does.
@@ -20,16 +20,16 @@ from collections.abc import Iterator
 
 _VARIABLE = "ORT_DISABLE_TELEMETRY"
 _TELEMETRY = "openvino_telemetry"
-_lock = threading.RLock()  # two threads may open their first engine at once, and each puts back what it found
+_lock = threading.RLock()  # two threads may open their first engine at once, and each restores what it found
 
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Import openvino, nncf or onnxruntime inside of this, and they neither send nor store what they are used for.
+    """Import openvino, nncf or onnxruntime inside this context; then they neither send nor store how they are used.
 
-    ``sys.modules`` and the environment are afterwards as they were. ``ORT_DISABLE_TELEMETRY=0`` in the environment is
-    left to say that ONNX Runtime may report. What the program imported before stays as it was imported; ONNX Runtime
-    stops sending even then. Safe to call from several threads.
+    Afterwards ``sys.modules`` and the environment are as before. Set ``ORT_DISABLE_TELEMETRY=0`` in the environment to
+    let ONNX Runtime report. A package that the program has already imported is not imported again; ONNX Runtime stops
+    sending even then. Safe to call from several threads.
     """
     with _lock:
         found = {name: sys.modules[name] for name in (_TELEMETRY,) if name in sys.modules}

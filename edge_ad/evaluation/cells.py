@@ -1,4 +1,4 @@
-"""Cells of the table: a category and a bundle, with a folder for what is found."""
+"""Cells of the table: a category and a bundle, with a folder for the results."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from edge_ad.evaluation.run import Key, Result, finished, inspect_all, saved
 from edge_ad.spec import REFERENCE, Manifest
 from edge_ad.system.progress import Counts
 
-BUNDLES = "bundles"  # the folder of those that are made
+BUNDLES = "bundles"  # folder for the bundles that are made
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A bundle, as far as it is needed after it was checked."""
+    """What is needed of a bundle after it was checked."""
 
     path: Path
     identity: str
@@ -46,12 +46,12 @@ class Cell:
     """A category and a bundle.
 
     Attributes:
-        folder: for what is found; its name is that of the bundle, for a reader.
+        folder: for the results; it has the name of the bundle, for a reader.
         method, backbone: names for the table.
         path: the file of the bundle.
-        recipe: of a bundle that is made here.
-        bundle: None where there is none; `error` says why then.
-        result: None where there is none yet, or where `error` says why there will be none.
+        recipe: how the bundle is made, if it is made here.
+        bundle: None if there is none; then `error` says why.
+        result: None if there is none yet, or if `error` says why there will be none.
     """
 
     labelled: LabelledSet
@@ -71,13 +71,13 @@ class Cell:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader should know of it."""
+        """Notes for a reader."""
         if self.error is not None:
             return (f"failed: {self.error}",)
         return () if self.result is None else self.result.notes
 
     def opened(self) -> Cell:
-        """The same with its bundle, or with the error that it gives; as it is where it has either."""
+        """The same cell with its bundle opened, or with the error. Unchanged if it has one of them already."""
         if self.bundle is not None or self.error is not None:
             return self
         try:
@@ -86,7 +86,7 @@ class Cell:
             return replace(self, error=str(error))
 
     def row(self) -> dict[str, Any]:
-        """Of the summary."""
+        """The row of the summary."""
         row: dict[str, Any] = {
             "category": self.labelled.name,
             "layout": self.labelled.layout,
@@ -109,14 +109,14 @@ def cells_of(
     out: Path,
     point: str | None = None,
 ) -> list[Cell]:
-    """The cells of a category: bundles that are to be made of it, then those given.
+    """The cells of a category: first the bundles that are made from it, then those given.
 
     Args:
-        name: of its folder, and of its bundles; one of its own.
+        name: unique name of its folder and its bundles.
         wanted: methods with backbones.
-        options: of the export.
-        out: of the whole evaluation.
-        point: operating point, if not the reference: it has folders of its own.
+        options: options of the export.
+        out: folder of the whole evaluation.
+        point: operating point, if it is not the reference: it has separate folders.
     """
     titles = [(f"{method}-{backbone.title}", f"{method} {backbone.name}") for method, backbone in wanted]
     made = unique(titles)
@@ -133,7 +133,7 @@ def cells_of(
                 "a CSV file names no images to export from",
                 expected="the folder of a category",
                 got=labelled.name,
-                remedy="Export by hand, and give the bundle.",
+                remedy="Run the export yourself, and give the bundle.",
             )
             cells.append(replace(cell, error=str(error)))
         else:
@@ -145,16 +145,16 @@ def cells_of(
 
 
 def key_of(cell: Cell, options: Mapping[str, Any]) -> Key:
-    """What the result of a cell depends on, its bundle being there."""
+    """What the result of a cell depends on. The cell must have its bundle."""
     assert cell.bundle is not None
     return Key(cell.bundle.identity, cell.labelled.digest(), dict(options))
 
 
 def known(cell: Cell, key: Key, *, from_maps: bool) -> Result | None:
-    """The result of a cell, as far as it is known without an inspection.
+    """The saved result of a cell; None if it must be inspected.
 
     Raises:
-        EdgeADError: saved maps are asked for, and there are none that fit.
+        EdgeADError: saved maps are wanted, and no fitting ones exist.
     """
     if not cell.labelled.images:
         assert cell.bundle is not None
@@ -175,14 +175,14 @@ def inspect(cell: Cell, key: Key, progress: Counts) -> Result:
 
 
 def unique(names: Iterable[tuple[str, str]]) -> list[str]:
-    """Folder names of (name, path): those that several paths share get a few digits of their path's digest.
+    """Folder names of (name, path). If several paths share a name, digits of the path's digest are added.
 
     Raises:
         EdgeADError: a path is given twice.
     """
     pairs = [(re.sub(r"[^\w.-]+", "_", name).strip(".") or "_", path) for name, path in names]
     if double := sorted({path for _, path in pairs if [p for _, p in pairs].count(path) > 1}):
-        raise EdgeADError("the same is given twice", expected="each bundle and category once", got=", ".join(double))
+        raise EdgeADError("a path is given twice", expected="each bundle and category once", got=", ".join(double))
     shared = [name.lower() for name, _ in pairs]
     return [
         f"{name}-{hashlib.blake2b(path.encode(), digest_size=3).hexdigest()}"

@@ -1,4 +1,4 @@
-"""ROC and PR curves, the histogram of scores, the confusion matrix: as PNG, by matplotlib (the extra `report`)."""
+"""Draws ROC and PR curves, a histogram of scores and the confusion matrix as PNG, with matplotlib (extra `report`)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Scores = NDArray[np.float64]
 
 
 def require_matplotlib() -> None:
-    """Raises EdgeADError, with the command that mends it, where matplotlib is not installed."""
+    """Raises EdgeADError, which names the pip command, if matplotlib is not installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -35,32 +35,32 @@ def require_matplotlib() -> None:
 
 
 def curves(result: Result, row: Mapping[str, Any]) -> dict[str, bytes]:
-    """PNG by name: roc, pr (with goods and defects only), scores, confusion (with any images)."""
-    goods = np.sort([i.score for i in result.images if i.defect is None])
+    """Name -> PNG: roc and pr (if there are good images and defects), scores and confusion (if there are images)."""
+    good = np.sort([i.score for i in result.images if i.defect is None])
     defects = np.sort([i.score for i in result.images if i.defect is not None])
     found = {}
-    if len(goods) and len(defects):
-        found["roc"], found["pr"] = _roc(goods, defects, row), _pr(goods, defects, row)
-    if len(goods) or len(defects):
-        found["scores"] = _scores(goods, defects, row["threshold"])
+    if len(good) and len(defects):
+        found["roc"], found["pr"] = _roc(good, defects, row), _pr(good, defects, row)
+    if len(good) or len(defects):
+        found["scores"] = _scores(good, defects, row["threshold"])
         found["confusion"] = _confusion(row)
     return found
 
 
-def rates(goods: Scores, defects: Scores) -> tuple[Scores, Scores, Scores]:
+def rates(good: Scores, defects: Scores) -> tuple[Scores, Scores, Scores]:
     """(false reject rate, share of defects caught, precision) at each distinct score, the highest first.
 
     Args:
-        goods, defects: ascending scores, one or more of each.
+        good, defects: ascending scores, one or more of each.
     """
-    thresholds = np.unique(np.concatenate([goods, defects]))[::-1]
-    rejected = len(goods) - np.searchsorted(goods, thresholds, "left")
+    thresholds = np.unique(np.concatenate([good, defects]))[::-1]
+    rejected = len(good) - np.searchsorted(good, thresholds, "left")
     caught = len(defects) - np.searchsorted(defects, thresholds, "left")
-    return rejected / len(goods), caught / len(defects), caught / (caught + rejected)
+    return rejected / len(good), caught / len(defects), caught / (caught + rejected)
 
 
 def _figure(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure  # without pyplot: no windows, and nothing global is touched
+    from matplotlib.figure import Figure  # without pyplot: opens no windows and changes no global state
 
     figure = Figure(figsize=_SIZE_IN, dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
@@ -90,9 +90,9 @@ def _unit(axes: Axes) -> None:
     axes.grid(color=FAINT, alpha=0.5, linewidth=0.6)
 
 
-def _roc(goods: Scores, defects: Scores, row: Mapping[str, Any]) -> bytes:
-    figure, axes = _figure("goods rejected", "defects caught")
-    rejected, caught, _ = rates(goods, defects)
+def _roc(good: Scores, defects: Scores, row: Mapping[str, Any]) -> bytes:
+    figure, axes = _figure("good images rejected", "defects caught")
+    rejected, caught, _ = rates(good, defects)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--")
     axes.plot([0, *rejected], [0, *caught], color=GOOD, linewidth=2, solid_joinstyle="miter")
     axes.plot(row["false_reject"], 1 - row["miss"], "o", color=DEFECT, clip_on=False, label="at the threshold")
@@ -102,10 +102,10 @@ def _roc(goods: Scores, defects: Scores, row: Mapping[str, Any]) -> bytes:
     return _png(figure)
 
 
-def _pr(goods: Scores, defects: Scores, row: Mapping[str, Any]) -> bytes:
-    figure, axes = _figure("defects caught (recall)", "defects among the rejected (precision)")
-    _, caught, precision = rates(goods, defects)
-    share = len(defects) / (len(goods) + len(defects))
+def _pr(good: Scores, defects: Scores, row: Mapping[str, Any]) -> bytes:
+    figure, axes = _figure("defects caught (recall)", "share of defects in rejected images (precision)")
+    _, caught, precision = rates(good, defects)
+    share = len(defects) / (len(good) + len(defects))
     axes.plot([0, 1], [share, share], color=FAINT, linewidth=1, linestyle="--")
     axes.step([0, *caught], [precision[0], *precision], where="pre", color=GOOD, linewidth=2)
     if row["tp"]:
@@ -117,16 +117,16 @@ def _pr(goods: Scores, defects: Scores, row: Mapping[str, Any]) -> bytes:
     return _png(figure)
 
 
-def _scores(goods: Scores, defects: Scores, threshold: float) -> bytes:
+def _scores(good: Scores, defects: Scores, threshold: float) -> bytes:
     figure, axes = _figure("score", "images")
-    everything = np.concatenate([goods, defects, [threshold]])
+    everything = np.concatenate([good, defects, [threshold]])
     low, high = float(everything.min()), float(everything.max())
     width = (high - low) / _BINS or 1.0
-    # the threshold is the edge of a bin, so that none holds images of both verdicts
+    # the threshold is the edge of a bin, so that no bin holds images of both verdicts
     bins = threshold + width * np.arange(
         -np.ceil((threshold - low) / width) - 1, np.ceil((high - threshold) / width) + 2
     )
-    for scores, color, name in ((goods, GOOD, "good"), (defects, DEFECT, "defect")):
+    for scores, color, name in ((good, GOOD, "good"), (defects, DEFECT, "defect")):
         if len(scores):
             axes.hist(scores, bins=bins.tolist(), color=color, alpha=0.75, label=f"{name} ({len(scores)})")
     axes.axvline(threshold, color=INK, linewidth=1.4, linestyle="--", label=f"threshold {threshold:.4g}")

@@ -1,7 +1,7 @@
-"""Makes the bundles of a grid, those that are not there yet.
+"""Makes the bundles of a grid that do not exist yet.
 
-Beside each NAME.bundle stand NAME.json, which says what it was made of (written last, so that an interrupted export is
-made again), and NAME.log, what the export printed.
+Beside each NAME.bundle are NAME.json and NAME.log. NAME.json says what the bundle was made from; it is written last, so
+that an interrupted export runs again. NAME.log holds what the export printed.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _JOB_BYTES = 2**31  # an export keeps up to 2 GiB of patches in memory, and is s
 
 @dataclass(frozen=True)
 class Order:
-    """A bundle that is wanted.
+    """A bundle to make.
 
     Attributes:
         out: its file.
-        labels: digest of the labelled images, of which a threshold may have been chosen.
+        labels: digest of the labelled images, as a threshold may be chosen from them.
     """
 
     recipe: Recipe
@@ -38,7 +38,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Done:
-    """An order that was worked on: `error` says why there is no bundle."""
+    """An order that is done; `error` says why there is no bundle."""
 
     order: Order
     error: str | None
@@ -46,7 +46,7 @@ class Done:
 
 
 def is_made(order: Order, fingerprint: Mapping[str, Any]) -> bool:
-    """Whether the bundle is there, whole, and made of this."""
+    """Whether the bundle exists, is whole, and was made from this order."""
     try:
         record = json.loads(_record(order.out).read_text(encoding="utf-8"))
         if record["recipe"] != fingerprint:
@@ -60,14 +60,14 @@ def is_made(order: Order, fingerprint: Mapping[str, Any]) -> bool:
 
 
 def make(orders: Sequence[Order], jobs: int, tick: Callable[[], object]) -> Iterator[Done]:
-    """Makes the bundles, `jobs` at a time, and yields each order when it is done; a failure stops no other.
+    """Makes the bundles, `jobs` at a time, and yields each order when it is done. After a failure the others go on.
 
     Args:
-        tick: called some times a second.
+        tick: called a few times a second.
     """
     threads = threads_of(jobs)
     environment = dict.fromkeys(THREAD_VARIABLES, str(threads))
-    # taken before the work: what changes meanwhile makes the record too old, and the bundle is made again
+    # made before the work: if an input changes during the work, the record does not fit and the bundle is made again
     prints = [order.recipe.fingerprint() for order in orders]
     tasks = []
     for order in orders:
@@ -96,16 +96,16 @@ def _record(bundle: Path) -> Path:
 
 
 def default_jobs() -> int:
-    """As many exports at a time as there are cores, and 2 GiB of memory for each.
+    """How many exports to run at once: one for each core that has 2 GiB of memory.
 
-    Half of an export is work of one thread (the network's graph, reading images), so that two exports of one thread
-    are done before two of two threads, one after another.
+    About half of an export uses one thread (the network's graph, reading images). So two exports at once with one
+    thread each are faster than two exports in turn with two threads.
     """
     return max(1, min(default_threads(), _memory() // _JOB_BYTES))
 
 
 def _memory() -> int:
-    """Bytes that are free for use, within the container's bound (cgroup v2); very many where nobody says."""
+    """Free bytes of memory, within the container's limit (cgroup v2); a very large number if unknown."""
     found = [1 << 50]
     info = Path("/proc/meminfo")
     lines = info.read_text().splitlines() if info.exists() else []

@@ -1,7 +1,7 @@
-"""What follows an inspection and is not timed: metrics, pictures and curves of a folder's result.
+"""The work after an inspection, which is not timed: metrics, pictures and curves of the result in a folder.
 
-It needs nothing but that folder and the images, so that several are finished side by side:
-`python -m edge_ad.evaluation.finish WORK`, with the work as JSON, is how `edge-ad eval` does it.
+It needs only that folder and the images, so several can run in parallel. `edge-ad eval` starts
+`python -m edge_ad.evaluation.finish WORK` for each, with the work as JSON.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from edge_ad.system.files import write_output
 from edge_ad.system.processes import THREAD_VARIABLES, Task, run_all, threads_of
 
 Which = Literal["none", "worst", "all"]
-_LOG = "finish.log"  # there only where something went wrong
-_DRAWN = "drawn.json"  # what the pictures and curves in the folder were drawn of, and which there are; written last
+_LOG = "finish.log"  # kept only after an error
+_DRAWN = "drawn.json"  # what the pictures and curves in the folder were drawn from, and their names; written last
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done in a folder with a result.
+    """The work to do in a folder with a result.
 
     Attributes:
-        bundle: the file that it is a result of.
-        notes: on the images, to go with those on the metrics.
-        white_level: of 16-bit images.
-        pictures: of which images.
+        bundle: the bundle that gave the result.
+        notes: notes on the images, shown with those on the metrics.
+        white_level: white level of 16-bit images.
+        pictures: which images are drawn.
     """
 
     folder: Path
@@ -63,10 +63,10 @@ class Work:
 
 
 def finish(work: Work) -> None:
-    """Measures what is not measured, and draws what is not drawn.
+    """Measures and draws what is missing.
 
     Raises:
-        EdgeADError: there is no result, or a map or an image is not there any more.
+        EdgeADError: there is no result, or a map or an image was removed.
     """
     result = load_result(work.folder)
     if result is None:
@@ -81,10 +81,10 @@ def finish(work: Work) -> None:
 
 
 def finish_all(works: Sequence[Work], jobs: int, tick: Callable[[], object]) -> Iterator[tuple[Work, str | None]]:
-    """Finishes folders, `jobs` at a time, and yields each with its error, if any; an error stops no other.
+    """Finishes folders, `jobs` at a time, and yields each with its error, if any. After an error the others go on.
 
     Args:
-        tick: called some times a second, where several are done at a time.
+        tick: called a few times a second if several run at once.
     """
     if jobs == 1:
         for work in works:
@@ -120,7 +120,7 @@ def _draw(work: Work, result: Result) -> None:
     if _is_drawn(folder, wanted):
         return
     (folder / _DRAWN).unlink(missing_ok=True)
-    worst = (*picture.worst_defects(result), *picture.worst_goods(result))
+    worst = (*picture.worst_defects(result), *picture.worst_good(result))
     images = {"none": (), "worst": worst, "all": result.images}[work.pictures]
     level = result.facts["pixel_threshold"]
     files = picture.write_pictures(images, folder, level, work.white_level, work.style)

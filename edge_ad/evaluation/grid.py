@@ -1,6 +1,6 @@
-"""A grid of methods and backbones: what is asked for, and what each of its bundles is made of.
+"""A grid of methods and backbones: reads what the user wants, and says what each bundle is made from.
 
-The bundles are made by `edge-ad export`, in processes of their own: edge_ad does not import the export.
+The bundles are made by `edge-ad export` in separate processes, as edge_ad does not import the export.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.registry import METHODS
 
 EMBEDDED = "edge-s"  # the backbone that comes with the export and needs no torch
-# What the grid decides, and what would write where the grid does not look.
+# Options that the grid sets itself, and options that would write files unknown to the grid.
 _OWN = ("--data", "--method", "--backbone", "--weights", "--layers", "--out", "--threads", "--help")
 _ANY_BACKBONE, _TORCH_BACKBONE = ("onnx", "hnswlib"), ("torch", "torchvision", "onnxscript")
 
@@ -32,9 +32,9 @@ class Backbone:
     """A backbone as `python -m export` takes it.
 
     Attributes:
-        name: of a torchvision model, "edge-s", or an ONNX file.
-        weights: of a torchvision model; None for its usual ones.
-        layers: None for the usual ones.
+        name: name of a torchvision model, "edge-s", or an ONNX file.
+        weights: weights of a torchvision model; None for its usual ones.
+        layers: names of layers; None for the usual ones.
     """
 
     name: str
@@ -54,10 +54,10 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a bundle is made of.
+    """What a bundle is made from.
 
     Attributes:
-        category: its folder.
+        category: folder of the images.
         options: further arguments of `python -m export`.
     """
 
@@ -83,13 +83,13 @@ class Recipe:
         return command + list(self.options)
 
     def files(self) -> list[Path]:
-        """The files beside the images that the bundle is made of: backbone, weights, and those that an option names."""
+        """The files that the bundle is made from, besides images: backbone, weights, and files that options name."""
         given = [Path(option.partition("=")[2] or option) for option in self.options]
         files = [Path(self.backbone.name) if self.backbone.is_file else None, self.backbone.weights, *given]
         return [path for path in files if path is not None and path.is_file()]
 
     def fingerprint(self) -> dict[str, Any]:
-        """Everything that the bundle depends on, as JSON has it: files count by path, size and time of change.
+        """Everything that the bundle depends on, ready for JSON. A file is described by path, size and time of change.
 
         Raises:
             DatasetError: the category has no good images to export from.
@@ -145,7 +145,9 @@ def choose_backbones(given: str, weights: Sequence[str], layers: Sequence[str]) 
     nodes = {name: tuple(_names(text, "--layers")) for name, text in (_pair(text, "--layers") for text in layers)}
     for option, of in (("--weights", files), ("--layers", nodes)):
         if unknown := [name for name in of if name not in names]:
-            raise SpecError(f"{option} names no backbone of the grid", expected=" or ".join(names), got=unknown[0])
+            raise SpecError(
+                f"{option} names a backbone that is not in the grid", expected=" or ".join(names), got=unknown[0]
+            )
     for path in [*folders, *map(Path, files.values()), *(Path(n) for n in names if Backbone(n).is_file)]:
         if not (path.is_dir() if path in folders else path.is_file()):
             expected = "NAME=FILE, or a folder of weights" if path in folders else "a file"
@@ -190,7 +192,7 @@ def _weights_in(folders: Sequence[Path], name: str) -> Path | None:
 
 
 def check_options(options: Sequence[str]) -> None:
-    """Refuses arguments for the export that are the grid's own affair.
+    """Refuses export options that the grid sets itself.
 
     Raises:
         SpecError: there is one.
@@ -204,7 +206,7 @@ def check_options(options: Sequence[str]) -> None:
                 f"{name} cannot be among the export options",
                 expected="options of `python -m export` that are the same for the whole grid",
                 got=option,
-                remedy="The grid sets it by itself; options of `edge-ad eval` come before --export-options.",
+                remedy="The grid sets it; options of `edge-ad eval` must come before --export-options.",
             )
 
 
@@ -212,7 +214,7 @@ def require_export(backbones: Sequence[Backbone]) -> None:
     """Checks that the export, and what it needs for these backbones, is installed.
 
     Raises:
-        EdgeADError: it is not; with the command that mends it.
+        EdgeADError: a package is missing; the message names the pip command.
     """
     needs_torch = [b.name for b in backbones if b.name != EMBEDDED and not b.is_file]
     packages = ("export", *_ANY_BACKBONE, *(_TORCH_BACKBONE if needs_torch else ()))
@@ -221,7 +223,7 @@ def require_export(backbones: Sequence[Backbone]) -> None:
         extra = "export" if needs_torch else "demo"
         of = f" of {', '.join(needs_torch)}" if needs_torch else ""
         raise EdgeADError(
-            f"--methods makes bundles, and for that the export{of} must be installed",
+            f"--methods makes bundles and needs the export{of}",
             expected=", ".join(packages),
             got=f"no {', '.join(missing)}",
             remedy=f"Run pip install 'edge-ad[{extra}]', or give finished bundles instead.",

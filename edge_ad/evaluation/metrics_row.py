@@ -1,7 +1,7 @@
-"""The metrics of what was kept: a row of the summary, and what a reader should know of it.
+"""The metrics of the saved scores and maps: a row of the summary, and notes for a reader.
 
-Pixel metrics are taken in frame pixels. With a region of interest they are of its pixels alone: outside it the map is
-0 by definition, and those pixels would be true negatives that nobody has earned.
+Pixel metrics are measured in frame pixels. With a region of interest they use only its pixels: outside it the map is 0
+by definition, and those pixels would count as true negatives although nothing was inspected there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from edge_ad.metrics import ImageMetrics, PixelMetrics, PixelSample, Rate, image
 from edge_ad.spec import Size
 from edge_ad.system.percentiles import percentiles
 
-_ASPECT_PX = 2.0  # by which a mask of another size may miss the frame's aspect ratio
+_ASPECT_PX = 2.0  # a mask of another size may differ from the frame's aspect ratio by this much
 _LISTED = 3  # names in a note
 
 Keep = Callable[[Size], NDArray[np.bool_] | None]
@@ -33,11 +33,12 @@ Keep = Callable[[Size], NDArray[np.bool_] | None]
 
 @dataclass(frozen=True)
 class Mask:
-    """What the mask file of an image gives.
+    """The content of a mask file.
 
     Attributes:
-        pixels: (H, W) bool in frame pixels; None where it cannot be used, and `why` says why.
-        resized: it had another size of the same aspect ratio.
+        pixels: (H, W) bool in frame pixels; None if it cannot be used.
+        why: the reason then.
+        resized: True if it had another size with the same aspect ratio.
     """
 
     pixels: NDArray[np.bool_] | None
@@ -48,11 +49,11 @@ class Mask:
 def read_mask(path: str | Path, size: Size) -> Mask:
     """A mask image, as `marked_pixels` understands it.
 
-    A mask of another size is resized (nearest neighbour) where its aspect ratio is the frame's; else it belongs to
+    A mask of another size is resized (nearest neighbour) if it has the aspect ratio of the frame. If not, it belongs to
     another picture and is not used.
 
     Raises:
-        DatasetError: what it marks cannot be told.
+        DatasetError: it is unclear what the mask marks.
     """
     try:
         pixels = marked_pixels(path)
@@ -84,22 +85,22 @@ def roi_of(bundle: Bundle) -> Keep:
 
 
 def metrics_row(result: Result, keep: Keep, has_roi: bool, folder: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The row of the summary (None where these images cannot give a metric), and notes."""
+    """The row of the summary and notes. A metric that these images cannot give is None."""
     facts, notes = result.facts, []
     if result.failed:
         notes.append(f"{len(result.failed)} images cannot be inspected and are left out ({result.failed[0][1]})")
     labels = np.array([image.defect is not None for image in result.images], np.bool_)
     images = image_metrics(np.array([i.score for i in result.images], np.float64), labels, facts["threshold"])
     if result.images and not images.defects:
-        notes.append("only goods among the test images: nothing that ranks, and no miss rate")
+        notes.append("all test images are good: no ranking metrics and no miss rate")
     if result.images and not images.goods:
-        notes.append("only defects among the test images: nothing that ranks, and no false reject rate")
+        notes.append("all test images are defects: no ranking metrics and no false reject rate")
     samples = _Samples(result.images, keep, folder)
     notes += samples.check()
-    # without one defect pixel nothing can be said of pixels, and the maps need not be gone through
+    # without a defect pixel there are no pixel metrics, and the maps need not be read
     pixels = pixel_metrics(samples, facts["pixel_threshold"]) if samples.masked else None
     if pixels is not None and has_roi:
-        notes.append("pixel metrics are of the pixels in the region of interest alone")
+        notes.append("pixel metrics use only the pixels in the region of interest")
     ms = [image.ms for image in result.images]
     return {**_of_images(images, len(result.failed)), **_of_pixels(pixels), **_of_time(ms)}, tuple(notes)
 
@@ -140,11 +141,11 @@ def _of_time(ms: Sequence[float]) -> dict[str, float | None]:
 
 
 class _Samples:
-    """Map and mask of one image after another, loaded each time that they are gone through.
+    """Map and mask of each image, loaded again in each iteration.
 
-    Inside a region of interest that is no rectangle an image is given in parts that hold just its pixels: its good
-    ones in a row, and each of its defect regions in a row of its own. Every metric is a sum over good pixels and over
-    regions, so that this changes none.
+    If the region of interest is not a rectangle, an image is given in parts that hold only its pixels: one row of
+    its good pixels, and one row for each defect region. Every metric is a sum over good pixels and over regions, so
+    this does not change it.
     """
 
     def __init__(self, images: Sequence[Inspected], keep: Keep, folder: Path) -> None:
@@ -154,7 +155,7 @@ class _Samples:
         self.masked = False
 
     def check(self) -> list[str]:
-        """Reads every mask; leaves out images whose mask is missing or unusable, and says so."""
+        """Reads every mask. Leaves out images whose mask is missing or unusable, and adds a note."""
         notes, usable = [], []
         missing: list[str] = []
         unusable: list[str] = []
@@ -169,7 +170,9 @@ class _Samples:
                 continue
             mask = read_mask(image.mask, self._load(image).shape)
             wrong = (
-                "marks a defect in a good" if mask.pixels is not None and _is_wrong(image, mask.pixels) else mask.why
+                "marks a defect in a good image"
+                if mask.pixels is not None and _is_wrong(image, mask.pixels)
+                else mask.why
             )
             if wrong is not None or mask.pixels is None:
                 unusable.append(f"{image.name}: its mask {wrong}")
@@ -215,7 +218,7 @@ def _is_wrong(image: Inspected, mask: NDArray[np.bool_]) -> bool:
 def _parts(
     name: str, amap: NDArray[np.float32], mask: NDArray[np.bool_] | None, kept: NDArray[np.bool_]
 ) -> Iterator[PixelSample]:
-    """The good pixels that are kept, as (1, n) without mask, and each region of defect pixels, as (1, n) all defect."""
+    """The good pixels inside the region as (1, n) without a mask, and each defect region as (1, n) of defect pixels."""
     good = amap[kept if mask is None else kept & ~mask]
     if len(good):
         yield PixelSample(name, good[None], None, is_defect=False)

@@ -1,4 +1,4 @@
-"""How the report looks."""
+"""The style sheet of the report."""
 
 STYLE = """
 :root { --ink: #22282e; --faint: #66717c; --line: #e1e6ea; --good: #2b7a9b; --bad: #c8553d; --ground: #f6f7f8 }

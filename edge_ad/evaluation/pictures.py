@@ -22,7 +22,7 @@ from edge_ad.verdict.overlay import FULL, START, Picture, colors_of, heat_of, wi
 
 AlphaMode = Literal["value", "flat"]
 PARTS = ("img", "gt", "map", "overlay", "triptych")
-WORST = 12  # of the defects, and of the goods
+WORST = 12  # how many defects, and how many good images, are drawn
 
 _GAP_PX = 4
 _OUTLINE = (255, 255, 255)
@@ -33,13 +33,13 @@ class Style:
     """How heat is drawn.
 
     Attributes:
-        clip_q: None measures heat by the pixel threshold, which makes images comparable. A quantile (0.5 to 1, say
-            0.99) stretches each image's own map between its quantiles 1 - q and q: more contrast, and noise in a good
-            image glows as well.
-        alpha_mode: "value": the hotter, the more opaque, from `alpha_min` at no heat to `alpha_max` at half heat
-            and above; "flat": `alpha_max` everywhere.
-        gamma: exponent of the heat: below 1 lifts faint heat, above 1 dims it.
-        blur: sigma of a Gaussian over the map, pixels of the frame; 0 for none.
+        clip_q: None scales heat by the pixel threshold, so that images are comparable. A quantile q (above 0.5, such as
+            0.99) stretches the map of each image between its own quantiles 1 - q and q: this has more contrast, but it
+            also shows the noise of a good image as heat.
+        alpha_mode: "value": more heat is more opaque, from `alpha_min` without heat to `alpha_max` at half heat and
+            above; "flat": `alpha_max` everywhere.
+        gamma: exponent of the heat: below 1 strengthens faint heat, above 1 weakens it.
+        blur: sigma of a Gaussian over the map, in pixels of the frame; 0 for none.
 
     Raises:
         SpecError: a number is out of its range.
@@ -67,12 +67,12 @@ class Style:
 
 @dataclass(frozen=True)
 class Look:
-    """What there is to see of an image, in frame pixels.
+    """What is drawn of an image, in frame pixels.
 
     Attributes:
         image: (H, W, 3) u8 BGR.
-        mask: (H, W) bool; None where it is not known.
-        heat: (H, W) float32 in 0..1; None where the method gives no map.
+        mask: (H, W) bool; None if it is unknown.
+        heat: (H, W) float32 in 0..1; None if the method gives no map.
     """
 
     image: Picture
@@ -81,7 +81,7 @@ class Look:
 
 
 def look(scored: Inspected, folder: Path, pixel_threshold: float | None, white_level: int, style: Style) -> Look:
-    """Reads image and mask, and makes heat of the map that was kept.
+    """Reads image and mask, and makes heat from the saved map.
 
     Raises:
         FrameError: the image cannot be read any more.
@@ -116,7 +116,7 @@ def overlay(image: Picture, heat: NDArray[np.float32], style: Style) -> Picture:
 
 
 def outlined(image: Picture, mask: NDArray[np.bool_] | None) -> Picture:
-    """A copy of the image with an outline around the mask, dark and light so that it shows on any ground."""
+    """A copy of the image with an outline around the mask, dark and light so that it is visible on any colour."""
     picture = image.copy()
     if mask is None or not mask.any():
         return picture
@@ -128,9 +128,9 @@ def outlined(image: Picture, mask: NDArray[np.bool_] | None) -> Picture:
 
 
 def draw(seen: Look, style: Style) -> dict[str, Picture]:
-    """The pictures by the end of their names; those that cannot be drawn (no mask is known, no map) are not there.
+    """End of the file name -> picture. Pictures that cannot be drawn (unknown mask, no map) are left out.
 
-    In the triptych a grey field stands in their place.
+    In the triptych a grey field takes their place.
     """
     shape = seen.image.shape
     field = np.full(shape, 64, np.uint8)
@@ -150,18 +150,18 @@ def worst_defects(result: Result) -> list[Inspected]:
     return sorted((i for i in result.images if i.defect is not None), key=lambda i: i.score)[:WORST]
 
 
-def worst_goods(result: Result) -> list[Inspected]:
-    """The goods with the highest scores, the highest first: false alarms, if there are any, come first."""
+def worst_good(result: Result) -> list[Inspected]:
+    """The good images with the highest scores, the highest first. False alarms, if there are any, come first."""
     return sorted((i for i in result.images if i.defect is None), key=lambda i: -i.score)[:WORST]
 
 
 def write_pictures(
     images: Iterable[Inspected], folder: Path, pixel_threshold: float | None, white_level: int, style: Style
 ) -> list[str]:
-    """Writes the pictures of each image into the folder, and gives their names; older pictures are removed first.
+    """Removes older pictures, writes the pictures of each image into the folder, and returns their names.
 
     Raises:
-        FrameError, EdgeADError: an image or its map is not there any more, or a picture cannot be written.
+        FrameError, EdgeADError: an image or its map was removed, or a picture cannot be written.
     """
     for part in PARTS:
         for old in folder.glob(f"*_{part}.png"):
@@ -184,13 +184,13 @@ def write_png(path: Path, picture: Picture) -> None:
 
 
 def fitted(seen: Look, box: Size) -> Look:
-    """The same at the size that just fits into (H, W) `box`."""
+    """The same, shrunk to fit into (H, W) `box`."""
     height, width = seen.image.shape[:2]
     scale = min(box[0] / height, box[1] / width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     mask = seen.mask
-    if mask is not None:  # a thin crack is not lost: a pixel is of the defect where any part of it is
+    if mask is not None:  # keeps a thin crack: a pixel is defect if any part of it is
         mask = cv2.resize(mask.astype(np.float32), size, interpolation=smooth) > (0 if scale < 1 else 0.5)
     heat = None if seen.heat is None else cv2.resize(seen.heat, size, interpolation=smooth)
     return Look(cv2.resize(seen.image, size, interpolation=smooth), mask, heat)

@@ -1,6 +1,6 @@
 """One self-contained HTML page: misses and false alarms first, then curves, metrics with intervals, bundle facts.
 
-Images are embedded; there is no script and no address in it, so that it works offline and can be sent by mail.
+Images are embedded. The page has no script and no link to the network, so it works offline and can be sent by mail.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import cv2
 
 from edge_ad.errors import EdgeADError
 from edge_ad.evaluation.page import STYLE
-from edge_ad.evaluation.pictures import Style, fitted, look, outlined, overlay, side_by_side, worst_defects, worst_goods
+from edge_ad.evaluation.pictures import Style, fitted, look, outlined, overlay, side_by_side, worst_defects, worst_good
 from edge_ad.evaluation.run import Inspected, Result
 from edge_ad.evaluation.summary import SHOWN, Row, names_of, shown
 
-_BOX_PX = (300, 400)  # (H, W) that a picture in the page fits into
+_BOX_PX = (300, 400)  # largest (H, W) of a picture in the page
 _QUALITY = 85
 _DETAILS = ("ms_p95", "ms_p99")  # not in the overview
-_FEWEST = 6  # images that are shown where fewer are wrong
+_FEWEST = 6  # images that are shown if fewer are wrong
 _CURVES = {
-    "scores": "Scores of goods and defects, and the threshold",
+    "scores": "Scores of good images and defects, and the threshold",
     "confusion": "Confusion matrix",
     "roc": "ROC curve",
     "pr": "Precision and recall",
@@ -37,12 +37,12 @@ class Section:
     """A category and a bundle.
 
     Attributes:
-        row: of the summary.
-        result: what was found; `folder` holds its maps. None where nothing was: the notes say why.
-        notes: what a reader should know of it.
-        facts: of the bundle, for a reader.
-        curves: PNG by name.
-        white_level: of 16-bit images.
+        row: row of the summary.
+        result: scores and maps; `folder` holds the maps. None if there is no result; the notes say why.
+        notes: notes for a reader.
+        facts: facts about the bundle, for a reader.
+        curves: name -> PNG.
+        white_level: white level of 16-bit images.
     """
 
     row: Row
@@ -76,7 +76,7 @@ def make_report(sections: Sequence[Section], machine: Mapping[str, str], when: s
 
 
 def _overview(rows: Sequence[Row]) -> str:
-    """A table of all; the best of each category is bold."""
+    """A table of all sections. The best value of each category is bold."""
     names = names_of(rows)
     heads = "".join(f"<th>{escape(name)}</th>" for name in names)
     columns = [column for column in SHOWN if column[1] not in _DETAILS]
@@ -129,11 +129,11 @@ def _what(row: Row) -> str:
 
 
 def _tiles(row: Row) -> str:
-    """The numbers that are asked for first."""
+    """The most important numbers."""
     wrong = {"miss": row["fn"], "false_reject": row["fp"]}
     tiles = [
         ("defects missed", shown("miss", row), _interval(row, "miss"), wrong["miss"]),
-        ("goods rejected", shown("false_reject", row), _interval(row, "false_reject"), wrong["false_reject"]),
+        ("good images rejected", shown("false_reject", row), _interval(row, "false_reject"), wrong["false_reject"]),
         ("image AUROC", shown("image_auroc", row), "", 0),
         ("AU-PRO at FPR 0.30", shown("au_pro_30", row), "", 0),
         ("ms per frame", shown("ms_p50", row), f"p99 {shown('ms_p99', row)}, without reading the file", 0),
@@ -155,7 +155,7 @@ def _interval(row: Row, rate: str) -> str:
 def _images(section: Section, result: Result, style: Style) -> Iterable[str]:
     for worst, all_wrong, of, right, wrong, kind in (
         (worst_defects(result), section.row["fn"], section.row["defects"], "caught", "missed", "defects"),
-        (worst_goods(result), section.row["fp"], section.row["goods"], "passed", "false alarm", "goods"),
+        (worst_good(result), section.row["fp"], section.row["goods"], "passed", "false alarm", "good images"),
     ):
         if not worst:
             continue
@@ -181,7 +181,7 @@ def _figure(section: Section, result: Result, image: Inspected, style: Style, wo
         seen = look(image, section.folder, result.facts["pixel_threshold"], section.white_level, style)
     except EdgeADError as error:
         return f"<figure><figcaption>{caption}<br>no picture: {escape(str(error))}</figcaption></figure>"
-    seen = fitted(seen, _BOX_PX)  # before anything is drawn, so that outlines are as wide in every picture
+    seen = fitted(seen, _BOX_PX)  # before drawing, so that outlines have the same width in every picture
     parts = [outlined(seen.image, seen.mask)]
     if seen.heat is not None:
         parts.append(overlay(seen.image, seen.heat, style))
@@ -205,7 +205,7 @@ def _metrics(row: Row) -> str:
         ("Pixel AP", shown("pixel_ap", row), ""),
         ("AU-PRO, FPR up to 0.30", shown("au_pro_30", row), ""),
         ("AU-PRO, FPR up to 0.05", shown("au_pro_05", row), ""),
-        ("SegF1", shown("seg_f1", row), f"{_at(row['pixel_threshold'])}, from goods only"),
+        ("SegF1", shown("seg_f1", row), f"{_at(row['pixel_threshold'])}, from good images only"),
         ("Miss rate", _percent(row["miss"]), _interval(row, "miss").partition(", ")[2]),
         ("False reject rate", _percent(row["false_reject"]), _interval(row, "false_reject").partition(", ")[2]),
         ("Verdicts", f"{row['tp'] + row['tn']} right", f"{confusion}; {_at(row['threshold'])}"),

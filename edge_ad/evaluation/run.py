@@ -1,8 +1,8 @@
-"""Inspects the images of a category with a bundle, once: scores and maps are kept on disk.
+"""Inspects the images of a category with a bundle, once, and saves scores and maps on disk.
 
 A folder for each category and bundle:
 
-    result.json    all that was found, written last: where it says the same of bundle, options and images, the work is
+    result.json    all results, written last: if it names the same bundle, options and images, the work is
                    not done again
     scores.csv     a line for each image, for people
     maps/*.npz     anomaly maps in frame pixels; `load_map` reads them
@@ -50,9 +50,11 @@ class Inspected:
     """An image that was inspected.
 
     Attributes:
-        name: of the image; `slug` is the stem of its files.
-        path, mask: where they are; `defect` is its kind, None for a good one.
-        ms: from the frame in memory to the score; reading the file is not in it.
+        name: name of the image.
+        slug: start of the names of its files.
+        path, mask: files of the image and its mask.
+        defect: kind of defect; None for a good image.
+        ms: milliseconds from the frame in memory to the score, without reading the file.
         has_map: whether its anomaly map is in the folder.
     """
 
@@ -68,13 +70,13 @@ class Inspected:
 
 @dataclass(frozen=True)
 class Result:
-    """What is known of a category and a bundle.
+    """The results of a category and a bundle.
 
     Attributes:
         facts: point, engine, precision, search, threads, threshold and pixel_threshold that were in use.
         failed: (name, reason) of images that could not be inspected.
-        row: of the summary, once it is measured.
-        notes: what a reader should know of these numbers.
+        row: row of the summary; None until it is measured.
+        notes: notes on these numbers, for a reader.
     """
 
     key: Key
@@ -88,10 +90,10 @@ class Result:
 def inspect_all(bundle: Path, labelled: LabelledSet, key: Key, folder: Path, progress: Counts) -> Result:
     """Inspects every image, and writes scores and maps into `folder`.
 
-    One image is inspected before the clock starts: the first inference is slower than all others.
+    One image is inspected before timing starts, as the first inference is the slowest.
 
     Raises:
-        EdgeADError: bundle or engine cannot be used. An image that cannot be inspected is noted and passed over.
+        EdgeADError: bundle or engine cannot be used. An image that cannot be inspected is recorded and skipped.
     """
     runtime = Runtime(bundle, **key.options)
     (folder / MAPS).mkdir(parents=True, exist_ok=True)
@@ -142,16 +144,16 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def finished(folder: Path, key: Key) -> Result | None:
-    """The result in `folder`, if it is that of `key` and no map is missing."""
+    """The result in `folder`; None unless it has this `key` and all its maps."""
     result = load_result(folder)
     return result if result is not None and result.key == key and _has_maps(folder, result) else None
 
 
 def saved(folder: Path, key: Key) -> Result:
-    """The result in `folder`, whatever options it was made with; its row is dropped where those differ in anything.
+    """The result in `folder`, made with any options. If the options differ, its row is dropped.
 
     Raises:
-        EdgeADError: there is none, it is of another bundle or of other images, or a map is missing.
+        EdgeADError: there is none, it belongs to another bundle or other images, or a map is missing.
     """
     result = load_result(folder)
     if result is None or not _has_maps(folder, result):
@@ -170,7 +172,7 @@ _RUN_FIRST = "Run without --from-maps first."
 
 
 def load_result(folder: Path) -> Result | None:
-    """The result in a folder; None where there is none that this version reads."""
+    """The result in a folder; None if there is none that this version can read."""
     try:
         data = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         key = Key(**data.pop("key"))
@@ -186,18 +188,19 @@ def _has_maps(folder: Path, result: Result) -> bool:
 
 
 def map_path(folder: Path, slug: str) -> Path:
-    """Where the anomaly map of an image is kept."""
+    """The file of an image's anomaly map."""
     return folder / MAPS / f"{slug}.npz"
 
 
 def save_map(path: Path, amap: NDArray[np.float32]) -> None:
-    """Keeps a map in 16 bits between its lowest and its highest value: low + scale * level.
+    """Saves a map with 16 bits between its lowest and its highest value: low + scale * level.
 
-    Of the levels their differences along both axes are stored, modulo 2^16, high bytes above low bytes, as a grey PNG:
-    maps are smooth, so that these are small. A third of `np.savez_compressed` in size, and a tenth in time.
+    It stores the differences of the levels along both axes, modulo 2^16, high bytes above low bytes, as a grey PNG.
+    Maps are smooth, so the differences are small. This takes a third of the size of `np.savez_compressed`, and a tenth
+    of the time.
 
     Raises:
-        EdgeADError: it cannot be written, or is there already.
+        EdgeADError: it cannot be written, or exists already.
     """
     low, high = float(amap.min()), float(amap.max())
     scale = (high - low) / 65535 or 1.0
@@ -212,7 +215,7 @@ def save_map(path: Path, amap: NDArray[np.float32]) -> None:
 
 
 def load_map(path: Path) -> NDArray[np.float32]:
-    """(H, W) float32: a map that was kept.
+    """(H, W) float32: a saved map.
 
     Raises:
         EdgeADError: it cannot be read.

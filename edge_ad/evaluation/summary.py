@@ -18,8 +18,8 @@ COLUMNS = (
     *("false_reject", "false_reject_low", "false_reject_high", "miss", "miss_low", "miss_high"),
     *("ms_p50", "ms_p95", "ms_p99", "mb", "point", "engine", "precision", "search", "threads", "notes"),
 )
-# Heading in the terminal and the report, column, and what is better; of misses and false rejects neither, as each is
-# had for the other.
+# Heading in the terminal and the report, column, and which direction is better. Misses and false rejects have none, as
+# fewer of one means more of the other.
 SHOWN: tuple[tuple[str, str, Callable[[Iterable[float]], float] | None], ...] = (
     ("image AUROC", "image_auroc", max),
     ("AP", "image_ap", max),
@@ -36,7 +36,7 @@ SHOWN: tuple[tuple[str, str, Callable[[Iterable[float]], float] | None], ...] = 
     ("p99", "ms_p99", min),
     ("MB", "mb", min),
 )
-# What a narrow terminal can do without, in this order.
+# Columns that a narrow terminal leaves out, in this order.
 _LEAST_TELLING = (
     *("ms_p95", "pixel_ap", "seg_f1", "au_pro_05", "image_ap", "image_f1_max", "ms_p99"),
     *("miss", "false_reject", "au_pro_30"),
@@ -56,7 +56,7 @@ def _cell(value: object) -> str:
 
 
 def shown(column: str, row: Row) -> str:
-    """A value as people read it; `-` where these images cannot give it."""
+    """A value as text for people; `-` if these images cannot give it."""
     value = row.get(column)
     if value is None:
         return UNKNOWN
@@ -68,7 +68,7 @@ def shown(column: str, row: Row) -> str:
 
 
 def names_of(rows: Sequence[Row]) -> tuple[str, ...]:
-    """The columns that tell the lines apart: the bundle is among them only where the others do not."""
+    """The columns that identify a line. The bundle is one of them only if the others are not enough."""
     names = ("category", "method", "backbone")
     return names if len({tuple(row[name] for name in names) for row in rows}) == len(rows) else (*names, "bundle")
 
@@ -77,7 +77,7 @@ def to_text(rows: Sequence[Row], width: int | None = None) -> str:
     """An aligned table: a line for each category and bundle.
 
     Args:
-        width: columns of the terminal: what does not fit is left out, the least telling first, and said to be.
+        width: columns of the terminal. Columns that do not fit are left out, and a line says how many.
     """
     names = names_of(rows)
     columns = [[name, *(str(row[name]) for row in rows)] for name in names]

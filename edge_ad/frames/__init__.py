@@ -1,1 +1,1 @@
-"""Frames: what a camera or a file gives, and what of it is inspected."""
+"""Frames from a camera or a file, and the part of a frame that is inspected."""

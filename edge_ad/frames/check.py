@@ -1,7 +1,7 @@
-"""Frames: what a camera or a file gives, checked before anything is computed from it.
+"""Reads frames from files, and checks frames before anything is computed from them.
 
 A frame is (H, W, 3) u8 in the colour order that the bundle declares, or (H, W) / (H, W, 1) grey, u8 or (where the
-bundle declares 16 bits) u16. Nothing is guessed from its values: a dark frame stays dark.
+bundle declares 16 bits) u16. Pixel values are not scaled: a dark frame stays dark.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _NOT_READ = frozenset({"HEIC", "OpenEXR"})
 
 
 def read_frame(path: str | os.PathLike[str]) -> Frame:
-    """Reads an image file as (H, W) grey or (H, W, 3) BGR, u8 or u16; transparency is dropped, EXIF turns applied.
+    """Reads an image file as (H, W) grey or (H, W, 3) BGR, u8 or u16. Alpha is dropped; EXIF orientation is applied.
 
-    Of a TIFF file with several pages it is the first; an `ImageWarning` says so.
+    It reads the first page of a TIFF file. If there are more, an `ImageWarning` says so.
 
     Raises:
-        FrameError: no such file, not an image, damaged, truncated, or more pixels than a frame may have.
+        FrameError: the file does not exist, is not an image, is damaged or truncated, or has too many pixels.
     """
     name = os.fspath(path)
     try:
@@ -66,10 +66,10 @@ def _decode(data: bytes, flags: int) -> Frame | None:
 
 
 def _decode_tiff(data: bytes, name: str) -> Frame | None:
-    """The pixels of a TIFF file as those of a PNG with the same picture would be."""
+    """The pixels of a TIFF file. They equal those of a PNG with the same picture."""
     tiff = read_tiff(data)
     if tiff.pages > 1:
-        text = "a TIFF file holds several pages, of which the first is taken"
+        text = "a TIFF file holds several pages; only the first one is used"
         warnings.warn(ImageWarning(text, name), stacklevel=3)
     if tiff.premultiplied:
         stored = _decode(tiff.data, cv2.IMREAD_UNCHANGED)
@@ -80,9 +80,9 @@ def _decode_tiff(data: bytes, name: str) -> Frame | None:
 
 
 def _unmultiplied(stored: Frame) -> Frame:
-    """(H, W, 3) of (H, W, 4) BGRA whose colours were multiplied by alpha: what they were before."""
+    """(H, W, 3) colours of (H, W, 4) BGRA before they were multiplied by alpha."""
     colours, alpha, top = stored[..., :3], stored[..., 3:], np.iinfo(stored.dtype).max
-    if (alpha == top).all() or (colours > alpha).any():  # or said to be, and are not
+    if (alpha == top).all() or (colours > alpha).any():  # or the file says so wrongly
         return colours.copy()
     whole = np.rint(colours * (top / np.maximum(alpha, 1).astype(np.float64)))
     return whole.astype(np.uint16) if stored.dtype == np.uint16 else whole.astype(np.uint8)
@@ -92,7 +92,7 @@ def _not_decoded(data: bytes, name: str, kind: str | None) -> FrameError:
     if kind is None:
         starts = "an empty file" if not data else f"{len(data)} bytes that begin with {data[:8]!r}"
         return FrameError(
-            f"{name} cannot be decoded: it is no image", expected="a PNG, JPEG, BMP, TIFF or WebP image", got=starts
+            f"{name} cannot be decoded: it is not an image", expected="a PNG, JPEG, BMP, TIFF or WebP image", got=starts
         )
     if kind in _NOT_READ:
         return FrameError(
@@ -110,11 +110,11 @@ def _not_decoded(data: bytes, name: str, kind: str | None) -> FrameError:
 
 
 def check_frame(frame: object, spec: FrameSpec) -> Frame:
-    """The frame itself, as (H, W) or (H, W, 3), if it is one that the bundle accepts.
+    """The frame itself, as (H, W) or (H, W, 3), if the bundle accepts it.
 
     Args:
         frame: array as the module says; it may be read-only or a view with any strides.
-        spec: what the bundle declares of its frames.
+        spec: the frames that the bundle declares.
 
     Raises:
         FrameError: wrong type, dtype, shape or size.
@@ -146,7 +146,7 @@ def check_frame(frame: object, spec: FrameSpec) -> Frame:
 
 
 def in_declared_order(frame: Frame, spec: FrameSpec) -> Frame:
-    """A frame of an image file or a golden probe, which is BGR, in the order that the bundle declares for arrays."""
+    """Converts a BGR frame from an image file or a golden probe to the order that the bundle declares for arrays."""
     if spec.color_order == "rgb" and frame.ndim == 3:
         return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     return frame

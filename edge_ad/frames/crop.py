@@ -1,6 +1,6 @@
-"""From a frame to the tensor that the engine gets: crop, resize, fill outside the region of interest.
+"""Turns a frame into the tensor for the engine: crop, resize, fill outside the region of interest.
 
-The same code serves export and runtime, so that the coreset has seen just what a frame on the PC goes through.
+Export and runtime use the same code. So the images of the coreset are processed exactly like a frame on the PC.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from edge_ad.spec import BackboneSpec, Box, Frame, FrameSpec, RoiSpec, Size
 
 
 def scale_box(box: Box, size: Size, frame_size: Size) -> Box:
-    """The box of a (H, W) image of `size`, in the pixels of a frame of `frame_size`; at least one pixel each way."""
+    """Scales a box in a (H, W) image of `size` to a frame of `frame_size`. Each side stays 1 pixel or more."""
     scale_y, scale_x = frame_size[0] / size[0], frame_size[1] / size[1]
     y0, y1 = round(box[0] * scale_y), round(box[2] * scale_y)
     x0, x1 = round(box[1] * scale_x), round(box[3] * scale_x)
@@ -26,8 +26,9 @@ def scale_box(box: Box, size: Size, frame_size: Size) -> Box:
 def resize(image: Frame, size: Size, pool: native.Pool | None = None) -> Frame:
     """`image` at (H, W) `size`: area averages where it shrinks (no aliasing), bilinear where it grows.
 
-    Always an array of its own: a camera may reuse its buffer while the tensor waits for the engine. By whole factors
-    the native core averages, to the bit as OpenCV does, with the threads of `pool` where the image is large.
+    It is always a new array, as a camera may reuse its buffer while the tensor waits for the engine. If the factors are
+    whole numbers, the native core averages, equal to OpenCV to the bit. For a large image it uses the threads of
+    `pool`.
     """
     if image.shape[:2] == size:
         return image.copy()
@@ -39,14 +40,14 @@ def resize(image: Frame, size: Size, pool: native.Pool | None = None) -> Frame:
 
 
 class Crop:
-    """Makes tensors of frames. Immutable and safe to share between threads.
+    """Makes tensors from frames. Immutable and safe to share between threads.
 
     Args:
-        frame: what the frames are.
+        frame: the frames that the bundle declares.
         backbone: input size and crop.
         roi: region of interest or None.
         mask: (H, W) u8 of the crop's size, 255 where pixels are kept and 0 where they are filled; None without ROI.
-        pool: threads to shrink large frames with; None: the calling one alone.
+        pool: threads to shrink large frames with; None: the calling thread alone.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Crop:
         return scale_box(self._box, self._input_size, frame_size)
 
     def __call__(self, frame: Frame, *, from_file: bool = False) -> NDArray[np.uint8]:
-        """(1, H, W, 3) u8 BGR tensor of a checked frame; `from_file` says that colours are BGR whatever is declared."""
+        """(1, H, W, 3) u8 BGR tensor of a checked frame. With `from_file`, its colours are always BGR."""
         y0, x0, y1, x1 = self.box((frame.shape[0], frame.shape[1]))
         crop = to_u8(resize(frame[y0:y1, x0:x1], self._size, self._pool), self._frame.white_level)
         if crop.ndim == 2:

@@ -1,11 +1,9 @@
-"""What the bytes of an image file say before it is decoded: whether they are all there, and how large the
-image is.
+"""Reads from the bytes of an image file, before it is decoded, whether it is complete and how large the image is.
 
-OpenCV 5.0 refuses a truncated PNG, BMP, TIFF or WebP. A truncated JPEG is refused by ``imdecode`` alone:
-``imread`` prints ``Premature end of JPEG file`` and gives the missing rows in grey, which an inspection would
-take for a part. `truncated` does not depend on which of them is called, nor on the version of OpenCV. Nothing
-here decodes pixels, and nothing here raises: bytes that make no sense are left to the decoder. That includes
-damage in the middle of a file that is complete: a decoder may mend it quietly.
+OpenCV 5.0 refuses a truncated PNG, BMP, TIFF or WebP. Only its ``imdecode`` refuses a truncated JPEG: ``imread`` prints
+``Premature end of JPEG file`` and gives the missing rows in grey, which would be inspected as if they were a part.
+`truncated` does not depend on the function or the version of OpenCV. Nothing here decodes pixels or raises: wrong bytes
+are left to the decoder. So is damage inside a complete file, which a decoder may repair without a message.
 
 Sources: PNG (W3C, 3rd edition, section 5), JPEG (ITU-T T.81, annex B), BMP (Microsoft, "Bitmap Storage"); TIFF is in
 `edge_ad.frames.tiff`.
@@ -53,9 +51,9 @@ _PNM = re.compile(rb"P[1-6]\s+[0-9#]|P7\nWIDTH ")
 
 
 def image_kind(head: bytes) -> str | None:
-    """The format of an image file, such as "PNG", by its first `HEAD_BYTES` bytes; None for what is no image.
+    """The format of an image file, such as "PNG", from its first `HEAD_BYTES` bytes; None if it is not an image.
 
-    It says nothing of whether OpenCV reads the format: HEIC and OpenEXR it does not.
+    OpenCV may not read the format: it cannot read HEIC and OpenEXR.
     """
     for magic, kind in _KINDS:
         if head.startswith(magic):
@@ -70,8 +68,8 @@ def image_kind(head: bytes) -> str | None:
 
 
 def damage(data: bytes) -> str | None:
-    """What is wrong in a PNG whose decoder failed: the first chunk whose checksum does not fit. None for what is not
-    found, and for other formats, which have no checksums."""
+    """What is wrong in a PNG that cannot be decoded: the first chunk with a wrong checksum. None if there is none, and
+    for other formats, which have no checksums."""
     if not data.startswith(_PNG):
         return None
     for kind, start, end in _png_chunks(data):
@@ -86,8 +84,8 @@ def damage(data: bytes) -> str | None:
 def truncated(data: bytes) -> bool:
     """Whether a PNG, JPEG or BMP file ends before its image does.
 
-    Bytes after the end are legal: some cameras append data. False for every other format, TIFF among them:
-    there the decoder has to tell. Cost: a walk over the chunks or segments, 1 ms for some 5 MB of JPEG.
+    Bytes after the end are legal: some cameras append data. False for every other format, also TIFF: there the decoder
+    decides. Cost: a walk over the chunks or segments, 1 ms for about 5 MB of JPEG.
     """
     if data.startswith(_PNG):
         return not any(kind == b"IEND" and end <= len(data) for kind, _, end in _png_chunks(data))

@@ -1,9 +1,9 @@
-"""The images of a folder: what is listed, what is left out, and why. Every command lists images here.
+"""Lists the images of a folder, and says what is left out and why. Every command lists images here.
 
-A file is an image by its content or by its name: one that begins as an image file does is listed whatever it is
-called, and one that is called ``.png`` is listed even if it holds text, so that reading it gives an error. What cannot
-be looked into (a link to nothing, a file that may not be read) is listed for the same reason: it could be the image
-with the defect. Everything else is left out, and an `ImageWarning` says what that was.
+A file is an image by its content or by its name. A file that begins like an image is listed under any name. A file
+named ``.png`` is listed even if it holds text, so that reading it gives an error. A file that cannot be opened (a link
+to nothing, or no permission) is listed for the same reason: it could be the image with the defect. Everything else is
+left out, and an `ImageWarning` names it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from edge_ad.frames.image_file import HEAD_BYTES, image_kind
 
 __all__ = ["list_image_tree", "list_images"]
 
-# A file with such a name is listed without a look inside: 100,000 of them cost no more than the listing.
+# A file with such a name is listed without opening it: 100,000 of them cost no more than the listing.
 _SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".jp2", ".j2k"}
     | {".pbm", ".pgm", ".ppm", ".pnm", ".gif", ".avif", ".heic", ".heif"}
 )
-# Thumbnails, waste and resource forks that NAS and PCs leave; and the masks of a dataset. Compared in lower case.
+# Thumbnails, trash and resource forks of NAS and PCs, and the masks of a dataset. Compared in lower case.
 _NO_FRAMES = frozenset(
     {"@eadir", "@recycle", "#recycle", "$recycle.bin", "#snapshot", "__macosx", "ground_truth", "lost+found"}
     | {"system volume information"}
@@ -39,7 +39,7 @@ _SKIPPED, _AGAIN = "folder that holds no frames", "link to what is listed alread
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Images directly in `folder`, in natural order (img2 before img10). Says in an `ImageWarning` what is left out.
+    """Images directly in `folder`, in natural order (img2 before img10). An `ImageWarning` names what is left out.
 
     Raises:
         OSError: the folder cannot be read.
@@ -57,9 +57,9 @@ def list_images(folder: Path) -> list[Path]:
 
 def list_image_tree(root: Path) -> tuple[list[Path], list[FrameError]]:
     """Images in `root` and its subfolders, folder by folder in natural order, and an error for each subfolder that
-    cannot be read. Says in an `ImageWarning` what is left out.
+    cannot be read. An `ImageWarning` names what is left out.
 
-    Links to folders and to images are followed once: one that leads back, or to what is listed already, is left out.
+    Links to folders and images are followed once. A link that leads back, or to something already listed, is left out.
 
     Raises:
         OSError: `root` itself cannot be read.
@@ -105,7 +105,7 @@ def list_image_tree(root: Path) -> tuple[list[Path], list[FrameError]]:
 
 
 def _entries(folder: Path) -> list[tuple[os.DirEntry[str], str]]:
-    """What is in a folder, by name, each with what it is taken for."""
+    """Name -> kind, for everything in a folder."""
     with os.scandir(folder) as entries:
         return [(entry, _kind(entry)) for entry in sorted(entries, key=lambda entry: entry.name)]
 

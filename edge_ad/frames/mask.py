@@ -1,6 +1,6 @@
-"""Mask images: which pixels one marks. Every mask is read here: of a defect, and of a region of interest.
+"""Reads mask images, of a defect and of a region of interest, and says which pixels a mask marks.
 
-Tools write them in different ways. These are understood, and the first that fits is taken:
+Tools write masks in different ways. These are known, and the first that fits is taken:
 
     a colour mask of few colours, one of them black     what is not black is marked (palettes of label tools)
     two values, one of them 0                           the other is marked
@@ -8,8 +8,8 @@ Tools write them in different ways. These are understood, and the first that fit
     black and white                                     what is above half is marked; grey may stand at edges alone, as
                                                         JPEG and resizing leave it
 
-Transparent pixels are not marked; where all opaque pixels have one colour, the opaque ones are. Anything else could be
-read in two ways, and is an error. Whether black and white are exchanged cannot be seen: white is always what is marked.
+Transparent pixels are not marked. If all opaque pixels have one colour, they are marked. Anything else is ambiguous and
+an error. A mask with black and white exchanged cannot be detected: white always marks.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def marked_pixels(path: str | os.PathLike[str]) -> NDArray[np.bool_]:
 
     Raises:
         FrameError: the file cannot be read.
-        DatasetError: what it marks cannot be told.
+        DatasetError: it is unclear what the mask marks.
     """
     image = read_frame(path)
     data = Path(path).read_bytes()
@@ -112,7 +112,7 @@ def _listed(present: NDArray[np.intp]) -> str:
 
 def _ambiguous(path: str | os.PathLike[str], got: str) -> DatasetError:
     return DatasetError(
-        f"it cannot be told what the mask {os.fspath(path)} marks",
+        f"it is unclear what the mask {os.fspath(path)} marks",
         expected=f"0 and one other value, label ids of 0 to {_MOST_IDS}, or black and white with grey at edges alone",
         got=got,
         remedy="Save it with 0 for what is not marked and 255 for what is.",

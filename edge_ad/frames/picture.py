@@ -1,4 +1,4 @@
-"""From pixels of a camera to pixels that people and networks look at: 8 bits, and BGR."""
+"""Converts a camera's pixels to 8-bit BGR, for people and networks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def to_u8(pixels: Frame, white_level: int) -> NDArray[np.uint8]:
 
 
 def to_picture(pixels: Frame, white_level: int, *, rgb: bool = False) -> NDArray[np.uint8]:
-    """(H, W, 3) u8 BGR, an array of its own, of a frame that was checked, or of an image file that was read.
+    """(H, W, 3) u8 BGR, a new array, of a checked frame or an image that was read.
 
     Args:
-        white_level: of u16 pixels.
-        rgb: the colours stand in this order, and not as BGR.
+        white_level: white level of u16 pixels.
+        rgb: the colours are in RGB order, not BGR.
     """
     picture = to_u8(pixels, white_level)
     if picture.ndim == 2:

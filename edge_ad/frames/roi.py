@@ -1,4 +1,4 @@
-"""The region of interest of a crop, opened: which of its pixels and patches are inspected."""
+"""The region of interest of a crop: which pixels and patches are inspected."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_ad.spec import Size
 
 @dataclass(frozen=True, eq=False)
 class RoiMasks:
-    """What of a crop is inspected: a part of it, or without a region of interest all.
+    """The part of a crop that is inspected. Without a region of interest it is the whole crop.
 
     Attributes:
         grid: (h, w) of the patches.

@@ -1,11 +1,11 @@
-"""What the first directory of a TIFF file says, and the changes that make OpenCV read it as it reads a PNG.
+"""Reads the first directory of a TIFF file, and changes it so that OpenCV decodes it like a PNG.
 
-OpenCV leaves two things undone, or does one too many:
+OpenCV treats two cases wrongly:
 
     alpha that is not multiplied in (ExtraSamples 2)   8-bit colours come out multiplied by it; those of a PNG do not
     16 bits with white at 0 (MINISWHITE)               comes out inverted; the same with 8 bits comes out right
 
-Nothing here raises: bytes that make no sense are left to the decoder.
+Nothing here raises: wrong bytes are left to the decoder.
 
 Sources: TIFF 6.0 (Adobe, sections 2, 8 and 18) and BigTIFF.
 """
@@ -38,11 +38,11 @@ class _Directory:
 
 @dataclass(frozen=True)
 class Tiff:
-    """What matters of a TIFF file beside its pixels.
+    """What must be known of a TIFF file besides its pixels.
 
     Attributes:
         data: the file, changed so that OpenCV decodes the stored pixels.
-        pages: how many images it holds; previews and masks of others are none.
+        pages: how many images it holds, without previews and masks.
         premultiplied: its colours are multiplied by its alpha, as a PNG's are not.
         inverted: its pixels, once decoded, have white at 0.
     """
@@ -67,7 +67,7 @@ def tiff_size(data: bytes) -> tuple[int, int] | None:
 
 
 def read_tiff(data: bytes) -> Tiff:
-    """What there is to know of a TIFF file before it is decoded; all of it harmless where its header makes no sense."""
+    """Reads what must be known before a TIFF file is decoded. A wrong header gives harmless values."""
     first = _directory(data, _first_offset(data))
     if first is None:
         return Tiff(data, 1, premultiplied=False, inverted=False)

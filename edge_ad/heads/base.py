@@ -1,4 +1,4 @@
-"""What every head is: from the patches of a frame to distances and a score."""
+"""The interface of a head: it turns the patches of a frame into distances and a score."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edge_ad.spec.base import Range
 
 Spec = TypeVar("Spec")
 
-# What the methods that search among a coreset share.
+# Shared by the methods that search in a coreset.
 CORESET = Option(
     "--coreset",
     "share of the patches to keep",
@@ -30,16 +30,16 @@ CORESET = Option(
     metavar="FRACTION",
 )
 PROJECTION_MEMBERS = {"projection/basis": "float32 (d, D): orthonormal rows to 1e-3; where `projection` is not null"}
-INDEX_MEMBERS = {"coreset": "float32 (N, D): the vectors to search among", **PROJECTION_MEMBERS}
+INDEX_MEMBERS = {"coreset": "float32 (N, D): the vectors to search in", **PROJECTION_MEMBERS}
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a head says of a frame, in the method's own units; NaN or Inf where the patches hold some.
+    """The answer of a head to a frame, in the method's own units. NaN or Inf if the patches hold some.
 
     Attributes:
-        distances: (R,) float32, of the patches in the region of interest; (0,) where the method gives no map.
-        score: of the frame.
+        distances: (R,) float32, of the patches in the region of interest; (0,) if the method gives no map.
+        score: score of the frame.
     """
 
     distances: NDArray[np.float32]
@@ -47,7 +47,7 @@ class Scored:
 
 
 class Head(Protocol):
-    """A method, fitted. Immutable and safe to share between threads."""
+    """A fitted method. Immutable and safe to share between threads."""
 
     @property
     def has_map(self) -> bool:
@@ -56,21 +56,21 @@ class Head(Protocol):
 
     @property
     def search(self) -> str:
-        """ "graph" where distances come from the HNSW graph, else "exact"."""
+        """ "graph" if distances come from the HNSW graph, else "exact"."""
         ...
 
     def __call__(self, patches: NDArray[np.float32], *, exact: bool = False) -> Scored:
-        """Scores the (P, D) float32 row-major patches of a grid; `exact` leaves the graph out."""
+        """Scores the (P, D) float32 row-major patches of a grid. `exact` searches without the graph."""
         ...
 
 
 @dataclass(frozen=True)
 class Opening:
-    """What a head is opened from: the bundle, and what this PC runs it by.
+    """What a head is opened with: the bundle, and the settings of this PC.
 
     Attributes:
-        bundle: at its operating point.
-        rows: (R,) int32 ascending row-major patch numbers inside the region of interest; None for all.
+        bundle: the bundle of one operating point.
+        rows: (R,) int32 ascending row-major numbers of the patches inside the region of interest; None for all.
         pool: threads.
         search: "auto", "exact" or "graph".
         open_engine: compiles models with the engine, device, threads and arithmetic of the backbone.
@@ -88,19 +88,19 @@ class Opening:
         return self.bundle.manifest.head.method
 
     def spec(self, kind: type[Spec]) -> Spec:
-        """What the manifest says of the method: of the class `kind`, which `METHOD` declares."""
+        """The method's part of the manifest. It has the class `kind`, which `METHOD` declares."""
         found = self.bundle.manifest.head
         assert isinstance(found, kind), f"{self.method} is declared with another spec"
         return found
 
     @property
     def backbone(self) -> BackboneSpec:
-        """What the manifest says of the backbone."""
+        """The backbone's part of the manifest."""
         return self.bundle.manifest.backbone
 
     @property
     def index(self) -> IndexSpec:
-        """What the manifest says of the coreset. Only for a method that needs an index."""
+        """The coreset's part of the manifest. Only for a method that needs an index."""
         index = self.bundle.manifest.index
         assert index is not None, "`Manifest` has seen to it"
         return index
@@ -122,10 +122,10 @@ class Opening:
         return read_array(self.bundle, name, shape, dtype)
 
     def network(self, name: str) -> Engine:
-        """A network of the head's own, compiled as the backbone is: the members ``NAME/model.*``.
+        """Compiles a network of the head's own in the same way as the backbone: the members ``NAME/model.*``.
 
         Raises:
-            BundleCorruptError: there is none that this engine runs.
+            BundleCorruptError: the bundle has none that this engine runs.
             EngineError: the engine refuses it.
         """
         return self.open_engine(models_of(self.bundle, f"{name}/"))
@@ -135,7 +135,7 @@ def read_array(bundle: Bundle, name: str, shape: tuple[int, ...], dtype: str = "
     """A member of the bundle that must have this shape and dtype, and be finite.
 
     Raises:
-        BundleCorruptError: it is another.
+        BundleCorruptError: it is not.
     """
     array = bundle.array(name)
     if array.shape != shape or array.dtype != dtype:
@@ -181,10 +181,10 @@ def bounded(
 
 
 def check_search(wanted: str, method: Method, *, has_graph: bool) -> None:
-    """Refuses a search that the method, or the bundle, has not.
+    """Refuses a search that the method or the bundle does not have.
 
     Raises:
-        SpecError: unknown, or "graph" where the bundle has no graph.
+        SpecError: the search is unknown, or it is "graph" and the bundle has no graph.
     """
     if wanted not in ("auto", "exact", "graph"):
         raise SpecError("there is no such search", expected="auto, exact or graph", got=repr(wanted))
@@ -202,12 +202,12 @@ def check_search(wanted: str, method: Method, *, has_graph: bool) -> None:
 
 
 def largest(distances: NDArray[np.float32]) -> float:
-    """The largest distance; NaN where one is NaN."""
+    """The largest distance; NaN if one is NaN."""
     return float(distances.max())
 
 
 def embed(patches: NDArray[np.float32], rows: NDArray[np.int32] | None) -> NDArray[np.float64]:
-    """(D,) float64: the mean of the (P, D) patches, of those `rows`; None for all."""
+    """(D,) float64: the mean of the (P, D) patches, or of the `rows` among them."""
     chosen = patches if rows is None else patches[rows]
     mean: NDArray[np.float64] = chosen.mean(axis=0, dtype=np.float64)
     return mean

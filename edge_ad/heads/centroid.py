@@ -1,8 +1,9 @@
-"""Centroid: how far the whole frame's embedding turns away from that of the good ones. No map.
+"""Centroid: the angle between the frame's embedding and the mean embedding of the good images. It gives no map.
 
 The embedding e is the mean of the patch vectors of the region of interest, divided by its length; the centroid c is the
-mean of the goods' embeddings, divided by its length (the mean direction of Mardia and Jupp, "Directional Statistics",
-2000, section 2.2). The score is 1 - e . c, the cosine distance: 0 for the same direction, 2 for the opposite one.
+mean of the good images' embeddings, divided by its length (the mean direction of Mardia and Jupp, "Directional
+Statistics", 2000, section 2.2). The score is 1 - e . c, the cosine distance: 0 for the same direction, 2 for the
+opposite one.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class Centroid:
         """
         centroid = opening.array("centroid", (opening.backbone.dim,))
         if not abs(float(np.linalg.norm(centroid)) - 1) < 1e-3:
-            raise BundleCorruptError("centroid has not the length 1", expected="1", got=float(np.linalg.norm(centroid)))
+            raise BundleCorruptError(
+                "centroid does not have length 1", expected="1", got=float(np.linalg.norm(centroid))
+            )
         return cls(centroid, opening.rows)
 
     def __call__(self, patches: NDArray[np.float32], *, exact: bool = False) -> Scored:
@@ -56,7 +59,7 @@ class Centroid:
         length = float(np.linalg.norm(embedding))
         if not (np.isfinite(length) and length > 0):
             return Scored(np.zeros(0, np.float32), float("nan"))
-        # |e - c|^2 / 2 is 1 - e . c, without the rounding of a difference from 1
+        # |e - c|^2 / 2 equals 1 - e . c, and rounds less
         apart = embedding / length - self._centroid
         return Scored(np.zeros(0, np.float32), float(apart @ apart) / 2)
 
@@ -67,7 +70,9 @@ METHOD = Method(
     open=Centroid.open,
     score="cosine distance of the mean patch from that of the good images",
     members={"centroid": "float32 (D): of length 1"},
-    options=(Option("--normal-embed", "write it in this form too", kind=Path, metavar="FILE.json", output=True),),
+    options=(
+        Option("--normal-embed", "also write the centroid to this file", kind=Path, metavar="FILE.json", output=True),
+    ),
     has_map=False,
-    usual={"percentile": 99.7},  # between 99.5 and 99.8, as its users have it
+    usual={"percentile": 99.7},  # its users take 99.5 to 99.8
 )

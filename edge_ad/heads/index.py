@@ -1,4 +1,4 @@
-"""The index: nearest coreset row of every patch, by exact search or by the HNSW graph."""
+"""The index finds the nearest coreset row of every patch, by exact search or with the HNSW graph."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 
-# From where on the graph is faster than exact search, which misses nothing (bench/NOTES.md): without bounds from this
-# many floats in the coreset (rows x D), with them from so many rows, as the product of codes is what grows.
+# The sizes from which the graph is faster than exact search, which misses nothing (bench/NOTES.md). Without bounds:
+# floats in the coreset (rows x D). With bounds: rows, as the product of codes grows with them.
 GRAPH_FROM_FLOATS = 200_000
 GRAPH_FROM_ROWS = {"amx": 6000, "avx512vnni": 2000, "avxvnni": 2000, "neondot": 2000}  # by instruction set
 GRAPH_FROM_ROWS_ELSE = 1000
@@ -18,7 +18,7 @@ Nearest = tuple[NDArray[np.float32], NDArray[np.int32]]
 
 
 def choose_search(wanted: str, coreset: native.Coreset, *, has_graph: bool) -> str:
-    """ "exact" or "graph": as wanted, or for "auto" what suits the coreset."""
+    """ "exact" or "graph": the wanted one, or for "auto" the faster one for this coreset and CPU."""
     if wanted != "auto":
         return wanted
     if coreset.has_bounds:
@@ -34,9 +34,9 @@ class Index:
     Args:
         coreset: the patch vectors of the good images.
         graph: HNSW graph over them; None searches exactly.
-        ef: breadth of the graph search.
+        ef: how many candidates the graph search keeps.
         grid_width: patches in a row of the grid.
-        rows: (R,) int32 ascending row-major patch numbers inside the region of interest; None for all.
+        rows: (R,) int32 ascending row-major numbers of the patches inside the region of interest; None for all.
         pool: threads.
     """
 
@@ -65,7 +65,7 @@ class Index:
     def nearest(self, patches: NDArray[np.float32]) -> Nearest:
         """Distances (R,) float32, Euclidean, and coreset rows (R,) int32 of the patches in the region of interest.
 
-        With the graph some distances can be too large, never too small; the largest one is exact all the same.
+        With the graph some distances can be too large, never too small. The largest one is always exact.
 
         Args:
             patches: (P, D) float32, row-major patches of the grid.
@@ -81,10 +81,10 @@ class Index:
     def _recheck(
         self, patches: NDArray[np.float32], distances: NDArray[np.float32], nearest: NDArray[np.int32]
     ) -> None:
-        """Replaces the largest distances by exact ones until none that is left could be the maximum.
+        """Replaces the largest distances by exact ones until no approximate distance can be the maximum.
 
-        An approximate neighbour is never nearer than the true one, so that the true maximum is found as soon as the
-        best exact distance is at least the next approximate one.
+        An approximate neighbour is never nearer than the true one. So the maximum is found when the largest exact
+        distance is at least the next approximate one.
         """
         order = np.argsort(-distances, kind="stable")
         best = -np.inf

@@ -58,7 +58,7 @@ class Knn:
         head, index = opening.spec(KnnSpec), opening.index
         if head.neighbors > index.size:
             raise BundleCorruptError(
-                "head.neighbors is more than there are rows", expected=f"{index.size} at most", got=head.neighbors
+                "head.neighbors is larger than the number of rows", expected=f"{index.size} at most", got=head.neighbors
             )
         return cls(open_coreset(opening), head.neighbors, opening.rows, opening.pool)
 
@@ -79,7 +79,7 @@ METHOD = Method(
         CORESET,
         Option(
             "--neighbors",
-            "nearest patches that a distance is the mean of, by default 3",
+            "how many nearest patches a distance is the mean of, by default 3",
             limits=NEIGHBORS,
             metavar="K",
         ),

@@ -77,7 +77,7 @@ class Padim:
         channels = opening.array("padim/channels", (count,), "int32")
         if not (channels.min() >= 0 and channels.max() < dim):
             raise BundleCorruptError(
-                "padim/channels names channels that no patch has",
+                "padim/channels names channels that the patches do not have",
                 expected=f"0..{dim - 1}",
                 got=f"{channels.min()}..{channels.max()}",
             )
@@ -89,7 +89,7 @@ class Padim:
         """Mahalanobis distances and the score of (P, D) patches."""
         distances = native.mahalanobis(patches, self._channels, self._means, self._factors, self._pool, self._rows)
         inside = patches if self._rows is None else patches[self._rows]
-        # a NaN among the channels that are not used must not go unseen
+        # a NaN in a channel that is not used must also be found
         score = largest(distances) if np.isfinite(inside).all() else float("nan")
         return Scored(distances, score)
 

@@ -33,7 +33,7 @@ class PatchcoreSpec(HeadSpec):
     reweight_neighbors: Annotated[int, REWEIGHT] = 0
 
     def describe(self) -> str:
-        """The method, and b where there is one."""
+        """The method, and b if it is not 0."""
         return self.method + (f", Eq. 7 b={self.reweight_neighbors}" if self.reweight_neighbors else "")
 
 
@@ -122,7 +122,7 @@ def reweighting(patch: NDArray[np.float32], coreset: NDArray[np.float32], neares
     # |m - m*|^2 less the constant |m*|^2: one product, no (N, D) temporary
     around = np.einsum("nd,nd->n", coreset, coreset) - 2.0 * (coreset @ center)
     support = np.argpartition(around, count - 1)[:count]
-    if nearest not in support:  # exact duplicates of m* can crowd it out
+    if nearest not in support:  # exact duplicates of m* can take its place
         support[-1] = nearest
     to_patch = np.sqrt(((coreset[support] - patch) ** 2).sum(axis=1, dtype=np.float64))
     exponents = np.exp(to_patch - to_patch.max())  # the largest exponent is 0: no overflow
@@ -143,7 +143,7 @@ METHOD = Method(
     },
     options=(
         CORESET,
-        Option("--no-graph", "leave the HNSW graph out, exact search only", default=True, name="graph"),
+        Option("--no-graph", "write no HNSW graph; exact search only", default=True, name="graph"),
         Option(
             "--reweight",
             "neighbours of Eq. 7 (9 is usual); 0 for none",

@@ -1,11 +1,12 @@
 """SPADE: Cohen and Hoshen, "Sub-Image Anomaly Detection with Deep Pyramid Correspondences" (2020).
 
-The image score is the mean distance of the frame's embedding, the mean of its patch vectors, from its K nearest
-among those of the good images (Eq. 2 of the paper, there of squared distances). The map compares each patch with those
-of the K good images nearest to the frame, wherever they stand in them: its distance to the nearest (Eq. 3 with kappa
-= 1). Units of both: Euclidean distance, of embeddings and of patch vectors: they are not of one size.
+An embedding is the mean of the patch vectors of an image. The image score is the mean distance of the frame's embedding
+to the K nearest embeddings of good images (Eq. 2 of the paper, which squares the distances). The map compares each
+patch with all patches of the K good images nearest to the frame, and gives the distance to the nearest (Eq. 3 with
+kappa = 1). Both are Euclidean distances, one of embeddings and one of patch vectors, so their sizes differ.
 
-Of the good images a gallery keeps its patches, the others their embedding; the K images of the map are of the gallery.
+The bundle keeps an embedding of every good image, and the patches of some, the gallery. The K images of the map are
+taken from the gallery.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class SpadeSpec(HeadSpec):
     Attributes:
         images: good images whose embeddings are kept.
         gallery: images whose patches are kept.
-        neighbors: K, of both.
-        projection: for the search among patches; None where brute force is as fast, and in older bundles.
+        neighbors: K, for both.
+        projection: for the search in the patches; None if brute force is as fast, and in older bundles.
     """
 
     images: Annotated[int, Range(1, 10**6)]
@@ -85,7 +86,7 @@ class Spade:
         members = opening.array("spade/members", (head.gallery,), "int32")
         if not (members.min() >= 0 and members.max() < head.images):
             raise BundleCorruptError(
-                "spade/members names images that there are not",
+                "spade/members names images that do not exist",
                 expected=f"0..{head.images - 1}",
                 got=f"{members.min()}..{members.max()}",
             )

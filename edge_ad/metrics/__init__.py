@@ -1,11 +1,11 @@
-"""How well scores and anomaly maps tell defects from goods: exact, in NumPy, in bounded memory.
+"""How well scores and anomaly maps separate defects from good images: exact, in NumPy, in bounded memory.
 
-Every ranking metric here depends on one thing only: how many goods score above, and how many as high as, each
-distinct score of a defect. Defects (or their pixels) are few, so they are sorted, and the goods are counted against
-them block by block: no histogram, no grid of thresholds, no sorted copy of everything.
+For each distinct score of a defect, a ranking metric needs two counts: how many good scores are above it, and how many
+are equal to it. Defects (or their pixels) are few, so they are sorted. The good scores are counted block by block.
+There is no histogram, no grid of thresholds, no sorted copy of everything.
 
-A metric that the images cannot give (only goods, only defects, no masks) is None, never 0 or 0.5. All functions are
-thread-safe: functions of their arguments alone.
+A metric that the images cannot give (only good images, only defects, no masks) is None, never 0 or 0.5. All functions
+are thread-safe, as they keep no state.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ class Confusion:
     Attributes:
         tp: defects that are anomalous.
         fn: defects that pass: misses.
-        fp: goods that are anomalous: false rejects.
-        tn: goods that pass.
+        fp: good images that are anomalous: false rejects.
+        tn: good images that pass.
     """
 
     tp: int
@@ -44,16 +44,18 @@ class Confusion:
 
 @dataclass(frozen=True)
 class ImageMetrics:
-    """What `image_metrics` found; None stands for what these images cannot give.
+    """The result of `image_metrics`. A value that these images cannot give is None.
 
     Attributes:
-        goods, defects: images.
+        goods, defects: how many images of each.
         auroc: area under the ROC curve.
         ap: average precision.
-        f1_max: the highest F1 score over all thresholds, and `f1_threshold`, the lowest score that reaches it.
-        threshold: of the confusion matrix and the rates, in units of the scores.
-        confusion: at the threshold.
-        false_reject: goods that are anomalous; `miss`: defects that are not.
+        f1_max: the highest F1 score over all thresholds.
+        f1_threshold: the lowest score that reaches it.
+        threshold: threshold of the confusion matrix and the rates, in units of the scores.
+        confusion: confusion matrix at the threshold.
+        false_reject: rate of good images that are anomalous.
+        miss: rate of defects that are not.
     """
 
     goods: int
@@ -87,19 +89,19 @@ def image_metrics(scores: ArrayLike, labels: ArrayLike, threshold: float) -> Ima
         got = (values.shape, truth.shape)
         raise SpecError("scores and labels do not belong together", expected="(n,) of each", got=got)
     if truth.dtype.kind not in "buif" or not np.isin(truth, (0, 1)).all():
-        raise SpecError("a label is no label", expected="False or 0 for a good, True or 1 for a defect")
+        raise SpecError("a label is not valid", expected="False or 0 for a good image, True or 1 for a defect")
     check_threshold(threshold)
     truth = truth.astype(np.bool_)
-    goods, defects = finite_scores(values[~truth], "good"), finite_scores(values[truth], "defect")
-    fp, tp = int(np.count_nonzero(goods >= threshold)), int(np.count_nonzero(defects >= threshold))
-    confusion = Confusion(tp=tp, fn=len(defects) - tp, fp=fp, tn=len(goods) - fp)
+    good, defects = finite_scores(values[~truth], "good"), finite_scores(values[truth], "defect")
+    fp, tp = int(np.count_nonzero(good >= threshold)), int(np.count_nonzero(defects >= threshold))
+    confusion = Confusion(tp=tp, fn=len(defects) - tp, fp=fp, tn=len(good) - fp)
     auroc = ap = f1_max = f1_threshold = None
-    if len(goods) and len(defects):
-        ranks = rank(defects, [goods])
+    if len(good) and len(defects):
+        ranks = rank(defects, [good])
         auroc, ap = ranks.auroc(), ranks.average_precision()
         f1_max, f1_threshold = ranks.f1_max()
     return ImageMetrics(
-        goods=len(goods),
+        goods=len(good),
         defects=len(defects),
         auroc=auroc,
         ap=ap,
@@ -107,34 +109,35 @@ def image_metrics(scores: ArrayLike, labels: ArrayLike, threshold: float) -> Ima
         f1_threshold=f1_threshold,
         threshold=float(threshold),
         confusion=confusion,
-        false_reject=wilson(fp, len(goods)),
+        false_reject=wilson(fp, len(good)),
         miss=wilson(confusion.fn, len(defects)),
     )
 
 
 def binary_auroc(good: ArrayLike, defect: ArrayLike) -> float:
-    """Area under the ROC curve: how often a defect scores above a good, a tie counting a half (Mann & Whitney
+    """Area under the ROC curve: how often a defect scores above a good image; a tie counts a half (Mann & Whitney
     1947).
 
     Raises:
-        SpecError: NaN or Inf.
-        DatasetError: no goods, or no defects.
+        SpecError: a score is NaN or Inf.
+        DatasetError: there are no good scores, or no defect scores.
     """
-    goods, defects = finite_scores(good, "good"), finite_scores(defect, "defect")
-    if not len(goods) or not len(defects):
-        raise DatasetError("AUROC needs both labels", expected="goods and defects", got=(len(goods), len(defects)))
-    return rank(defects, [goods.copy()]).auroc()
+    good, defects = finite_scores(good, "good"), finite_scores(defect, "defect")
+    if not len(good) or not len(defects):
+        raise DatasetError("AUROC needs both labels", expected="good images and defects", got=(len(good), len(defects)))
+    return rank(defects, [good.copy()]).auroc()
 
 
 def wilson(count: int, of: int) -> Rate | None:
-    """The rate `count / of` with its 95% score interval (Wilson 1927), which holds for few images and for rates of
-    0 and 1 too; None where there is nothing to count.
+    """The rate `count / of` with its 95% score interval (Wilson 1927); None if `of` is 0.
+
+    The interval is valid also for few images and for rates of 0 and 1.
 
     Raises:
         SpecError: not 0 <= count <= of.
     """
     if not 0 <= count <= of:
-        raise SpecError("a rate needs a part of its whole", expected=f"0 to {of}", got=count)
+        raise SpecError("a rate counts more than there is", expected=f"0 to {of}", got=count)
     if of == 0:
         return None
     p, z2 = count / of, _Z95 * _Z95

@@ -1,4 +1,4 @@
-"""Metrics of anomaly maps, in two passes over the images: their defect pixels, then their good ones against those."""
+"""Metrics of anomaly maps. The first pass over the images collects defect pixels, the second counts good pixels."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _BLOCK = 1 << 22  # pixels that are sorted, or looked up, at once
 
 @dataclass(frozen=True)
 class PixelMetrics:
-    """What `pixel_metrics` found; None stands for what these images cannot give.
+    """The result of `pixel_metrics`. A value that these images cannot give is None.
 
     Attributes:
-        images: that were used.
+        images: how many were used.
         unmasked: names of the defects that were left out because they have no mask.
         good_pixels, defect_pixels: over all images that were used.
         regions: connected defect regions (8 neighbours).
         auroc, ap: as for images, over all pixels.
-        au_pro_30, au_pro_05: area under the PRO curve up to a false positive rate of 0.30 and 0.05, over the limit.
-        threshold: of `seg_f1`, in units of the maps.
+        au_pro_30, au_pro_05: area under the PRO curve up to a false positive rate of 0.30 or 0.05, divided by it.
+        threshold: threshold of `seg_f1`, in units of the maps.
         seg_f1: F1 score of the pixels at the threshold, over all images.
     """
 
@@ -46,17 +46,18 @@ class PixelMetrics:
 
 @dataclass(frozen=True, eq=False)
 class PixelSample:
-    """The anomaly map of a test image and what it is held against. Checked on construction.
+    """The anomaly map of a test image and its true mask. Checked on construction.
 
     Attributes:
         name: of the image, for messages.
         anomaly_map: (H, W) float32, finite.
-        mask: (H, W) bool, True where the defect is. None for a good is a good everywhere; None for a defect is
-            unknown, and the image is left out. A defect with an empty mask counts as good pixels.
+        mask: (H, W) bool, True where the defect is. None for a good image means that all its pixels are good. None for
+            a defect means unknown, and the image is left out. A defect with an empty mask has good pixels only.
         is_defect: the label of the image.
 
     Raises:
-        SpecError: map or mask of another dtype or shape, NaN or Inf, or a good whose mask is not empty.
+        SpecError: map or mask has a wrong dtype or shape, the map holds NaN or Inf, or a good image has a mask that is
+            not empty.
     """
 
     name: str
@@ -88,49 +89,50 @@ class PixelSample:
             )
         if not self.is_defect and mask.any():
             raise SpecError(
-                f"{self.name} is labelled good, and its mask marks a defect",
+                f"{self.name} is labelled good, but its mask marks a defect",
                 expected="an empty mask, or none",
                 got=f"{np.count_nonzero(mask)} pixels",
-                remedy="Mend the label or the mask.",
+                remedy="Correct the label or the mask.",
             )
 
 
 def pixel_metrics(samples: Iterable[PixelSample], threshold: float) -> PixelMetrics:
     """The metrics of anomaly maps, over all pixels of all images.
 
-    AUROC and average precision as for images. AU-PRO: the mean over all defect regions of the share of the region
-    that reaches a threshold, against the share of all good pixels that do, integrated by the trapezoidal rule over
-    the distinct thresholds up to a false positive rate, interpolated there, and divided by it (Bergmann et al.
-    2021, "The MVTec Anomaly Detection Dataset", and the evaluation code that goes with it). The mean
-    of the regions' areas is the area under their mean, so each defect pixel adds its own area and no curve is made.
-    SegF1: of the pixels that reach a threshold from goods only (Heckler-Kram et al. 2025, "The MVTec AD 2 Dataset").
+    AUROC and average precision are defined as for images. AU-PRO is the area under the PRO curve (Bergmann et al. 2021,
+    "The MVTec Anomaly Detection Dataset", and its evaluation code). For each threshold, y is the share of a defect
+    region that reaches it, averaged over all regions, and x is the share of all good pixels that reach it. The
+    trapezoidal rule integrates over the distinct thresholds up to a false positive rate, with interpolation at the end,
+    and the area is divided by that rate. The area under a mean is the mean of the areas, so each defect pixel adds its
+    own area and no curve is made. SegF1 uses a threshold from good images only (Heckler-Kram et al. 2025, "The MVTec
+    AD 2 Dataset").
 
     Args:
-        samples: gone through twice, one at a time: a list, or an object whose `__iter__` loads them again. Memory
+        samples: iterated over twice, one at a time: a list, or an object whose `__iter__` loads them again. Memory
             is one sample, 16 MB, and up to 80 bytes for each defect pixel. Maps may differ in size.
-        threshold: of the anomaly maps; a pixel is anomalous when its value is at least that.
+        threshold: of the anomaly maps; a pixel is anomalous when its value is at least this.
 
     Raises:
-        SpecError: the threshold is NaN or Inf, or the samples can be gone through only once. `PixelSample` has
+        SpecError: the threshold is NaN or Inf, or the samples can be iterated over only once. `PixelSample` has
             checked the rest.
     """
     check_threshold(threshold)
     if iter(samples) is samples:
-        raise SpecError("the samples are gone through twice", expected="a list or the like", got="an iterator")
+        raise SpecError("the samples are needed twice", expected="a list or the like", got="an iterator")
     seen = _collect(samples, _float32_at_least(threshold))
     defects = len(seen.values)
     auroc = ap = None
     pros: list[float | None] = [None, None]
-    if defects and seen.goods:
+    if defects and seen.good:
         ranks = rank(seen.values, _good_blocks(samples, max(_BLOCK, defects)))
-        if ranks.goods != seen.goods:
-            raise SpecError("the samples changed", expected=f"{seen.goods} good pixels again", got=ranks.goods)
+        if ranks.good != seen.good:
+            raise SpecError("the samples changed", expected=f"{seen.good} good pixels again", got=ranks.good)
         auroc, ap = ranks.auroc(), ranks.average_precision()
         pros = [*_au_pro(ranks, seen, PRO_LIMITS)]
     return PixelMetrics(
         images=seen.images,
         unmasked=tuple(seen.unmasked),
-        good_pixels=seen.goods,
+        good_pixels=seen.good,
         defect_pixels=defects,
         regions=seen.regions,
         auroc=auroc,
@@ -144,12 +146,12 @@ def pixel_metrics(samples: Iterable[PixelSample], threshold: float) -> PixelMetr
 
 @dataclass(frozen=True)
 class _Seen:
-    """What one pass over the samples finds: the (K,) defect pixels, values float32 and regions int32, and counts."""
+    """The result of one pass over the samples: (K,) defect pixels, values float32 and regions int32, and counts."""
 
     values: NDArray[np.float32]
     region_of: NDArray[np.int32]
     regions: int
-    goods: int
+    good: int
     tp: int
     fp: int
     images: int
@@ -159,7 +161,7 @@ class _Seen:
 def _collect(samples: Iterable[PixelSample], threshold: np.float32) -> _Seen:
     values: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
     region_of: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
-    regions = goods = tp = fp = images = 0
+    regions = good = tp = fp = images = 0
     unmasked = []
     for sample in samples:
         if sample.mask is None and sample.is_defect:
@@ -168,22 +170,22 @@ def _collect(samples: Iterable[PixelSample], threshold: np.float32) -> _Seen:
         images += 1
         anomalous = sample.anomaly_map >= threshold
         fp += int(np.count_nonzero(anomalous))
-        goods += sample.anomaly_map.size
+        good += sample.anomaly_map.size
         if sample.mask is None:
             continue
         inside = sample.anomaly_map[sample.mask]
         caught = int(np.count_nonzero(anomalous & sample.mask))
-        tp, fp, goods = tp + caught, fp - caught, goods - len(inside)
+        tp, fp, good = tp + caught, fp - caught, good - len(inside)
         count, labels = cv2.connectedComponents(sample.mask.astype(np.uint8), connectivity=8)
         values.append(inside)
         region_of.append(labels[sample.mask] + np.int32(regions - 1))
         regions += count - 1
-    return _Seen(np.concatenate(values), np.concatenate(region_of), regions, goods, tp, fp, images, unmasked)
+    return _Seen(np.concatenate(values), np.concatenate(region_of), regions, good, tp, fp, images, unmasked)
 
 
 def _good_blocks(samples: Iterable[PixelSample], size: int) -> Iterator[NDArray[np.float32]]:
-    """All good pixels, in blocks of `size`: as many as there are defect pixels or more, so that looking those up in
-    every block costs no more than sorting it. Each block is gone when the next is asked for."""
+    """All good pixels, in blocks of at least as many pixels as there are defect pixels. So the look-up of the defect
+    pixels in a block costs no more than sorting it. A block is valid until the next one is taken."""
     block, held = np.empty(size, np.float32), 0
     for sample in samples:
         if sample.mask is None and sample.is_defect:
@@ -202,7 +204,7 @@ def _good_blocks(samples: Iterable[PixelSample], size: int) -> Iterator[NDArray[
 
 def _au_pro(ranks: Ranks, seen: _Seen, limits: Iterable[float]) -> list[float]:
     """The area under the PRO curve up to each false positive rate, divided by it."""
-    false_positives = [limit * ranks.goods for limit in limits]
+    false_positives = [limit * ranks.good for limit in limits]
     steps = [ranks.step_areas(limit) for limit in false_positives]
     sums = [np.zeros(seen.regions) for _ in false_positives]
     for start in range(0, len(seen.values), _BLOCK):
@@ -217,7 +219,7 @@ def _au_pro(ranks: Ranks, seen: _Seen, limits: Iterable[float]) -> list[float]:
 
 
 def _float32_at_least(threshold: float) -> np.float32:
-    """The lowest float32 that is at least the threshold: what a float32 map is compared with, exactly."""
+    """The lowest float32 that is at least the threshold. A float32 map compares with it exactly."""
     nearest = np.float32(threshold)
     above: np.float32 = np.nextafter(nearest, np.float32(np.inf))
     return nearest if float(nearest) >= threshold else above

@@ -1,4 +1,4 @@
-"""What every ranking metric depends on: how many goods score above, and as high as, each score of a defect."""
+"""The counts behind every ranking metric: how many good scores are above, or equal to, each score of a defect."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _MAX_SCORE = float(np.finfo(np.float32).max) / 2  # so that the middle of two sc
 
 @dataclass(frozen=True)
 class Ranks:
-    """The goods around each of the (K,) distinct scores of the defects, ascending."""
+    """Counts of good scores at each of the (K,) distinct scores of the defects, ascending."""
 
     values: NDArray[Any]
-    defects: Counts  # that score this
-    above: Counts  # goods that score more
-    at_least: Counts  # goods that score this or more
-    goods: int
+    defects: Counts  # defects with this score
+    above: Counts  # good scores above it
+    at_least: Counts  # good scores equal to it or above
+    good: int
 
     def auroc(self) -> float:
         """See `edge_ad.metrics.binary_auroc`. Counted in whole numbers: exact."""
-        twice = self.defects @ (2 * self.goods - self.above - self.at_least)
-        return int(twice) / (2 * self.goods * int(self.defects.sum()))
+        twice = self.defects @ (2 * self.good - self.above - self.at_least)
+        return int(twice) / (2 * self.good * int(self.defects.sum()))
 
     def average_precision(self) -> float:
         """See `edge_ad.metrics.image_metrics`."""
@@ -38,7 +38,7 @@ class Ranks:
         return float(self.defects @ (caught / (caught + self.at_least)) / caught[0])
 
     def f1_max(self) -> tuple[float, float]:
-        """Highest F1 and the lowest score that reaches it: a score of a defect, as a good one only adds a false
+        """Highest F1, and the lowest score that reaches it. It is a defect's score, as a good image only adds a false
         reject."""
         caught = self._caught()
         f1 = 2 * caught / (caught + self.at_least + caught[0])
@@ -46,9 +46,9 @@ class Ranks:
         return float(f1[best]), float(self.values[best])
 
     def step_areas(self, limit: float) -> Scores:
-        """(K,) areas under a curve that rises from 0 to 1 at the k-th value alone, up to `limit` false positives.
+        """(K,) areas, up to `limit` false positives, under the curve that rises from 0 to 1 at the k-th value only.
 
-        Between the goods above and those that score as high, the curve rises in a straight line.
+        The curve rises in a straight line over the good scores that are equal to the value.
         """
         start, end = self.above.astype(np.float64), self.at_least.astype(np.float64)
         inside = limit - (start + end) / 2
@@ -60,25 +60,25 @@ class Ranks:
 
 
 def rank(defects: NDArray[Any], good_blocks: Iterable[NDArray[Any]]) -> Ranks:
-    """Defects, one or more, against blocks of goods, which are sorted in place."""
+    """Counts blocks of good scores, which are sorted in place, against one or more scores of defects."""
     ordered = np.sort(defects)
     first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
     values, counts = ordered[first], np.diff(first, append=len(ordered))
     del ordered, first
-    above, at_least, goods = np.zeros(len(values), np.int64), np.zeros(len(values), np.int64), 0
+    above, at_least, good = np.zeros(len(values), np.int64), np.zeros(len(values), np.int64), 0
     for block in good_blocks:
         block.sort()
-        goods += len(block)
+        good += len(block)
         above += len(block) - np.searchsorted(block, values, "right")
         at_least += len(block) - np.searchsorted(block, values, "left")
-    return Ranks(values, counts, above, at_least, goods)
+    return Ranks(values, counts, above, at_least, good)
 
 
 def finite_scores(scores: ArrayLike, of: str) -> Scores:
     """The scores as (n,) float64.
 
     Args:
-        of: whose they are, for the message: "good" or "defect".
+        of: "good" or "defect", for the message.
 
     Raises:
         SpecError: a score is NaN, Inf, or beyond half of what float32 holds.

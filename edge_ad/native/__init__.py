@@ -1,14 +1,14 @@
-"""The native core: exact search, graph search, k-centre selection, Mahalanobis distances, shrinking; arguments checked.
+"""The native core: exact search, graph search, k-centre selection, Mahalanobis distances, shrinking. Checks arguments.
 
-Arrays are C-contiguous, images excepted; ``Q`` queries and ``N`` coreset vectors have ``D`` float32 elements
-each; distances are Euclidean, not squared. Every call releases the GIL while it works and hands control back to
-Python at least about once a second, so that Ctrl-C works. :mod:`edge_ad.native.reference` says the same in plain NumPy.
+Arrays are C-contiguous; only images need not be. ``Q`` queries and ``N`` coreset vectors have ``D`` float32 elements
+each. Distances are Euclidean, not squared. Every call releases the GIL while it works. It returns to Python about once
+a second, so that Ctrl-C works. :mod:`edge_ad.native.reference` does the same in plain NumPy.
 
-The instruction set is chosen by what the CPU reports, on first use; ``EDGE_AD_FORCE_ISA`` (``portable``,
-``avx2``, ``avxvnni``, ``avx512``, ``avx512vnni``, ``amx``, ``neon`` or ``neondot``) overrides that. Results are the
-same for every number of threads. Between instruction sets the last bits of a distance may differ.
+The first use chooses the instruction set from what the CPU reports. ``EDGE_AD_FORCE_ISA`` (``portable``, ``avx2``,
+``avxvnni``, ``avx512``, ``avx512vnni``, ``amx``, ``neon`` or ``neondot``) overrides the choice. Results are the same
+for every number of threads. The last bits of a distance may differ between instruction sets.
 
-Over 400 lines: the one checked face of the core, more than half of it what its callers must know.
+Over 400 lines: this is the only checked interface of the core, and more than half of it is documentation.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ Int32Array = NDArray[np.int32]
 
 STRIPE_ROWS = 4  # kStripeRows in graph.hpp
 _MOST_THREADS = 1024
-_CALL_MULTIPLY_ADDS = 1.5e10  # a thread, one call into C++: a fraction of a second even without SIMD
+_CALL_MULTIPLY_ADDS = 1.5e10  # of one thread in one call into C++: a fraction of a second even without SIMD
 _TILE_QUERIES = 192  # four tiles of AVX-512, a multiple of the others
 _CALL_GRAPH_FLOATS = 1 << 24  # of queries, one call of graph search
 _CALL_PICKS = 32
@@ -127,15 +127,15 @@ def _instance(name: str, value: object, wanted: type) -> None:
 
 
 class Pool:
-    """A standing pool of threads; the calling thread takes part, so ``threads=1`` starts none.
+    """A pool of threads that stays alive. The calling thread works too, so ``threads=1`` starts no thread.
 
-    Idle workers sleep. Calls from several Python threads take turns. A forked child gets workers of its own
-    on its first call. Safe to share between threads.
+    Idle workers sleep. Calls from several Python threads take turns. A forked child starts its own workers at its
+    first call. Safe to share between threads.
 
     Args:
         threads: how many threads work on a call, the caller included: 1 .. 1024.
         cores: CPU ids for the workers (Linux only): worker k = 1, 2, ... is pinned to
-            ``cores[k % len(cores)]``. ``cores[0]`` is so left to the calling thread, which is never pinned.
+            ``cores[k % len(cores)]``. ``cores[0]`` is free for the calling thread, which is never pinned.
 
     Raises:
         NativeError: an argument is out of its range, or a thread cannot be started or pinned.
@@ -155,20 +155,20 @@ class Pool:
 
 
 class Coreset:
-    """The vectors to search among. Immutable and thread-safe.
+    """The vectors to search in. Immutable and thread-safe.
 
-    Keeps a reference to the array, which may be read-only and memory-mapped, and must not change. A row
-    holding NaN or Inf is never returned as the nearest.
+    Keeps a reference to the array, which must not change. The array may be read-only and memory-mapped. A row with NaN
+    or Inf is never returned as the nearest.
 
-    With a basis, exact search computes few distances: lower bounds of all follow from the projections of the
-    vectors onto it, which are kept as int8 codes (bounds.hpp has the argument). The answers are the same to the bit.
+    With a basis, exact search computes few distances. It projects the vectors onto the basis, keeps the projections as
+    int8 codes, and gets lower bounds of all distances from them (proof: bounds.hpp). The answers are equal to the bit.
 
     Args:
         vectors: (N, D) float32, C-contiguous, N >= 1, D >= 1.
         basis: (d, D) float32 with orthonormal rows that span most of the vectors' spread, evenly; d <= 256.
-            Any such rows are right; with bad ones search is slow. None: no bounds.
-        part_rows: rows of a part, for searches among some parts; N by default. The last part may be shorter.
-        pool: the threads to prepare with; None: the calling one.
+            The answers are right with any such rows; with bad rows the search is slow. None: no bounds.
+        part_rows: rows of a part, to search in some parts only; N by default. The last part may be shorter.
+        pool: the threads that prepare; None: the calling thread.
 
     Raises:
         NativeError: an array is of another kind, or empty, or the basis is not orthonormal.
@@ -222,11 +222,10 @@ class Coreset:
 class Graph:
     """An HNSW graph over a coreset (Malkov and Yashunin 2018), read from plain arrays and checked.
 
-    The arrays are copied: whatever becomes of them afterwards, a search stays inside its memory. Immutable
-    and thread-safe.
+    The arrays are copied, so later changes to them have no effect. Immutable and thread-safe.
 
     Args:
-        coreset: the vectors the nodes stand for, in the same order.
+        coreset: the vectors of the nodes, in the same order.
         levels: (N,) uint8, the highest level of each node.
         links0: (N, M0) int32, neighbours on level 0, each row padded by -1 at its end.
         upper: (U, M) int32 with U = levels.sum(), padded likewise. The links of node i on level l >= 1 stand
@@ -255,12 +254,12 @@ class Graph:
 
     @property
     def coreset(self) -> Coreset:
-        """The vectors the nodes stand for."""
+        """The vectors of the nodes."""
         return self._coreset
 
     @property
     def entry(self) -> int:
-        """The node a search without seeds starts from."""
+        """The node where a search without seeds starts."""
         return self._entry
 
 
@@ -350,24 +349,23 @@ def graph_search(
     """An approximate nearest vector for each patch of a grid, by best-first search of an HNSW graph.
 
     The grid is searched in stripes of :data:`STRIPE_ROWS` rows. Inside a stripe a patch starts from the
-    answers of its left and its upper neighbour, where these were searched; otherwise from the entry point,
-    down the levels (Malkov and Yashunin 2018, algorithm 5). Then algorithm 2 runs on level 0. Where the
-    coreset has a basis and is one part, the walk goes by int8 codes, and full distances decide among the ef
-    candidates. A distance has
-    the same bits as :func:`exact_search` gives for that row, so it is never below the exact one.
-    Thread-safe; the same for every number of threads.
+    answers of its left and its upper neighbour if these were searched; otherwise from the entry point, down the
+    levels (Malkov and Yashunin 2018, algorithm 5). Then algorithm 2 runs on level 0. If the coreset has a basis
+    and is one part, the walk compares int8 codes, and full distances decide among the ef candidates. A distance
+    has the same bits as :func:`exact_search` gives for that row, so it is never below the exact one. Thread-safe.
+    The result is the same for every number of threads.
 
     Args:
         graph: where to search.
         queries: (Q, D) float32, row-major patches of a grid; Q is a multiple of ``grid_width``.
         pool: the threads to use.
-        ef: how many candidates a search keeps, >= 1; more is slower and misses less.
+        ef: how many candidates a search keeps, >= 1; a larger ef is slower and finds the nearest more often.
         grid_width: patches in a row of the grid.
         rows: (R,) int32, ascending: the patches to search (those inside the ROI); None for all.
 
     Returns:
-        distances (R,) float32, Euclidean, and indices (R,) int32; +inf and -1 where the query holds NaN or
-        Inf, or nothing reached is at a finite distance.
+        distances (R,) float32, Euclidean, and indices (R,) int32; +inf and -1 if the query holds NaN or Inf, or
+        no node that was reached is at a finite distance.
 
     Raises:
         NativeError: an argument is of another kind, or the rows are not ascending or outside the queries.
@@ -456,9 +454,9 @@ def shrink(image: NDArray[np.uint8], size: tuple[int, int], pool: Pool | None = 
     a block of 2 x 2, halves up.
 
     Args:
-        image: (H, W) or (H, W, 3) uint8, may be read-only; a row's pixels lie side by side, rows may lie anywhere.
+        image: (H, W) or (H, W, 3) uint8, may be read-only; the pixels of a row are contiguous, the rows need not be.
         size: (h, w), h >= 1, w >= 1; H / h and W / w are whole, at most 16 and may differ.
-        pool: threads that help with an image of 1 MiB or more; None: the calling one alone.
+        pool: threads that help with an image of 1 MiB or more; None: the calling thread alone.
 
     Returns:
         (h, w) or (h, w, 3) uint8, a new array.
@@ -469,7 +467,7 @@ def shrink(image: NDArray[np.uint8], size: tuple[int, int], pool: Pool | None = 
     size = tuple(_integer("size", side, 1, 2**31 - 1) for side in size)  # type: ignore[assignment]
     if not isinstance(image, np.ndarray) or len(size) != 2 or not can_shrink(image, size):
         raise NativeError(
-            "the image cannot be shrunk so",
+            "the image cannot be shrunk to this size",
             expected=f"uint8 (H, W) or (H, W, 3), pixels side by side, H and W whole multiples (1 .. {_MOST_SHRINK})",
             got=f"{_described(image)} to {size}",
         )
@@ -504,10 +502,10 @@ def _check_search(coreset: Coreset, queries: Float32Array, pool: Pool, rows: Int
 class KCenter:
     """Greedy k-centre (farthest point) selection, a few picks at a time.
 
-    Each pick is the point farthest from all picked so far, ties to the lowest index: within twice the best
-    possible radius (Gonzalez 1985), and the coreset of PatchCore (Roth et al. 2022, algorithm 1, without the
-    random projection). Points that the triangle inequality keeps with their centre are not computed; the
-    picks are those of the plain algorithm. Memory besides the points: 8 bytes a point, 8 a pick.
+    Each pick is the point farthest from all picked so far, ties to the lowest index. The radius is at most twice the
+    best possible one (Gonzalez 1985). This is the coreset of PatchCore (Roth et al. 2022, algorithm 1, without the
+    random projection). A distance is skipped when the triangle inequality proves that the point keeps its centre; the
+    picks are those of the plain algorithm. Memory besides the points: 8 bytes a point, 8 bytes a pick.
 
     Keeps a reference to the points, which must not change. Calls from several threads take turns.
 

@@ -2,7 +2,7 @@
 
 Distances are computed in float64 from float32 arrays and returned as float32, so a native distance agrees
 to float32 rounding; on integers small enough for float32 to hold every sum it agrees to the last bit.
-Thread-safe: functions of their arguments alone.
+Thread-safe: the functions keep no state.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Int32Array = NDArray[np.int32]
 def squared_distances(query: Float32Array, vectors: Float32Array) -> NDArray[np.float64]:
     """Squared Euclidean distances of one (D,) query from (N, D) vectors: (N,) float64, difference form.
 
-    What float32 cannot hold is +inf, as it is for the native kernels.
+    A distance too large for float32 is +inf, as in the native kernels.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         difference = vectors.astype(np.float64) - query.astype(np.float64)
@@ -86,9 +86,9 @@ def _codes(inside: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
 def bounded_search(
     vectors: Float32Array, queries: Float32Array, basis: Float32Array
 ) -> tuple[Float32Array, Int32Array, NDArray[np.bool_]]:
-    """Twin of :func:`edge_ad.native.exact_search` by bounds: (Q,) distances, (Q,) indices, (Q, N) what was computed.
+    """Twin of :func:`edge_ad.native.exact_search` with bounds: (Q,) distances, (Q,) indices, (Q, N) what it computed.
 
-    Finite input only; in float64, so that there is no rounding but that to codes.
+    Takes finite input only. It works in float64, so only the codes are rounded.
     """
     rows, asked, scale = _inside(vectors, queries, basis)
     codes, query_codes = _codes(rows, scale), _codes(asked, scale)
@@ -128,7 +128,7 @@ class _Walk:
         return [int(link) for link in row if link >= 0]
 
     def measure(self, query: NDArray[Any], nodes: list[int]) -> NDArray[np.float64]:
-        """What the walk goes by: squared distances, or half those of codes less a term of the query."""
+        """What the walk compares: squared distances, or half those of the codes minus a term of the query."""
         if self.codes is None:
             return squared_distances(query, self.vectors[nodes])
         return (self.codes[nodes] ** 2).sum(axis=1) // 2 - self.codes[nodes] @ query
@@ -147,7 +147,7 @@ class _Walk:
         return node
 
     def search(self, query: NDArray[Any], seeds: list[int], ef: int) -> list[tuple[float, int]]:
-        """Up to ef nodes and what was measured, nearest first."""
+        """Up to ef nodes with their measured values, nearest first."""
         beam: list[tuple[float, int]] = []  # nearest first
         expanded: set[int] = set()
         visited: set[int] = set()
@@ -183,7 +183,7 @@ def graph_search(
 ) -> tuple[Float32Array, Int32Array]:
     """Twin of :func:`edge_ad.native.graph_search`, its seeds included: (R,) distances and (R,) indices.
 
-    With the basis of the coreset it walks on codes, and input is finite.
+    With the basis of the coreset it walks on codes, and the input must be finite.
     """
     codes: NDArray[np.float64] | None = None
     asked: NDArray[Any] = queries

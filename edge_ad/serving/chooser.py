@@ -1,4 +1,4 @@
-"""Which operating points serve: the most faithful one that keeps the budget on this PC, and cheaper ones below it."""
+"""Chooses the operating points: the most faithful one that keeps the budget on this PC, and cheaper ones below it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from edge_ad.spec import Frame
 from edge_ad.system.cpu import default_threads
 from edge_ad.system.tables import aligned
 
-QUICK_FRAMES = 40  # of a point without a profile; if one of them is late, more are taken
-SURE_FRAMES = 101  # of so many the p99 is the second longest
-QUICK_S = 2.5  # seconds for all points together, their opening not counted
-RATIO_FRAMES = 8  # of a point below the chosen one: only its ratio counts
-CHEAPER = 0.9  # a rung of the ladder takes at most this share of the one above it
+QUICK_FRAMES = 40  # timed for a point without a profile; if one is late, more are timed
+SURE_FRAMES = 101  # with this many frames, the p99 is the second longest time
+QUICK_S = 2.5  # seconds for all points together, without the time to open them
+RATIO_FRAMES = 8  # timed for a point below the chosen one: only the ratio of the times is used
+CHEAPER = 0.9  # a rung of the ladder takes at most this share of the time of the one above it
 
 
 @dataclass(frozen=True)
 class Rung:
-    """An operating point that serves, and what a frame takes on it."""
+    """An operating point that serves, and the time of a frame on it."""
 
     point: Point
     expected_ms: float
@@ -34,7 +34,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class Tried:
-    """An operating point as it was found: opened and timed, or refused for a reason."""
+    """An operating point that was tried: opened and timed, or refused for a reason."""
 
     name: str
     point: Point | None
@@ -46,10 +46,10 @@ class Chooser:
     """Opens operating points of a bundle and times them.
 
     Args:
-        bundle: all of it.
+        bundle: opened with all its points.
         fixed: settings that the user has fixed.
-        threshold: of the reference; None for the bundle's.
-        profile: of this machine, if there is one.
+        threshold: threshold of the reference; None for the bundle's.
+        profile: the profile of this machine, if there is one.
     """
 
     def __init__(self, bundle: Bundle, fixed: Fixed, threshold: float | None, profile: Profile | None) -> None:
@@ -57,14 +57,14 @@ class Chooser:
         self._frames: list[Frame] = []
 
     def open(self, name: str, budget_ms: float | None = None) -> tuple[Point, Timing | None]:
-        """The operating point with its best settings, and their timing if it is known.
+        """Opens the operating point with its best settings; also gives their timing if it is known.
 
         Raises:
-            EdgeADError: as `Point`.
+            EdgeADError: as `Point` raises.
         """
         entry = None if self._profile is None else self._profile.best(name, self._fixed, budget_ms)
         if entry is not None:
-            # an entry that cannot be opened was changed by hand
+            # an entry of a profile that cannot be opened was edited by hand
             with contextlib.suppress(EdgeADError):
                 return self._opened(name, entry.settings), entry.timing
         usual = Settings("auto", "CPU", default_threads(self._fixed.cores), None, "auto")
@@ -74,8 +74,8 @@ class Chooser:
         """The chosen point and those below it, each clearly cheaper than the one before; all are open and warm.
 
         Args:
-            names: of the points that may serve, the most faithful first.
-            best_effort: take the fastest where none keeps the budget.
+            names: the points that may serve, the most faithful first.
+            best_effort: take the fastest if none keeps the budget.
 
         Raises:
             BudgetError: none keeps the budget.
@@ -110,7 +110,7 @@ class Chooser:
             return Tried(name, point, known)
         found: list[float] = []
         began = clock.now()
-        share = began + (end - began) / left  # of the time for the points that are left
+        share = began + (end - began) / left  # the part of the remaining time that one point may take
         for latency in latencies(point, self._sample()):
             found.append(latency)
             late = sum(value > budget_ms for value in found)
@@ -141,12 +141,12 @@ class Chooser:
 
 
 def warm_up(point: Point, frames: Sequence[Frame]) -> None:
-    """Lets the engine build what it builds with its first frames."""
+    """Runs a few frames, as an engine is slower at first."""
     next(latencies(point, frames))
 
 
 def table(tried: Sequence[Tried]) -> str:
-    """What each operating point takes, and why some were not run."""
+    """A table: the times of each operating point, or why it was not run."""
     head = ("point", "engine", "threads", "cores", "search", "p50", "p95", "p99", "frames")
     rows: list[tuple[str, ...]] = [head]
     for found in tried:

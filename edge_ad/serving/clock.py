@@ -1,4 +1,4 @@
-"""Time: the one clock of all that is timed while frames are served."""
+"""The clock for all times that are measured while frames are served."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ now: Callable[[], float] = time.perf_counter  # seconds from any origin; a test 
 
 
 class Stopwatch:
-    """Milliseconds of each stage."""
+    """Measures the milliseconds of each stage."""
 
     def __init__(self) -> None:
         self._laps: dict[str, float] = {}
         self.start()
 
     def start(self) -> None:
-        """The next lap begins now."""
+        """Starts the next lap now."""
         self._last = now()
 
     def lap(self, stage: str) -> None:
-        """Ends the lap of a stage."""
+        """Ends the current lap, which belongs to this stage."""
         ended = now()
         self._laps[stage] = 1e3 * (ended - self._last)
         self._last = ended

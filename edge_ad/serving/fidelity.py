@@ -1,4 +1,4 @@
-"""How faithful the operating points of a bundle are to its reference: their order, and words for it."""
+"""How faithful the operating points of a bundle are to its reference: their order, and a text for people."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from edge_ad.spec import FidelitySpec, Manifest
 
 
 def faithful_first(manifest: Manifest) -> tuple[str, ...]:
-    """Names of the operating points: the reference, then the others by how well their scores agree with its."""
+    """Names of the operating points: the reference first, then the others in the order of their fidelity."""
 
     def apart(name: str) -> tuple[float, float]:
         point = manifest.find_point(name)
@@ -16,7 +16,7 @@ def faithful_first(manifest: Manifest) -> tuple[str, ...]:
 
 
 def describe_fidelity(found: FidelitySpec) -> str:
-    """In words: how near an operating point comes to the reference."""
+    """The fidelity of an operating point in words."""
     text = f"rank correlation {found.rank_correlation:.3f}, score error {found.score_error:.2%}"
     if found.auroc is None:
         return text

@@ -1,13 +1,14 @@
-"""The ladder of operating points: down one when misses of the deadline persist, up again when there is room.
+"""The ladder of operating points: one step down when frames keep missing the deadline, one step up when there is time.
 
-A state machine over the frames served; it reads no clock. A rung is an operating point, the most faithful first.
+It is a state machine over the frames served; it reads no clock. A rung is an operating point, the most faithful first.
 
-Down: `DOWN_MISSES` of the last `WINDOW` frames missed the deadline. Where one frame in a hundred is late, as a p99 that
-fits allows, chance alone brings that about once in millions of frames; where all are late it takes five.
+Down: `DOWN_MISSES` of the last `WINDOW` frames missed the deadline. If one frame in a hundred is late, as a fitting p99
+allows, this happens by chance once in millions of frames. If all frames are late, it takes five frames.
 
-Up: of `HOLD` frames in a row at most `UP_MISSES_PER_100` in a hundred would have missed it on the rung above, whose
-time is predicted by the ratio of the two as measured at the start. The prediction can be wrong: a climb that fails
-within as many frames as it waited for doubles the next wait, up to `HOLD` x `MOST_BACK_OFF`; one that holds resets it.
+Up: of `HOLD` frames in a row, at most `UP_MISSES_PER_100` in a hundred would have missed it on the rung above.
+The time on that rung is predicted from the ratio of the two times measured at the start. The prediction can be wrong.
+If a step up fails within as many frames as the ladder had waited for it, the next wait is twice as long, up to `HOLD` x
+`MOST_BACK_OFF`. A step up that succeeds resets the wait.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Ladder:
     """Tells which rung serves the next frame. Thread-safe.
 
     Args:
-        expected_ms: what a frame takes on each rung, at the same load; the ratios count.
+        expected_ms: milliseconds of a frame on each rung, measured at the same load; only the ratios are used.
         budget_ms: the deadline of a frame.
     """
 
@@ -37,22 +38,22 @@ class Ladder:
         self._rung = 0
         self._changes = 0
         self._misses: deque[bool] = deque(maxlen=WINDOW)  # of this rung
-        self._seen = self._over = 0  # frames that could have let it climb, and those that spoke against it
+        self._seen = self._over = 0  # frames since the wait began, and how many of them would have missed
         self._wait = HOLD
-        self._on_trial = 0  # frames until a climb counts as held
+        self._on_trial = 0  # frames until a step up counts as a success
 
     @property
     def rung(self) -> int:
-        """Of the next frame; 0 is the most faithful."""
+        """The rung of the next frame; 0 is the most faithful."""
         return self._rung
 
     @property
     def changes(self) -> int:
-        """How often it has stepped."""
+        """How many steps it has made."""
         return self._changes
 
     def record(self, rung: int, latency_ms: float) -> None:
-        """Counts a frame. One that began on another rung than the present one says nothing about it."""
+        """Counts a frame. A frame that began on another rung is ignored."""
         with self._lock:
             if rung != self._rung:
                 return
@@ -78,7 +79,7 @@ class Ladder:
         self._seen += 1
         self._over += latency_ms * ratio > self._budget
         if self._over * 100 > self._wait * UP_MISSES_PER_100:
-            self._seen = self._over = 0  # no room: the wait begins anew
+            self._seen = self._over = 0  # not enough time: the wait begins again
         elif self._seen >= self._wait:
             self._step(-1)
             self._on_trial = self._wait

@@ -12,24 +12,24 @@ import numpy as np
 
 from edge_ad.system.percentiles import percentiles
 
-WINDOW = 1024  # frames that percentiles are of
+WINDOW = 1024  # percentiles are over the last frames, this many
 
 
 @dataclass(frozen=True)
 class Stats:
-    """What `Runtime.stats` says. Times are from the frame in memory to the verdict; reading files is not in them.
+    """The statistics of `Runtime.stats`. Times are from the frame in memory to the verdict, without reading files.
 
     Attributes:
-        frames: verdicts since the Runtime was opened.
-        window: how many of them, the last ones, the times are of; 1024 at most.
-        p50_ms, p95_ms, p99_ms, max_ms: each a latency that was measured (`edge_ad.system.percentiles`); None before the
-            first frame.
-        frames_per_second: from the first to the last verdict of the window, waiting included; None before the second.
-        budget_ms: of a frame; None without.
-        misses: verdicts that came after their deadline, since the Runtime was opened; None without a budget.
+        frames: number of verdicts since the Runtime was opened.
+        window: the times are over this many of the last frames; 1024 at most.
+        p50_ms, p95_ms, p99_ms, max_ms: each is a latency that was measured (`edge_ad.system.percentiles`); None before
+            the first frame.
+        frames_per_second: from the first to the last verdict of the window, with waiting; None before the second.
+        budget_ms: time limit of a frame; None without a budget.
+        misses: number of verdicts after their deadline since the Runtime was opened; None without a budget.
         point: the operating point in use.
-        point_changes: steps down and up.
-        points: verdicts of each operating point.
+        point_changes: number of steps down and up.
+        points: operating point -> number of its verdicts.
     """
 
     frames: int
@@ -55,7 +55,7 @@ class Meter:
 
     Args:
         points: names of the operating points that may serve.
-        budget_ms: of a frame; None without.
+        budget_ms: time limit of a frame; None without a budget.
     """
 
     def __init__(self, points: Sequence[str], budget_ms: float | None) -> None:
@@ -67,7 +67,7 @@ class Meter:
         self._points = dict.fromkeys(points, 0)
 
     def record(self, point: str, latency_ms: float, at_s: float) -> None:
-        """Counts a verdict that came at `at_s`, seconds from any origin."""
+        """Counts a verdict given at `at_s`, in seconds from any origin."""
         with self._lock:
             self._latencies[self._frames % WINDOW] = latency_ms
             self._times[self._frames % WINDOW] = at_s
@@ -77,7 +77,7 @@ class Meter:
                 self._misses += latency_ms > self._budget
 
     def stats(self, point: str, changes: int) -> Stats:
-        """What was counted; `point` and `changes` are passed on."""
+        """The statistics so far, with `point` and `changes` put in."""
         with self._lock:
             frames, misses, points = self._frames, self._misses, dict(self._points)
             count = min(frames, WINDOW)

@@ -1,4 +1,4 @@
-"""An operating point of a bundle, opened on this PC: it reads as the data flow, from a frame to a verdict."""
+"""An operating point of a bundle, opened on this PC. The code reads as the data flow, from a frame to a verdict."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from edge_ad.verdict.verdict import Verdict, latency_ms
 
 @dataclass(frozen=True)
 class Prepared:
-    """A frame on its way.
+    """A frame that is prepared and not yet judged.
 
     Attributes:
-        point: whose tensor it is; no other can judge it.
+        point: the point that made the tensor; no other point can judge it.
         tensor: (1, H, W, 3) u8.
         frame_size: (H, W) of the frame.
         name: of the frame, for a message: its path, or "this frame".
-        watch: has run since the frame was asked for.
+        watch: runs since the frame was requested.
     """
 
     point: Point
@@ -55,11 +55,11 @@ class Point:
     """Crop, engine, head and threshold. Immutable once made, and safe to share between threads.
 
     Args:
-        bundle: all of it.
+        bundle: opened with this point's members.
         name: of the operating point.
-        settings: what it runs by.
-        threshold: of the score, instead of the bundle's, in the reference's units: that of another point, whose
-            distances are of another scale, is changed in the same proportion, and so is the map's.
+        settings: what it is opened with.
+        threshold: replaces the bundle's threshold of the reference's score. Another point has another scale of
+            distances: its threshold changes in the same proportion, and so does the threshold of the map.
 
     Raises:
         SpecError: there is no such point, or a setting is out of range.
@@ -72,7 +72,7 @@ class Point:
         engine = runnable_engine(bundle, name, settings.engine, settings.device)
         own = bundle.at(name)
         self._spec, self._bundle_id = own.manifest, own.id
-        self._probes = own.only("probes/")  # what else is not in use, models above all, may go with the bundle
+        self._probes = own.only("probes/")  # other members, above all the models, are freed with the bundle
         self.threshold, self.pixel_threshold = _thresholds(self._spec, bundle.manifest, threshold)
         self._roi = open_roi(own)
         with pinned(settings.cores):
@@ -107,7 +107,7 @@ class Point:
         return Prepared(self, tensor, (pixels.shape[0], pixels.shape[1]), name, watch)
 
     def judge(self, prepared: Prepared, budget_ms: float | None = None) -> Verdict:
-        """The verdict on a frame that this point prepared.
+        """The verdict on a frame that this point has prepared.
 
         Raises:
             EngineError: the engine failed, or gave NaN or Inf.
@@ -137,10 +137,10 @@ class Point:
         )
 
     def score_and_peak(self, prepared: Prepared) -> tuple[float, float | None]:
-        """Score of a frame that this point prepared, and peak of its map: what thresholds are chosen from.
+        """Score of a frame that this point has prepared, and peak of its map. Thresholds are chosen from them.
 
-        By exact search, as at export. The peak is that of the map at the tensor's scale, as at export (`map_peak`);
-        None where the method gives no map.
+        Both are computed as at export: with exact search, and the peak at the tensor's scale (`map_peak`). The peak is
+        None if the method gives no map.
 
         Raises:
             EngineError: the engine failed, or gave NaN or Inf.
@@ -158,7 +158,7 @@ class Point:
         return self.judge(self.prepare(frame, Stopwatch())).latency_ms
 
     def probe(self, frame: Frame) -> Answer:
-        """Everything that is computed of a frame in the bundle's colour order, with exact search."""
+        """All results for a frame in the bundle's colour order, with exact search."""
         pixels = check_frame(frame, self._spec.frame)
         with pinned(self.settings.cores):
             patches = self._patches(self.crop(pixels))
@@ -168,10 +168,10 @@ class Point:
         return Answer(patches, scored.distances, amap, scored.score)
 
     def check(self) -> dict[str, float]:
-        """Runs the golden probes; the largest relative deviation of patches, distances, map and score.
+        """Runs the golden probes; returns the largest relative deviation of patches, distances, map and score.
 
         Raises:
-            ParityError: one of them is above the tolerance that the bundle allows.
+            ParityError: a deviation is above the tolerance of the bundle.
         """
         tolerance = self._spec.probes.tolerance
         worst: dict[str, float] = {}
@@ -223,10 +223,10 @@ def _thresholds(spec: Manifest, whole: Manifest, threshold: float | None) -> tup
 
 
 def runnable_engine(bundle: Bundle, name: str, wanted: str, device: str) -> str:
-    """The engine that runs the operating point `name` here; nothing is opened.
+    """The name of the engine that runs the operating point `name` here. It opens nothing.
 
     Raises:
-        EngineUnavailableError: not the `wanted` one, or with "auto" none.
+        EngineUnavailableError: the `wanted` engine does not run it, or with "auto" no engine does.
         SpecError: there is no such engine or point.
     """
     point, own, cpu = bundle.manifest.find_point(name), bundle.at(name), detect_cpu()
@@ -251,7 +251,7 @@ def _open_engine(bundle: Bundle, name: str, settings: Settings, models: Models |
 
 
 def _picture(spec: FrameSpec, frame: object) -> NDArray[np.uint8]:
-    """(H, W, 3) u8 BGR picture of a frame, for people to look at."""
+    """(H, W, 3) u8 BGR picture of a frame, for people."""
     from_file = isinstance(frame, (str, os.PathLike))
     pixels = check_frame(read_frame(frame) if isinstance(frame, (str, os.PathLike)) else frame, spec)
     return to_picture(pixels, spec.white_level, rgb=spec.color_order == "rgb" and not from_file)

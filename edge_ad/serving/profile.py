@@ -1,8 +1,8 @@
-"""The profile of a machine: what each operating point of one bundle takes on it, as `edge-ad tune` measured.
+"""The profile of a machine: the times of each operating point of one bundle, measured by `edge-ad tune`.
 
-It stands in the user's cache directory, one file for each bundle and machine, and holds for that machine alone: all
-that can change a time (`Machine`) is in it and is compared when it is read. A profile that is missing, broken or of
-another machine is as good as none.
+It is a file in the user's cache directory, one for each bundle and machine. It is valid for that machine only: it holds
+everything that can change a time (`Machine`), and this is compared when the file is read. A profile that is missing,
+broken or from another machine is ignored.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from edge_ad.system.versions import version_of
 FORMAT_VERSION = 2  # 1 had the settings among the fields of an entry
 MAX_BYTES = 2**22
 CACHE_VARIABLE, OFF_VARIABLE = "EDGE_AD_CACHE_DIR", "EDGE_AD_NO_PROFILE"
-_CACHE_REMEDY = f"Name a folder that can be written in {CACHE_VARIABLE}."
-PIN_GAIN = 0.9  # pinning collides between processes: it must make a frame this much shorter to be chosen
+_CACHE_REMEDY = f"Set {CACHE_VARIABLE} to a folder that can be written."
+PIN_GAIN = 0.9  # pinned processes can block each other, so pinning must cut the time of a frame to this share
 
 
 @dataclass(frozen=True)
 class Machine:
-    """All that the times depend on.
+    """Everything that the times depend on.
 
     Attributes:
         bundle: id of the bundle.
@@ -47,9 +47,10 @@ class Machine:
         engines: versions by name.
         cpu: model.
         flags: of the CPU, sorted.
-        isa: of the native core; `onednn_isa` is the limit that the environment sets to OpenVINO's, "" without.
-        cores: that the process may use.
-        threads: physical ones among those, within the container's quota.
+        isa: instruction set of the native core.
+        onednn_isa: the limit that the environment sets for OpenVINO's instruction set; "" for none.
+        cores: logical cores that the process may use.
+        threads: physical cores among them, within the container's quota.
     """
 
     bundle: str
@@ -65,13 +66,13 @@ class Machine:
 
 @dataclass(frozen=True)
 class Entry:
-    """An operating point with settings, measured.
+    """An operating point that was measured with some settings.
 
     Attributes:
         point, settings: as `Runtime` takes them.
-        timing: of frames back to back.
-        rounds: of the halving that it was in; times from different rounds are of different care.
-        idle_ms: median latency of a frame after a second of idleness; None where it was not measured.
+        timing: times of frames without a pause between them.
+        rounds: how many rounds of the halving it took part in; later rounds time more frames.
+        idle_ms: median latency of a frame after an idle second; None if it was not measured.
     """
 
     point: str
@@ -94,13 +95,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Profile:
-    """What `edge-ad tune` found.
+    """The results of `edge-ad tune`.
 
     Attributes:
-        machine: for which it holds.
+        machine: the machine that was measured.
         created: date and time, ISO 8601.
-        entries: everything that was measured.
-        refused: why a point could not be run by an engine here: "POINT by ENGINE" -> reason.
+        entries: all measurements.
+        refused: "POINT by ENGINE" -> the reason why the engine cannot run the point here.
     """
 
     machine: Machine
@@ -109,10 +110,11 @@ class Profile:
     refused: dict[str, str]
 
     def best(self, point: str, fixed: Fixed, budget_ms: float | None = None) -> Entry | None:
-        """The best settings for an operating point; None where none was measured with those that are fixed.
+        """The best settings for an operating point; None if no measurement has the fixed settings.
 
-        Of those that went furthest in the halving the lowest p95; with a budget, of those that keep it if any do. p95
-        because the p99 of some hundred frames hangs on two of them. Settings that pin threads must be clearly better.
+        Only entries of the latest round count, and with a budget those that keep it, if any do. The lowest p95 wins. It
+        is not the p99, which depends on just two frames of some hundred. Settings that pin threads must be clearly
+        better.
         """
         found = [entry for entry in self.entries if entry.point == point and fixed.allows(entry.settings)]
         found = [entry for entry in found if entry.rounds == max(e.rounds for e in found)]
@@ -127,7 +129,7 @@ def handicapped(entry: Entry) -> float:
 
 
 def this_machine(bundle: str) -> Machine:
-    """This PC as the process sees it, with a bundle."""
+    """This PC as this process sees it, with a bundle."""
     cpu = detect_cpu()
     return Machine(
         bundle=bundle,
@@ -143,10 +145,10 @@ def this_machine(bundle: str) -> Machine:
 
 
 def cache_folder() -> Path:
-    """The user's cache directory of edge-ad; EDGE_AD_CACHE_DIR names another.
+    """The user's cache directory of edge-ad, or the folder in EDGE_AD_CACHE_DIR.
 
     Raises:
-        EdgeADError: this user has no home.
+        EdgeADError: this user has no home directory.
     """
     named = os.environ.get(CACHE_VARIABLE)
     if named:
@@ -156,25 +158,25 @@ def cache_folder() -> Path:
             return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local") / "edge-ad"
         if sys.platform == "darwin":
             return Path.home() / "Library/Caches/edge-ad"
-        given = Path(os.environ.get("XDG_CACHE_HOME", ""))  # a relative one is to be passed over, says the standard
+        given = Path(os.environ.get("XDG_CACHE_HOME", ""))  # the XDG standard says to ignore a relative path
         return (given if given.is_absolute() else Path.home() / ".cache") / "edge-ad"
     except RuntimeError as error:
-        remedy = f"Name a folder in {CACHE_VARIABLE}."
+        remedy = f"Set {CACHE_VARIABLE} to a folder."
         raise EdgeADError("this user has no cache directory", got=error, remedy=remedy) from error
 
 
 def profile_path(machine: Machine) -> Path:
-    """Where the profile of a machine stands.
+    """The path of the profile of a machine.
 
     Raises:
-        EdgeADError: this user has no home.
+        EdgeADError: this user has no home directory.
     """
     digest = hashlib.sha256(_json(machine).encode()).hexdigest()
     return cache_folder() / "profiles" / f"{machine.bundle}-{digest[:16]}.json"
 
 
 def save_profile(profile: Profile) -> Path:
-    """Writes the profile; what was there stays until the new one is whole. Returns the path.
+    """Writes the profile and returns its path. An older profile stays until the new one is complete.
 
     Raises:
         EdgeADError: it cannot be written.
@@ -188,10 +190,10 @@ def save_profile(profile: Profile) -> Path:
 
 
 def check_profile_path(machine: Machine) -> Path:
-    """Where the profile of a machine will stand, once it is certain that it can: makes the folder.
+    """The path of the profile, after a check that it can be written. Makes the folder.
 
     Raises:
-        EdgeADError: this user has no home, or it cannot be written.
+        EdgeADError: this user has no home directory, or the path cannot be written.
     """
     path = profile_path(machine)
     try:
@@ -203,7 +205,7 @@ def check_profile_path(machine: Machine) -> Path:
 
 
 def load_profile(bundle: str, points: Collection[str]) -> Profile | None:
-    """The profile of a bundle on this machine; None where there is no usable one, or EDGE_AD_NO_PROFILE is set.
+    """The profile of a bundle on this machine; None if there is no usable one, or EDGE_AD_NO_PROFILE is set.
 
     Args:
         bundle: its id.
@@ -218,9 +220,9 @@ def load_profile(bundle: str, points: Collection[str]) -> Profile | None:
 
 
 def _read(bundle: str, points: Collection[str]) -> Profile | None:
-    """As `load_profile`, which has the errors that this raises for a file that cannot be used."""
+    """As `load_profile`, but raises an error for a file that cannot be used."""
     if next((cache_folder() / "profiles").glob(f"{bundle}-*.json"), None) is None:
-        return None  # nothing to compare with: this PC need not be described
+        return None  # saves the work of describing this PC
     machine = this_machine(bundle)
     with profile_path(machine).open("rb") as file:
         raw = file.read(MAX_BYTES + 1)
@@ -248,20 +250,20 @@ def describe_profile(bundle: str, points: Collection[str]) -> str:
     """A line on the profile that `Runtime` would use."""
     profile = load_profile(bundle, points)
     if profile is None:
-        return f"none for this PC{_why_not(bundle, points)}; `edge-ad tune` makes one"
+        return f"none for this PC{_why_not(bundle, points)}; run `edge-ad tune` to make one"
     best = (profile.best(point, Fixed()) for point in points)
     times = ", ".join(f"{e.point} {e.timing.p50_ms:.1f} ms, p99 {e.timing.p99_ms:.1f}" for e in best if e is not None)
     return f"of {profile.created}: {times}"
 
 
 def _why_not(bundle: str, points: Collection[str]) -> str:
-    """Why the file that there is cannot be used, such as one of an older format; "" where there is none."""
+    """Why an existing profile cannot be used, such as an older format; "" if there is none."""
     try:
         _read(bundle, points)
     except EdgeADError as error:
         return f" ({error.what}, {error.got})" if error.got is not None else f" ({error.what})"
     except (OSError, ValueError, RecursionError):
-        pass  # not there, or no JSON at all
+        pass  # the file does not exist, or is not JSON
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What an operating point is opened with, and which of it the user has fixed."""
+"""The settings that an operating point is opened with, and those that the user has fixed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Settings:
 
     Attributes:
         engine, search: names, or "auto".
-        device: OpenVINO's.
-        threads: bound of engine and search together.
-        cores: logical cores to stay on; None for all that the process may use.
+        device: OpenVINO's device.
+        threads: most threads for engine and search together.
+        cores: logical cores to use; None for all that the process may use.
     """
 
     engine: str
@@ -31,7 +31,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Fixed:
-    """The settings that the user has fixed; None where the machine's profile, or else the default, may choose."""
+    """The settings that the user has fixed. None: the machine's profile chooses, or without one the default is used."""
 
     engine: str | None = None
     device: str | None = None
@@ -40,10 +40,10 @@ class Fixed:
     search: str | None = None
 
     def merged(self, base: Settings) -> Settings:
-        """`base` with what the user has fixed in its place."""
+        """`base`, with the fixed settings in place of its own."""
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
 
     def allows(self, settings: Settings) -> bool:
-        """Whether settings keep all that the user has fixed."""
+        """Whether the settings agree with all that the user has fixed."""
         return self.merged(settings) == settings

@@ -1,4 +1,4 @@
-"""What an opened operating point takes on this PC: latencies of frames, and the frames to measure with."""
+"""Times an opened operating point on this PC, and makes the frames to measure with."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from edge_ad.serving.point import Point
 from edge_ad.spec import REFERENCE, Frame, FrameSpec, Size
 from edge_ad.system.percentiles import percentiles
 
-WARM_UP = 3  # frames: the first ones build what an engine keeps
-CAMERA: Size = (1024, 1024)  # (H, W) of a frame where the bundle does not tell
-MOST_FRAMES, MOST_BYTES = 32, 2**28  # that are held in memory
+WARM_UP = 3  # frames that are run first and not counted, as an engine is slower at first
+CAMERA: Size = (1024, 1024)  # (H, W) of a frame if the bundle does not say
+MOST_FRAMES, MOST_BYTES = 32, 2**28  # held in memory
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def timing(latencies: Sequence[float]) -> Timing:
 
 
 def latencies(point: Point, frames: Sequence[Frame]) -> Iterator[float]:
-    """Milliseconds of one frame after the other, without end; `WARM_UP` go before and are not told."""
+    """Yields the milliseconds of each frame, without end. `WARM_UP` frames are run first and not counted."""
     turns = itertools.cycle(frames)
     for _ in range(WARM_UP):
         point.latency(next(turns))
@@ -53,7 +53,7 @@ def latencies(point: Point, frames: Sequence[Frame]) -> Iterator[float]:
 
 
 def time_frames(point: Point, frames: Sequence[Frame], most: int, seconds: float, least: int = 5) -> Timing:
-    """Times `most` frames, or fewer but `least` when `seconds` are over."""
+    """Times `most` frames. After `seconds` it stops earlier, but not before `least` frames."""
     end, found = clock.now() + seconds, []
     for latency in latencies(point, frames):
         found.append(latency)
@@ -65,8 +65,8 @@ def time_frames(point: Point, frames: Sequence[Frame], most: int, seconds: float
 def sample_frames(bundle: Bundle) -> list[Frame]:
     """The frames of the bundle's golden probes, at the camera's size and in the colour order that it declares.
 
-    The last of several probes is noise, which no camera gives and on which a graph is slow: it is left out. Four are
-    enough.
+    If there are several probes, the last one is left out: it is noise, which no camera gives, and graph search is slow
+    on it. Four are enough.
     """
     spec = bundle.manifest.frame
     probes = load_probes(bundle.at(REFERENCE))
@@ -78,7 +78,7 @@ def sample_frames(bundle: Bundle) -> list[Frame]:
 
 
 def read_frames(folder: Path, spec: FrameSpec) -> list[Frame]:
-    """The images of a folder as the camera would give them, the first in natural order, as many as memory may hold.
+    """The first images of a folder in natural order, as a camera gives them; at most `MOST_FRAMES` and `MOST_BYTES`.
 
     Raises:
         FrameError: there is none, or one of them cannot be inspected.

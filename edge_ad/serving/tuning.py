@@ -1,9 +1,9 @@
 """Measures every operating point of a bundle with every engine, number of threads, cores and search that this PC has.
 
 Successive halving (Jamieson & Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization",
-AISTATS 2016), within each operating point, since points differ in fidelity and are no rivals: all candidates are timed
-with few frames, the better half with more, and so on. Time is divided over the rounds beforehand, so that a slow PC
-takes fewer frames and not longer; what there was no time for is counted.
+AISTATS 2016), for each operating point separately, as points differ in fidelity and do not compete: all candidates are
+timed with few frames, then the better half with more frames, and so on. Each round has a fixed share of the time. So a
+slow PC times fewer frames and does not take longer. Candidates that could not be timed are counted.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from edge_ad.serving.timing import time_frames
 from edge_ad.spec import Frame, Manifest
 from edge_ad.system.cpu import can_pin, default_threads, fastest_cores
 
-ROUNDS = ((8, 0.40), (24, 0.60), (72, 0.72))  # frames at most, and the share of all the time by which a round ends
+ROUNDS = ((8, 0.40), (24, 0.60), (72, 0.72))  # most frames, and the share of all the time at which the round ends
 FINALISTS = 2  # of each operating point
-FINAL_FRAMES, FINAL_END = 400, 0.85  # the rest is for idle gaps
+FINAL_FRAMES, FINAL_END = 400, 0.85  # the rest of the time is for idle pauses
 LEAST_FRAMES = 3
 IDLE_S = 1.0
 MOST_GAPS = 3
@@ -38,12 +38,12 @@ MOST_GAPS = 3
 
 @dataclass
 class Tuned:
-    """What was found.
+    """The results.
 
     Attributes:
-        entries: everything that was measured, the candidates' last timing.
+        entries: the last timing of each candidate.
         refused: "POINT by ENGINE" -> why it cannot run here.
-        left_out: candidates that there was no time for.
+        left_out: how many candidates were not timed, for lack of time.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -52,10 +52,10 @@ class Tuned:
 
 
 def candidates(bundle: Bundle, most_threads: int | None = None) -> tuple[dict[str, list[Settings]], dict[str, str]]:
-    """The settings to try with each operating point, the likeliest first, and why some engine cannot run one.
+    """The settings to try with each operating point, the most promising first, and why an engine cannot run a point.
 
     Args:
-        most_threads: bound; by default the physical cores.
+        most_threads: most threads to try; by default the number of physical cores.
     """
     found: dict[str, list[Settings]] = {}
     refused: dict[str, str] = {}
@@ -84,7 +84,7 @@ def searches(spec: Manifest) -> tuple[str, ...]:
 
 
 def steps(found: dict[str, list[Settings]]) -> int:
-    """Measurements that `tune` will make if there is time for all."""
+    """How many measurements `tune` makes if the time is enough for all."""
     total = 0
     for own in found.values():
         count = len(own)
@@ -106,11 +106,11 @@ def tune(
     """Measures; takes about `seconds` at most.
 
     Args:
-        bundle: all of it.
-        frames: in turn, as the camera gives them.
+        bundle: opened with all its points.
+        frames: as the camera gives them; used in turn.
         most_threads: as in `candidates`.
         step: called after each measurement.
-        sleep: waits so many seconds.
+        sleep: waits for a number of seconds.
 
     Raises:
         EngineUnavailableError: no operating point can run here.
@@ -145,9 +145,9 @@ class _Found:
         self.left_out = 0
 
     def round(self, number: int, alive: dict[str, list[Settings]], count: int, end: float, gaps: int = 0) -> None:
-        """Times the candidates that are alive, each operating point's first ones first, until time is up.
+        """Times the remaining candidates until the time is up, the most promising of each operating point first.
 
-        The first of each point is always timed: without it the point would have no time at all.
+        The first candidate of each point is always timed, as each point needs at least one time.
         """
         queue = list(_by_turns([(name, settings) for settings in own] for name, own in alive.items()))
         for i, (name, settings) in enumerate(queue):
@@ -159,7 +159,7 @@ class _Found:
             self._step()
 
     def better_half(self, name: str, own: list[Settings], number: int) -> list[Settings]:
-        """Of a point's settings that the round has timed, the best first."""
+        """The settings of a point that the round has timed, the best first."""
         timed = [found for s in own if (found := self.entries.get((name, s))) and found.rounds == number]
         return [entry.settings for entry in sorted(timed, key=handicapped)[: _half(len(timed))]]
 
@@ -180,13 +180,13 @@ def _half(count: int) -> int:
 
 
 def _threads(most: int | None) -> list[int]:
-    """All physical cores first, then powers of two below."""
+    """Numbers of threads: all physical cores first, then the powers of two below."""
     bound = min(most or default_threads(), default_threads())
     return sorted({bound, *(1 << i for i in range(bound.bit_length()) if 1 << i < bound)}, reverse=True)
 
 
 def _cores(threads: int) -> list[tuple[int, ...] | None]:
-    """Left to the system, and where it can be done pinned to as many of the fastest cores."""
+    """Choices of cores: not pinned, and if the system can pin, as many of the fastest cores."""
     chosen = fastest_cores(threads)
     return [None, chosen] if len(chosen) == threads and can_pin() else [None]
 

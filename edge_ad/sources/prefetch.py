@@ -1,4 +1,4 @@
-"""Work ahead of a consumer: the next items are captured and prepared while one is being used."""
+"""Works ahead of a consumer: captures and prepares the next items while one is in use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edge_ad.system.forks import Home
 S = TypeVar("S")
 T = TypeVar("T")
 
-_PATIENCE_S = 1.0  # for the item that the thread is at; a camera may give no more for ever
+_PATIENCE_S = 1.0  # to wait for the current item; a camera may never give another one
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class _Prefetch(Generic[S, T]):
         return self._queue.get()
 
     def stop(self) -> None:
-        if not self._home.is_here():  # a forked child has no such thread, and its locks may be held for ever
+        if not self._home.is_here():  # a forked child does not have the thread, and locks may stay held
             atexit.unregister(self.stop)
             return
         self._stopped.set()
@@ -77,10 +77,10 @@ class _Prefetch(Generic[S, T]):
 def prefetch(source: Iterable[S], prepare: Callable[[Iterator[S]], T], ahead: int = 2) -> Iterator[T]:
     """Yields `prepare(iterator of source)` for as long as that does not raise StopIteration.
 
-    `prepare` takes what it needs from the iterator, so that it can time the capture. It runs in a thread of its own, at
-    most `ahead` results before the consumer. An exception comes out where its result would have, and ends the
-    iteration. Closing the generator ends the thread after the item it is at, and waits a second for that, no longer: a
-    camera that gives no more frames would block it for ever. In a forked child the next item is a ForkError.
+    `prepare` takes what it needs from the iterator, so that it can time the capture. It runs in a separate thread, at
+    most `ahead` results before the consumer. An exception is raised in place of its result and ends the iteration.
+    Closing the generator ends the thread after its current item. It waits for that one second at most, as a camera that
+    gives no more frames would block it. In a forked child the next item is a ForkError.
     """
     worker = _Prefetch(source, prepare, ahead)
     try:

@@ -1,8 +1,8 @@
-"""What a bundle says of itself: frozen dataclasses, validated when they are made.
+"""The manifest of a bundle: frozen dataclasses, validated when they are made.
 
 Sizes are (H, W); boxes are half-open (y0, x0, y1, x1). Every class here is a part of `Manifest`, whose JSON
 form is the ``manifest.json`` of a bundle (FORMAT.md; `edge_ad.spec.codec` converts). A field out of its range gives a
-`SpecError` that names the field. The limits of a field stand beside it, and the tables of FORMAT.md are made of them
+`SpecError` that names the field. The limits of a field stand beside it; the tables of FORMAT.md are made from them
 (`edge_ad.spec.table`).
 """
 

@@ -1,4 +1,4 @@
-"""What a bundle says of the backbone."""
+"""The backbone in a manifest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_ad.spec.base import MAX_SIDE, Box, OneOf, Range, Size, TensorSize, che
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """The network and the graph that was made of it.
+    """The network and the graph that was made from it.
 
     Attributes:
         name: torchvision name, or the file name of the user's own ONNX file.
@@ -20,10 +20,10 @@ class BackboneSpec:
         weights: where the weights came from, for a reader.
         weights_sha256: of the weights file, hexadecimal.
         input_size: (H, W) to which a whole frame is resized.
-        crop: box of `input_size` that the engine gets; the whole without ROI.
+        crop: box of `input_size` that the engine gets; all of it without a region of interest.
         grid: (h, w) of the patches of the crop.
         dim: D, length of a patch vector.
-        precision: precision of the engine when the coreset and the threshold were made.
+        precision: precision of the engine that made the coreset and the threshold.
     """
 
     name: str

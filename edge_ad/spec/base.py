@@ -1,6 +1,6 @@
-"""What the fields of a manifest are held to. A limit stands beside its field: ``ef: Annotated[int, Range(1, 4096)]``.
+"""The limits of the fields of a manifest. A limit stands beside its field: ``ef: Annotated[int, Range(1, 4096)]``.
 
-`check_fields` holds a dataclass to the limits of its fields, `edge_ad.spec.codec` holds JSON to the same.
+`check_fields` checks the fields of a dataclass; `edge_ad.spec.codec` checks JSON by the same limits.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Range:
     """A number, or each number of a tuple, between bounds; never NaN or Inf.
 
     Attributes:
-        low, high: the bounds, which belong to it; None for none.
-        above, below: True where the bound itself does not belong to it.
-        form: what stands before the bounds where a reader is told of them.
+        low, high: the bounds, which are allowed values; None for no bound.
+        above, below: True if the bound itself is not allowed.
+        form: text before the bounds in messages and tables.
     """
 
     low: float | None = None
@@ -77,18 +77,18 @@ class Range:
         return bool(from_low and (self.high is None or (value < self.high if self.below else value <= self.high)))
 
     def check(self, value: Any, name: str) -> None:
-        """Raises `SpecError` where the value is not inside."""
-        if not self.holds(value):  # the text is made for a message alone: there may be thousands of values
+        """Raises `SpecError` if the value is outside."""
+        if not self.holds(value):  # makes the text only if needed: there may be thousands of values
             require(False, f"{name} is out of range", expected=self.text, got=value)
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """A word out of several. `words` is looked at when a value is checked: a registry may grow.
+    """One of several words. `words` is read at each check, as a registry may grow.
 
     Attributes:
-        words: those that there are.
-        also: one more.
+        words: the allowed words.
+        also: further allowed words.
     """
 
     words: Iterable[str]
@@ -100,7 +100,7 @@ class OneOf:
         return " or ".join(map(repr, (*self.also, *self.words)))
 
     def check(self, value: Any, name: str) -> None:
-        """Raises `SpecError` where the value is no such word."""
+        """Raises `SpecError` if the value is not one of the words."""
         if type(value) is not str or value not in (*self.also, *self.words):
             require(False, f"{name} is unknown", expected=self.text, got=value)
 
@@ -165,13 +165,13 @@ def is_box(box: Box, size: Size) -> bool:
 
 
 def check_fields(spec: Any, where: str | Callable[[str], str]) -> None:
-    """Holds the fields of a dataclass to the limits beside them; None passes where a field may be None.
+    """Checks the fields of a dataclass by the limits beside them. None passes if the field may be None.
 
     Args:
-        where: what stands before a field's name in a message, with a point between; or what makes its name.
+        where: prefix of a field's name in a message, joined with a point; or a function that makes the name.
 
     Raises:
-        SpecError: one is out of its limits.
+        SpecError: a field is out of its limits.
     """
     for name, limits in limits_of(spec.__class__).items():
         value = getattr(spec, name)
@@ -187,7 +187,7 @@ def type_hints(kind: type) -> dict[str, Any]:
 
 @functools.cache
 def limits_of(kind: type) -> dict[str, tuple[Limit, ...]]:
-    """By field, the limits of a dataclass's own fields; those inside other dataclasses are theirs."""
+    """Field -> its limits, for the dataclass itself. Nested dataclasses have their own."""
     hints = type_hints(kind)
     found = {field.name: tuple(limits_in(hints[field.name])) for field in dataclasses.fields(kind)}
     return {name: limits for name, limits in found.items() if limits}

@@ -1,4 +1,4 @@
-"""What a bundle says of its thresholds."""
+"""The thresholds in a manifest, and where they came from."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ Threshold = Annotated[float, Range(0, above=True)]
 
 @dataclass(frozen=True)
 class CalibrationSourceSpec:
-    """Where thresholds came from that `edge-ad calibrate` chose, and not the export.
+    """The origin of thresholds that `edge-ad calibrate` chose, and not the export.
 
     Attributes:
         bundle: id of the bundle that was given.
-        exported: id of the first one, as the export wrote it: `bundle` itself, unless that was calibrated again too.
+        exported: id of the bundle that the export wrote: the same as `bundle`, unless that was calibrated again too.
             All but the calibration is the same in both.
         data: what was scored, for a reader: name and kind of the folder, no path of the machine.
-        goods, defects: how many scores the threshold was chosen from.
-        images_sha256: of the content of those images, whatever their names and order: SHA-256 of the sorted lines
-            ``DIGEST good`` and ``DIGEST defect``, each with a line feed, where DIGEST is the hexadecimal SHA-256 of an
-            image file. None where the scores are those that the bundle kept.
-        engine, precision: what gave the scores: ``openvino 2026.4``, ``f32``.
-        edge_ad: version that chose.
-        created: when.
+        goods: how many scores of good images the threshold was chosen from.
+        defects: how many scores of defects it was chosen from.
+        images_sha256: digest of the content of those images; names and order do not count. It is the SHA-256 of the
+            sorted lines ``DIGEST good`` and ``DIGEST defect``, each with a line feed, where DIGEST is the hexadecimal
+            SHA-256 of an image file. None if the scores were those in the bundle.
+        engine, precision: what computed the scores: ``openvino 2026.4``, ``f32``.
+        edge_ad: version that chose the thresholds.
+        created: date and time of the choice.
     """
 
     bundle: BundleId
@@ -45,21 +46,21 @@ class CalibrationSourceSpec:
 
 @dataclass(frozen=True)
 class CalibrationSpec:
-    """Where the threshold came from. A frame is anomalous when its score is at least the threshold.
+    """The thresholds and their origin. A frame is anomalous when its score is at least the threshold.
 
     Attributes:
         rule: how the threshold was chosen.
-        value: the rule's parameter: a percentile, k of mean + k sigma, a target rate; 0 for f1 and youden, which take
-            it from labelled defects.
-        threshold: of the image score.
-        pixel_threshold: of the anomaly map, by the same rule from the peaks of the maps of held-out good images; None
-            where the method gives no map.
+        value: the rule's parameter: a percentile, k of mean + k sigma, a target rate; 0 for f1 and youden, which have
+            none.
+        threshold: threshold of the image score.
+        pixel_threshold: threshold of the anomaly map, chosen by the same rule from the peaks of the maps of held-out
+            good images; None if the method gives no map.
         interval: 95% bootstrap interval of the threshold.
         split: how images were held out, for a reader: ``4-fold`` or ``split 20%``, ``test images``.
         good_scores: image score of every held-out good image.
-        good_peaks: peak of the anomaly map of every held-out good image; none where there is no map.
-        defect_scores: image scores of labelled defects, where the rule uses them.
-        source: None where the export chose.
+        good_peaks: peak of the anomaly map of every held-out good image; empty if there is no map.
+        defect_scores: image scores of labelled defects, if the rule uses them.
+        source: origin of the thresholds; None if the export chose them.
     """
 
     rule: Literal["percentile", "sigma", "false-reject", "f1", "youden"]

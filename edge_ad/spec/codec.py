@@ -1,4 +1,4 @@
-"""The JSON form of a manifest: strict in what it reads, so that a hostile file is refused before it costs anything.
+"""The JSON form of a manifest. Reading is strict: a hostile file is refused before it costs memory or time.
 
 Errors name the field: "manifest.backbone.grid has the wrong type".
 """
@@ -41,8 +41,8 @@ def encode(spec: Any) -> Any:
 def decode(kind: type[T], value: object, where: str = "manifest") -> T:
     """A spec of class `kind` from parsed JSON.
 
-    Unknown fields are passed over, so that a later edge-ad may add some; a missing field takes its default,
-    and is an error without one.
+    Unknown fields are ignored, so that a later edge-ad may add some. A missing field takes its default; without a
+    default it is an error.
 
     Raises:
         SpecError: a field has the wrong type, is missing, or is out of its range.
@@ -130,7 +130,7 @@ def manifest_to_json(manifest: Manifest) -> bytes:
     """The bytes of ``manifest.json``. Equal manifests give equal bytes.
 
     Raises:
-        SpecError: it holds something that its reader would refuse.
+        SpecError: it holds something that the reader would refuse.
     """
     document = {"format": FORMAT, "format_version": FORMAT_VERSION, **encode(manifest)}
     try:
@@ -147,7 +147,7 @@ def manifest_from_json(raw: bytes) -> Manifest:
     """The manifest in the bytes of ``manifest.json``, which may be hostile.
 
     Raises:
-        BundleVersionError: a newer edge-ad wrote it. Found before its fields are looked at.
+        BundleVersionError: a newer edge-ad wrote it. This is checked before any field.
         SpecError: it is not JSON, it is too large, or a field is wrong.
     """
     containers = raw.count(b"{") + raw.count(b"[")
@@ -182,7 +182,7 @@ def manifest_from_json(raw: bytes) -> Manifest:
 
 
 def check_version(version: int, what: object) -> None:
-    """Raises `BundleVersionError` when `version` is newer than what is read here."""
+    """Raises `BundleVersionError` if this version of edge-ad does not know format `version` yet."""
     if version > FORMAT_VERSION:
         raise BundleVersionError(
             f"{what} was written by a newer edge-ad",

@@ -1,4 +1,4 @@
-"""What a bundle says of frames and of the region of interest."""
+"""The frames and the region of interest in a manifest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FrameSpec:
 
     Attributes:
         size: (H, W) that every good image had, or None when they differed.
-        color_order: order of the channels of an (H, W, 3) array. Files are always read as they should be.
+        color_order: order of the channels of an (H, W, 3) array. Image files need no order: they are decoded correctly.
         bit_depth: 8, or 16 when u16 frames are accepted beside u8.
         white_level: the u16 value that is white: 65535, or 4095 for a 12-bit camera.
     """
@@ -56,7 +56,7 @@ class RoiSpec:
         source: how it was given, for a reader: ``box 10,20,200,300``, ``mask roi.png``, ``polygon roi.json``.
         box: bounding box of the region, in pixels of a frame of `frame.size`.
         halo_px: margin around the box in the crop, pixels at the input scale.
-        fill: (B, G, R) mean colour of the region over the good images, put wherever the mask is black.
+        fill: (B, G, R) mean colour of the region over the good images; it replaces pixels where the mask is black.
     """
 
     source: str

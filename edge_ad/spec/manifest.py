@@ -1,4 +1,4 @@
-"""All that a bundle says of itself, put together."""
+"""The whole manifest of a bundle."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class MemberSpec:
     """One member of the bundle. `dtype` and `shape` are there when it is an array.
 
     Attributes:
-        size: bytes.
-        sha256: of those.
-        dtype: of the elements of an array.
-        shape: of an array.
+        size: number of bytes.
+        sha256: SHA-256 of the bytes.
+        dtype: type of an array's elements.
+        shape: shape of an array.
     """
 
     size: Annotated[int, Range(0)]
@@ -68,14 +68,14 @@ class MemberSpec:
 
 @dataclass(frozen=True)
 class FidelitySpec:
-    """How near an operating point comes to the reference, measured when it was exported.
+    """How close an operating point is to the reference, measured by the export.
 
     Attributes:
-        frames: held-out good images that both scored.
-        rank_correlation: Spearman's, of their scores.
+        frames: number of held-out good images that both scored.
+        rank_correlation: Spearman's rank correlation of their scores.
         score_error: mean difference of their scores, relative to the reference's mean.
-        labelled: test images that both scored; 0 without.
-        auroc, reference_auroc: image AUROC on those, of the point and of the reference; None without.
+        labelled: number of test images that both scored; 0 for none.
+        auroc, reference_auroc: image AUROC of the point and of the reference on the test images; None without them.
     """
 
     frames: Annotated[int, Range(1)]
@@ -100,14 +100,14 @@ class FidelitySpec:
 class PointSpec:
     """An operating point beside the reference: cheaper, and a little less faithful.
 
-    Its members stand under ``points/NAME/``, by the names that the reference's have. Models and masks that are not
-    there are the reference's; everything else, coreset and threshold above all, was made through its own graph.
+    Its members are under ``points/NAME/``, with the same names as the reference's. Models and masks that are not there
+    are the reference's. Everything else, above all coreset and threshold, was made with the point's own graph.
 
     Attributes:
         name: such as ``bf16``, ``int8-openvino`` or ``f32-192x192``.
-        engine: the one that it was made with and runs by; "any" where both give the same.
-        backbone, head, index, calibration, probes: of this point, as those of the reference.
-        fidelity: against the reference.
+        engine: the engine that made it and runs it; "any" if all engines give the same.
+        backbone, head, index, calibration, probes: those of this point; the same fields as for the reference.
+        fidelity: how close it is to the reference.
     """
 
     name: Annotated[str, Matching(_POINT_NAME, 64, "1..64 of a-z 0-9 in parts divided by -")]
@@ -126,17 +126,17 @@ class PointSpec:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that ``manifest.json`` says, less its format line.
+    """The content of ``manifest.json``, without its format fields.
 
     Backbone, head, index, calibration and probes are those of the reference point.
     `edge_ad.bundle.file.write_bundle` computes `members`, so a manifest to be written has none.
 
     Attributes:
-        name: of the bundle, for a reader.
-        created: when it was exported, for a reader.
-        producer: versions of what exported it.
+        name: name of the bundle, for a reader.
+        created: date and time of the export, for a reader.
+        producer: package -> version, of the packages that exported it.
         points: operating points beside the reference.
-        members: by name.
+        members: member name -> its size, digest, dtype and shape.
     """
 
     name: str
@@ -181,7 +181,7 @@ class Manifest:
         names = [point.name for point in self.points]
         require(len(set(names)) == len(names), "two operating points have one name", expected="names", got=names)
         for name in names:
-            self.at(name)  # what holds for the reference holds for every point
+            self.at(name)  # every point is checked like the reference
         for name in self.members:
             require(
                 name != MANIFEST_NAME and len(name) <= 200 and _MEMBER_NAME.fullmatch(name) is not None,
@@ -192,7 +192,7 @@ class Manifest:
 
     @property
     def has_map(self) -> bool:
-        """Whether the method tells where an anomaly is."""
+        """Whether the method says where an anomaly is."""
         return METHODS[self.head.method].has_map
 
     @property
@@ -211,7 +211,7 @@ class Manifest:
         return found[name]
 
     def at(self, name: str) -> Manifest:
-        """The manifest as if that operating point were the only one.
+        """The manifest of one operating point.
 
         Raises:
             SpecError: there is none.

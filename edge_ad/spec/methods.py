@@ -1,4 +1,4 @@
-"""What a bundle says of a method, and of the coreset that some methods search among.
+"""The method in a manifest, and the coreset that some methods search in.
 
 The spec of each method stands in the module of its head (`edge_ad.registry` names them), below `HeadSpec`.
 """
@@ -17,10 +17,10 @@ NEIGHBORS = Range(1, 1000)  # of every method that has some
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """What a manifest says of a method. Each method has a class of its own below this one.
+    """The method and its parameters. Each method has its own subclass.
 
     Attributes:
-        method: its name.
+        method: name of the method.
     """
 
     method: Annotated[str, OneOf(METHODS)]
@@ -57,7 +57,7 @@ class GraphSpec:
     Attributes:
         entry: coreset row where the descent starts.
         m, ef_construction: parameters of the construction.
-        ef: breadth of the search at run time.
+        ef: how many candidates the search keeps at run time.
         recall: share of held-out patches whose true nearest neighbour the search found at export.
     """
 
@@ -75,14 +75,14 @@ class GraphSpec:
 class IndexSpec:
     """The coreset: `size` patch vectors of the good images, and the graph over them if there is one.
 
-    Only the methods that search among one have it (`edge_ad.registry.Method.needs_index`).
+    Only the methods that search in a coreset have it (`edge_ad.registry.Method.needs_index`).
 
     Attributes:
         size: N, rows of the coreset.
         patches: how many patches it was chosen from.
-        seed: of the selection.
-        graph: None where the coreset is too small to need one.
-        projection: for exact search; None where brute force is as fast, and in older bundles.
+        seed: seed of the selection.
+        graph: HNSW graph; None if the coreset is too small to need one.
+        projection: projection for exact search; None if brute force is as fast, and in older bundles.
     """
 
     size: Annotated[int, Range(1)]

@@ -1,4 +1,4 @@
-"""What a bundle says of its golden probes."""
+"""The golden probes in a manifest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_ad.spec.base import Range, TensorSize, check_fields
 
 @dataclass(frozen=True)
 class ProbesSpec:
-    """Golden probes: frames with the answers they must give on every PC.
+    """Golden probes: frames with the answers that they must give on every PC.
 
     Attributes:
         count: P, how many.

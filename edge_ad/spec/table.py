@@ -1,4 +1,4 @@
-"""The tables of FORMAT.md, made of what is declared: ``python -m edge_ad.spec.table FORMAT.md`` writes them anew.
+"""The tables of FORMAT.md, made from the declarations: ``python -m edge_ad.spec.table FORMAT.md`` writes them again.
 
 A table stands between the lines ``<!-- begin NAME ... -->`` and ``<!-- end NAME -->``. A test compares.
 """
@@ -25,7 +25,7 @@ _ATTRIBUTE = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", re.MULTILIN
 
 
 def fields_table() -> str:
-    """A row for each field of a manifest: its name, its type with its limits and default, what it is."""
+    """A row for each field of a manifest: name, type with limits and default, meaning."""
     return _table(("field", "type", "content"), _rows(Manifest, "", set()))
 
 
@@ -52,10 +52,10 @@ TABLES = {"fields": fields_table, "methods": methods_table, "members of methods"
 
 
 def with_tables(text: str) -> str:
-    """A page with its tables made anew.
+    """A page with its tables written again.
 
     Raises:
-        ValueError: it has no place for one of them.
+        ValueError: the page has no place for a table.
     """
     for name, make in TABLES.items():
         place = re.compile(rf"(<!-- begin {name}\b[^\n]*-->\n).*?(<!-- end {name} -->)", re.DOTALL)

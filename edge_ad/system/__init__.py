@@ -1,1 +1,1 @@
-"""What edge-ad needs of the machine: processor, versions, files, names, exit codes, processes, progress, tables."""
+"""The interface to the machine: processor, versions, files, names, exit codes, processes, progress, tables."""

@@ -84,7 +84,7 @@ def default_threads(cores: Sequence[int] | None = None) -> int:
 
 
 def _quota() -> int:
-    """Cores that the container's CPU quota (cgroup v2) amounts to; very many without one."""
+    """The container's CPU quota (cgroup v2) as a number of cores; a very large number without a quota."""
     path = Path("/sys/fs/cgroup/cpu.max")
     limit, _, period = (path.read_text().strip() if path.exists() else "max").partition(" ")
     return 1 << 20 if limit == "max" else max(1, int(limit) // int(period or 100000))
@@ -130,7 +130,7 @@ def pinned(cores: tuple[int, ...] | None) -> Iterator[None]:
 
 
 def fastest_cores(count: int) -> tuple[int, ...]:
-    """Up to `count` logical cores, one of each physical core, those with the highest clock first; ascending."""
+    """Up to `count` logical cores, one of each physical core: those with the highest clock, in ascending order."""
     found: dict[str, tuple[int, int]] = {}
     for core in allowed_cores():
         folder = Path(f"/sys/devices/system/cpu/cpu{core}")

@@ -1,11 +1,11 @@
-"""What every command does around its work, so that its exit code means one thing.
+"""Runs a command so that each exit code has one meaning.
 
     0    all good
-    1    some anomalous: of `edge-ad inspect` alone, and never an accident
-    2    an error: whatever was raised
+    1    some anomalous: only `edge-ad inspect` gives it, and no error does
+    2    an error: any exception
     130  stopped by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP (128 and the number of the signal)
 
-A command that is stopped keeps what it has finished: SIGTERM and SIGHUP unwind it as Ctrl-C does.
+A command that is stopped keeps its finished results: SIGTERM and SIGHUP end it in the same way as Ctrl-C.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _REPORT = (
 
 
 class Stopped(KeyboardInterrupt):
-    """SIGTERM or SIGHUP arrived; as Ctrl-C, it unwinds everything."""
+    """SIGTERM or SIGHUP arrived. Like Ctrl-C, it ends the command and runs all clean-up."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -43,12 +43,11 @@ class Stopped(KeyboardInterrupt):
 def run_command(work: Callable[[], int], interrupted: str = "interrupted") -> int:
     """Runs `work` and returns the exit code of the command: what `work` returns, or that of what it raised.
 
-    Nothing that is raised comes out, but for the SystemExit of argparse: it has printed usage or help, and has the
-    right code.
+    It catches all exceptions except the SystemExit of argparse, which has printed usage or help and has the right code.
 
     Args:
-        work: imports what it needs by itself, so that what is missing is an error like any other.
-        interrupted: what is said after Ctrl-C, SIGTERM or SIGHUP.
+        work: the command. It imports what it needs itself, so that a missing package is an error like any other.
+        interrupted: message after Ctrl-C, SIGTERM or SIGHUP.
     """
     _open_standard_streams()
     try:
@@ -60,7 +59,7 @@ def run_command(work: Callable[[], int], interrupted: str = "interrupted") -> in
     except KeyboardInterrupt as error:
         say(interrupted)
         code = 128 + error.number if isinstance(error, Stopped) else INTERRUPTED
-    except BrokenPipeError:  # that is `edge-ad inspect ... | head`
+    except BrokenPipeError:  # such as `edge-ad inspect ... | head`
         code = ERROR
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):

@@ -1,9 +1,9 @@
 """Every file that edge-ad writes goes through here.
 
-    check_outputs    refuses, before any work, an output that would replace what the same command reads
-    write_output     writes an output: into a pipe or a device, through a link, and else whole or not at all
-    write_file       the same, for callers with an error of their own
-    open_log         a log that a child process writes
+    check_outputs    refuses, before any work, an output that would replace an input of the same command
+    write_output     writes an output: into a pipe or a device, through a link, otherwise completely or not at all
+    write_file       the same, for callers that raise their own error
+    open_log         opens a log that a child process writes
     write_new        a file in a folder that is ours alone, or was emptied for it
     folder_beside    a folder that is there for a while
 
@@ -35,8 +35,9 @@ Parts = Iterable[memoryview | bytes]
 def check_outputs(outputs: Iterable[tuple[str, Path]], inputs: Iterable[tuple[str, Path]]) -> None:
     """Refuses outputs that are inputs of the same command, and two outputs that are one file.
 
-    Files are told apart by what they are and not by their names: a symbolic link, a hard link and another spelling of
-    a path are the same file. Pipes and devices replace nothing, so that they are never refused.
+    Files are compared by identity, not by name: a symbolic link, a hard link and another spelling of a path are the
+        same
+    file. Writing into a pipe or a device replaces nothing, so they are never refused.
 
     Args:
         outputs: (option, path) of each file that will be written, such as ("--csv", Path("out.csv")).
@@ -74,7 +75,7 @@ def check_outputs(outputs: Iterable[tuple[str, Path]], inputs: Iterable[tuple[st
 
 
 def check_target(option: str, path: Path) -> None:
-    """Refuses a target that cannot be written, as far as that can be told before the work.
+    """Refuses a target that cannot be written, as far as this is known before the work.
 
     Raises:
         SpecError: it is a folder, or a file in a folder that is not there or may not be written.

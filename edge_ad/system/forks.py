@@ -1,7 +1,7 @@
-"""What a forked child may do with what its parent opened: nothing, but it says so, and it can exit.
+"""Forked children must not use what the parent opened. They get an error, and they can exit.
 
-A fork copies memory and no threads but the calling one: in the child, locks that another thread held stay locked for
-ever, and engines wait for threads that are not there, above all when they are destroyed.
+A fork copies memory, but of the threads only the calling one. In the child, locks of other threads stay locked for
+ever, and engines wait for threads that do not exist, above all when they are destroyed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a command shows what the library warns of."""
+"""Shows the library's warnings in a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers that a caller gave as options, checked: Python's and NumPy's alike, without True, NaN and Inf."""
+"""Checks numbers that a caller gave as options. Python's and NumPy's are accepted; True, NaN and Inf are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs commands side by side, so many at a time, and leaves none behind."""
+"""Runs several commands in parallel, and leaves no process behind."""
 
 from __future__ import annotations
 

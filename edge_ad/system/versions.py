@@ -1,4 +1,4 @@
-"""What is installed here and what this CPU is: the first thing to send with a report."""
+"""Installed versions and the CPU, as every bug report needs them."""
 
 from __future__ import annotations
 

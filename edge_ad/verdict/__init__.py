@@ -1,1 +1,1 @@
-"""What is said of a frame: the verdict, its anomaly map, pictures of both."""
+"""The answer to a frame: the verdict, its anomaly map, pictures of both."""

@@ -24,7 +24,7 @@ def anomaly_map(
     box: Box,
     frame_size: Size,
 ) -> NDArray[np.float32]:
-    """The (H, W) float32 anomaly map of a frame; units are those of the distances, 0 outside the region of interest.
+    """The (H, W) float32 anomaly map of a frame, in the unit of the distances; 0 outside the region of interest.
 
     Args:
         distances: (h, w) float32 patch distances; where `patch_mask` is False the value is not used.
@@ -58,12 +58,12 @@ def map_peak(
     pixel_mask: NDArray[np.uint8] | None,
     tensor_size: Size,
 ) -> float:
-    """The largest value of a map at the scale of the tensor: what the threshold of pixels is chosen from.
+    """The largest value of a map at the scale of the tensor. The pixel threshold is chosen from such peaks.
 
-    A map in frame pixels interpolates that one, and so has no larger value but where the region's border is rounded
-    otherwise.
+    A map in frame pixels is interpolated from this one, so its values are not larger. The one exception: the border of
+    the region may be rounded in another way.
 
-    The arguments are as for `anomaly_map`.
+    The arguments are those of `anomaly_map`.
     """
     whole = (0, 0, *tensor_size)
     return float(anomaly_map(distances, patch_mask, pixel_mask, tensor_size, whole, tensor_size).max())

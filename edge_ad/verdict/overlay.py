@@ -1,4 +1,4 @@
-"""Heat: an anomaly map in colours, and over a picture."""
+"""Heat: draws an anomaly map in colours, alone or over a picture."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
-START, FULL = 0.6, 1.6  # multiples of the pixel threshold where heat begins and is full: comparable between frames
+START, FULL = 0.6, 1.6  # heat begins and is full at these multiples of the pixel threshold, in every frame
 
 
 def heat_of(amap: NDArray[np.float32], low: float, high: float, gamma: float = 1.0) -> NDArray[np.float32]:
-    """(H, W) float32 in 0..1 of an anomaly map: 0 up to `low`, 1 from `high` on, and an exponent on what lies between.
+    """(H, W) float32 in 0..1 of an anomaly map: 0 up to `low`, 1 from `high` on, between them a power of the share.
 
     Args:
-        low, high: in the map's units; by the pixel threshold they are its `START`- and `FULL`-fold.
+        low, high: in the map's units; usually `START` and `FULL` times the pixel threshold.
     """
     heat = np.clip((amap - low) / max(high - low, 1e-12), 0, 1)
     return np.asarray(heat if gamma == 1 else heat**gamma, np.float32)
@@ -31,8 +31,8 @@ def with_heat(
     """(H, W, 3) u8 BGR: heat over a picture.
 
     Args:
-        least, most: opacity of no heat, and of half heat and above.
-        by_value: False gives all of it the opacity `most`.
+        least, most: opacity where there is no heat, and where heat is one half or more.
+        by_value: False draws every pixel with the opacity `most`.
     """
     strength = np.minimum(2 * heat, 1) if by_value else np.ones_like(heat)
     alpha = (least + (most - least) * strength)[:, :, None]

@@ -24,9 +24,10 @@ class Region:
 
     Attributes:
         box: half-open (y0, x0, y1, x1).
-        area: pixels.
-        peak: highest value of the anomaly map in it, and `peak_at` (y, x) where it stands.
-        centroid: (y, x) centre of its pixels.
+        area: number of pixels.
+        peak: highest value of the anomaly map in the region.
+        peak_at: (y, x) of that value.
+        centroid: (y, x), mean of its pixels.
     """
 
     box: Box
@@ -38,19 +39,20 @@ class Region:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `Runtime.inspect` says of a frame. Map, mask and regions are computed when they are first read.
+    """The answer of `Runtime.inspect` to a frame. Map, mask and regions are computed when they are first read.
 
-    It pickles as what it needs for that: the patches' distances, some kilobytes, and the masks of the region of
-    interest, not the Runtime and not the map. A map computed elsewhere is the same.
+    A pickled Verdict holds what the map is computed from: the patch distances (some kilobytes) and the masks of the
+    region of interest. It does not hold the Runtime or the map. A map computed in another process is the same.
 
     Attributes:
-        score: in the method's own units, higher is worse: with PatchCore the largest patch distance (Euclidean), or
-            that re-weighted by Eq. 7 where the bundle says so.
-        threshold: of the score.
-        pixel_threshold: of the anomaly map; None where the method gives no map.
-        timings: milliseconds of each stage, and "total".
+        score: higher is worse; the unit depends on the method. With PatchCore it is the largest patch distance
+            (Euclidean), or that distance re-weighted by Eq. 7 of the paper if the bundle says so.
+        threshold: threshold of the score.
+        pixel_threshold: threshold of the anomaly map; None if the method gives no map.
+        timings: stage -> milliseconds, and "total".
         deadline_met: whether `latency_ms` is within the Runtime's budget; None without a budget.
-        point: name of the operating point that gave it; engine, precision and search are that one's.
+        point: name of the operating point that gave the verdict.
+        engine, precision, search: those of the point.
         bundle: id of the bundle.
     """
 
@@ -68,7 +70,7 @@ class Verdict:
     _to_bgr: Callable[[Any], NDArray[np.uint8]] = field(repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what was computed of it."""
+        """The fields only: not the map, mask and regions."""
         return {field.name: self.__dict__[field.name] for field in fields(self)}
 
     @property
@@ -83,7 +85,7 @@ class Verdict:
 
     @property
     def has_map(self) -> bool:
-        """Whether the method tells where; without, the map and the mask raise."""
+        """Whether the method gives an anomaly map. If not, `anomaly_map` and `mask` raise SpecError."""
         return self._render is not None
 
     @cached_property
@@ -96,7 +98,7 @@ class Verdict:
         if self._render is None:
             raise SpecError(
                 "this bundle's method gives no anomaly map",
-                expected="a look at has_map",
+                expected="has_map to be checked first",
                 got="a method that judges the whole frame",
                 remedy=f"Export with --method {one_of(METHODS.having(lambda method: method.has_map))}.",
             )
@@ -106,9 +108,8 @@ class Verdict:
     def mask(self) -> NDArray[np.bool_]:
         """(H, W) bool: where an anomalous frame's map reaches the pixel threshold; empty for a good frame.
 
-        Smoothing can leave the map of a tiny defect below the pixel threshold though its score is above the image
-        threshold: then the mask is the surrounding of the peak, down to 90% of it, so that an anomalous frame always
-        shows where.
+        The smoothed map of a tiny defect can stay below the pixel threshold although the score is above its own
+        threshold. Then the mask is where the map reaches 90% of its peak. So an anomalous frame always shows where.
 
         Raises:
             SpecError: the method gives no map.
@@ -120,7 +121,7 @@ class Verdict:
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
-        """Connected regions of the mask (8 neighbours), the highest peak first; none where there is no map."""
+        """Connected regions of the mask (8 neighbours), the highest peak first; empty if there is no map."""
         if not self.has_map:
             return ()
         amap = self.anomaly_map
@@ -142,7 +143,7 @@ class Verdict:
         return tuple(sorted(found, key=lambda region: -region.peak))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: everything but the arrays. Reads the regions, and so computes the map."""
+        """Everything but the arrays, ready for JSON. It reads the regions, so it computes the map."""
         return {
             "score": self.score,
             "threshold": self.threshold,
@@ -170,7 +171,7 @@ class Verdict:
     def overlay(self, frame: object) -> NDArray[np.uint8]:
         """(H, W, 3) u8 BGR picture: the frame, heat from the map, an outline around each region, the verdict.
 
-        Where the method gives no map, only the verdict is written on the frame.
+        If the method gives no map, only the verdict is written on the frame.
 
         Args:
             frame: the frame that was inspected, as it was given to `inspect`.
@@ -196,7 +197,7 @@ class Verdict:
 
     @property
     def _pixel_threshold(self) -> float:
-        assert self.pixel_threshold is not None  # a manifest has one wherever there is a map
+        assert self.pixel_threshold is not None  # a method with a map always has one
         return self.pixel_threshold
 
     def _caption(self, picture: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Fitting: from the patches of the good images to a head. One module a method, which `edge_ad.registry.METHODS` names.
+"""Fits a head to the patches of the good images. Each method has one module, which `edge_ad.registry.METHODS` names.
 
 A module has a class ``Fit`` (`export.fit.base.Method`). One whose method has options that name further files to write
 has a function ``write_more`` too, as `write_more` here calls it.
@@ -25,7 +25,7 @@ def open_method(material: Material) -> Method:
 
 
 def write_more(options: Options, manifest: Manifest, members: Mapping[str, Any]) -> dict[str, str]:
-    """Writes the files that options of the method ask for beside the bundle; what was written, by a word for each.
+    """Writes further files that options of the method name; returns a word for each -> the file.
 
     Raises:
         BundleError: one cannot be written.

@@ -1,4 +1,4 @@
-"""What fitting a method needs and gives."""
+"""The input and the result of fitting a method."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Material:
 
     Attributes:
         patches: (n, R, D) float32 of all good images, those of the region of interest; may be memory-mapped.
-        goods: the files of those images.
-        chosen: rows of the flattened patches that a method chose, by the bytes of the images' numbers: filled by the
-            first operating point at an input size, and taken over by the others. Greedy selections differ widely after
-            a change in the last digits; with the same rows, points differ by their arithmetic and by nothing else.
+        good_images: the files of those images.
+        chosen: bytes of the images' numbers -> rows of the flattened patches that a method chose. The first operating
+            point at an input size fills it, and the others use it. A greedy selection changes much after a change in
+            the last digits. With the same rows, points differ only by their arithmetic.
     """
 
     patches: NDArray[np.float32]
-    goods: list[Path]
+    good_images: list[Path]
     stages: Stages
     options: Options
     pool: native.Pool
@@ -39,11 +39,11 @@ class Material:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A method, fitted.
+    """A fitted method.
 
     Attributes:
         head: scores (R, D) patches of the region of interest.
-        spec, index, members: what the bundle says and holds of it.
+        spec, index, members: its parts of the manifest and its members.
     """
 
     head: Head
@@ -53,12 +53,12 @@ class Fitted:
 
 
 class Method(Protocol):
-    """Fits one method to the material it was made with, as often as calibration asks: a module's ``Fit``."""
+    """Fits one method to its material, as often as calibration needs it. Each module's ``Fit`` has this form."""
 
     def fit(self, images: NDArray[np.int64], label: str) -> Head:
         """The head of some of the good images, for (R, D) patches of the region; `label` names the progress bar."""
         ...
 
     def finish(self, images: NDArray[np.int64], summary: Summary) -> Fitted:
-        """The same with all that the bundle needs; says what was found."""
+        """The same, with everything that the bundle needs. Adds lines to the summary."""
         ...

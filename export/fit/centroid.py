@@ -36,7 +36,7 @@ class Fit:
 
 
 def mean_direction(embeddings: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(D,) float32 of length 1: the mean of (n, D) embeddings of length 1 each, which need not have it yet.
+    """(D,) float32 of length 1: the mean direction of (n, D) embeddings, which may have any length.
 
     Raises:
         BackboneError: they have no direction, or no common one.

@@ -65,7 +65,7 @@ def choose_channels(wanted: tuple[int, ...] | None, dim: int, default: int, seed
         wanted: (C,) for a count; several for the channels themselves; None for `default` or all, whichever is less.
 
     Raises:
-        SpecError: a channel that there is not, or one given twice; a count out of range.
+        SpecError: a channel does not exist or is given twice, or a count is out of range.
     """
     if wanted is None:
         wanted = (min(default, dim),)
@@ -89,7 +89,7 @@ def gaussians(
     Some positions at a time: memory besides the result is bounded by `_CHUNK_FLOATS` a few times over.
 
     Args:
-        patches: (n, R, D) float32 of all goods; may be memory-mapped.
+        patches: (n, R, D) float32 of all good images; may be memory-mapped.
         images: (k,) numbers of those to fit.
         channels: (C,) which numbers of a patch to fit.
     """

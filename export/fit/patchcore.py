@@ -78,13 +78,13 @@ class Fit:
     def _graph(
         self, coreset: NDArray[np.float32], basis: NDArray[np.float32] | None, summary: Summary
     ) -> tuple[GraphSpec, Arrays]:
-        stages, goods = self._material.stages, self._material.goods
+        stages, good_images = self._material.stages, self._material.good_images
         arrays = build_hnsw(coreset, self._material.options.seed)
         members: Arrays = {"graph/levels": arrays.levels, "graph/links0": arrays.links0, "graph/upper": arrays.upper}
         rows = native.Coreset(coreset, basis, pool=self._material.pool)
         graph = native.Graph(rows, arrays.levels, arrays.links0, arrays.upper, entry=arrays.entry)
-        # goods moved by a few pixels: off the patch grid, so that no coreset row is theirs; test images stay unseen
-        chosen = goods[:: max(1, len(goods) // _FIDELITY_IMAGES)][:_FIDELITY_IMAGES]
+        # good images moved by a few pixels, off the patch grid, so that no coreset row is theirs; uses no test images
+        chosen = good_images[:: max(1, len(good_images) // _FIDELITY_IMAGES)][:_FIDELITY_IMAGES]
         moved = (np.roll(tensor, (5, 3), axis=(1, 2)) for tensor in tensors(chosen, stages.frame, stages.crop))
         grids = [stages.engine(tensor) for tensor in moved]
         fidelity = choose_ef(graph, grids, stages.backbone.grid[1], stages.masks.rows, self._material.pool)

@@ -116,7 +116,7 @@ def test_labelled_rules_equal_brute_force(rule: str, goods: list[float], defects
     if len(values) > 1:
         best = max(merit(rule, goods, defects, at) for at in values[1:])
     if best <= 0 or everything > best:
-        with pytest.raises(DatasetError, match="no threshold tells"):
+        with pytest.raises(DatasetError, match="no threshold separates"):
             threshold(rule, 0, goods, defects)
         return
     at = threshold(rule, 0, goods, defects)
@@ -153,7 +153,7 @@ def test_other_rules_do_not_look_at_the_defects() -> None:
 
 
 def test_interval_is_seeded_and_covers() -> None:
-    """Of 200 draws of 200 goods, about 95% of the intervals hold the true 90th percentile."""
+    """Of 200 draws of 200 good scores, about 95% of the intervals hold the true 90th percentile."""
     rng = np.random.default_rng(0)
     true = np.percentile(rng.gamma(9, 1, 10**6), 90)
     hits = 0
@@ -240,7 +240,7 @@ def test_too_few_goods(goods: list[float]) -> None:
 
 @pytest.mark.parametrize("rule", ["percentile", "f1"])
 def test_goods_that_all_score_nought(rule: str) -> None:
-    with pytest.raises(DatasetError, match="every held-out good scores 0"):
+    with pytest.raises(DatasetError, match="every held-out good image scores 0"):
         choose_threshold(rule, 99 if rule == "percentile" else 0, [0.0, 0.0], [1.0])
 
 
@@ -253,11 +253,11 @@ def test_labelled_rules_need_defects(rule: str) -> None:
 def test_resolution_is_honest() -> None:
     text = resolution("false-reject", 0.01, 50)
     assert text is not None
-    assert "highest of 50" in text
+    assert "highest score of 50" in text
     assert "at most 0.058" in text  # 1 - 0.05^(1/50)
-    assert "100 goods are needed to resolve 0.01" in text
+    assert "100 good images are needed to resolve 0.01" in text
     assert resolution("false-reject", 0.01, 100) is None
-    assert "200 goods" in (resolution("percentile", 99.5, 199) or "")
+    assert "200 good images" in (resolution("percentile", 99.5, 199) or "")
     assert resolution("percentile", 99.5, 200) is None
     assert "needed" not in (resolution("false-reject", 0, 1000) or "needed")
     assert resolution("sigma", 3, 2) is None

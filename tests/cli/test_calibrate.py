@@ -235,7 +235,7 @@ def test_the_origin_is_recorded(
     capsys.readouterr()
     assert main(["info", str(new)]) == 0
     said = capsys.readouterr().out
-    for text in (source.bundle, source.created, source.images_sha256[:16], source.engine, "6 held-out goods"):
+    for text in (source.bundle, source.created, source.images_sha256[:16], source.engine, "6 held-out good images"):
         assert text in said
     assert main(["info", str(bundle)]) == 0
     assert re.search(r"calibrated +at export", capsys.readouterr().out)
@@ -292,7 +292,7 @@ def test_without_images_the_kept_scores_are_used(
     assert (found.source.images_sha256, found.source.goods) == (None, len(own.good_scores))
     assert found.source.data == "scores kept in the bundle"
     assert "bootstrap" not in capsys.readouterr().err  # nothing was inspected
-    failing([bundle, "--out", "x"], capsys, "nothing is given to choose a threshold by")
+    failing([bundle, "--out", "x"], capsys, "there is nothing to choose a threshold from")
     failing([bundle, "--threshold-rule", "f1", "--out", "x.bundle"], capsys, "needs labelled defects")
 
 
@@ -316,7 +316,7 @@ def test_old_and_new_are_printed(bundle: Path, category: Path, capsys: pytest.Ca
     captured = capsys.readouterr()
     rows = dict(re.split(r"  +", line, maxsplit=1) for line in captured.out.splitlines() if "  " in line)
     found = calibration(new)
-    assert rows["scores"].startswith("part (MVTec AD), test images: 6 goods, 6 defects, by ")
+    assert rows["scores"].startswith("part (MVTec AD), test images: 6 good images, 6 defects, by ")
     assert rows["rule"] == "percentile 99.5 -> percentile 99.5"
     after = f"{found.threshold:.4g} (95% {found.interval[0]:.4g}..{found.interval[1]:.4g})"
     assert rows["threshold"] == f"0.001 (95% 0.001..0.002) -> {after}"
@@ -324,7 +324,7 @@ def test_old_and_new_are_printed(bundle: Path, category: Path, capsys: pytest.Ca
     missed = sum(score < found.threshold for score in scores_of(Runtime(low), category / "test/scratch"))
     assert rows["missed"].startswith("0/6 (95% 0.0%..39.0%) -> ")
     assert f"-> {missed}/6 " in rows["missed"]
-    assert "note: the threshold lies just above the highest of 6 held-out goods" in captured.out
+    assert "note: the threshold is just above the highest score of 6 held-out good images" in captured.out
     assert captured.out.splitlines()[-1] == (f"bundle: {new} ({Runtime(new).bundle_id}, from {Runtime(low).bundle_id})")
     assert "reading: 12 images" in captured.err
     assert "scoring f32: 12 images" in captured.err
@@ -335,7 +335,7 @@ def test_labelled_rules_say_what_their_figures_are_of(
 ) -> None:
     calibrated(bundle, "--data", category, "--threshold-rule", "youden")
     said = capsys.readouterr().out
-    assert "of the very images that chose the threshold" in said
+    assert "count the images that chose the threshold" in said
     assert "no pixel is labelled" in said
 
 
@@ -471,7 +471,7 @@ def test_layouts(part: Path) -> None:
     assert find_images(str(part), allow_training=True) == whole  # the test images are better
     assert find_images(str(part / "test")).goods == whole.goods
     flat = find_images(str(part / "test/good"))
-    assert (flat.goods, flat.defects, flat.data, flat.kind) == (whole.goods, (), "part/test/good", "given goods")
+    assert (flat.goods, flat.defects, flat.data, flat.kind) == (whole.goods, (), "part/test/good", "given good images")
     (part / "list.csv").write_text(
         "path,label\ntest/good/000.png,good\ntest/good/001.png,good\ntest/scratch/000.png,x\n"
     )
@@ -492,12 +492,12 @@ def test_a_btad_category(part: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["test/scratch", "ground_truth/scratch"])
 def test_a_folder_of_defects_is_no_folder_of_goods(part: Path, folder: str) -> None:
-    with pytest.raises(DatasetError, match="holds defects by its name") as caught:
+    with pytest.raises(DatasetError, match="holds defects, according to its name") as caught:
         find_images(str(part / folder))
     assert str(part) in (caught.value.remedy or "")
     (part / "ko").mkdir()
     shutil.copy(part / "test/scratch/000.png", part / "ko")
-    with pytest.raises(DatasetError, match="holds defects by its name"):
+    with pytest.raises(DatasetError, match="holds defects, according to its name"):
         find_images(str(part / "ko"))
 
 
@@ -505,7 +505,7 @@ def test_what_a_newcomer_gives(part: Path, bundle: Path, tmp_path: Path, capsys:
     (tmp_path / "empty").mkdir()
     failing([bundle, "--data", tmp_path / "empty"], capsys, "there are no images in")
     failing([bundle, "--data", tmp_path / "prat"], capsys, r"no category.*Did you mean .*part\?")
-    failing([bundle, "--data", tmp_path], capsys, "holds categories and is none itself")
+    failing([bundle, "--data", tmp_path], capsys, "is not a category but holds categories")
     failing([bundle, "--data", part / "test/good/000.png"], capsys, "is a file; expected a folder of images")
     failing([tmp_path / "typo.bundle", "--data", part], capsys, "there is no bundle at")
     failing([part / "test/good/000.png", "--data", part], capsys, "no bundle")
@@ -530,7 +530,7 @@ def test_defects_that_score_no_higher_choose_nothing(
 ) -> None:
     (part / "test/good").rename(part / "test/x")
     (part / "test/scratch").rename(part / "test/good")
-    failing([bundle, "--data", part, "--threshold-rule", "youden"], capsys, "no threshold tells the defects")
+    failing([bundle, "--data", part, "--threshold-rule", "youden"], capsys, "no threshold separates the defects")
     assert not bundle.with_name("part.calibrated.bundle").exists()
 
 
@@ -553,7 +553,7 @@ def test_copies_count_once(part: Path, bundle: Path, capsys: pytest.CaptureFixtu
     shutil.copy(part / "test/scratch/000.png", part / "test/scratch/copy.png")
     new = calibrated(bundle, "--data", part)
     said = capsys.readouterr().out
-    assert "note: 2 of 8 goods are copies" in said
+    assert "note: 2 of 8 good images are copies" in said
     assert "note: 1 of 7 defects are copies" in said
     assert len(calibration(new).good_scores) == 6
     for path in (part / "test/good").iterdir():
@@ -608,7 +608,7 @@ def test_goods_that_all_score_nought(
     nothing = Scored(np.zeros_like(answer.distances), 0.0)
     monkeypatch.setattr(Runtime, "check", lambda self: {})
     monkeypatch.setattr(PatchCore, "__call__", lambda self, patches, exact=False: nothing)
-    failing([bundle, "--data", part], capsys, "every held-out good scores 0")
+    failing([bundle, "--data", part], capsys, "every held-out good image scores 0")
 
 
 def test_a_pc_that_gives_other_answers_calibrates_nothing(
@@ -621,7 +621,7 @@ def test_a_pc_that_gives_other_answers_calibrates_nothing(
 
 
 def test_a_bundle_that_is_replaced_meanwhile(bundle: Path, golden_roi: Path) -> None:
-    with Bundle.open(bundle) as opened, pytest.raises(BundleError, match="was replaced meanwhile"):
+    with Bundle.open(bundle) as opened, pytest.raises(BundleError, match="was replaced while it was in use"):
         score_images(opened, Runtime(golden_roi), Images("", Path(), "", (), ()))
 
 
@@ -635,7 +635,7 @@ def test_the_default_target_is_beside_the_bundle(
     assert main(["calibrate", str(bundle), "--data", str(category)]) == 0
     target = tmp_path / "part.calibrated.bundle"
     first = target.read_bytes()
-    failing([bundle, "--data", category], capsys, "is there already.*--force")
+    failing([bundle, "--data", category], capsys, "exists already.*--force")
     assert target.read_bytes() == first
     assert main(["calibrate", str(bundle), "--data", str(category), "--threshold-rule", "sigma", "--force"]) == 0
     assert target.read_bytes() != first
@@ -676,7 +676,7 @@ def test_a_target_that_appears_meanwhile_is_kept(
         return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(command, "calibrate", slow)
-    failing([bundle, "--data", category, "--out", out], capsys, "is there already")
+    failing([bundle, "--data", category, "--out", out], capsys, "exists already")
     assert out.read_text() == "of another process"
 
 
@@ -730,7 +730,7 @@ def test_bottle_with_the_embedded_backbone(shared: Path, tmp_path: Path, capsys:
     from export.options import Options
     from export.pipeline import export_bundle
 
-    bottle = tmp_path / "bottle"  # with 60 of the 209 goods, so that the export takes seconds
+    bottle = tmp_path / "bottle"  # with 60 of the 209 good images, so that the export takes seconds
     (bottle / "train/good").mkdir(parents=True)
     (bottle / "test").symlink_to(shared / "data/bottle/test")
     for path in sorted((shared / "data/bottle/train/good").iterdir())[:60]:
@@ -745,5 +745,5 @@ def test_bottle_with_the_embedded_backbone(shared: Path, tmp_path: Path, capsys:
     capsys.readouterr()
     failing([source, "--data", bottle / "train/good"], capsys, "training images")
     seen = calibrated(source, "--data", bottle / "train/good", "--training-images", out=tmp_path / "seen.bundle")
-    assert "note: these goods score lower than those of the old threshold" in capsys.readouterr().out
+    assert "note: these good images score lower than those of the old threshold" in capsys.readouterr().out
     assert calibration(seen).threshold < calibration(source).threshold

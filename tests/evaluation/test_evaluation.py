@@ -247,7 +247,7 @@ def test_only_goods(part: Path, tmp_path: Path, golden: Path, capsys: pytest.Cap
     (row,) = table(tmp_path / "out")
     assert {row[name] for name in (*RANKING, *PIXELS, "miss", "miss_low")} == {""}
     assert row["false_reject_high"] != ""
-    assert "only goods" in row["notes"]
+    assert "all test images are good" in row["notes"]
     assert line_of(capsys.readouterr().out, "part")[3:12] == ["-"] * 9
 
 
@@ -335,7 +335,7 @@ def test_pixels_outside_the_region_do_not_count(category: Path, tmp_path: Path, 
     """Against the metrics of the box cut out: the region of this bundle is one."""
     assert evaluate(golden_roi, category, tmp_path, "--no-report", "--pictures", "none") == 0
     (row,) = table(tmp_path)
-    assert "region of interest alone" in row["notes"]
+    assert "only the pixels in the region of interest" in row["notes"]
     with Bundle.open(golden_roi) as bundle:
         kept = metrics_row.roi_of(bundle)((SIZE, SIZE))
     assert kept is not None

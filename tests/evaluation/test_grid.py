@@ -335,7 +335,7 @@ def test_weights_are_found_by_the_name(tmp_path: Path) -> None:
     assert given.weights == tmp_path / "vgg11.pth"
     for names, weights, layers, says in (
         ("vgg11", [folder], [], r"several files.*vgg11\.pth, vgg11_bn\.pth"),
-        ("vgg11", [f"vgg=={tmp_path}"], [], "names no backbone of the grid"),
+        ("vgg11", [f"vgg=={tmp_path}"], [], "names a backbone that is not in the grid"),
         ("vgg11", ["vgg11=no.pth"], [], "there is no no.pth"),
         ("vgg11", ["nowhere"], [], "there is no nowhere"),
         ("vgg11", ["vgg11="], [], "expected NAME=VALUE"),

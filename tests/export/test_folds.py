@@ -1,4 +1,4 @@
-"""Held-out goods: nothing is learnt from what it is judged by."""
+"""Held-out good images: nothing is learnt from what it is judged by."""
 
 from __future__ import annotations
 

@@ -223,9 +223,9 @@ def future_opset(model: onnx.ModelProto) -> None:
 
 
 BROKEN = [
-    (two_inputs, ("sum",), "another input"),
-    (four_channels, ("fine",), "another input"),
-    (whole_numbers, ("fine",), "another input|fit together|opset"),
+    (two_inputs, ("sum",), "is not an image"),
+    (four_channels, ("fine",), "is not an image"),
+    (whole_numbers, ("fine",), "is not an image|fit together|opset"),
     (fixed_size, ("fine",), "fixed input size"),
     (flat_layer, ("sum",), "not a feature map"),
     (unknown_operator, ("fine",), "opset|fit together|valid"),

@@ -342,7 +342,7 @@ def test_manifests_that_do_not_fit(export: Export, tmp_path: Path) -> None:
         dataclasses.replace(padim, calibration=centroid.calibration)
     with pytest.raises(SpecError, match="pixel_threshold does not fit"):
         dataclasses.replace(centroid, calibration=padim.calibration)
-    with pytest.raises(BundleCorruptError, match="more than there are rows"):
+    with pytest.raises(BundleCorruptError, match="larger than the number of rows"):
         Runtime(edited(export("knn"), tmp_path / "x.bundle", head={"neighbors": 1000}))
 
 

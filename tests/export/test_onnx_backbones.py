@@ -220,7 +220,11 @@ def test_half_precision_inside(model: Model) -> None:
 @pytest.mark.parametrize(
     ("kind", "dims", "says"),
     [
-        (TensorProto.UINT8, ["n", 3, 64, "w"], r"got image: uint8 \(n, 3, 64, w\)\. Export the network from behind"),
+        (
+            TensorProto.UINT8,
+            ["n", 3, 64, "w"],
+            r"got image: uint8 \(n, 3, 64, w\)\. Export the network without its conversion",
+        ),
         (TensorProto.INT64, [1, 3, 64, 64], r"image: int64 \(1, 3, 64, 64\)"),
         (TensorProto.FLOAT, [1, 3, 64], r"image: float \(1, 3, 64\)"),
         (TensorProto.FLOAT, [1, 3, 224, -1], r"--input-size 224,48 and no ROI"),

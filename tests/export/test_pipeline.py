@@ -127,7 +127,7 @@ def test_the_manifest_tells_where_everything_came_from(export: Export) -> None:
 
 
 def test_held_out_scores_are_those_of_the_runtime(export: Export, tiny: Path, tmp_path: Path) -> None:
-    """What a good scored at calibration is what the runtime gives it with the coreset of the other goods."""
+    """A good image scored at calibration what the runtime gives it with the coreset of the other good images."""
     path = export(calibration="split", coreset=1.0)
     with Bundle.open(path) as bundle:
         calibration = bundle.manifest.calibration
@@ -221,7 +221,7 @@ def test_flat_and_btad_layouts(export: Export, tmp_path: Path) -> None:
     write(btad / "test" / "ko", {f"{i}.png": bad_frame(60 + i) for i in range(3)})
     found = Bundle.open(export(category=str(btad), rule="f1"))
     assert len(found.manifest.calibration.defect_scores) == 3
-    np.testing.assert_array_equal(flat.array("coreset"), found.array("coreset"))  # the same goods
+    np.testing.assert_array_equal(flat.array("coreset"), found.array("coreset"))  # the same good images
 
 
 def test_a_name_under_data(export: Export, tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -370,7 +370,7 @@ def test_what_is_outside_the_region_changes_nothing(export: Export, tmp_path: Pa
 @pytest.mark.parametrize("size", [100, 150, 200])
 @pytest.mark.parametrize("kind", ["box", "mask", "polygon"])
 def test_the_region_holds_at_other_scales(export: Export, tiny: Path, tmp_path: Path, kind: str, size: int) -> None:
-    """The goods are larger than the input, by no whole factor: still nothing leaks in."""
+    """The good images are larger than the input, by no whole factor: still nothing leaks in."""
     text, mask = region_options(tmp_path, kind)
     scale = size / SIZE
     mask = cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST)

@@ -48,7 +48,7 @@ Export = Callable[..., Summary]
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as the fixture `tiny` has it, with more goods: enough to calibrate int8."""
+    """A folder as the fixture `tiny` has it, with more good images: enough to calibrate int8."""
     folder = tmp_path_factory.mktemp("parts")
     write_category(folder / "part", goods=24, tests=6)
     write_backbone(folder / "backbone.onnx")
@@ -202,7 +202,7 @@ def test_goods_that_set_ranges_are_held_out_nowhere(count: int, rule: str, seed:
     np.testing.assert_array_equal(np.union1d(held, np.intersect1d(before, sample)), np.sort(before))
     np.testing.assert_array_equal(left.final, splits.final)
     if rule != "crossfit" and count >= 500:
-        assert left.text == splits.text  # a split spares goods enough
+        assert left.text == splits.text  # a split spares enough good images
     np.testing.assert_array_equal(sample, choose_sample(count, splits, seed))
 
 
@@ -291,7 +291,7 @@ def test_every_point_is_in_the_bundle(export: Export) -> None:
         assert point.fidelity.labelled == 12
         held = 24 if point.backbone.precision != "int8" else 18
         assert point.fidelity.frames == len(point.calibration.good_scores) == held
-        assert ("6 goods that set ranges" in point.calibration.split) == (point.backbone.precision == "int8")
+        assert ("6 good images that set ranges" in point.calibration.split) == (point.backbone.precision == "int8")
     assert len(said(summary, "point")) == len(manifest.points)
     assert all("no bf16 arithmetic" in line for line in said(summary, "left out"))
     assert detect_cpu().has_bf16 or bool(said(summary, "left out")) == HAS_OPENVINO
@@ -398,7 +398,7 @@ def test_without_labels_the_ranks_decide(export: Export, tmp_path: Path) -> None
     summary = export(category=str(flat(tmp_path / "flat")), points=("int8",), more_sizes=((16, 16),))
     manifest = Runtime(summary.bundle).manifest
     reasons = said(summary, "left out")
-    assert any(text.startswith("f32-16x16: its scores of 20 held-out goods have rank corr") for text in reasons)
+    assert any(text.startswith("f32-16x16: its scores of 20 held-out good images have rank corr") for text in reasons)
     assert "f32-16x16" not in manifest.point_names
     assert not any(name.startswith("points/f32-16x16") for name in manifest.members)
     assert len(manifest.points) + len(reasons) == 3

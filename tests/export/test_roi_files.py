@@ -55,7 +55,7 @@ def test_an_ambiguous_mask_is_refused(tmp_path: Path) -> None:
     mask = np.ones(SIZE, np.uint8)
     mask[5:50, 7:70] = 2
     cv2.imwrite(str(tmp_path / "roi.png"), mask)
-    with pytest.raises(SpecError, match=r"--roi: it cannot be told what the mask .*roi\.png marks"):
+    with pytest.raises(SpecError, match=r"--roi: it is unclear what the mask .*roi\.png marks"):
         read_roi(str(tmp_path / "roi.png"), SIZE)
 
 

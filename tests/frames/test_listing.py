@@ -92,7 +92,7 @@ def test_text_that_is_called_png_is_an_error(golden: Path, folder: Path, capsys:
     (folder / "notes.png").write_text("not an image")
     assert main(["inspect", str(golden), str(folder)]) == 2
     captured = capsys.readouterr()
-    assert "notes.png cannot be decoded: it is no image" in captured.err
+    assert "notes.png cannot be decoded: it is not an image" in captured.err
     assert captured.out.startswith("good.png ")  # the others are inspected all the same
 
 

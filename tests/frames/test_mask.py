@@ -172,5 +172,5 @@ def test_an_evaluation_stops_before_its_work_at_an_ambiguous_mask(
     data = listed(tmp_path, [truth.astype(np.uint8), truth.astype(np.uint8) + 1])
     assert main(["eval", str(golden), "--data", str(data), "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()
-    assert f"it cannot be told what the mask {tmp_path / '1_mask.png'} marks" in captured.err
+    assert f"it is unclear what the mask {tmp_path / '1_mask.png'} marks" in captured.err
     assert "inspect" not in captured.err

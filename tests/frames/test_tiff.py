@@ -135,7 +135,7 @@ def test_of_many_pages_the_first_is_taken_and_a_warning_says_so(tmp_path: Path) 
     first, second = np.full((30, 40), 10, np.uint8), np.full((30, 40), 20, np.uint8)
     path = tmp_path / "pages.tif"
     assert cv2.imwritemulti(str(path), [first, second])
-    with pytest.warns(ImageWarning, match="holds several pages, of which the first is taken") as caught:
+    with pytest.warns(ImageWarning, match="holds several pages; only the first one is used") as caught:
         frame = read_frame(path)
     np.testing.assert_array_equal(frame, first)
     assert [warning.message.path for warning in caught] == [str(path)]  # type: ignore[union-attr]
@@ -160,7 +160,7 @@ def test_a_command_names_the_files_in_one_line(
     assert main(["inspect", str(golden), str(tmp_path)]) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
     first = ", ".join(str(tmp_path / f"{i}.tif") for i in range(3))
-    assert told == [f"note: a TIFF file holds several pages, of which the first is taken: {first} and 2 more"]
+    assert told == [f"note: a TIFF file holds several pages; only the first one is used: {first} and 2 more"]
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

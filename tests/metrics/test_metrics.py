@@ -148,9 +148,9 @@ def test_auroc_needs_both(goods: list[float], defects: list[float]) -> None:
     [
         ([1.0, 2.0], [0], "do not belong together"),
         ([[1.0], [2.0]], [[0], [1]], "do not belong together"),
-        ([1.0, 2.0], [0, 2], "a label is no label"),
-        ([1.0, 2.0], ["0", "1"], "a label is no label"),
-        ([1.0, 2.0], [0, math.nan], "a label is no label"),
+        ([1.0, 2.0], [0, 2], "a label is not valid"),
+        ([1.0, 2.0], ["0", "1"], "a label is not valid"),
+        ([1.0, 2.0], [0, math.nan], "a label is not valid"),
     ],
 )
 def test_labels_that_do_not_fit(scores: list[float], labels: list[int], match: str) -> None:
@@ -200,7 +200,7 @@ def test_wilson_is_a_symmetric_interval_around_the_rate(of: int, data: st.DataOb
 def test_wilson_without_a_whole() -> None:
     assert wilson(0, 0) is None
     for count, of in ((1, 0), (3, 2), (-1, 5)):
-        with pytest.raises(SpecError, match="part of its whole"):
+        with pytest.raises(SpecError, match="counts more than there is"):
             wilson(count, of)
 
 
@@ -289,7 +289,7 @@ def test_au_pro_up_to_1_is_the_mean_of_the_regions_aurocs(samples: list[PixelSam
 
 
 def test_au_pro_by_hand() -> None:
-    """10 good pixels, so the limits are 3 and 0.5 of them. Region A, the 9, lies above all goods. Region B has a 7,
+    """10 good pixels, so limits are 3 and 0.5 of them. Region A, the 9, lies above the rest. Region B has a 7,
     below one good, and a 0, below all: the means are (3 + (2 + 0) / 2) / 2 = 2 of 3, and 0.25 of 0.5."""
     amap = [[9, 8, 7, 6, 5, 4, 3], [2, 2, 0, 1, 1, 1, 1]]
     mask = [[1, 0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0]]
@@ -303,7 +303,7 @@ def test_au_pro_by_hand() -> None:
 
 
 def test_au_pro_of_a_tie_across_the_limit_by_hand() -> None:
-    """The region scores as 4 of 10 goods do: a line from (0, 0) to (0.4, 1), cut at 0.3: 0.3 x 0.75 / 2 / 0.3."""
+    """The region scores as 4 of 10 good pixels do: a line from (0, 0) to (0.4, 1), cut at 0.3: 0.3 x 0.75 / 2 / 0.3."""
     found = pixel_metrics([sample([[5, 5, 5, 5, 5, 1, 1, 1, 1, 1, 1]], [[1] + 10 * [0]])], 5)
     assert found.au_pro_30 == pytest.approx(0.375)
     assert found.auroc == 0.8

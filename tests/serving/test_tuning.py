@@ -298,7 +298,7 @@ def test_one_of_the_old_format_is_refused_and_said_to_be(cache: Path) -> None:
     path.write_text(json.dumps({**document, "format_version": 1, "entries": old}))
     assert load_profile("0" * 16, ["f32"]) is None
     said = describe_profile("0" * 16, ["f32"])
-    assert said == "none for this PC (the profile is of another format, format 1); `edge-ad tune` makes one"
+    assert said == "none for this PC (the profile is of another format, format 1); run `edge-ad tune` to make one"
 
 
 def test_what_is_fixed_is_merged_over_what_may_be_chosen() -> None:

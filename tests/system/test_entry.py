@@ -164,7 +164,7 @@ def test_tune_says_before_the_work_that_there_is_no_home(
     monkeypatch.setattr(Path, "home", homeless)
     monkeypatch.setattr("edge_ad.cli.tune.tune", lambda *_: pytest.fail("work was done"))
     assert main(["tune", str(golden)]) == 2
-    assert "Name a folder in EDGE_AD_CACHE_DIR" in capsys.readouterr().err
+    assert "Set EDGE_AD_CACHE_DIR to a folder" in capsys.readouterr().err
 
 
 def test_tune_says_before_the_work_that_the_cache_cannot_be_written(
@@ -174,7 +174,7 @@ def test_tune_says_before_the_work_that_the_cache_cannot_be_written(
     monkeypatch.setenv("EDGE_AD_CACHE_DIR", str(tmp_path / "file"))
     monkeypatch.setattr("edge_ad.cli.tune.tune", lambda *_: pytest.fail("work was done"))
     assert main(["tune", str(golden)]) == 2
-    assert "Name a folder that can be written in EDGE_AD_CACHE_DIR" in capsys.readouterr().err
+    assert "Set EDGE_AD_CACHE_DIR to a folder that can be written" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps the folder of a process")
