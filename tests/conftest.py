@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_ad import Runtime
 from edge_ad.engines import installed_engines
-
-DATA = Path(__file__).parent / "data"
+from tests.edited import edited
+from tests.paths import DATA, ROOT
 
 
 @pytest.fixture(params=["openvino", "onnxruntime"])
@@ -22,7 +23,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Profiles of this machine's user are none of the tests' business."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGE_AD_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
@@ -33,7 +34,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real images and weights; the test is skipped where it is not there."""
-    folder = Path(os.environ.get("EDGE_AD_SHARED", Path(__file__).parents[2] / "shared"))
+    folder = Path(os.environ.get("EDGE_AD_SHARED", ROOT.parent / "shared"))
     if not (folder / "data").is_dir():
         pytest.skip(f"no real images: {folder} is not there (EDGE_AD_SHARED names it)")
     return folder
@@ -71,3 +72,20 @@ def tiny_bundle(tiny: Path) -> Path:
     from tests.tiny import tiny_options
 
     return export_bundle(tiny_options(tiny)).bundle
+
+
+@pytest.fixture(scope="module")
+def runtime(golden: Path) -> Runtime:
+    return Runtime(golden, threads=2)
+
+
+@pytest.fixture(scope="module")
+def roi(golden_roi: Path) -> Runtime:
+    return Runtime(golden_roi, threads=2)
+
+
+@pytest.fixture(scope="module")
+def deep(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+    """Of a bundle that accepts 12-bit frames in u16."""
+    out = tmp_path_factory.mktemp("deep") / "deep.bundle"
+    return Runtime(edited(golden, out, frame={"bit_depth": 16, "white_level": 4095}), threads=1)

@@ -1,8 +1,7 @@
-"""The choice of an engine, what the CPU says, and engines that fail."""
+"""The choice of an engine, and engines that fail."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,65 +14,18 @@ from edge_ad import EngineError, EngineUnavailableError, Runtime, SpecError
 from edge_ad.bundle.file import Bundle
 from edge_ad.bundle.models import models_of
 from edge_ad.engines import Models, choose_engine, installed_engines, open_engine
-from edge_ad.system.cpu import Cpu, allowed_cores, check_cores, default_threads, detect_cpu, pinned
+from edge_ad.system.cpu import Cpu
 from tests.edited import edited, pointed
 from tests.tiny import good_frame
 
 ONNX, IR, BOTH = Models(onnx=b"x"), Models(ir=(b"x", b"y")), Models(onnx=b"x", ir=(b"x", b"y"))
+
+
 EITHER = ("openvino", "onnxruntime")
-
-INTEL = """processor\t: 0
-vendor_id\t: GenuineIntel
-cpu family\t: 6
-model name\t: Intel(R) Xeon(R) Platinum 8488C
-flags\t\t: fpu vme avx2 avx512f avx512_bf16 amx_bf16 amx_tile amx_int8
-
-processor\t: 1
-vendor_id\t: GenuineIntel
-model name\t: another name that must not win
-flags\t\t: fpu
-"""
-INTEL_OLD = "vendor_id : GenuineIntel\nmodel name : Intel(R) Core(TM) i5-7500T CPU @ 2.70GHz\nflags : fpu sse4_2 avx2\n"
-AMD = "vendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC 9R14\nflags\t\t: fpu avx2 avx512f avx512_bf16\n"
-ARM = "processor\t: 0\nFeatures\t: fp asimd asimddp bf16\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n"
-VIRTUAL = "vendor_id : TCGTCGTCGTCG\nmodel name : QEMU TCG CPU version 2.5+\nflags : fpu\n"
 
 
 def cpu(vendor: str, *flags: str) -> Cpu:
     return Cpu(vendor, "a CPU", frozenset(flags))
-
-
-@pytest.mark.parametrize(
-    ("text", "machine", "vendor", "bf16"),
-    [
-        (INTEL, "x86_64", "intel", True),
-        (INTEL_OLD, "x86_64", "intel", False),
-        (AMD, "x86_64", "amd", True),
-        (ARM, "aarch64", "arm", True),
-        (ARM.replace(" bf16", ""), "arm64", "arm", False),
-        (ARM, "armv7l", "arm", True),
-        (VIRTUAL, "x86_64", "other", False),
-        ("", "riscv64", "other", False),
-        ("", "aarch64", "arm", False),
-        (":::\n\0\n: \nflags\n", "mips", "other", False),
-    ],
-)
-def test_detect_cpu(text: str, machine: str, vendor: str, bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform.processor", lambda: "")
-    found = detect_cpu(text, machine)
-    assert (found.vendor, found.has_bf16) == (vendor, bf16)
-    assert found.model
-
-
-def test_the_first_processor_names_the_model() -> None:
-    assert detect_cpu(INTEL, "x86_64").model == "Intel(R) Xeon(R) Platinum 8488C"
-    assert "amx_tile" in detect_cpu(INTEL, "x86_64").flags
-
-
-def test_this_cpu() -> None:
-    found = detect_cpu()
-    assert found.vendor in ("intel", "amd", "arm", "other")
-    assert found.model
 
 
 @pytest.mark.parametrize("models", [ONNX, IR, BOTH], ids=["onnx", "ir", "both"])
@@ -228,41 +180,12 @@ def test_engines_are_found_without_an_import() -> None:
 # --------------------------------------------------------------------------------------------------- cores
 
 
-def test_default_threads_is_within_the_cores() -> None:
-    assert 1 <= default_threads() <= len(allowed_cores())
-    assert default_threads([allowed_cores()[0]]) == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "at_most"),
-    [("max 100000\n", None), ("max\n", None), ("200000 100000\n", 2), ("50000 100000\n", 1), ("150000\n", 1)],
-)
-def test_the_containers_quota_bounds_the_threads(
-    monkeypatch: pytest.MonkeyPatch, text: str, at_most: int | None
-) -> None:
-    monkeypatch.setattr("edge_ad.system.cpu.allowed_cores", lambda: tuple(range(1000, 1008)))  # eight without siblings
-    read_text, exists = Path.read_text, Path.exists
-    is_quota = {Path("/sys/fs/cgroup/cpu.max"): text}
-    monkeypatch.setattr(Path, "read_text", lambda self, *a, **k: is_quota.get(self) or read_text(self, *a, **k))
-    monkeypatch.setattr(Path, "exists", lambda self: self in is_quota or exists(self))
-    assert default_threads() == (at_most or 8)
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores are pinned on Linux only")
-def test_pinned_restores_even_after_an_error() -> None:
-    before = allowed_cores()
-    inside: list[tuple[int, ...]] = []
-
-    def work() -> None:
-        with pinned((before[0],)):
-            inside.append(allowed_cores())
-            raise RuntimeError("inside")
-
-    with pytest.raises(RuntimeError, match="inside"):
-        work()
-    assert inside == [(before[0],)]
-    assert allowed_cores() == before
-    with pinned(None):
-        assert allowed_cores() == before
-    assert check_cores(set(before)) is not None  # what sched_getaffinity gives
-    assert check_cores(None) is None
+def test_ir_only_needs_openvino(golden: Path, tmp_path: Path) -> None:
+    path = edited(golden, tmp_path / "ir.bundle", {"model.onnx": None})
+    if "openvino" in installed_engines():
+        assert Runtime(path).engine == "openvino"
+    else:
+        with pytest.raises(EngineUnavailableError, match=r"pip install 'edge-ad\[openvino\]'"):
+            Runtime(path)
+    with pytest.raises(EngineUnavailableError, match="openvino"):
+        Runtime(path, engine="onnxruntime")
