@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from edge_ad import Runtime
 from edge_ad.engines import installed_engines
 from tests.edited import edited
 from tests.paths import DATA, ROOT
+from tests.tiny import write_category
 
 
 @pytest.fixture(params=["openvino", "onnxruntime"])
@@ -76,11 +78,13 @@ def tiny_bundle(tiny: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def runtime(golden: Path) -> Runtime:
+    """Of the golden bundle, by the engine that is chosen for this CPU."""
     return Runtime(golden, threads=2)
 
 
 @pytest.fixture(scope="module")
 def roi(golden_roi: Path) -> Runtime:
+    """Of the golden bundle with a region of interest."""
     return Runtime(golden_roi, threads=2)
 
 
@@ -89,3 +93,21 @@ def deep(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Runtime:
     """Of a bundle that accepts 12-bit frames in u16."""
     out = tmp_path_factory.mktemp("deep") / "deep.bundle"
     return Runtime(edited(golden, out, frame={"bit_depth": 16, "white_level": 4095}), threads=1)
+
+
+@pytest.fixture(scope="module")
+def category(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of 3 good images to learn from, and 6 good and 6 bad ones to test with."""
+    return write_category(tmp_path_factory.mktemp("category") / "part", goods=3, tests=6)
+
+
+@pytest.fixture
+def part(category: Path, tmp_path: Path) -> Path:
+    """A copy of the category, to be spoilt."""
+    return Path(shutil.copytree(category, tmp_path / "part"))
+
+
+@pytest.fixture
+def bundle(golden: Path, tmp_path: Path) -> Path:
+    """A copy of the golden bundle, beside which something may be written."""
+    return Path(shutil.copy(golden, tmp_path / "part.bundle"))

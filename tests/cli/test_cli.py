@@ -28,10 +28,9 @@ from edge_ad.engines import installed_engines
 from edge_ad.heads.spade import SpadeSpec
 from edge_ad.spec import ProjectionSpec
 from tests.edited import edited
+from tests.paths import SCRIPT
 from tests.processes import child
 from tests.tiny import bad_frame, good_frame
-
-SCRIPT = Path(sys.executable).parent / "edge-ad"
 
 
 @pytest.fixture

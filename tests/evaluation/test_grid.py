@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import importlib.util
 import itertools
-import json
 import os
 import shutil
 import signal
@@ -15,24 +14,19 @@ import time
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 
 from edge_ad.bundle.file import Bundle
 from edge_ad.cli import main
-from edge_ad.data.labelled import load_labelled
 from edge_ad.errors import EdgeADError, SpecError
-from edge_ad.evaluation import exports, grid, summary
+from edge_ad.evaluation import grid
 from edge_ad.evaluation.cells import unique
-from edge_ad.evaluation.finish import Work
 from edge_ad.evaluation.grid import EMBEDDED, Backbone, check_options, choose_backbones, choose_methods
-from edge_ad.evaluation.pictures import Style
 from edge_ad.registry import METHODS
 from edge_ad.system.processes import Task, run_all
+from tests.paths import SCRIPT
 from tests.processes import child, signals_as_from_a_terminal
 from tests.tiny import SIZE, write_category
-
-SCRIPT = Path(sys.executable).parent / "edge-ad"
 
 
 @pytest.fixture(scope="module")
@@ -487,49 +481,3 @@ def test_signals_are_as_before() -> None:
     with signals_as_from_a_terminal():
         done = subprocess.run([sys.executable, "-c", _SIGNALS], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-
-
-def test_jobs_fit_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "default_threads", lambda: 8)
-    monkeypatch.setattr(exports, "_memory", lambda: 5 * 2**30)
-    assert exports.default_jobs() == 2
-    monkeypatch.setattr(exports, "_memory", lambda: 2**20)
-    assert exports.default_jobs() == 1
-    monkeypatch.setattr(exports, "_memory", lambda: 2**50)
-    assert exports.default_jobs() == 8
-    monkeypatch.undo()
-    assert exports._memory() > 2**20
-
-
-# ------------------------------------------------------------------------------------------------ small parts
-
-
-def test_work_survives_json() -> None:
-    work = Work(Path("a/b"), Path("c.bundle"), ("one", "two"), 4095, "all", Style(gamma=0.5, clip_q=0.98), True)
-    assert Work.from_json(work.to_json()) == work
-    assert json.loads(work.to_json())["style"]["gamma"] == 0.5
-
-
-def test_the_table_fits_the_terminal() -> None:
-    row = {"category": "part", "method": "padim", "backbone": "resnet18", "bundle": "x.bundle", "image_auroc": 0.5}
-    other = {**row, "method": "knn"}
-    whole = summary.to_text([row, other]).splitlines()
-    assert "bundle" not in whole[0], "it says nothing that the others do not"
-    assert "bundle" in summary.to_text([row, row]).splitlines()[0]
-    for width in range(64, len(whole[0]) + 2):
-        text = summary.to_text([row, other], width).splitlines()
-        assert max(map(len, text)) <= width
-        assert ("more columns in summary.csv" in text[-1]) == (width < len(whole[0]))
-        assert "image AUROC" in text[0]
-    assert "image AUROC" in summary.to_text([row], 10)
-
-
-def test_a_set_without_some_kinds(tmp_path: Path) -> None:
-    labelled = load_labelled(str(write_category(tmp_path / "part", goods=2, tests=2)))
-    assert labelled.kinds == {"scratch"}
-    assert labelled.without(["dent"]) is labelled
-    less = labelled.without(["scratch", "dent"])
-    assert (len(less.images), less.kinds) == (2, frozenset())
-    assert less.notes == ("2 defects of scratch are left out, as asked",)
-    assert less.digest() != labelled.digest()
-    assert np.array_equal([image.defect for image in less.images], [None, None])
