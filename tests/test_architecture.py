@@ -20,8 +20,8 @@ import pytest
 import edge_ad
 from edge_ad.registry import ENGINES, METHODS, PRECISIONS
 from edge_ad.spec import REFERENCE
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 MAX_FILE, MAX_FUNCTION = 400, 50
 HEAVY = {"torch", "torchvision", "onnx", "hnswlib", "openvino", "onnxruntime", "matplotlib"}
 

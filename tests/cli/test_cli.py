@@ -28,7 +28,7 @@ from edge_ad.engines import installed_engines
 from edge_ad.heads.spade import SpadeSpec
 from edge_ad.spec import ProjectionSpec
 from tests.edited import edited
-from tests.paths import SCRIPT
+from tests.paths import DATA, SCRIPT
 from tests.processes import child
 from tests.tiny import bad_frame, good_frame
 
@@ -193,9 +193,7 @@ def test_a_budget(golden: Path, parts: Path, capsys: pytest.CaptureFixture[str])
 def test_nothing_to_inspect(golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert failing(["inspect", golden, tmp_path], capsys, "no images in") == ""
     failing(["inspect", golden, tmp_path / "prats"], capsys, "there is no .*prats")
-    failing(
-        ["inspect", tmp_path / "no.bundle", Path(__file__).parents[1] / "data"], capsys, r"no bundle at .*no\.bundle"
-    )
+    failing(["inspect", tmp_path / "no.bundle", DATA], capsys, r"no bundle at .*no\.bundle")
 
 
 def test_bad_options(golden: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

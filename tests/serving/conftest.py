@@ -1,4 +1,4 @@
-"""Fixtures of tuning, and of the profile that it writes."""
+"""A bundle of several operating points in a world of slow engines, and a cache for the profile of each test."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.tuned import tuning_world
-from tests.slow import World, slow_bundle
+from tests.slow import World, make_world, slow_bundle
 
 
 @pytest.fixture(scope="module")
 def bundle(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return slow_bundle(golden, tmp_path_factory.mktemp("tune") / "points.bundle")
+    return slow_bundle(golden, tmp_path_factory.mktemp("slow") / "points.bundle")
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return tuning_world(monkeypatch)
+    return make_world(monkeypatch)
 
 
 @pytest.fixture

@@ -28,10 +28,15 @@ from edge_ad.serving.profile import (
 )
 from edge_ad.serving.settings import Fixed, Settings
 from edge_ad.serving.timing import Timing
-from tests.serving.tuned import saved
+from tests.serving.tuned import saved, tuning_world
 from tests.slow import World
 
 pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return tuning_world(monkeypatch)
 
 
 def test_the_runtime_uses_it(bundle: Path, world: World, cache: Path) -> None:

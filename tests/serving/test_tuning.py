@@ -14,10 +14,15 @@ from edge_ad.serving.profile import Profile, this_machine
 from edge_ad.serving.tuning import ROUNDS, candidates, steps
 from edge_ad.system.cpu import detect_cpu
 from tests.edited import pointed
-from tests.serving.tuned import ANYTHING, saved, tuned
+from tests.serving.tuned import ANYTHING, saved, tuned, tuning_world
 from tests.slow import NAMES, World
 
 pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return tuning_world(monkeypatch)
 
 
 def test_the_best_settings_of_each_point_are_found(bundle: Path, world: World, cache: Path) -> None:
