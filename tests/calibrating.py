@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from edge_ad import Runtime
 from edge_ad.bundle.file import Bundle
 from edge_ad.cli import main
 from edge_ad.spec import CalibrationSpec
+from tests.cli import calling
 
 
 def calibrated(bundle: Path, *arguments: object, out: Path | None = None) -> Path:
@@ -23,11 +23,7 @@ def calibrated(bundle: Path, *arguments: object, out: Path | None = None) -> Pat
 
 def failing(arguments: Sequence[object], capsys: pytest.CaptureFixture[str], says: str) -> None:
     """The command ends with an error that says so (a regular expression), in one line and no traceback."""
-    assert main(["calibrate", *map(str, arguments)]) == 2
-    errors = capsys.readouterr().err
-    assert errors.splitlines()[-1].startswith("error: ")
-    assert re.search(says, errors), errors
-    assert "Traceback" not in errors
+    calling.failing(["calibrate", *arguments], capsys, says)
 
 
 def calibration(path: Path) -> CalibrationSpec:

@@ -82,16 +82,6 @@ def test_ir_only_with_onnxruntime_only(golden: Path, tmp_path: Path, monkeypatch
     assert "--to onnx or --to both" in str(caught.value)
 
 
-def test_openvino_runs_onnx_where_there_is_no_ir(golden: Path, tmp_path: Path) -> None:
-    pytest.importorskip("openvino", reason="needs OpenVINO")
-    path = edited(golden, tmp_path / "onnx.bundle", {"model.xml": None, "model.bin": None})
-    runtime = Runtime(path, engine="openvino", self_check=True)
-    frame = good_frame(0)
-    assert runtime.inspect(frame).score == pytest.approx(
-        Runtime(golden, engine="openvino").inspect(frame).score, rel=1e-6
-    )
-
-
 def test_bf16_needs_hardware(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = pointed(golden, tmp_path / "points.bundle", {"bf16": "bf16"}, engine="openvino")
     monkeypatch.setattr(edge_ad.serving.point, "installed_engines", lambda: ("openvino", "onnxruntime"))
@@ -109,36 +99,6 @@ def test_a_point_runs_by_the_engine_that_it_was_made_with(
         Runtime(path, point="int8", engine="onnxruntime")
     with pytest.raises(EngineUnavailableError, match=r"edge-ad\[openvino\]"):
         Runtime(path, point="int8")
-
-
-def test_onnxruntime_is_for_the_cpu(golden: Path) -> None:
-    if "onnxruntime" not in installed_engines():
-        pytest.skip("onnxruntime is not installed")
-    with pytest.raises(EngineUnavailableError, match="'GPU'"):
-        Runtime(golden, engine="onnxruntime", device="GPU")
-
-
-def test_precision_is_never_left_to_openvino(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ov = pytest.importorskip("openvino", reason="needs OpenVINO")
-    asked: list[tuple[str, dict[str, str]]] = []
-    compile_model = ov.Core.compile_model
-
-    def spy(self: object, model: object, device: str, config: dict[str, str]) -> object:
-        asked.append((device, config))
-        return compile_model(self, model, "CPU", {})
-
-    monkeypatch.setattr(ov.Core, "compile_model", spy)
-    with Bundle.open(golden) as bundle:
-        for device in ("CPU", "GPU", "AUTO"):
-            open_engine("openvino", models_of(bundle), device=device, threads=1, precision="f32")
-    assert [device for device, _ in asked] == ["CPU", "GPU", "AUTO"]
-    assert all(config["INFERENCE_PRECISION_HINT"] == "f32" for _, config in asked)
-    assert asked[0][1]["INFERENCE_NUM_THREADS"] == "1"
-
-
-def test_openvino_on_another_device_name(golden: Path) -> None:
-    pytest.importorskip("openvino", reason="needs OpenVINO")
-    assert Runtime(golden, engine="openvino", device="AUTO:CPU", self_check=True).precision == "f32"
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"\x08\x0a" * 100])
