@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from edge_ad import Runtime
 from edge_ad.engines import installed_engines
-
-DATA = Path(__file__).parent / "data"
+from tests.edited import edited
+from tests.paths import DATA, ROOT
+from tests.tiny import write_category
 
 
 @pytest.fixture(params=["openvino", "onnxruntime"])
@@ -22,7 +25,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Profiles of this machine's user are none of the tests' business."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGE_AD_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
@@ -33,7 +36,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real images and weights; the test is skipped where it is not there."""
-    folder = Path(os.environ.get("EDGE_AD_SHARED", Path(__file__).parents[2] / "shared"))
+    folder = Path(os.environ.get("EDGE_AD_SHARED", ROOT.parent / "shared"))
     if not (folder / "data").is_dir():
         pytest.skip(f"no real images: {folder} is not there (EDGE_AD_SHARED names it)")
     return folder
@@ -71,3 +74,40 @@ def tiny_bundle(tiny: Path) -> Path:
     from tests.tiny import tiny_options
 
     return export_bundle(tiny_options(tiny)).bundle
+
+
+@pytest.fixture(scope="module")
+def runtime(golden: Path) -> Runtime:
+    """Of the golden bundle, by the engine that is chosen for this CPU."""
+    return Runtime(golden, threads=2)
+
+
+@pytest.fixture(scope="module")
+def roi(golden_roi: Path) -> Runtime:
+    """Of the golden bundle with a region of interest."""
+    return Runtime(golden_roi, threads=2)
+
+
+@pytest.fixture(scope="module")
+def deep(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+    """Of a bundle that accepts 12-bit frames in u16."""
+    out = tmp_path_factory.mktemp("deep") / "deep.bundle"
+    return Runtime(edited(golden, out, frame={"bit_depth": 16, "white_level": 4095}), threads=1)
+
+
+@pytest.fixture(scope="module")
+def category(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of 3 good images to learn from, and 6 good and 6 bad ones to test with."""
+    return write_category(tmp_path_factory.mktemp("category") / "part", goods=3, tests=6)
+
+
+@pytest.fixture
+def part(category: Path, tmp_path: Path) -> Path:
+    """A copy of the category, to be spoilt."""
+    return Path(shutil.copytree(category, tmp_path / "part"))
+
+
+@pytest.fixture
+def bundle(golden: Path, tmp_path: Path) -> Path:
+    """A copy of the golden bundle, beside which something may be written."""
+    return Path(shutil.copy(golden, tmp_path / "part.bundle"))

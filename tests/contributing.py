@@ -16,8 +16,9 @@ import pytest
 import edge_ad.engines
 import edge_ad.heads
 from edge_ad.registry import ENGINES, METHODS, EngineEntry
+from tests.paths import ROOT
 
-_PAGE = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+_PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 _BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 

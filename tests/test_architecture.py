@@ -1,5 +1,5 @@
-"""The shape of the code: who may import whom (pyproject.toml has the contracts), what an import does, and how long a
-file may be.
+"""The shape of the code: who may import whom (pyproject.toml has the contracts), what an import does, how long a file
+may be, and that tests stand where their package is.
 
 A file over 400 lines, or with a function over 50, says why in its module docstring, in a line that begins with
 ``Over 400 lines:`` or ``Over 50 lines:``.
@@ -20,9 +20,9 @@ import pytest
 import edge_ad
 from edge_ad.registry import ENGINES, METHODS, PRECISIONS
 from edge_ad.spec import REFERENCE
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
-MAX_FILE, MAX_FUNCTION = 400, 50
+MAX_FILE, MAX_FUNCTION, MAX_TESTS = 400, 50, 600  # lines
 HEAVY = {"torch", "torchvision", "onnx", "hnswlib", "openvino", "onnxruntime", "matplotlib"}
 
 
@@ -134,6 +134,19 @@ def test_length(path: Path) -> None:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             length = (node.end_lineno or 0) - node.lineno + 1 - _docstring_lines(node)
             assert length <= MAX_FUNCTION or "Over 50 lines:" in why, f"{node.name}: {length} lines"
+
+
+def test_tests_mirror_the_packages() -> None:
+    packages = {path.parent.relative_to(ROOT / "edge_ad") for path in (ROOT / "edge_ad").rglob("*/__init__.py")}
+    assert packages
+    assert [
+        str(package) for package in sorted(packages) if not list((ROOT / "tests" / package).glob("test_*.py"))
+    ] == []
+
+
+def test_length_of_tests() -> None:
+    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in sources("tests")}
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_TESTS} == {}
 
 
 def _docstring_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

@@ -10,8 +10,8 @@ import pytest
 
 import edge_ad
 from edge_ad import errors
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 

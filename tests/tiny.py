@@ -36,6 +36,13 @@ def bad_frame(seed: int, size: int = SIZE) -> np.ndarray:
     return frame
 
 
+def picture(path: Path, frame: np.ndarray) -> Path:
+    """Writes a frame, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), frame)
+    return path
+
+
 def write_category(folder: Path, goods: int = 12, tests: int = 4, size: int = SIZE) -> Path:
     """A category in MVTec AD layout; defects have masks."""
     for part, count, start, make in (

@@ -24,6 +24,7 @@ from bench.parity.compare import (
     verdict,
 )
 from bench.parity.process import PeerProcess, check_peer
+from tests.processes import child
 
 SIZE = (32, 24)
 KINDS = ("scratch", None, "hole", None, "hole", None)
@@ -141,7 +142,7 @@ for line in sys.stdin:
 
 def test_a_peer_answers_or_ends_the_program(tmp_path: Path) -> None:
     pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", PEER], stdin=pipe, stdout=pipe, text=True) as process:
+    with child([sys.executable, "-c", PEER], stdin=pipe, stdout=pipe) as process:
         peer = PeerProcess(process, tmp_path)
         assert peer.versions == {"anomalib": "0"}
         assert peer.inspect("padim", n=3).scores.tolist() == [0, 1, 2]

@@ -10,8 +10,8 @@ import pytest
 from edge_ad import Runtime
 from edge_ad.bundle.file import Bundle
 from edge_ad.engines import installed_engines
+from tests.paths import DATA
 
-DATA = Path(__file__).parents[1] / "data"
 FRAMES = ("good-0", "good-1", "bad-0", "bad-1")
 ANSWERS: dict[str, dict[str, dict[str, float]]] = {}
 for path in sorted(DATA.glob("format-*.json")):

@@ -16,7 +16,9 @@ from edge_ad import BundleCorruptError, BundleError, Runtime, SpecError
 from edge_ad.bundle.file import Bundle, write_bundle
 from edge_ad.spec import Manifest
 from edge_ad.spec import codec as manifest_json
+from tests.bundle.handmade import CORESET, posix, write
 from tests.edited import edited, pointed
+from tests.processes import child
 from tests.tiny import bad_frame, good_frame
 
 # Prints the answers to two frames, and again for each line that it reads.
@@ -80,18 +82,18 @@ CHANGES: dict[str, Callable[[Path, Path], object]] = {
 
 def test_verdicts_stay_those_of_the_bundle_that_was_opened(used: Path, other: Path, frames: Path, engine: str) -> None:
     command = [sys.executable, "-c", INSPECT, str(used), engine, str(frames)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        first = child.stdout.readline()
+    with child(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        first = process.stdout.readline()
         assert first
         for name, change in CHANGES.items():
             change(used, other)
-            child.stdin.write("again\n")
-            child.stdin.flush()
-            assert (name, child.stdout.readline()) == (name, first)
-        child.communicate(timeout=60)
-    assert child.returncode == 0
+            process.stdin.write("again\n")
+            process.stdin.flush()
+            assert (name, process.stdout.readline()) == (name, first)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("change", ["overwritten", "zeroed", "replaced"])  # the others are for a child: they may kill
@@ -166,3 +168,30 @@ def test_a_runtime_holds_no_more_than_it_uses(golden: Path, tmp_path: Path) -> N
     assert runtime.inspect(good_frame(3)).score > 0
     assert held < padding / 2
     assert peak < 1.5 * padding
+
+
+@posix
+def test_a_reader_keeps_the_bundle_that_it_opened(tmp_path: Path) -> None:
+    path = tmp_path / "a.bundle"
+    write(path)
+    bundle = Bundle.open(path)
+    array = bundle.array("coreset")
+    write(path, coreset=np.zeros((1000, 100), np.float32))
+    path.unlink()
+    np.testing.assert_array_equal(array, CORESET)
+    np.testing.assert_array_equal(bundle.array("coreset"), CORESET)
+
+
+@posix
+def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.bundle"
+    write(path, coreset=np.zeros(10**6, np.float32))
+    parse = manifest_json.manifest_from_json
+
+    def truncate_and_parse(raw: bytes) -> Manifest:
+        os.truncate(path, 5000)
+        return parse(raw)
+
+    monkeypatch.setattr(manifest_json, "manifest_from_json", truncate_and_parse)
+    with pytest.raises(BundleError):
+        Bundle.open(path)

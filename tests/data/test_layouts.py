@@ -11,8 +11,9 @@ import pytest
 
 from edge_ad.data.layouts import Category, check_images, find_category, load_category
 from edge_ad.errors import DatasetError, ImageWarning
+from tests.paths import ROOT
 
-DATA = Path(os.environ.get("EDGE_AD_SHARED", Path(__file__).parents[3] / "shared")) / "data"
+DATA = Path(os.environ.get("EDGE_AD_SHARED", ROOT.parent / "shared")) / "data"
 _seeds = iter(range(10**6))
 
 

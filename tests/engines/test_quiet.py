@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from edge_ad.engines import installed_engines, quietly
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 CALLS = "trace=network,open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2"
 WRITES = re.compile(r"O_WRONLY|O_RDWR|O_CREAT|^(creat|mkdir|mkdirat|rename|renameat|renameat2)\(")
 SENT = re.compile(r"^(connect|sendto|sendmsg|sendmmsg)\(")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import importlib.util
 import itertools
-import json
 import os
 import shutil
 import signal
@@ -15,24 +14,18 @@ import time
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 
 from edge_ad.bundle.file import Bundle
 from edge_ad.cli import main
-from edge_ad.data.labelled import load_labelled
 from edge_ad.errors import EdgeADError, SpecError
-from edge_ad.evaluation import exports, grid, summary
+from edge_ad.evaluation import grid
 from edge_ad.evaluation.cells import unique
-from edge_ad.evaluation.finish import Work
 from edge_ad.evaluation.grid import EMBEDDED, Backbone, check_options, choose_backbones, choose_methods
-from edge_ad.evaluation.pictures import Style
 from edge_ad.registry import METHODS
-from edge_ad.system.processes import Task, run_all
-from tests.processes import child, signals_as_from_a_terminal
+from tests.paths import SCRIPT
+from tests.processes import child
 from tests.tiny import SIZE, write_category
-
-SCRIPT = Path(sys.executable).parent / "edge-ad"
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +265,7 @@ def children_of(text: str) -> list[str]:
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_and_taken_up_again(work: Path, number: int) -> None:
+def test_interrupted_and_taken_up_again(work: Path, number: signal.Signals) -> None:
     command = [str(SCRIPT), *arguments(work, "padim,knn,centroid", "a", "b", more=("--jobs", "2"))]
     with child(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
@@ -280,7 +273,7 @@ def test_interrupted_and_taken_up_again(work: Path, number: int) -> None:
         time.sleep(0.5)  # into the next exports
         process.send_signal(number)
         rest = process.stderr.read()
-        assert process.wait(timeout=60) == 130
+        assert process.wait(timeout=60) == 128 + number
     assert "Traceback" not in rest
     assert rest.splitlines()[-1] == "interrupted"
     assert children_of(str(work)) == []
@@ -413,123 +406,3 @@ def test_names_of_their_own() -> None:
     first, second, third = unique([("a", "1"), ("A", "2"), ("", "3")])
     assert first.lower() != second.lower()
     assert third == "_"
-
-
-# ------------------------------------------------------------------------------------------------- children
-
-
-def task(folder: Path, name: str, code: str) -> Task:
-    return Task([sys.executable, "-c", code], folder / f"{name}.log", {"NAME": name})
-
-
-def test_children_side_by_side(tmp_path: Path) -> None:
-    """Two wait for each other: they end only if they run at the same time. A third fails, a fourth is killed."""
-    meet = (
-        "import os, pathlib, time; own = os.environ['NAME']; other = {'a': 'b', 'b': 'a'}[own]; "
-        f"folder = pathlib.Path({str(tmp_path)!r}); (folder / own).touch(); "
-        "end = time.monotonic() + 30\n"
-        "while not (folder / other).exists() and time.monotonic() < end: time.sleep(0.01)\n"
-        "assert (folder / other).exists()"
-    )
-    tasks = [
-        task(tmp_path, "a", meet),
-        task(tmp_path, "b", meet),
-        task(tmp_path, "c", "import sys; print('so far'); sys.exit('error: it is broken')"),
-        task(tmp_path, "d", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"),
-        task(tmp_path, "e", "import sys; sys.exit(3)"),
-    ]
-    ticks: list[int] = []
-    found = {ended.number: ended.error for ended in run_all(tasks, 2, lambda: ticks.append(1))}
-    assert ticks
-    assert found[0] is found[1] is None
-    assert found[2] == f"it is broken (log: {tmp_path / 'c.log'})"
-    assert found[3] is not None
-    assert "killed by SIGKILL (out of memory?)" in found[3]
-    assert found[4] is not None
-    assert "exit code 3" in found[4]
-    with pytest.raises(EdgeADError, match="cannot run /no/such"):
-        next(run_all([Task(["/no/such"], tmp_path / "f.log", {})], 1, lambda: None))
-
-
-def test_no_child_is_left(tmp_path: Path) -> None:
-    began, told = tmp_path / "began", tmp_path / "told"
-    code = (
-        f"import pathlib, time\ntry:\n  pathlib.Path({str(began)!r}).touch()\n  time.sleep(600)\n"
-        f"except KeyboardInterrupt:\n  pathlib.Path({str(told)!r}).touch()"
-    )
-    running = run_all([task(tmp_path, "a", code), task(tmp_path, "b", "pass")], 2, lambda: None)
-    with signals_as_from_a_terminal():
-        assert next(running).number == 1
-    while not began.exists():
-        time.sleep(0.01)
-    running.close()  # as an exception in the loop over it would do
-    assert told.exists(), "it was told to stop, and waited for"
-
-
-_SIGNALS = """
-import signal
-from edge_ad.system.processes import stops_like_ctrl_c
-from edge_ad.system.processes import children_can_be_stopped
-NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-before = [signal.getsignal(number) for number in NUMBERS]
-with children_can_be_stopped():
-    assert [signal.getsignal(number) for number in NUMBERS] == before
-signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
-with children_can_be_stopped():
-    assert signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN, "children would inherit it"
-    signal.raise_signal(signal.SIGHUP)
-assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-"""
-
-
-def test_signals_are_as_before() -> None:
-    """In a process of its own: what is tested is what is done to a whole process."""
-    with signals_as_from_a_terminal():
-        done = subprocess.run([sys.executable, "-c", _SIGNALS], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-
-
-def test_jobs_fit_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "default_threads", lambda: 8)
-    monkeypatch.setattr(exports, "_memory", lambda: 5 * 2**30)
-    assert exports.default_jobs() == 2
-    monkeypatch.setattr(exports, "_memory", lambda: 2**20)
-    assert exports.default_jobs() == 1
-    monkeypatch.setattr(exports, "_memory", lambda: 2**50)
-    assert exports.default_jobs() == 8
-    monkeypatch.undo()
-    assert exports._memory() > 2**20
-
-
-# ------------------------------------------------------------------------------------------------ small parts
-
-
-def test_work_survives_json() -> None:
-    work = Work(Path("a/b"), Path("c.bundle"), ("one", "two"), 4095, "all", Style(gamma=0.5, clip_q=0.98), True)
-    assert Work.from_json(work.to_json()) == work
-    assert json.loads(work.to_json())["style"]["gamma"] == 0.5
-
-
-def test_the_table_fits_the_terminal() -> None:
-    row = {"category": "part", "method": "padim", "backbone": "resnet18", "bundle": "x.bundle", "image_auroc": 0.5}
-    other = {**row, "method": "knn"}
-    whole = summary.to_text([row, other]).splitlines()
-    assert "bundle" not in whole[0], "it says nothing that the others do not"
-    assert "bundle" in summary.to_text([row, row]).splitlines()[0]
-    for width in range(64, len(whole[0]) + 2):
-        text = summary.to_text([row, other], width).splitlines()
-        assert max(map(len, text)) <= width
-        assert ("more columns in summary.csv" in text[-1]) == (width < len(whole[0]))
-        assert "image AUROC" in text[0]
-    assert "image AUROC" in summary.to_text([row], 10)
-
-
-def test_a_set_without_some_kinds(tmp_path: Path) -> None:
-    labelled = load_labelled(str(write_category(tmp_path / "part", goods=2, tests=2)))
-    assert labelled.kinds == {"scratch"}
-    assert labelled.without(["dent"]) is labelled
-    less = labelled.without(["scratch", "dent"])
-    assert (len(less.images), less.kinds) == (2, frozenset())
-    assert less.notes == ("2 defects of scratch are left out, as asked",)
-    assert less.digest() != labelled.digest()
-    assert np.array_equal([image.defect for image in less.images], [None, None])

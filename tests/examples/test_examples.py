@@ -13,9 +13,8 @@ import cv2
 import pytest
 
 from edge_ad import Runtime
+from tests.paths import ROOT
 from tests.tiny import SIZE, bad_frame, good_frame
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

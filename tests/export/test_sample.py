@@ -20,6 +20,7 @@ from export.sample import render as sample
 from export.sample.cable import draw, make_scene
 from export.sample.canvas import photograph
 from export.sample.defects import DEFECTS, add_defect, changed
+from tests.paths import ROOT
 from tests.processes import child
 
 KINDS = ["bent_strand", "cut_insulation", "missing_core", "poked_insulation", "scratch", "swapped_colors"]
@@ -220,8 +221,8 @@ def test_a_disk_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "export.sample", "cable", tmp_path / "new"]
-    root, pipe = Path(__file__).parents[2], subprocess.PIPE
-    with child(command, stderr=pipe, stdout=pipe, cwd=root) as process:
+    pipe = subprocess.PIPE
+    with child(command, stderr=pipe, stdout=pipe, cwd=ROOT) as process:
         deadline = time.monotonic() + 30
         while not list(tmp_path.glob("new/.cable.*.tmp/train/good/*.png")) and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from edge_ad.spec.table import fields_table, main, with_tables
+from tests.paths import ROOT
 
-PAGE = Path(__file__).parents[2] / "FORMAT.md"
+PAGE = ROOT / "FORMAT.md"
 
 
 def test_format_md_is_up_to_date() -> None:

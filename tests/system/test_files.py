@@ -302,6 +302,7 @@ def test_every_file_is_written_by_one_module() -> None:
         "edge_ad/system/files.py",
         "edge_ad/system/entry.py",  # opens the null device for a stream that is closed
         "edge_ad/evaluation/run.py",  # savez into memory
+        "edge_ad/spec/table.py",  # FORMAT.md, for who changes the format: a page of the checkout
     }
     paths = [path for folder in ("edge_ad", "export") for path in sorted((root / folder).rglob("*.py"))]
     found = [call for path in paths if path.relative_to(root).as_posix() not in allowed for call in _writes(path)]

@@ -1,69 +1,84 @@
-"""The helper that starts children of tests, and that every test which sends a signal uses it."""
+"""Children of a command: side by side, with errors that say why, and none left behind."""
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.processes import child, descendants
-
-NUMBERS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
-WAITS = "import sys, time; print('ready', flush=True); time.sleep(600)"
-
-
-@pytest.fixture
-def ignored() -> Iterator[None]:
-    """The tests as under `nohup make test &`."""
-    before = [signal.signal(number, signal.SIG_IGN) for number in NUMBERS]
-    yield
-    for number, handler in zip(NUMBERS, before, strict=True):
-        signal.signal(number, handler)
+from edge_ad.errors import EdgeADError
+from edge_ad.system.processes import Task, run_all
+from tests.processes import signals_as_from_a_terminal
 
 
-def runs(number: int) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+def task(folder: Path, name: str, code: str) -> Task:
+    return Task([sys.executable, "-c", code], folder / f"{name}.log", {"NAME": name})
 
 
-@pytest.mark.usefixtures("ignored")
-def test_ctrl_c_reaches_a_child_though_the_tests_ignore_it() -> None:
-    with child([sys.executable, "-c", WAITS], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    assert errors.endswith("KeyboardInterrupt\n")
-    assert [signal.getsignal(number) for number in NUMBERS] == [signal.SIG_IGN] * 3
+def test_children_side_by_side(tmp_path: Path) -> None:
+    """Two wait for each other: they end only if they run at the same time. A third fails, a fourth is killed."""
+    meet = (
+        "import os, pathlib, time; own = os.environ['NAME']; other = {'a': 'b', 'b': 'a'}[own]; "
+        f"folder = pathlib.Path({str(tmp_path)!r}); (folder / own).touch(); "
+        "end = time.monotonic() + 30\n"
+        "while not (folder / other).exists() and time.monotonic() < end: time.sleep(0.01)\n"
+        "assert (folder / other).exists()"
+    )
+    tasks = [
+        task(tmp_path, "a", meet),
+        task(tmp_path, "b", meet),
+        task(tmp_path, "c", "import sys; print('so far'); sys.exit('error: it is broken')"),
+        task(tmp_path, "d", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"),
+        task(tmp_path, "e", "import sys; sys.exit(3)"),
+    ]
+    ticks: list[int] = []
+    found = {ended.number: ended.error for ended in run_all(tasks, 2, lambda: ticks.append(1))}
+    assert ticks
+    assert found[0] is found[1] is None
+    assert found[2] == f"it is broken (log: {tmp_path / 'c.log'})"
+    assert found[3] is not None
+    assert "killed by SIGKILL (out of memory?)" in found[3]
+    assert found[4] is not None
+    assert "exit code 3" in found[4]
+    with pytest.raises(EdgeADError, match="cannot run /no/such"):
+        next(run_all([Task(["/no/such"], tmp_path / "f.log", {})], 1, lambda: None))
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
-def test_nothing_is_left_of_a_child_that_hangs() -> None:
-    """Neither it, nor what it started in a session of its own, nor a pipe."""
-    starts = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {WAITS!r}], start_new_session=True)"
-    with child([sys.executable, "-c", starts], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        (other,) = descendants(process.pid)
-    assert process.returncode == -signal.SIGKILL
-    assert process.stdout.closed
-    deadline = time.monotonic() + 60
-    while runs(other):
-        assert time.monotonic() < deadline, "what the child had started goes on"
+def test_no_child_is_left(tmp_path: Path) -> None:
+    began, told = tmp_path / "began", tmp_path / "told"
+    code = (
+        f"import pathlib, time\ntry:\n  pathlib.Path({str(began)!r}).touch()\n  time.sleep(600)\n"
+        f"except KeyboardInterrupt:\n  pathlib.Path({str(told)!r}).touch()"
+    )
+    running = run_all([task(tmp_path, "a", code), task(tmp_path, "b", "pass")], 2, lambda: None)
+    with signals_as_from_a_terminal():
+        assert next(running).number == 1
+    while not began.exists():
         time.sleep(0.01)
+    running.close()  # as an exception in the loop over it would do
+    assert told.exists(), "it was told to stop, and waited for"
 
 
-def test_signals_are_sent_to_such_children_only() -> None:
-    """A process that a test starts by itself takes no Ctrl-C under nohup, and stays when the test fails."""
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        text = path.read_text(encoding="utf-8")
-        if path != Path(__file__) and ".send_signal(" in text:
-            assert "Popen(" not in text, f"{path.name} sends a signal: start its process by tests.processes.child"
+_SIGNALS = """
+import signal
+from edge_ad.system.processes import children_can_be_stopped
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+before = [signal.getsignal(number) for number in NUMBERS]
+with children_can_be_stopped():
+    assert [signal.getsignal(number) for number in NUMBERS] == before
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+with children_can_be_stopped():
+    assert signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN, "children would inherit it"
+    signal.raise_signal(signal.SIGHUP)
+assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+"""
+
+
+def test_signals_are_as_before() -> None:
+    """In a process of its own: what is tested is what is done to a whole process."""
+    with signals_as_from_a_terminal():
+        done = subprocess.run([sys.executable, "-c", _SIGNALS], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

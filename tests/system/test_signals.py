@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import signal
@@ -16,41 +17,38 @@ import pytest
 
 import edge_ad
 from edge_ad.system.entry import run_command
+from tests.processes import child
 from tests.tiny import good_frame
 
 COMMAND = [sys.executable, "-m", "edge_ad.cli"]
 SENT = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows kills, and sends no signals")
-Start = Callable[..., "subprocess.Popen[bytes]"]
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts a command with signals as a shell would have them; what it prints is in log.txt. It ends with the test."""
-    started: list[subprocess.Popen[bytes]] = []
+    with contextlib.ExitStack() as children:
 
-    def begin(*command: object, ignored: signal.Signals | None = None) -> subprocess.Popen[bytes]:
-        def dispositions() -> None:
-            for number in SENT:
-                signal.signal(number, signal.SIG_IGN if number == ignored else signal.SIG_DFL)
+        def begin(*command: object, ignored: signal.Signals | None = None) -> subprocess.Popen[str]:
+            def dispositions() -> None:
+                for number in SENT:
+                    signal.signal(number, signal.SIG_IGN if number == ignored else signal.SIG_DFL)
 
-        with (tmp_path / "log.txt").open("wb") as log:
-            process = subprocess.Popen(
-                list(map(str, command)),
-                cwd=tmp_path,
-                env={**os.environ, "PYTHONPATH": str(Path(edge_ad.__file__).parents[1])},
-                stdout=log,
-                stderr=log,
-                preexec_fn=dispositions,
-            )
-        started.append(process)
-        return process
+            with (tmp_path / "log.txt").open("wb") as log:
+                process = child(
+                    [str(part) for part in command],
+                    cwd=tmp_path,
+                    env={**os.environ, "PYTHONPATH": str(Path(edge_ad.__file__).parents[1])},
+                    stdout=log,
+                    stderr=log,
+                    preexec_fn=dispositions,
+                )
+                return children.enter_context(process)
 
-    yield begin
-    for process in started:
-        process.kill()
-        process.wait()
+        yield begin
 
 
 @pytest.fixture
@@ -65,7 +63,7 @@ def many(tmp_path: Path) -> Path:
     return folder
 
 
-def wait_for(process: subprocess.Popen[bytes], log: Path, text: str, times: int = 1) -> None:
+def wait_for(process: subprocess.Popen[str], log: Path, text: str, times: int = 1) -> None:
     while log.read_text().count(text) < times:
         assert process.poll() is None, log.read_text()
         time.sleep(0.005)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from edge_ad import Runtime
 from edge_ad.verdict.anomaly_map import SIGMA_PX, anomaly_map
+from tests.tiny import bad_frame
 
 GRID, TENSOR = (8, 10), (64, 80)
+
+
 WHOLE = (0, 0, *TENSOR)
 
 
@@ -112,3 +117,31 @@ def test_the_input_is_left_alone() -> None:
     np.testing.assert_array_equal(distances, kept)
     assert patch_mask.all()
     assert (pixel_mask == 255).all()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (100, 80), (33, 47), (16, 16), (16, 900), (480, 640)])
+def test_the_map_comes_in_the_pixels_of_the_frame(runtime: Runtime, roi: Runtime, size: tuple[int, int]) -> None:
+    frame = cv2.resize(bad_frame(10), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    for each in (runtime, roi):
+        verdict = each.inspect(frame)
+        assert verdict.anomaly_map.shape == verdict.mask.shape == size
+        assert np.isfinite(verdict.anomaly_map).all()
+        assert verdict.overlay(frame).shape == (*size, 3)
+        for region in verdict.regions:
+            assert 0 <= region.box[0] < region.box[2] <= size[0]
+            assert 0 <= region.box[1] < region.box[3] <= size[1]
+
+
+def test_a_very_long_frame(runtime: Runtime) -> None:
+    verdict = runtime.inspect(np.broadcast_to(np.uint8(128), (16, 100_000)))
+    assert verdict.anomaly_map.shape == (16, 100_000)
+
+
+def test_a_larger_frame_of_the_same_part_gives_about_the_same(runtime: Runtime) -> None:
+    small, large = bad_frame(11, 64), cv2.resize(bad_frame(11, 64), (256, 256), interpolation=cv2.INTER_NEAREST)
+    a, b = runtime.inspect(small), runtime.inspect(large)
+    assert b.score == pytest.approx(a.score, rel=1e-5)  # area averages of equal pixels are those pixels
+    y, x = np.unravel_index(b.anomaly_map.argmax(), b.anomaly_map.shape)
+    y_small, x_small = np.unravel_index(a.anomaly_map.argmax(), a.anomaly_map.shape)
+    assert abs(y / 4 - y_small) <= 1.5
+    assert abs(x / 4 - x_small) <= 1.5

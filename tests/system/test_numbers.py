@@ -1,4 +1,4 @@
-"""Options of a Runtime: numbers of any type are numbers, and all are given by name. And the colours of `probe`."""
+"""Numbers of any type are numbers, and what is none is refused by its name."""
 
 from __future__ import annotations
 
@@ -9,14 +9,6 @@ import numpy as np
 import pytest
 
 from edge_ad import Runtime, SpecError
-from tests.edited import edited
-from tests.tiny import bad_frame, good_frame
-
-
-def test_options_go_by_name(golden: Path) -> None:
-    with pytest.raises(TypeError, match="positional"):
-        Runtime(golden, "auto")  # type: ignore[misc]
-
 
 NUMBERS = [
     ("threshold", np.float32(2.5), 2.5),
@@ -37,14 +29,6 @@ def test_numbers_of_numpy_are_numbers(golden: Path, name: str, value: Any, wante
     assert (found, type(found)) == (wanted, type(wanted))
 
 
-@pytest.mark.parametrize("cores", [np.array([0]), [np.int64(0)], (np.uint8(0),), range(1)], ids=repr)
-def test_cores_of_numpy_are_cores(golden: Path, cores: Any) -> None:
-    runtime = Runtime(golden, cores=cores)
-    assert runtime._point.settings.cores == (0,)
-    assert type(runtime._point.settings.cores[0]) is int
-    assert runtime.inspect(good_frame(3)).score > 0
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -58,20 +42,3 @@ def test_cores_of_numpy_are_cores(golden: Path, cores: Any) -> None:
 def test_what_is_no_number_is_refused(golden: Path, name: str, value: Any) -> None:
     with pytest.raises(SpecError, match=name):
         Runtime(golden, **{name: value})
-
-
-def test_probe_takes_arrays_in_the_order_that_the_bundle_declares(golden: Path, tmp_path: Path, engine: str) -> None:
-    frame = bad_frame(3)
-    wanted = Runtime(golden, engine=engine, threads=1, search="exact").probe(frame)
-    rgb = Runtime(
-        edited(golden, tmp_path / "rgb.bundle", frame={"color_order": "rgb"}),
-        engine=engine,
-        threads=1,
-        search="exact",
-        self_check=True,  # the golden probes are BGR whatever is declared
-    )
-    turned = np.ascontiguousarray(frame[:, :, ::-1])
-    found = rgb.probe(turned)
-    assert found.score == wanted.score == rgb.inspect(turned).score
-    np.testing.assert_array_equal(found.patches, wanted.patches)
-    np.testing.assert_array_equal(found.anomaly_map, wanted.anomaly_map)
