@@ -17,9 +17,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_ad import BundleNotFoundError, EdgeADError, EngineError, FrameError, Runtime, SpecError, Verdict, reference
+from edge_ad import BundleNotFoundError, EdgeADError, EngineError, FrameError, Runtime, SpecError, Verdict
 from edge_ad.bundle.file import Bundle
 from edge_ad.engines import installed_engines
+from edge_ad.native import reference
 from tests.edited import edited
 from tests.paths import DATA
 from tests.tiny import bad_frame, good_frame
