@@ -22,6 +22,7 @@ from edge_ad.errors import DatasetError, FrameError
 from edge_ad.frames.check import read_frame
 from edge_ad.frames.listing import list_images
 from edge_ad.spec import Frame, Size
+from edge_ad.system.names import listed
 from edge_ad.system.progress import Counts
 
 __all__ = [
@@ -258,7 +259,7 @@ def _nothing_good(path: Path, source: Path) -> DatasetError:
         return DatasetError(
             f"{path} holds categories and is none itself",
             expected="the folder of one category",
-            got=_names(categories),
+            got=listed(categories, _LISTED),
             remedy=f"Give one of them: {path / categories[0]}",
         )
     else:
@@ -277,13 +278,8 @@ def _describe(folder: Path) -> str:
     suffixes = Counter(p.suffix.lower() or "files without suffix" for p in entries if not p.is_dir())
     parts = [f"{count} {suffix}" for suffix, count in suffixes.most_common(_LISTED)]
     if folders := [p.name for p in subfolders(folder)]:
-        parts.append(f"folders {_names(folders)}")
+        parts.append(f"folders {listed(folders, _LISTED)}")
     return "; ".join(parts) or "an empty folder"
-
-
-def _names(names: Sequence[str]) -> str:
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _require_enough(count: int, where: object) -> None:
@@ -358,7 +354,7 @@ def look_at_images(
         raise DatasetError(
             f"{len(bad)} of {len(paths)} images cannot be used",
             expected="whole 8 or 16 bit images",
-            got=_names([reason for _, reason in bad]),
+            got=listed([reason for _, reason in bad], _LISTED),
             remedy="Mend or remove them, or leave them out with --skip-bad.",
         )
     return seen, bad
