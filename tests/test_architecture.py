@@ -30,11 +30,6 @@ def sources(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
-def module_of(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
 def imports(path: Path) -> Iterator[str]:
     """Every module that a file imports, at its top or inside a function; `from a import b` gives both a and a.b."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
