@@ -21,7 +21,7 @@ from pathlib import Path
 from edge_ad.errors import DatasetError, FrameError
 from edge_ad.frames.check import read_frame
 from edge_ad.frames.listing import list_images
-from edge_ad.spec import Frame, Size
+from edge_ad.spec import Size
 from edge_ad.system.names import listed
 from edge_ad.system.progress import Counts
 
@@ -88,7 +88,6 @@ class Facts:
         sizes: every (H, W) that was seen.
         bit_depth: 16 if any image has 16 bits, else 8.
         max_value: brightest pixel of the 16-bit images, 0 without any: 4095 or less hints at a 12-bit camera.
-        all_grey: no image has a colour; one stored as BGR with three equal channels has none.
         bad: images left out, each with the reason.
         copies: images whose pixels are those of an earlier one. Held out, they score 0 and lower the
             threshold.
@@ -97,7 +96,6 @@ class Facts:
     sizes: frozenset[Size]
     bit_depth: int
     max_value: int
-    all_grey: bool
     bad: tuple[tuple[Path, str], ...]
     copies: tuple[Path, ...]
 
@@ -312,7 +310,6 @@ def check_images(
         sizes=frozenset(look.size for look in looks),
         bit_depth=max(look.bit_depth for look in looks),
         max_value=max(look.max_value for look in looks),
-        all_grey=all(look.grey for look in looks),
         bad=tuple(bad),
         copies=copies,
     )
@@ -325,7 +322,6 @@ class Look:
     size: Size
     bit_depth: int
     max_value: int
-    grey: bool
     digest: bytes
 
 
@@ -370,14 +366,4 @@ def _look(path: Path) -> Look | str:
     wide = frame.dtype.itemsize == 2
     shape = f"{frame.shape}{frame.dtype}".encode()
     digest = hashlib.blake2b(frame.tobytes(), digest_size=16, key=shape).digest()
-    return Look((height, width), 16 if wide else 8, int(frame.max()) if wide else 0, _is_grey(frame), digest)
-
-
-def _is_grey(frame: Frame) -> bool:
-    if frame.ndim == 2:
-        return True
-    # a few rows tell most colour images, without a pass over all pixels
-    return all(
-        bool((part[..., 0] == part[..., 1]).all() and (part[..., 1] == part[..., 2]).all())
-        for part in (frame[:: max(1, frame.shape[0] // 8)], frame)
-    )
+    return Look((height, width), 16 if wide else 8, int(frame.max()) if wide else 0, digest)
