@@ -44,8 +44,8 @@ def features(options: Options, paths: dict[str, list[Path]], threads: int) -> tu
     backbone = BackboneSpec(
         name=network.name,
         layers=network.layers,
-        mean=network.mean,  # type: ignore[arg-type]
-        std=network.std,  # type: ignore[arg-type]
+        mean=network.mean,
+        std=network.std,
         weights=network.weights,
         weights_sha256=digest,
         input_size=options.input_size,

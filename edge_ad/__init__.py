@@ -24,7 +24,7 @@ from edge_ad.errors import (
     ParityError,
     SpecError,
 )
-from edge_ad.system.entry import end_command
+from edge_ad.system.entry import end_command as _end_command
 
 try:
     from edge_ad.runtime import Runtime
@@ -32,7 +32,7 @@ try:
     from edge_ad.system.versions import build_info
     from edge_ad.verdict.verdict import Region, Verdict
 except ImportError as error:  # the native core or NumPy: a command has no `main` yet that could answer with its code
-    end_command(error)
+    _end_command(error)
     raise
 
 __all__ = [

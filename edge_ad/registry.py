@@ -69,7 +69,6 @@ class Method:
         needs_index: whether the manifest has an index for it (a coreset to search in).
         searches: the kinds of search that it has. "graph" also needs a graph in the bundle.
         usual: threshold rule -> its default value, where that differs from the rule's own default.
-        fit: module of the export whose class ``Fit`` fits the method; by default ``export.fit.NAME``.
     """
 
     title: str
@@ -82,7 +81,6 @@ class Method:
     needs_index: bool = False
     searches: tuple[str, ...] = ("exact",)
     usual: Mapping[str, float] = field(default_factory=dict)
-    fit: str = ""
 
 
 class Methods(Mapping[str, Method]):
@@ -112,10 +110,6 @@ class Methods(Mapping[str, Method]):
         """Names of the methods for which `wanted` holds."""
         return tuple(name for name, method in self.items() if wanted(method))
 
-    def fit_module(self, name: str) -> str:
-        """The module of the export that fits a method."""
-        return self[name].fit or f"export.fit.{name}"
-
 
 @dataclass(frozen=True)
 class EngineEntry:
@@ -127,7 +121,6 @@ class EngineEntry:
         runs: kinds of model that it runs, the preferred one first: "onnx", "ir".
         vendors: CPU vendors for which it is the first choice.
         devices: its devices; None for those that its package knows.
-        module: the module whose ``open_models`` opens it; by default ``edge_ad.engines.NAME``.
         package: the package that it imports; by default its name.
     """
 
@@ -136,7 +129,6 @@ class EngineEntry:
     runs: tuple[str, ...] = ("onnx",)
     vendors: tuple[str, ...] = ()
     devices: tuple[str, ...] | None = ("CPU",)
-    module: str = ""
     package: str = ""
 
     @property

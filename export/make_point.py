@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
+from edge_ad.bundle.file import Members
 from edge_ad.calibration.rules import LABELLED
 from edge_ad.data.layouts import TestImage
 from edge_ad.registry import PRECISIONS
@@ -27,7 +28,7 @@ from export.folds import Splits
 from export.held_out import calibrate, cross_fit, score_files
 from export.options import Options
 from export.plan import Plan
-from export.stages import Arrays, Stages
+from export.stages import Stages
 from export.summary import Summary
 
 _MAX_SAMPLE = 128  # good images that set the ranges of int8; NNCF and ONNX Runtime advise some hundred
@@ -74,7 +75,7 @@ class MadePoint:
     tests: list[float]
 
     @property
-    def members(self) -> Arrays:
+    def members(self) -> Members:
         return {**self.stages.models, **self.stages.masks.members, **self.fitted.members}
 
     @property
@@ -163,7 +164,7 @@ def point_spec(made: MadePoint, fidelity: FidelitySpec) -> PointSpec:
     )
 
 
-def point_members(made: MadePoint, reference: MadePoint) -> Arrays:
+def point_members(made: MadePoint, reference: MadePoint) -> Members:
     """The point's own members with their prefix. Models and masks that equal the reference's are shared."""
     prefix, shared = f"points/{made.plan.name}/", reference.members
     own = dict(made.fitted.members)

@@ -36,8 +36,8 @@ class Network:
     layers: tuple[str, ...]
     weights: str
     sha256: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
     to_onnx: Callable[[Size], onnx.ModelProto]
     features: Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]] | None
 

@@ -40,8 +40,8 @@ class Options:
     backbone: str | None = None
     layers: tuple[str, ...] | None = None
     weights: Path | None = None
-    mean: Annotated[tuple[float, ...], Range()] = IMAGENET_MEAN
-    std: Annotated[tuple[float, ...], Range(0, above=True)] = IMAGENET_STD
+    mean: Annotated[tuple[float, float, float], Range()] = IMAGENET_MEAN
+    std: Annotated[tuple[float, float, float], Range(0, above=True)] = IMAGENET_STD
     input_size: Size = (256, 256)
     more_sizes: tuple[Size, ...] = ()
     points: tuple[str, ...] = (BASE_PRECISION,)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge_ad import native
-from edge_ad.bundle.file import write_bundle
+from edge_ad.bundle.file import Members, write_bundle
 from edge_ad.calibration.rules import LABELLED
 from edge_ad.data.layouts import Category, Facts, TestImage, check_images, find_category, load_category
 from edge_ad.engines import Engine
@@ -38,7 +38,7 @@ from export.options import Options
 from export.plan import Plan, hindrance, plan_points, require_good, require_packages
 from export.probes import make_probes, probe_frames
 from export.roi import read_roi
-from export.stages import Arrays, Stages, at_point, open_stages, prove_parity
+from export.stages import Stages, at_point, open_stages, prove_parity
 from export.summary import Summary
 
 
@@ -203,7 +203,7 @@ def _describe_sizes(facts: Facts) -> str:
     return one if len(sizes) == 1 else f"{len(sizes)} sizes from {one} to {'x'.join(map(str, sizes[-1]))}"
 
 
-def _finish(out: Path, manifest: Manifest, members: Arrays, good: Path, options: Options, summary: Summary) -> None:
+def _finish(out: Path, manifest: Manifest, members: Members, good: Path, options: Options, summary: Summary) -> None:
     """Writes the bundle, opens it again and checks it.
 
     A pipe or a device cannot be opened again. So a copy is checked first.
@@ -223,7 +223,7 @@ def _finish(out: Path, manifest: Manifest, members: Arrays, good: Path, options:
             write_output(out, [whole.read_bytes()])
 
 
-def _write(out: Path, manifest: Manifest, members: Arrays, good: Path, options: Options, draft: Path) -> None:
+def _write(out: Path, manifest: Manifest, members: Members, good: Path, options: Options, draft: Path) -> None:
     """Writes the bundle. The runtime answers the golden probes on a draft without them."""
     write_bundle(draft, manifest, members)
     points = {point.name: point for point in manifest.points}

@@ -20,6 +20,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edge_ad.bundle.file import Members
 from edge_ad.bundle.models import MEMBERS
 from edge_ad.engines import quietly
 from edge_ad.errors import BackboneError
@@ -100,9 +101,6 @@ def int8_onnx(model: onnx.ModelProto, tensors: Tensors) -> bytes:
         del entries[:]
         entries.extend(kept)
     return found.SerializeToString(deterministic=True)
-
-
-Members = dict[str, "NDArray[Any] | bytes"]
 
 
 @dataclass(frozen=True)

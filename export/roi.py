@@ -15,6 +15,7 @@ from edge_ad.errors import DatasetError, SpecError
 from edge_ad.frames.crop import resize, scale_box
 from edge_ad.frames.mask import marked_pixels
 from edge_ad.spec import Box, Size
+from edge_ad.spec.base import is_box
 
 ALIGN_PX = 16  # the crop's edges, at the input scale: the stride of the deepest layer that PatchCore uses
 _CIRCLE_CORNERS = 256  # of the polygon that replaces a circle
@@ -68,7 +69,7 @@ def _box_mask(text: str, size: Size) -> NDArray[np.bool_]:
             expected="y0,x0,y1,x1 in pixels, a mask image, or a polygon.json",
             got=repr(text),
         ) from error
-    if not (0 <= y0 < y1 <= size[0] and 0 <= x0 < x1 <= size[1]):
+    if not is_box((y0, x0, y1, x1), size):
         raise SpecError(
             "the box of --roi is empty or outside the frame",
             expected=f"0 <= y0 < y1 <= {size[0]} and 0 <= x0 < x1 <= {size[1]}",

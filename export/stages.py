@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.bundle.models import MEMBERS
+from edge_ad.bundle.file import Members
+from edge_ad.bundle.models import MEMBERS, models_among
 from edge_ad.bundle.probes import relative_difference
 from edge_ad.engines import (
     TARGETS,
@@ -41,8 +41,6 @@ from export.summary import Summary
 PARITY = 1e-3  # largest relative difference between torch, ONNX and IR; f32 gives some 1e-6
 _FILL_IMAGES = 50  # the mean colour is taken from this many good images
 
-Arrays = dict[str, "NDArray[Any] | bytes"]
-
 
 @dataclass(frozen=True)
 class Stages:
@@ -62,7 +60,7 @@ class Stages:
     backbone: BackboneSpec
     roi: RoiSpec | None
     masks: RoiMasks
-    models: Arrays
+    models: Members
     crop: Crop
     engine: Engine
 
@@ -82,8 +80,8 @@ def open_stages(
     backbone = BackboneSpec(
         name=network.name,
         layers=network.layers,
-        mean=network.mean,  # type: ignore[arg-type]
-        std=network.std,  # type: ignore[arg-type]
+        mean=network.mean,
+        std=network.std,
         weights=network.weights,
         weights_sha256=network.sha256,
         input_size=size,
@@ -149,7 +147,7 @@ def prove_parity(stages: Stages, summary: Summary) -> None:
             )
 
 
-def _models(graph: PatchGraph, to: str) -> Arrays:
+def _models(graph: PatchGraph, to: str) -> Members:
     data = graph.model.SerializeToString()
     made: dict[str, Callable[[], tuple[bytes, ...]]] = {"onnx": lambda: (data,), "ir": lambda: to_ir(data)}
     return {name: part for kind in TARGETS[to] for name, part in zip(MEMBERS[kind], made[kind](), strict=True)}
@@ -170,14 +168,12 @@ def _region_spec(
     return RoiSpec(region.source, region.box, options.halo, (blue, green, red))
 
 
-def _given(models: Arrays) -> Models:
-    found = {kind: [bytes(models[name]) for name in names] for kind, names in MEMBERS.items() if names[0] in models}
-    ir = (found["ir"][0], found["ir"][1]) if "ir" in found else None
-    return Models(found["onnx"][0] if "onnx" in found else None, ir)
+def _given(models: Members) -> Models:
+    return models_among({name: bytes(data) for name, data in models.items()})
 
 
 def _open(
-    models: Arrays, wanted: str, arithmetic: str, threads: int | None, able: Collection[str] | None = None
+    models: Members, wanted: str, arithmetic: str, threads: int | None, able: Collection[str] | None = None
 ) -> Engine:
     given = _given(models)
     name = choose_engine(wanted, given, detect_cpu(), installed_engines(), able)

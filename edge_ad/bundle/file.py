@@ -30,7 +30,7 @@ from edge_ad.spec import DTYPES, MANIFEST_NAME, Manifest, MemberSpec
 from edge_ad.spec import codec as manifest_json
 from edge_ad.system.files import write_file
 
-__all__ = ["Bundle", "write_bundle"]
+__all__ = ["Bundle", "Members", "write_bundle"]
 
 MAX_FILE_BYTES = 2**32 - 1  # offsets of a ZIP without zip64
 ALIGNMENT = 64  # a cache line, and the widest vector register
@@ -61,6 +61,7 @@ _REMEDIES = {
 }
 
 Payload = NDArray[Any] | bytes | bytearray | memoryview
+Members = dict[str, NDArray[Any] | bytes]  # of a bundle, by the names of FORMAT.md
 
 
 class Bundle:

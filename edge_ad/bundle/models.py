@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from edge_ad.bundle.file import Bundle
 from edge_ad.engines.base import Models
 
@@ -10,10 +12,11 @@ MEMBERS = {"onnx": ("model.onnx",), "ir": ("model.xml", "model.bin")}  # of a bu
 
 def models_of(bundle: Bundle, prefix: str = "") -> Models:
     """The models that a bundle holds: the members whose names are `prefix` and those of `MEMBERS`."""
-    found = {
-        kind: [bundle.blob(prefix + name) for name in names]
-        for kind, names in MEMBERS.items()
-        if prefix + names[0] in bundle
-    }
-    ir = (found["ir"][0], found["ir"][1]) if "ir" in found else None
-    return Models(found["onnx"][0] if "onnx" in found else None, ir)
+    there = [names for names in MEMBERS.values() if prefix + names[0] in bundle]
+    return models_among({name: bundle.blob(prefix + name) for names in there for name in names})
+
+
+def models_among(members: Mapping[str, memoryview | bytes]) -> Models:
+    """The models whose files are among these, by the names of `MEMBERS`."""
+    (onnx,), (xml, weights) = MEMBERS["onnx"], MEMBERS["ir"]
+    return Models(members.get(onnx), (members[xml], members[weights]) if xml in members else None)

@@ -24,7 +24,7 @@ from edge_ad.errors import BundleError, DatasetError, FrameError
 from edge_ad.frames.listing import list_images
 from edge_ad.runtime import Runtime
 from edge_ad.spec import REFERENCE, CalibrationSourceSpec, CalibrationSpec, Manifest
-from edge_ad.system.names import printable
+from edge_ad.system.names import listed, printable
 from edge_ad.system.progress import Counts
 from edge_ad.system.versions import timestamp
 
@@ -235,8 +235,7 @@ def check_images(images: Images, skip_bad: bool = False, progress: Counts | None
 
 
 def _names(paths: Sequence[Path]) -> str:
-    names = ", ".join(path.name for path in paths[:_LISTED])
-    return names + (f" and {len(paths) - _LISTED} more" if len(paths) > _LISTED else "")
+    return listed([path.name for path in paths], _LISTED)
 
 
 # ---------------------------------------------------------------------------------------------------- scores

@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         **{name: getattr(options, name) for name in RUNTIME_OPTIONS},
     )
     for error in errors:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
     anomalous, failed = 0, len(errors)
     with _table(options.csv) as rows, Progress("inspect", len(paths), unit="images") as progress:
         for path in paths:

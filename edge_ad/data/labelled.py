@@ -23,6 +23,7 @@ from edge_ad.data.layouts import TestImage, expand_home, find_category, images_o
 from edge_ad.errors import DatasetError, FrameError
 from edge_ad.frames.listing import list_images
 from edge_ad.frames.mask import marked_pixels
+from edge_ad.system.names import listed
 
 _GOOD = ("good", "ok")
 _BAD = ("bad", "ko", "defect")
@@ -193,11 +194,10 @@ def _from_csv(path: Path) -> LabelledSet:
         except ValueError as error:
             wrong.append(f"line {table.line_num}: {error}")
     if wrong:
-        more = f" and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
         raise DatasetError(
             f"{len(wrong)} lines of {path} cannot be used",
             expected=f"an image and its label in each, paths from the folder of the file; a label is {_ACCEPTED}",
-            got="; ".join(wrong[:_LISTED]) + more,
+            got=listed(wrong, _LISTED, "; "),
         )
     return LabelledSet(path.stem, "CSV", None, root, tuple(images), ())
 

@@ -21,7 +21,8 @@ from pathlib import Path
 from edge_ad.errors import DatasetError, FrameError
 from edge_ad.frames.check import read_frame
 from edge_ad.frames.listing import list_images
-from edge_ad.spec import Frame, Size
+from edge_ad.spec import Size
+from edge_ad.system.names import listed
 from edge_ad.system.progress import Counts
 
 __all__ = [
@@ -87,7 +88,6 @@ class Facts:
         sizes: every (H, W) that was seen.
         bit_depth: 16 if any image has 16 bits, else 8.
         max_value: brightest pixel of the 16-bit images, 0 without any: 4095 or less hints at a 12-bit camera.
-        all_grey: no image has a colour; one stored as BGR with three equal channels has none.
         bad: images left out, each with the reason.
         copies: images with the same pixels as an earlier one. If held out, they score 0 and lower the threshold.
     """
@@ -95,7 +95,6 @@ class Facts:
     sizes: frozenset[Size]
     bit_depth: int
     max_value: int
-    all_grey: bool
     bad: tuple[tuple[Path, str], ...]
     copies: tuple[Path, ...]
 
@@ -257,7 +256,7 @@ def _nothing_good(path: Path, source: Path) -> DatasetError:
         return DatasetError(
             f"{path} is not a category but holds categories",
             expected="the folder of one category",
-            got=_names(categories),
+            got=listed(categories, _LISTED),
             remedy=f"Give one of them: {path / categories[0]}",
         )
     else:
@@ -276,13 +275,8 @@ def _describe(folder: Path) -> str:
     suffixes = Counter(p.suffix.lower() or "files without suffix" for p in entries if not p.is_dir())
     parts = [f"{count} {suffix}" for suffix, count in suffixes.most_common(_LISTED)]
     if folders := [p.name for p in subfolders(folder)]:
-        parts.append(f"folders {_names(folders)}")
+        parts.append(f"folders {listed(folders, _LISTED)}")
     return "; ".join(parts) or "an empty folder"
-
-
-def _names(names: Sequence[str]) -> str:
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _require_enough(count: int, where: object) -> None:
@@ -315,7 +309,6 @@ def check_images(
         sizes=frozenset(look.size for look in looks),
         bit_depth=max(look.bit_depth for look in looks),
         max_value=max(look.max_value for look in looks),
-        all_grey=all(look.grey for look in looks),
         bad=tuple(bad),
         copies=copies,
     )
@@ -328,7 +321,6 @@ class Look:
     size: Size
     bit_depth: int
     max_value: int
-    grey: bool
     digest: bytes
 
 
@@ -357,7 +349,7 @@ def look_at_images(
         raise DatasetError(
             f"{len(bad)} of {len(paths)} images cannot be used",
             expected="whole 8 or 16 bit images",
-            got=_names([reason for _, reason in bad]),
+            got=listed([reason for _, reason in bad], _LISTED),
             remedy="Repair or remove them, or leave them out with --skip-bad.",
         )
     return seen, bad
@@ -373,14 +365,4 @@ def _look(path: Path) -> Look | str:
     wide = frame.dtype.itemsize == 2
     shape = f"{frame.shape}{frame.dtype}".encode()
     digest = hashlib.blake2b(frame.tobytes(), digest_size=16, key=shape).digest()
-    return Look((height, width), 16 if wide else 8, int(frame.max()) if wide else 0, _is_grey(frame), digest)
-
-
-def _is_grey(frame: Frame) -> bool:
-    if frame.ndim == 2:
-        return True
-    # a few rows tell most colour images, without a pass over all pixels
-    return all(
-        bool((part[..., 0] == part[..., 1]).all() and (part[..., 1] == part[..., 2]).all())
-        for part in (frame[:: max(1, frame.shape[0] // 8)], frame)
-    )
+    return Look((height, width), 16 if wide else 8, int(frame.max()) if wide else 0, digest)

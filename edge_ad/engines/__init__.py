@@ -165,4 +165,4 @@ def run_once(model: bytes, name: str, image: NDArray[np.float32]) -> list[NDArra
 
 def _module(engine: str) -> Any:
     with quietly():
-        return importlib.import_module(ENGINES[engine].module or f"edge_ad.engines.{engine}")
+        return importlib.import_module(f"edge_ad.engines.{engine}")

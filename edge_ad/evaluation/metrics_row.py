@@ -23,6 +23,7 @@ from edge_ad.frames.crop import scale_box
 from edge_ad.frames.mask import marked_pixels
 from edge_ad.metrics import ImageMetrics, PixelMetrics, PixelSample, Rate, image_metrics, pixel_metrics
 from edge_ad.spec import Size
+from edge_ad.system.names import listed
 from edge_ad.system.percentiles import percentiles
 
 _ASPECT_PX = 2.0  # a mask of another size may differ from the frame's aspect ratio by this much
@@ -188,8 +189,8 @@ class _Samples:
             what = "no pixel metrics" if len(missing) == defects else "pixel metrics leave them out"
             notes.append(f"{len(missing)} of {defects} defects have no mask: {what}")
         if unusable:
-            more = f" and {len(unusable) - _LISTED} more" if len(unusable) > _LISTED else ""
-            notes.append(f"masks that cannot be used, left out of pixel metrics: {'; '.join(unusable[:_LISTED])}{more}")
+            shown = listed(unusable, _LISTED, "; ")
+            notes.append(f"masks that cannot be used, left out of pixel metrics: {shown}")
         if resized:
             notes.append(f"{resized} masks have another size than their image and are resized")
         if empty:

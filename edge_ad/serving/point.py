@@ -98,8 +98,7 @@ class Point:
         Raises:
             FrameError: it cannot be inspected.
         """
-        from_file = isinstance(frame, (str, os.PathLike))
-        pixels = check_frame(read_frame(frame) if isinstance(frame, (str, os.PathLike)) else frame, self._spec.frame)
+        pixels, from_file = _pixels(frame, self._spec.frame)
         watch.lap("read")
         tensor = self.crop(pixels, from_file=from_file)
         watch.lap("crop")
@@ -250,8 +249,14 @@ def _open_engine(bundle: Bundle, name: str, settings: Settings, models: Models |
     return open_engine(name, models, device=settings.device, threads=settings.threads, precision=arithmetic)
 
 
+def _pixels(frame: object, spec: FrameSpec) -> tuple[Frame, bool]:
+    """A frame, or what an image file holds, checked; and whether it is of a file, which is BGR whatever is declared."""
+    if isinstance(frame, (str, os.PathLike)):
+        return check_frame(read_frame(frame), spec), True
+    return check_frame(frame, spec), False
+
+
 def _picture(spec: FrameSpec, frame: object) -> NDArray[np.uint8]:
     """(H, W, 3) u8 BGR picture of a frame, for people."""
-    from_file = isinstance(frame, (str, os.PathLike))
-    pixels = check_frame(read_frame(frame) if isinstance(frame, (str, os.PathLike)) else frame, spec)
+    pixels, from_file = _pixels(frame, spec)
     return to_picture(pixels, spec.white_level, rgb=spec.color_order == "rgb" and not from_file)

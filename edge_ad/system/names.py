@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import PurePath
 
 
@@ -26,6 +27,12 @@ def printable_lines(text: str) -> str:
 def storable(text: str) -> str:
     """A whole text as UTF-8 takes it: only what cannot be encoded is escaped."""
     return re.sub("[\ud800-\udfff]", lambda found: _shown(found[0]), text)
+
+
+def listed(names: Sequence[str], most: int, separator: str = ", ") -> str:
+    """The first `most` names, and how many more there are: "a.png, b.png and 3 more"."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return separator.join(names[:most]) + more
 
 
 def _shown(character: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from edge_ad.errors import ImageWarning
+from edge_ad.system.names import listed
 
 _LISTED = 3  # names in a line
 
@@ -46,5 +47,4 @@ def show_image_warnings() -> Iterator[None]:
             yield
         finally:
             for text, paths in by_image.items():
-                more = f" and {len(paths) - _LISTED} more" if len(paths) > _LISTED else ""
-                print(f"note: {text}: {', '.join([*paths][:_LISTED])}{more}", file=sys.stderr)
+                print(f"note: {text}: {listed([*paths], _LISTED)}", file=sys.stderr)

@@ -37,4 +37,4 @@ def write_more(options: Options, manifest: Manifest, members: Mapping[str, Any])
 
 
 def _module(method: str) -> Any:
-    return importlib.import_module(METHODS.fit_module(method))
+    return importlib.import_module(f"export.fit.{method}")

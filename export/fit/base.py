@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
+from edge_ad.bundle.file import Members
 from edge_ad.heads.base import Head
 from edge_ad.spec import HeadSpec, IndexSpec
 from export.options import Options
-from export.stages import Arrays, Stages
+from export.stages import Stages
 from export.summary import Summary
 
 
@@ -49,7 +50,7 @@ class Fitted:
     head: Head
     spec: HeadSpec
     index: IndexSpec | None
-    members: Arrays
+    members: Members
 
 
 class Method(Protocol):

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
+from edge_ad.bundle.file import Members
 from edge_ad.errors import SpecError
 from edge_ad.heads.base import Head
 from edge_ad.heads.knn import Knn, KnnSpec
 from edge_ad.spec import IndexSpec, ProjectionSpec
 from export.fit.base import Fitted, Material
 from export.projection import choose_basis, put_in_order
-from export.stages import Arrays
 from export.summary import Summary
 
 NEIGHBORS = 3
@@ -40,7 +40,7 @@ class Fit:
         summary.say("patches", text)
         with summary.stage("projection"):
             basis = choose_basis(bank, self._material.options.seed)
-        members: Arrays = {"coreset": bank}
+        members: Members = {"coreset": bank}
         if basis is not None:
             members = {"coreset": (bank := put_in_order(bank, basis)), "projection/basis": basis}
         projection = None if basis is None else ProjectionSpec(len(basis))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
+from edge_ad.bundle.file import Members
 from edge_ad.heads.base import Head
 from edge_ad.heads.index import Index
 from edge_ad.heads.patchcore import PatchCore, PatchcoreSpec
@@ -18,7 +19,6 @@ from export.fidelity import choose_ef
 from export.fit.base import Fitted, Material
 from export.hnsw import EF_CONSTRUCTION, M, build_hnsw
 from export.projection import choose_basis, put_in_order
-from export.stages import Arrays
 from export.summary import Summary
 
 _FIDELITY_IMAGES = 8  # frames that graph search is compared with exact search on
@@ -46,7 +46,7 @@ class Fit:
         summary.say("patches", text + missing)
         with summary.stage("projection"):
             basis = choose_basis(coreset, options.seed)
-        members: Arrays = {"coreset": coreset}
+        members: Members = {"coreset": coreset}
         if basis is not None:
             members = {"coreset": (coreset := put_in_order(coreset, basis)), "projection/basis": basis}
         graph = None
@@ -77,10 +77,10 @@ class Fit:
 
     def _graph(
         self, coreset: NDArray[np.float32], basis: NDArray[np.float32] | None, summary: Summary
-    ) -> tuple[GraphSpec, Arrays]:
+    ) -> tuple[GraphSpec, Members]:
         stages, good_images = self._material.stages, self._material.good_images
         arrays = build_hnsw(coreset, self._material.options.seed)
-        members: Arrays = {"graph/levels": arrays.levels, "graph/links0": arrays.links0, "graph/upper": arrays.upper}
+        members: Members = {"graph/levels": arrays.levels, "graph/links0": arrays.links0, "graph/upper": arrays.upper}
         rows = native.Coreset(coreset, basis, pool=self._material.pool)
         graph = native.Graph(rows, arrays.levels, arrays.links0, arrays.upper, entry=arrays.entry)
         # good images moved by a few pixels, off the patch grid, so that no coreset row is theirs; uses no test images

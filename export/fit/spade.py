@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
+from edge_ad.bundle.file import Members
 from edge_ad.errors import SpecError
 from edge_ad.heads.base import Head, embed
 from edge_ad.heads.spade import Spade, SpadeSpec
 from edge_ad.spec import ProjectionSpec
 from export.fit.base import Fitted, Material
 from export.projection import choose_basis
-from export.stages import Arrays
 from export.summary import Summary
 
 NEIGHBORS = 50  # the paper's K
@@ -50,7 +50,7 @@ class Fit:
         projection = None if basis is None else ProjectionSpec(len(basis))
         neighbors = min(self._neighbors, len(images))
         summary.say("gallery", f"{len(members)} of {len(images)} images; {neighbors} nearest for the score")
-        arrays: Arrays = {"spade/embeddings": self._embeddings[images], "spade/members": members}
+        arrays: Members = {"spade/embeddings": self._embeddings[images], "spade/members": members}
         arrays["spade/gallery"] = gallery
         if basis is not None:
             arrays["projection/basis"] = basis

@@ -269,7 +269,7 @@ def test_facts_of_colour_images(tmp_path: Path) -> None:
     goods, facts = check_images(paths, progress=count)
     assert goods == tuple(paths)
     assert facts.sizes == {(32, 40), (40, 32)}
-    assert (facts.bit_depth, facts.max_value, facts.all_grey, facts.bad, facts.copies) == (8, 0, False, (), ())
+    assert (facts.bit_depth, facts.max_value, facts.bad, facts.copies) == (8, 0, (), ())
     assert count.calls == [1, 1, 1]
 
 
@@ -279,18 +279,6 @@ def test_facts_of_a_12_bit_camera(tmp_path: Path) -> None:
     _, facts = check_images(paths)
     assert facts.bit_depth == 16
     assert 4000 < facts.max_value <= 4095
-
-
-@pytest.mark.parametrize("spot", [None, (0, 0), (31, 39), (13, 7)])
-def test_grey_is_grey_however_it_is_stored(tmp_path: Path, spot: tuple[int, int] | None) -> None:
-    grey = np.random.default_rng(1).integers(0, 256, (32, 40), dtype=np.uint8)
-    colour = cv2.merge([grey, grey, grey])
-    if spot:
-        colour[spot][2] ^= 1
-    cv2.imwrite(str(tmp_path / "0.png"), grey)
-    cv2.imwrite(str(tmp_path / "1.png"), colour)
-    _, facts = check_images([tmp_path / "0.png", tmp_path / "1.png"])
-    assert facts.all_grey == (spot is None)
 
 
 def test_copies_are_reported_whatever_their_file(tmp_path: Path) -> None:
@@ -372,5 +360,4 @@ def test_real_categories(name: str, goods: int, test_good: int, defects: int, ki
     assert all(t.mask is not None and t.mask.stem == f"{t.path.stem}_mask" for t in found)
     usable, facts = check_images(category.train_good)
     assert len(usable) == goods
-    assert facts.all_grey == (name == "magnetic_tile")
     assert (len(facts.sizes) == 1) == (name != "magnetic_tile")

@@ -59,7 +59,7 @@ def test_the_layout_is_that_of_mvtec(cable: Path) -> None:
     assert [t.defect for t in category.test if t.defect] == sorted([*KINDS, "bent_strand"])
     assert all((t.mask is None) == (t.defect is None) for t in category.test)
     readable, facts = check_images(category.train_good)
-    assert (len(readable), facts.sizes, facts.copies, facts.all_grey) == (2, frozenset({(96, 96)}), (), False)
+    assert (len(readable), facts.sizes, facts.copies) == (2, frozenset({(96, 96)}), ())
 
 
 def test_the_whole_sample_has_what_was_promised() -> None:

@@ -97,7 +97,7 @@ def test_a_module_that_cannot_be_imported(module: str, tmp_path: Path) -> None:
     }[module]
     code = (
         "import importlib, sys\n"
-        f"m = importlib.import_module({module + '.__main__' if module == 'export' else module!r})\n"
+        f"m = importlib.import_module({module + '.__main__' if module.startswith('export') else module!r})\n"
         "for name in ('edge_ad.cli.info', 'export.options', 'export.backbone'): sys.modules[name] = None\n"
         f"sys.exit(m.main({arguments}))"
     )
