@@ -64,6 +64,13 @@ def test_the_base_install_is_enough(path: Path) -> None:
         assert roots(path) <= set(sys.stdlib_module_names) | {"numpy", "cv2", "edge_ad", "__future__"} | extras
 
 
+def test_a_method_knows_no_other() -> None:
+    for path in sources("edge_ad/heads"):
+        if path.stem not in ("__init__", "base", "index"):
+            known = {name.split(".")[2] for name in imports(path) if name.startswith("edge_ad.heads.")}
+            assert known <= {"base", "index"}, path
+
+
 def test_only_heads_and_the_bundle_read_members() -> None:
     reading = {
         name_of(path)
