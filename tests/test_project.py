@@ -68,9 +68,8 @@ def test_every_public_name_is_in_the_api_page() -> None:
 
 def test_every_variable_is_documented() -> None:
     text = (ROOT / "docs/exit-codes.md").read_text(encoding="utf-8")
-    sources = [
-        path.read_text(encoding="utf-8") for folder in ("edge_ad", "export") for path in (ROOT / folder).rglob("*.py")
-    ]
+    files = [path for folder in ("edge_ad", "export") for path in (ROOT / folder).rglob("*.[pc]*") if path.is_file()]
+    sources = [path.read_text(encoding="utf-8") for path in files if path.suffix in (".py", ".cpp")]
     read = {
         name for source in sources for name in re.findall(r"""["']((?:EDGE_AD_|SOURCE_DATE_)[A-Z_]+)["']""", source)
     }
