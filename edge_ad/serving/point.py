@@ -99,7 +99,7 @@ class Point:
             FrameError: it cannot be inspected.
         """
         from_file = isinstance(frame, (str, os.PathLike))
-        pixels = check_frame(read_frame(frame) if isinstance(frame, (str, os.PathLike)) else frame, self._spec.frame)
+        pixels = _checked(frame, self._spec.frame)
         watch.lap("read")
         tensor = self.crop(pixels, from_file=from_file)
         watch.lap("crop")
@@ -250,8 +250,15 @@ def _open_engine(bundle: Bundle, name: str, settings: Settings, models: Models |
     return open_engine(name, models, device=settings.device, threads=settings.threads, precision=arithmetic)
 
 
+def _checked(frame: object, spec: FrameSpec) -> Frame:
+    """The pixels of a frame, read where it is the path of a file: then what is wrong with them names the file."""
+    if isinstance(frame, (str, os.PathLike)):
+        return check_frame(read_frame(frame), spec, os.fspath(frame))
+    return check_frame(frame, spec)
+
+
 def _picture(spec: FrameSpec, frame: object) -> NDArray[np.uint8]:
     """(H, W, 3) u8 BGR picture of a frame, for people to look at."""
     from_file = isinstance(frame, (str, os.PathLike))
-    pixels = check_frame(read_frame(frame) if isinstance(frame, (str, os.PathLike)) else frame, spec)
+    pixels = _checked(frame, spec)
     return to_picture(pixels, spec.white_level, rgb=spec.color_order == "rgb" and not from_file)

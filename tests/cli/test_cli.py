@@ -205,7 +205,7 @@ def test_bad_options(golden: Path, parts: Path, tmp_path: Path, capsys: pytest.C
     failing(["inspect", golden, parts, "--cores", "9999"], capsys, "cores")
     failing(["inspect", golden, parts, "--csv", tmp_path / "no" / "out.csv"], capsys, "writable folder")
     (tmp_path / "file").write_text("")
-    failing(["inspect", golden, parts, "--overlay", tmp_path / "file"], capsys, "cannot write")
+    failing(["inspect", golden, parts, "--overlay", tmp_path / "file"], capsys, "--overlay is no folder")
     for arguments in (
         [],
         ["inspect"],
@@ -430,3 +430,34 @@ def test_nothing_is_written_where_it_runs(golden: Path, parts: Path, tmp_path: P
         assert run(command, golden, cwd=empty).returncode == 0
     assert run("inspect", golden, parts, cwd=empty).returncode == 1
     assert list(empty.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------------- what is given
+
+
+def test_an_image_of_a_wrong_kind_is_named(golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cv2.imwrite(str(tmp_path / "deep.png"), good_frame(1).astype(np.uint16) * 257)
+    assert main(["inspect", str(golden), str(tmp_path)]) == 2
+    assert "deep.png has the wrong dtype; expected uint8; got uint16" in capsys.readouterr().err
+
+
+def test_an_empty_path_is_not_the_working_directory(
+    golden: Path, parts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(parts)
+    before = sorted(parts.rglob("*"))
+    for arguments in (
+        ["inspect", golden, ""],
+        ["inspect", golden, ".", "--overlay", ""],
+        ["eval", golden, "--out", ""],
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main([*map(str, arguments)])
+        assert stopped.value.code == 2
+        assert "the path is empty" in capsys.readouterr().err
+    assert sorted(parts.rglob("*")) == before
+
+
+def test_pictures_go_into_a_folder(golden: Path, parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = failing(["inspect", golden, parts, "--overlay", parts / "notes.txt"], capsys, "--overlay is no folder")
+    assert not out  # said before any work
