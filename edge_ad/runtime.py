@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from edge_ad.bundle.file import Bundle
 from edge_ad.bundle.probes import Answer
-from edge_ad.errors import SpecError
+from edge_ad.errors import FrameError, SpecError
 from edge_ad.serving import clock
 from edge_ad.serving.chooser import Chooser
 from edge_ad.serving.clock import Stopwatch
@@ -21,9 +21,9 @@ from edge_ad.serving.profile import load_profile
 from edge_ad.serving.settings import Fixed
 from edge_ad.sources.prefetch import prefetch
 from edge_ad.spec import REFERENCE, Frame, Manifest
+from edge_ad.system.arguments import flag, positive_number, text, whole_number
 from edge_ad.system.cpu import check_cores
 from edge_ad.system.forks import Home
-from edge_ad.system.numbers import positive_number, whole_number
 from edge_ad.verdict.verdict import Verdict
 
 EngineName = str  # "auto", or one of `edge_ad.registry.ENGINES`
@@ -89,19 +89,24 @@ class Runtime:
         on_miss: MissName = "raise",
         profile: bool = True,
     ) -> None:
+        _check_words(path, engine=engine, device=device, search=search, on_miss=on_miss)
+        if point is not None:
+            text("point", point)
+        flag("self_check", self_check)
+        flag("profile", profile)
         fixed = _fixed(engine, device, threads, cores, search)
         threshold = None if threshold is None else positive_number("threshold", threshold)
         budget_ms = None if budget_ms is None else positive_number("budget_ms", budget_ms)
         best_effort = _check_on_miss(on_miss)
         self._home = Home("a Runtime")
         self._path = os.path.abspath(os.fspath(path))
-        self._options: dict[str, Any] = {
-            "engine": engine,
-            "device": device,
+        self._options: dict[str, Any] = {"engine": engine, "device": device, "point": point, "search": search}
+        self._options |= {
             "threads": fixed.threads,
             "cores": fixed.cores,
+            "threshold": threshold,
+            "self_check": self_check,
         }
-        self._options |= {"point": point, "search": search, "threshold": threshold, "self_check": self_check}
         self._options |= {"budget_ms": budget_ms, "on_miss": on_miss, "profile": profile}
         name = REFERENCE if point is None else point
         bundle = Bundle.open(path, points=(name,) if budget_ms is None else None)
@@ -206,8 +211,13 @@ class Runtime:
 
         A separate thread advances `frames`, at most two frames ahead. An error of a frame, or of `frames` itself, is
         raised when its turn comes, and ends the iteration. A verdict's "read" time includes waiting for the frame.
+
+        Raises:
+            FrameError: `frames` is one path, or nothing to iterate over.
         """
         self._home.check()
+        if isinstance(frames, (str, bytes, os.PathLike)) or not isinstance(frames, Iterable):
+            raise FrameError("inspect_many takes several frames", expected="an iterable of frames", got=repr(frames))
         return (self._judge(prepared) for prepared in prefetch(frames, self._prepare_next))
 
     def scores_and_peaks(
@@ -263,6 +273,13 @@ class Runtime:
         if self._ladder is not None:
             self._ladder.record(self._points.index(prepared.point), verdict.latency_ms)
         return verdict
+
+
+def _check_words(path: object, **words: object) -> None:
+    if not isinstance(path, (str, os.PathLike)):
+        raise SpecError("the bundle is not a path", expected="str or os.PathLike", got=repr(path))
+    for name, value in words.items():
+        text(name, value)
 
 
 def _fixed(engine: str, device: str, threads: int | None, cores: Sequence[int] | None, search: str) -> Fixed:

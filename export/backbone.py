@@ -19,6 +19,7 @@ import onnx
 
 from edge_ad.errors import BackboneError
 from edge_ad.spec import Size
+from edge_ad.system.inputs import read_input
 
 try:
     import torch
@@ -90,6 +91,9 @@ class TorchBackbone:
         with torch.no_grad():
             found = self.extractor(image)
         return [found[layer].numpy() for layer in self.layers]
+
+
+_MAX_WEIGHTS = 2**34  # bytes; the largest of torchvision has 2**31
 
 
 def torchvision_backbone(name: str, layers: Sequence[str] | None, weights: Path | None) -> TorchBackbone:
@@ -171,7 +175,7 @@ def _load(extractor: torch.nn.Module, state: dict[str, torch.Tensor], source: st
 
 def _read_state(path: Path) -> tuple[dict[str, torch.Tensor], str, str]:
     try:
-        data = path.read_bytes()
+        data = read_input(path, most=_MAX_WEIGHTS)
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except OSError as error:
         raise BackboneError(

@@ -29,7 +29,8 @@ def tensors(paths: Sequence[Path], frame: FrameSpec, crop: Crop) -> Iterator[NDA
     """(1, H, W, 3) u8 tensors of image files. A thread reads ahead."""
 
     def prepare(source: Iterator[Path]) -> NDArray[np.uint8]:
-        return crop(check_frame(read_frame(next(source)), frame), from_file=True)
+        path = next(source)
+        return crop(check_frame(read_frame(path), frame, f"{path}"), from_file=True)
 
     return prefetch(paths, prepare)
 

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from edge_ad.errors import BackboneError
+from edge_ad.system.inputs import read_input
 
 _MAX_BYTES = 2**31 - 1  # largest protobuf message
 
@@ -29,7 +30,7 @@ def read_onnx(path: Path) -> tuple[onnx.ModelProto, str]:
                 expected=f"at most {_MAX_BYTES:,} bytes, which is what an ONNX file holds",
                 got=f"{size:,} bytes",
             )
-        data = path.read_bytes()
+        data = read_input(path)
     except OSError as error:
         raise BackboneError(
             f"cannot read the backbone {path}", expected="an ONNX file", got=error.strerror or str(error)

@@ -16,6 +16,7 @@ from edge_ad.frames.crop import resize, scale_box
 from edge_ad.frames.mask import marked_pixels
 from edge_ad.spec import Box, Size
 from edge_ad.spec.base import is_box
+from edge_ad.system.inputs import read_input
 
 ALIGN_PX = 16  # the crop's edges, at the input scale: the stride of the deepest layer that PatchCore uses
 _CIRCLE_CORNERS = 256  # of the polygon that replaces a circle
@@ -97,7 +98,7 @@ def _image_mask(path: Path, size: Size) -> NDArray[np.bool_]:
 
 def _polygon_mask(path: Path, size: Size) -> NDArray[np.bool_]:
     try:
-        points = json.loads(path.read_bytes())  # bytes: UTF-8 or UTF-16, with a byte order mark or without
+        points = json.loads(read_input(path))  # bytes: UTF-8 or UTF-16, with a byte order mark or without
         if isinstance(points, dict) and "shapes" in points:
             points = _labelme_polygons(path, points, size)
         points = points["points"] if isinstance(points, dict) else points

@@ -306,11 +306,6 @@ def test_early_close_ends_the_thread(runtime: Runtime) -> None:
     assert wait_for(lambda: not threads_named("edge-ad-capture"))
 
 
-def test_not_an_iterable(runtime: Runtime) -> None:
-    with pytest.raises(TypeError):
-        next(runtime.inspect_many(3))  # type: ignore[arg-type]
-
-
 def test_a_runtime_is_shared_by_threads(golden: Path, engine: str) -> None:
     runtime = Runtime(golden, engine=engine, search="graph", threads=2)
     frames = [bad_frame(300 + i) for i in range(6)]
@@ -376,3 +371,9 @@ def test_probe_takes_arrays_in_the_order_that_the_bundle_declares(golden: Path, 
     assert found.score == wanted.score == rgb.inspect(turned).score
     np.testing.assert_array_equal(found.patches, wanted.patches)
     np.testing.assert_array_equal(found.anomaly_map, wanted.anomaly_map)
+
+
+@pytest.mark.parametrize("frames", ["a.png", Path("a.png"), None, 3], ids=repr)
+def test_one_path_is_not_several_frames(runtime: Runtime, frames: Any) -> None:
+    with pytest.raises(FrameError, match="several frames"):
+        runtime.inspect_many(frames)

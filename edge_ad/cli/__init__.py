@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from edge_ad.registry import ENGINES, one_of
 from edge_ad.system.entry import ANOMALOUS, ERROR, OK, run_command
 from edge_ad.system.notices import show_image_warnings
 
-__all__ = ["ANOMALOUS", "ERROR", "OK", "RUNTIME_OPTIONS", "add_runtime_options", "main"]
+__all__ = ["ANOMALOUS", "ERROR", "OK", "RUNTIME_OPTIONS", "add_runtime_options", "given_path", "main"]
 
 _EXPORT = "Makes a bundle from images of good parts: the same as python -m export."
 
@@ -71,6 +72,14 @@ def add_runtime_options(parser: argparse.ArgumentParser, *, many: bool = False, 
             default="auto",
             help="how the nearest patches are found; auto picks the faster one for this coreset and CPU",
         )
+
+
+def given_path(text: str) -> Path:
+    """A path of the command line. An empty one, which an unset variable of a shell gives, would be the working
+    directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty; expected a file or a folder")
+    return Path(text)
 
 
 RUNTIME_OPTIONS = ("engine", "device", "threads", "cores", "point", "search")

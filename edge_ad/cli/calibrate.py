@@ -32,7 +32,7 @@ from edge_ad.calibration.rules import (
     usual_value,
     usual_values,
 )
-from edge_ad.cli import OK, RUNTIME_OPTIONS, add_runtime_options
+from edge_ad.cli import OK, RUNTIME_OPTIONS, add_runtime_options, given_path
 from edge_ad.errors import BundleError, DatasetError, EngineUnavailableError, SpecError
 from edge_ad.metrics import image_metrics, wilson
 from edge_ad.runtime import Runtime
@@ -59,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder with test images (MVTec AD, BTAD, or good and bad), CSV file of path,label, or a folder of good "
         "images that the method was not fitted to; by default the scores in the bundle are used",
     )
-    parser.add_argument("--out", type=Path, metavar="NEW.bundle", help="default: NAME.calibrated.bundle beside BUNDLE")
+    parser.add_argument(
+        "--out", type=given_path, metavar="NEW.bundle", help="default: NAME.calibrated.bundle beside BUNDLE"
+    )
     parser.add_argument("--force", action="store_true", help="replace --out if it exists; never BUNDLE itself")
     parser.add_argument(
         "--threshold-rule",

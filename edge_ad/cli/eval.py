@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edge_ad.cli import ERROR, OK, RUNTIME_OPTIONS, add_runtime_options
+from edge_ad.cli import ERROR, OK, RUNTIME_OPTIONS, add_runtime_options, given_path
 from edge_ad.cli.info import describe
 from edge_ad.data.labelled import LabelledSet, check_masks, load_labelled
 from edge_ad.errors import DatasetError, EdgeADError, SpecError
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_grid(parser)
     parser.add_argument(
-        "--out", type=Path, default=Path("outputs"), metavar="DIR", help="folder of the results; default: outputs"
+        "--out", type=given_path, default=Path("outputs"), metavar="DIR", help="folder of the results; default: outputs"
     )
     parser.add_argument(
         "--pictures", choices=("none", "worst", "all"), default="worst", help="images to draw; default: worst"
@@ -233,6 +233,8 @@ def _check_outputs(cells: Sequence[Cell], out: Path) -> None:
         inputs += [("a mask", image.mask) for image in labelled.images if image.mask is not None]
     for cell in cells:  # files of an earlier run may be replaced or removed
         outputs += [("--out", path) for path in cell.folder.rglob("*") if path.is_file()]
+    if out.exists() and not out.is_dir():
+        raise SpecError("--out is a file", expected="a folder, or a path where one can be made", got=out)
     for option, path in outputs[:2]:
         if out.is_dir():
             check_target(option, path)

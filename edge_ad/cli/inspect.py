@@ -13,8 +13,8 @@ from pathlib import Path
 
 import cv2
 
-from edge_ad.cli import ANOMALOUS, ERROR, OK, RUNTIME_OPTIONS, add_runtime_options
-from edge_ad.errors import FrameError
+from edge_ad.cli import ANOMALOUS, ERROR, OK, RUNTIME_OPTIONS, add_runtime_options, given_path
+from edge_ad.errors import FrameError, SpecError
 from edge_ad.frames.listing import list_image_tree
 from edge_ad.runtime import Runtime
 from edge_ad.serving.meter import Stats
@@ -30,21 +30,21 @@ HELP = "Inspects an image or a folder: a line with file, score and verdict (0 go
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_runtime_options(parser)
-    parser.add_argument("images", help="an image, or a folder of images (its subfolders too)")
+    parser.add_argument("images", type=given_path, help="an image, or a folder of images (its subfolders too)")
     parser.add_argument("--threshold", type=float, help="threshold of the score, instead of the bundle's")
     parser.add_argument(
         "--budget-ms", type=float, metavar="MS", help="time limit of a frame; picks a point that keeps it"
     )
     parser.add_argument(
-        "--csv", type=Path, metavar="OUT", help="write a table there: file, score, verdict, milliseconds"
+        "--csv", type=given_path, metavar="OUT", help="write a table there: file, score, verdict, milliseconds"
     )
     parser.add_argument("--jsonl", action="store_true", help="print one JSON object for each image, with its regions")
-    parser.add_argument("--overlay", type=Path, metavar="DIR", help="write a picture of each verdict there")
+    parser.add_argument("--overlay", type=given_path, metavar="DIR", help="write a picture of each verdict there")
 
 
 def run(options: argparse.Namespace) -> int:
     """Inspects; returns the exit code. An unreadable image is reported and skipped, and the exit code is then 2."""
-    root = Path(options.images)
+    root = options.images
     paths, errors = find_images(root)
     base = root if root.is_dir() else root.parent
     pictures = _pictures(paths, base, options.overlay) if options.overlay else {}
@@ -99,6 +99,13 @@ def _check_outputs(options: argparse.Namespace, paths: list[Path], pictures: dic
     table = [] if options.csv is None else [("--csv", options.csv)]
     for option, path in table:
         check_target(option, path)
+    if options.overlay is not None and options.overlay.exists() and not options.overlay.is_dir():
+        raise SpecError(
+            "--overlay is no folder",
+            expected="a folder, or a new name",
+            got=options.overlay,
+            remedy="Give another --overlay.",
+        )
     outputs = [*table, *(("--overlay", picture) for picture in pictures.values())]
     check_outputs(outputs, [("the bundle", Path(options.bundle)), *(("an image", path) for path in paths)])
 

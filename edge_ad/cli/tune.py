@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_ad.bundle.file import Bundle
-from edge_ad.cli import ERROR, OK
+from edge_ad.cli import ERROR, OK, given_path
 from edge_ad.errors import SpecError
 from edge_ad.frames.listing import list_images
 from edge_ad.serving.fidelity import faithful_first
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--frames",
-        type=Path,
+        type=given_path,
         metavar="DIR",
         help="images of the camera to measure with; by default the bundle's golden probes, enlarged",
     )

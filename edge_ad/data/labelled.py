@@ -183,14 +183,19 @@ def _from_csv(path: Path) -> LabelledSet:
     head = text.partition("\n")[0]
     table = csv.DictReader(text.splitlines(), delimiter=";" if head.count(";") > head.count(",") else ",")
     table.fieldnames = [name.strip().lower() for name in table.fieldnames or []]
-    if not {"path", "label"} <= set(table.fieldnames):
+    if not {"path", "label"} <= set(table.fieldnames) or len(set(table.fieldnames)) < len(table.fieldnames):
         got = ", ".join(table.fieldnames) or "an empty file"
-        raise DatasetError(f"{path} lacks a column", expected="path, label and, if wanted, mask", got=got)
+        raise DatasetError(f"{path} has other columns", expected="path, label and, if wanted, mask, each once", got=got)
     root = path.absolute().parent
     images, wrong = [], []
+    lines: dict[str, int] = {}
     for row in table:
         try:
-            images.append(_csv_image(root, row))
+            image = _csv_image(root, row)
+            first = lines.setdefault(os.path.realpath(image.path), table.line_num)
+            if first != table.line_num:
+                raise ValueError(f"{row['path']} stands on line {first} too")
+            images.append(image)
         except ValueError as error:
             wrong.append(f"line {table.line_num}: {error}")
     if wrong:

@@ -16,6 +16,7 @@ from edge_ad.errors import FrameError, ImageWarning
 from edge_ad.frames.image_file import damage, image_kind, image_size, truncated
 from edge_ad.frames.tiff import is_tiff, read_tiff
 from edge_ad.spec import MAX_FRAME_PIXELS, MIN_FRAME_SIDE, Frame, FrameSpec
+from edge_ad.system.inputs import read_input
 
 _NOT_READ = frozenset({"HEIC", "OpenEXR"})
 
@@ -30,8 +31,7 @@ def read_frame(path: str | os.PathLike[str]) -> Frame:
     """
     name = os.fspath(path)
     try:
-        with open(name, "rb") as file:
-            data = file.read()
+        data = read_input(name)
     except (OSError, ValueError) as error:  # ValueError: NUL in the path
         got = error.strerror if isinstance(error, OSError) else error
         if os.path.islink(name) and not os.path.exists(name):
@@ -109,39 +109,47 @@ def _not_decoded(data: bytes, name: str, kind: str | None) -> FrameError:
     )
 
 
-def check_frame(frame: object, spec: FrameSpec) -> Frame:
+def check_frame(frame: object, spec: FrameSpec, name: str = "the frame") -> Frame:
     """The frame itself, as (H, W) or (H, W, 3), if the bundle accepts it.
 
     Args:
         frame: array as the module says; it may be read-only or a view with any strides.
         spec: the frames that the bundle declares.
+        name: the file that it was read from; messages begin with it.
 
     Raises:
         FrameError: wrong type, dtype, shape or size.
     """
     if not isinstance(frame, np.ndarray):
         raise FrameError(
-            "the frame is not an array",
+            f"{name} is not an array",
             expected="a NumPy array, or the path of an image file",
             got=type(frame).__name__,
+        )
+    if isinstance(frame, np.ma.MaskedArray) and np.ma.is_masked(frame):
+        raise FrameError(
+            f"{name} has masked pixels",
+            expected="every pixel",
+            got=f"{int(np.ma.getmaskarray(frame).sum())} masked",
+            remedy="Fill them, or export with a region of interest.",
         )
     if frame.ndim == 3 and frame.shape[2] == 1:
         frame = frame[:, :, 0]
     if not (frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] == 3)):
         raise FrameError(
-            "the frame has the wrong shape",
+            f"{name} has the wrong shape",
             expected=f"(H, W, 3) {spec.color_order.upper()}, (H, W) or (H, W, 1)",
             got=frame.shape,
             remedy="Drop an alpha channel with frame[..., :3]; inspect the frames of a batch one by one.",
         )
     if frame.dtype != np.uint8 and not (frame.dtype == np.uint16 and spec.bit_depth == 16):
         raise FrameError(
-            "the frame has the wrong dtype",
+            f"{name} has the wrong dtype",
             expected="uint8" if spec.bit_depth == 8 else "uint8 or uint16",
             got=frame.dtype,
             remedy="Give the camera's own pixels. For uint16 frames export with 16-bit images or --bit-depth 16.",
         )
-    _check_size(frame.shape[:2], "the frame")
+    _check_size(frame.shape[:2], name)
     return frame
 
 

@@ -15,7 +15,6 @@ an error. A mask with black and white exchanged cannot be detected: white always
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -25,6 +24,7 @@ from edge_ad.errors import DatasetError
 from edge_ad.frames.check import read_frame
 from edge_ad.frames.image_file import image_kind
 from edge_ad.spec import Frame
+from edge_ad.system.inputs import read_input
 
 __all__ = ["marked_pixels"]
 
@@ -42,7 +42,7 @@ def marked_pixels(path: str | os.PathLike[str]) -> NDArray[np.bool_]:
         DatasetError: it is unclear what the mask marks.
     """
     image = read_frame(path)
-    data = Path(path).read_bytes()
+    data = read_input(path)
     lossless = image_kind(data) != "JPEG"
     opaque = _opaque(data, image)
     if opaque is not None:

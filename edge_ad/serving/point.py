@@ -250,9 +250,12 @@ def _open_engine(bundle: Bundle, name: str, settings: Settings, models: Models |
 
 
 def _pixels(frame: object, spec: FrameSpec) -> tuple[Frame, bool]:
-    """A frame, or what an image file holds, checked; and whether it is of a file, which is BGR whatever is declared."""
+    """A frame, or what an image file holds, checked; and whether it is of a file, which is BGR whatever is declared.
+
+    What is wrong with a file names it.
+    """
     if isinstance(frame, (str, os.PathLike)):
-        return check_frame(read_frame(frame), spec), True
+        return check_frame(read_frame(frame), spec, os.fspath(frame)), True
     return check_frame(frame, spec), False
 
 

@@ -28,6 +28,7 @@ from edge_ad.spec import require
 from edge_ad.spec.codec import decode, encode
 from edge_ad.system.cpu import allowed_cores, default_threads, detect_cpu
 from edge_ad.system.files import check_target, write_output
+from edge_ad.system.variables import switched_on
 from edge_ad.system.versions import version_of
 
 FORMAT_VERSION = 2  # 1 had the settings among the fields of an entry
@@ -211,7 +212,7 @@ def load_profile(bundle: str, points: Collection[str]) -> Profile | None:
         bundle: its id.
         points: names of its operating points.
     """
-    if os.environ.get(OFF_VARIABLE):
+    if switched_on(OFF_VARIABLE):
         return None
     try:
         return _read(bundle, points)
@@ -224,7 +225,10 @@ def _read(bundle: str, points: Collection[str]) -> Profile | None:
     if next((cache_folder() / "profiles").glob(f"{bundle}-*.json"), None) is None:
         return None  # saves the work of describing this PC
     machine = this_machine(bundle)
-    with profile_path(machine).open("rb") as file:
+    path = profile_path(machine)
+    if not path.is_file():  # none, or a pipe, for whose writer we would wait
+        return None
+    with path.open("rb") as file:
         raw = file.read(MAX_BYTES + 1)
     profile = _parse(raw)
     known = all(e.point in points and set(e.settings.cores or ()) <= set(machine.cores) for e in profile.entries)

@@ -88,7 +88,7 @@ def read_frames(folder: Path, spec: FrameSpec) -> list[Frame]:
         raise FrameError(f"there are no images in {folder}", expected="a folder of images", got="none")
     frames: list[Frame] = []
     for path in paths[:MOST_FRAMES]:
-        frames.append(in_declared_order(check_frame(read_frame(path), spec), spec))
+        frames.append(in_declared_order(check_frame(read_frame(path), spec, f"{path}"), spec))
         if sum(frame.nbytes for frame in frames) >= MOST_BYTES:
             break
     return frames

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_ad.errors import SpecError
-from edge_ad.system.numbers import whole_number
+from edge_ad.system.arguments import whole_number
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from typing import Any, TextIO
 
 from edge_ad.errors import EdgeADError
 from edge_ad.system.names import printable_lines
+from edge_ad.system.variables import switched_on
 
 OK, ANOMALOUS, ERROR, INTERRUPTED = 0, 1, 2, 130
 DEBUG_VARIABLE = "EDGE_AD_DEBUG"
@@ -62,7 +63,7 @@ def run_command(work: Callable[[], int], interrupted: str = "interrupted") -> in
     except BrokenPipeError:  # such as `edge-ad inspect ... | head`
         code = ERROR
     except Exception as error:
-        if os.environ.get(DEBUG_VARIABLE):
+        if switched_on(DEBUG_VARIABLE):
             say(traceback.format_exc().rstrip())
         say(f"error: {_describe(error)}")
         code = ERROR

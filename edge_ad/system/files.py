@@ -47,7 +47,8 @@ def check_outputs(outputs: Iterable[tuple[str, Path]], inputs: Iterable[tuple[st
         SpecError: names the option and the file.
     """
     read: dict[object, tuple[str, Path]] = {}
-    for what, path in inputs:
+    # /proc/self/exe leads to the Python that runs here, which every other program of the user may need too.
+    for what, path in (*inputs, ("the Python program", Path(sys.executable or "python"))):
         if _status(path) is not None:  # what is not there cannot be replaced
             read.setdefault(_identity(path), (what, path))
     written: dict[object, tuple[str, Path]] = {}

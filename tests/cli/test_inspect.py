@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from edge_ad import Runtime
@@ -153,7 +154,7 @@ def test_bad_options(golden: Path, parts: Path, tmp_path: Path, capsys: pytest.C
     failing(["inspect", golden, parts, "--cores", "9999"], capsys, "cores")
     failing(["inspect", golden, parts, "--csv", tmp_path / "no" / "out.csv"], capsys, "writable folder")
     (tmp_path / "file").write_text("")
-    failing(["inspect", golden, parts, "--overlay", tmp_path / "file"], capsys, "cannot write")
+    failing(["inspect", golden, parts, "--overlay", tmp_path / "file"], capsys, "--overlay is no folder")
     for arguments in (
         [],
         ["inspect"],
@@ -244,3 +245,34 @@ def test_inspecting_needs_no_torch(golden: Path, parts: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+# ------------------------------------------------------------------------------------------------- what is given
+
+
+def test_an_image_of_a_wrong_kind_is_named(golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cv2.imwrite(str(tmp_path / "deep.png"), good_frame(1).astype(np.uint16) * 257)
+    assert main(["inspect", str(golden), str(tmp_path)]) == 2
+    assert "deep.png has the wrong dtype; expected uint8; got uint16" in capsys.readouterr().err
+
+
+def test_an_empty_path_is_not_the_working_directory(
+    golden: Path, parts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(parts)
+    before = sorted(parts.rglob("*"))
+    for arguments in (
+        ["inspect", golden, ""],
+        ["inspect", golden, ".", "--overlay", ""],
+        ["eval", golden, "--out", ""],
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main([*map(str, arguments)])
+        assert stopped.value.code == 2
+        assert "the path is empty" in capsys.readouterr().err
+    assert sorted(parts.rglob("*")) == before
+
+
+def test_pictures_go_into_a_folder(golden: Path, parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = failing(["inspect", golden, parts, "--overlay", parts / "notes.txt"], capsys, "--overlay is no folder")
+    assert not out  # said before any work

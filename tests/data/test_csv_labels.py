@@ -42,3 +42,17 @@ def test_what_says_nothing_is_an_error(tmp_path: Path, label: str) -> None:
     assert "list.csv" in message
     assert f"line 2: the label {label!r} of a.png" in message
     assert "a label is good, ok, normal, pass, false or 0; bad" in message
+
+
+@pytest.mark.parametrize("again", ["a.png", "./a.png"])
+def test_an_image_stands_on_one_line(tmp_path: Path, again: str) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "list.csv").write_text(f"path,label\na.png,0\n{again},1\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"line 3: .*a\.png stands on line 2 too"):
+        load_labelled(str(tmp_path / "list.csv"))
+
+
+def test_a_column_stands_once(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label,label\na.png,0,1\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match="each once"):
+        load_labelled(str(tmp_path / "list.csv"))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from edge_ad import FrameError, Runtime
 from edge_ad.spec import MIN_FRAME_SIDE
 from tests.edited import edited
-from tests.tiny import bad_frame
+from tests.tiny import bad_frame, good_frame
 
 
 def test_grey_is_the_same_as_three_equal_channels(runtime: Runtime) -> None:
@@ -212,3 +212,10 @@ def test_any_array_gives_a_verdict_or_a_frame_error(runtime: Runtime, shape: tup
     else:
         with pytest.raises(FrameError):
             runtime.inspect(frame)
+
+
+def test_masked_pixels_are_no_pixels(runtime: Runtime) -> None:
+    frame = np.ma.masked_greater(good_frame(1), 100)
+    with pytest.raises(FrameError, match="masked pixels"):
+        runtime.inspect(frame)
+    assert runtime.inspect(np.ma.array(good_frame(1))).score == runtime.inspect(good_frame(1)).score

@@ -308,3 +308,9 @@ def test_every_file_is_written_by_one_module() -> None:
     found = [call for path in paths if path.relative_to(root).as_posix() not in allowed for call in _writes(path)]
     assert found == []
     assert list(_writes(root / "edge_ad/system/files.py")), "the search finds what it looks for"
+
+
+def test_the_python_that_runs_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "out.csv").symlink_to(sys.executable)
+    with pytest.raises(SpecError, match="--csv would replace the Python program"):
+        check_outputs([("--csv", tmp_path / "out.csv")], [])

@@ -1,4 +1,7 @@
-"""Checks numbers that a caller gave as options. Python's and NumPy's are accepted; True, NaN and Inf are not."""
+"""Checks numbers, words and switches that a caller gave as options.
+
+Numbers may be Python's or NumPy's; True, NaN and Inf are none.
+"""
 
 from __future__ import annotations
 
@@ -54,3 +57,25 @@ def positive_number(name: str, value: object) -> float:
     if not 0 < found < math.inf:
         raise SpecError(f"{name} is out of range", expected="a finite number above 0", got=repr(value))
     return found
+
+
+def text(name: str, value: object) -> str:
+    """`value`, which must be a str.
+
+    Raises:
+        SpecError: it is of another type.
+    """
+    if not isinstance(value, str):
+        raise SpecError(f"{name} is not a word", expected="a str", got=repr(value))
+    return value
+
+
+def flag(name: str, value: object) -> bool:
+    """`value` as a bool; NumPy's is one too.
+
+    Raises:
+        SpecError: it is of another type.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise SpecError(f"{name} is neither True nor False", expected="a bool", got=repr(value))
+    return bool(value)

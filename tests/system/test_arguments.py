@@ -42,3 +42,27 @@ def test_numbers_of_numpy_are_numbers(golden: Path, name: str, value: Any, wante
 def test_what_is_no_number_is_refused(golden: Path, name: str, value: Any) -> None:
     with pytest.raises(SpecError, match=name):
         Runtime(golden, **{name: value})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"engine": []},
+        {"point": 3},
+        {"search": None},
+        {"device": b"CPU"},
+        {"on_miss": 1},
+        {"profile": 3},
+        {"self_check": "x"},
+    ],
+    ids=str,
+)
+def test_words_and_switches_are_refused_by_name(golden: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match=next(iter(options))):
+        Runtime(golden, **options)
+
+
+@pytest.mark.parametrize("path", [None, b"cable.bundle", 3], ids=repr)
+def test_a_bundle_is_given_by_its_path(path: Any) -> None:
+    with pytest.raises(SpecError, match="not a path"):
+        Runtime(path)
