@@ -46,7 +46,7 @@ def shade(site: Site, height: Plane, lamp: Lamp, bare: float = 0.0) -> Drawing:
     floor = np.clip(-height / deepest, 0, 1)[..., None] * np.float32(bare)
     shine = np.maximum(np.percentile(site.light, 97, axis=(0, 1)).astype(np.float32), np.float32(0.25))
     is_dark = float(np.sqrt(site.mean.mean())) < 0.45
-    scraped = np.float32(0.35) * site.mean + np.float32(0.6) * shine if is_dark else np.float32(0.35) * site.mean
+    scraped = np.float32(0.35) * site.mean + shine if is_dark else np.float32(0.35) * site.mean
     lx, ly = np.cos(lamp.azimuth) * np.cos(lamp.elevation), np.sin(lamp.azimuth) * np.cos(lamp.elevation)
     lz = np.sin(lamp.elevation)
     half = np.array([lx, ly, lz + 1]) / np.linalg.norm([lx, ly, lz + 1])
@@ -61,8 +61,12 @@ def shade(site: Site, height: Plane, lamp: Lamp, bare: float = 0.0) -> Drawing:
         ratio = np.float32(_DARKEST) + np.float32(1 - _DARKEST) * ratio
         glint = np.maximum((half[2] - half[0] * gx - half[1] * gy) * upright, 0) ** 24 - np.float32(half[2] ** 24)
         gloss = np.float32(lamp.gloss * max(1.0, strength / _STEEPEST))
-        surface = site.light + floor * min(np.float32(1), gain) * (scraped - site.light)
-        lit = surface * ratio[..., None] + gloss * np.maximum(glint, 0)[..., None] * shine
+        share = floor * np.float32(min(1.0, strength / 2))  # scraped material scatters: it is lit from all around
+        lit = (
+            site.light * ratio[..., None] * (1 - share)
+            + scraped * share
+            + gloss * np.maximum(glint, 0)[..., None] * shine
+        )
         change = blur((lit - site.light).astype(np.float32), site.blur_px).reshape(site.light.shape)
         return site.light + change * site.allowed, kept
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Plane = NDArray[np.float32]
 
 _CANVAS_PX = 512  # a stroke is measured on a finer grid of at most this side
-_FINEST = 4  # fine pixels per pixel
+_FINEST = 2  # fine pixels per pixel
 
 
 def window_side(extent_px: float, margin_px: float) -> int:
@@ -112,15 +112,19 @@ def stroke(n: int, points: NDArray[np.float64]) -> tuple[Plane, Plane]:
     at = (points + (n - 1) / 2 + 0.5) * fine - 0.5
     lengths = np.r_[0, np.cumsum(np.hypot(*np.diff(at, axis=0).T))]
     samples = np.arange(0, lengths[-1] + 0.5, 0.5)
-    x = np.interp(samples, lengths, at[:, 0]).round().astype(np.int64)
-    y = np.interp(samples, lengths, at[:, 1]).round().astype(np.int64)
-    there = (x >= 0) & (y >= 0) & (x < side) & (y < side)
+    x, y = np.interp(samples, lengths, at[:, 0]), np.interp(samples, lengths, at[:, 1])
+    there = (x >= 0) & (y >= 0) & (x <= side - 1) & (y <= side - 1)
+    samples, x, y = samples[there], x[there].astype(np.float32), y[there].astype(np.float32)
+    rows, columns = np.rint(y).astype(np.intp), np.rint(x).astype(np.intp)
     canvas = np.ones((side, side), np.uint8)
-    canvas[y[there], x[there]] = 0
-    distance, labels = cv2.distanceTransformWithLabels(canvas, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    position = np.zeros(int(labels.max()) + 1, np.float32)
-    position[labels[y[there], x[there]]] = (samples[there] / max(lengths[-1], 1e-6)).astype(np.float32)
-    along = position[labels]
+    canvas[rows, columns] = 0
+    _, labels = cv2.distanceTransformWithLabels(canvas, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    nearest = np.zeros(int(labels.max()) + 1, np.intp)
+    nearest[labels[rows, columns]] = np.arange(len(samples))
+    which = nearest[labels]
+    axis = np.arange(side, dtype=np.float32)
+    distance = np.hypot(axis[:, None] - y[which], axis[None, :] - x[which])  # from the curve, not from its pixels
+    along = (samples / max(lengths[-1], 1e-6)).astype(np.float32)[which]
     if fine > 1:
         distance = cv2.resize(distance, (n, n), interpolation=cv2.INTER_AREA)
         along = cv2.resize(along, (n, n), interpolation=cv2.INTER_AREA)

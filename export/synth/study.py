@@ -143,8 +143,7 @@ def study(image: Frame, region: NDArray[np.bool_] | None = None, white: int | No
         got = (region.shape, region.dtype, f"{int(region.sum())} pixels inside")
         raise SpecError("the region cannot be used", expected=f"bool {image.shape[:2]} with pixels inside", got=got)
     if white is None:
-        brightest = 0 if image.dtype == np.uint8 else int(image.max())
-        white = 255 if image.dtype == np.uint8 else next(level for level in _WHITE if brightest <= level)
+        white = 255 if image.dtype == np.uint8 else white_level(int(image.max()))
     scale = min(1.0, _SMALL / max(image.shape[:2]))
     small = (max(int(image.shape[1] * scale), 4), max(int(image.shape[0] * scale), 4))  # (width, height)
     if region is not None:
@@ -159,6 +158,11 @@ def study(image: Frame, region: NDArray[np.bool_] | None = None, white: int | No
     return Study(image, white, region, room, None if thing is None else blur(thing.astype(np.float32), 0.6))
 
 
+def white_level(brightest: int) -> int:
+    """The white of a camera of 10, 12, 14 or 16 bits whose pixels go up to `brightest`."""
+    return next(level for level in _WHITE if brightest <= level)
+
+
 def _object_of(shown: Plane) -> NDArray[np.bool_] | None:
     """(h, w) bool of the object before a plain background, by the rule that the module states; None without one."""
     smooth = blur(shown, 1.0)
@@ -170,7 +174,9 @@ def _object_of(shown: Plane) -> NDArray[np.bool_] | None:
     reach = (_FLOOD,) * 3
     for x, y in seeds:
         if not flooded[y + 1, x + 1]:
-            cv2.floodFill(smooth, flooded, (x, y), 0, reach, reach, 8 | cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE)
+            cv2.floodFill(
+                smooth, flooded, (x, y), 0, reach, reach, 8 | cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE
+            )
     ground = flooded[1:-1, 1:-1] > 0
     grain = max(3, min(height, width) // 40) | 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (grain, grain))

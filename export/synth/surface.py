@@ -41,14 +41,14 @@ def heights(kind: str, extent_px: float, generator: np.random.Generator) -> tupl
 
 def _scratch(extent: float, generator: np.random.Generator) -> Plane:
     """A groove with a burr on both sides, pressed unevenly; now and then with a fainter one beside it."""
-    width = max(0.55, float(generator.uniform(0.012, 0.028)) * extent)
+    width = max(0.7, float(generator.uniform(0.012, 0.028)) * extent)
     n = window_side(extent, 4 * width + 2)
     points = path(extent, float(generator.uniform(0.1, 0.7)), 0.08, generator)
     height = _groove(n, points, width, generator)
     if extent > 24 and generator.uniform() < 0.4:
         aside = generator.normal(0, 1, 2) * width * 2.5 + points.mean(axis=0)
         height += np.float32(0.5) * _groove(n, points * generator.uniform(0.4, 0.8) + aside, width * 0.7, generator)
-    return height
+    return blur(height, 0.5)
 
 
 def _groove(n: int, points: NDArray[np.float64], width: float, generator: np.random.Generator) -> Plane:
@@ -88,7 +88,7 @@ def _cut(extent: float, generator: np.random.Generator) -> Plane:
     across = distance / half
     valley = np.clip(1.15 - across, 0, 1)
     lips = np.float32(0.28) * np.exp(-(((across - 1.7) / 0.55) ** 2))
-    return np.float32(2.2) * half * (lips * opening - valley)
+    return blur(np.float32(2.2) * half * (lips * opening - valley), 0.5)
 
 
 HEIGHT_KINDS: dict[str, Callable[[float, np.random.Generator], Plane]] = {
