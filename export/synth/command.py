@@ -6,8 +6,8 @@
     DIR/synthetic.json                                           kind, size, contrast, seed and image of each
     DIR/sheets/synthetic_KIND.png                                with --sheet
 
-The word synthetic stands in every name, so that it stands wherever a figure of these images does. DIR appears when it is
-complete, or not at all.
+The word synthetic stands in every name, so that it stands wherever a figure of these images does. DIR appears when it
+is complete, or not at all.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _images_of(given: Path) -> list[Path]:
 
 
 def _shared_out(options: SynthOptions, images: Sequence[Path]) -> dict[Path, list[_Item]]:
-    """The defects to make, by image. What one gets hangs on the seed and on itself, not on the others asked for."""
+    """The defects to make, by image: each kind takes the images in an order of its own, one after the other."""
     work: dict[Path, list[_Item]] = defaultdict(list)
     for kind in options.kinds:
         number = 0

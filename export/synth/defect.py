@@ -23,14 +23,15 @@ from export.synth.surface import HEIGHT_KINDS, heights
 
 __all__ = ["CONTRASTS", "KINDS", "SIZES", "VISIBLE", "Defect", "add_defect", "make_defect"]
 
-SIZES, CONTRASTS = Range(0.005, 0.5), Range(0.01, 1)
+SIZES, CONTRASTS = Range(0.005, 0.5), Range(0.02, 1)
 VISIBLE = 2 / 255  # of white: a pixel that changes by no more is left as it was, and is outside the mask
-_TRIES = 5  # places that are tried where a defect does not stand out as it should
+_TRIES = 3  # places that are tried where a defect does not stand out as it should
+_MORE_TRIES = {"missing": 8}  # what shows behind a bite cannot be chosen
 _NEAR = 1.3  # factor by which the contrast may miss the one asked for
 _STEPS = 7  # halvings of the strength's logarithm
 _SHARE = 85  # percentile of the change within the core that is the contrast
 
-_BARE = {"scratch": 0.8, "cut": 0.25}  # how much the material inside differs from the surface
+_INSIDE = {"scratch": {"bare": 0.8}, "cut": {"deep": 0.95}}  # what lies inside them: see `shade`
 
 
 def _on_surface(kind: str) -> Callable[[Study, float, np.random.Generator], Drawn]:
@@ -38,7 +39,7 @@ def _on_surface(kind: str) -> Callable[[Study, float, np.random.Generator], Draw
         height, _ = heights(kind, extent, generator)
         lamp = draw_lamp(generator)
         site = open_site(picture, *picture.place(extent, generator), len(height))
-        return site, shade(site, height, lamp, _BARE.get(kind, 0.0))
+        return site, shade(site, height, lamp, **_INSIDE.get(kind, {}))
 
     return draw
 
@@ -110,7 +111,8 @@ def add_defect(picture: Study, kind: str, size: float, contrast: float, generato
     CONTRASTS.check(contrast, "the contrast of a defect")
     best: Defect | None = None
     off = np.inf
-    for _ in range(_TRIES):
+    tries = _MORE_TRIES.get(kind, _TRIES)
+    for _ in range(tries):
         site, drawing = KINDS[kind](picture, max(size * min(picture.size), 2.0), generator)
         strength, reached = _strength(site, drawing, contrast)
         light, kept = drawing.render(strength)
@@ -126,7 +128,7 @@ def add_defect(picture: Study, kind: str, size: float, contrast: float, generato
         raise DatasetError(
             f"a synthetic defect of the kind {kind} cannot be seen on this picture",
             expected=f"pixels that change by more than {VISIBLE:.1%} of white",
-            got=f"none in {_TRIES} places, at size {size:g} and contrast {contrast:g}",
+            got=f"none in {tries} places, at size {size:g} and contrast {contrast:g}",
             remedy="Leave that kind out, or give pictures that are not all white or all of one colour.",
         )
     return best
@@ -171,7 +173,7 @@ def _put(site: Site, shown: Plane, reached: float) -> Defect | None:
     picture, n = site.study, site.side
     height, width = picture.size
     y0, x0, y1, x1 = max(site.top, 0), max(site.left, 0), min(site.top + n, height), min(site.left + n, width)
-    part = np.clip(np.rint(shown * picture.white), 0, np.iinfo(picture.image.dtype).max)
+    part = np.clip(np.rint(shown * picture.white), 0, picture.white)
     part = part[y0 - site.top : y1 - site.top, x0 - site.left : x1 - site.left].astype(picture.image.dtype)
     old = picture.image[y0:y1, x0:x1].reshape(part.shape)
     change = np.abs(part.astype(np.int32) - old.astype(np.int32)).max(axis=2)

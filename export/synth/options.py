@@ -66,7 +66,7 @@ def _list_of(read: Callable[[str], Any], what: str) -> Callable[[str], tuple[Any
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m export.synth",
-        description="Puts synthetic defects with exact masks on good images, and writes them in the layout of MVTec AD.",
+        description="Puts synthetic defects with exact masks on good images, in the layout of MVTec AD.",
     )
     add, numbers = parser.add_argument, _list_of(float, "numbers")
     add("images", type=Path, metavar="GOOD_IMAGES", help="folder of good images, best held out from the export")
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--kinds",
         type=_list_of(str, "kinds"),
-        default=SynthOptions.kinds,
+        default=argparse.SUPPRESS,
         metavar="A,B",
         help=f"kinds of defects, out of {', '.join(KINDS)}; by default all",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from export.synth.shapes import Plane, blob, blur, clouds, grid, path, soft, stroke, window_side
 from export.synth.site import Drawing, Drawn, Site, open_site
@@ -141,7 +142,7 @@ def _against(
     return _channels(np.array(colours[int(generator.integers(len(colours)))]), site)
 
 
-def _channels(colour: np.ndarray, site: Site) -> Plane:  # type: ignore[type-arg]
+def _channels(colour: NDArray[np.float64], site: Site) -> Plane:
     """A BGR colour as the site has channels, (C,)."""
     values = np.asarray(colour, np.float32).reshape(-1)
     channels = site.light.shape[2]

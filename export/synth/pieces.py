@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from export.synth.shapes import Plane, blur, clouds, piece, soft, window_side
 from export.synth.site import Drawing, Drawn, Site, open_site
@@ -24,11 +25,13 @@ def draw_missing(study: Study, extent: float, generator: np.random.Generator) ->
     edge = study.edge_place(extent, generator)
     if at_edge and edge is not None:
         y, x = edge
+        apart = 2 * study.size[0] // study.room.shape[0] + 5  # pixels of the outline belong to neither
         ground = study.allowed(y - n // 2, x - n // 2, n) < 0.02
+        ground = cv2.erode(ground.astype(np.uint8), np.ones((apart, apart), np.uint8)) > 0
         site = open_site(study, y, x, n, within=False)
-        if ground.mean() > 0.08:
+        if ground.mean() > 0.04:
             # never half transparent: that would look like glass
-            return site, _fill(site, cover, _spread(site.light, ground), 0.8)
+            return site, _fill(site, cover, _spread(site.light, ground), 1.0)
     site = open_site(study, y, x, n)
     return site, _fill(site, cover, _cavity(site, signed, extent, azimuth, rough), 0.02)
 
@@ -71,7 +74,7 @@ def _cavity(site: Site, signed: Plane, extent: float, azimuth: float, rough: Pla
     floor *= 1 - np.float32(0.6) * np.clip(0.5 + wall / np.float32(deep), 0, 1)[..., None]
     far = _moved(signed, -deep * np.cos(azimuth), -deep * np.sin(azimuth))
     lit = np.clip(far / np.float32(deep), 0, 1) * np.clip(1 + signed / np.float32(deep), 0, 1)
-    return np.maximum(floor + np.float32(0.55) * lit[..., None] * (mean + np.float32(0.04)), 0).astype(np.float32)
+    return np.maximum(floor + np.float32(0.55) * lit[..., None] * mean, 0).astype(np.float32)
 
 
 def _fill(site: Site, cover: Plane, what: Plane, least: float) -> Drawing:
@@ -82,7 +85,7 @@ def _fill(site: Site, cover: Plane, what: Plane, least: float) -> Drawing:
     return Drawing(render, 1.0, cover > 0.5, least)
 
 
-def _spread(light: Plane, ground: np.ndarray) -> Plane:  # type: ignore[type-arg]
+def _spread(light: Plane, ground: NDArray[np.bool_]) -> Plane:
     """The light of the ground, (n, n) bool, carried on smoothly to where there is none."""
     weight = ground.astype(np.float32)
     total, amount = np.zeros_like(light), np.zeros(ground.shape, np.float32)
@@ -93,7 +96,7 @@ def _spread(light: Plane, ground: np.ndarray) -> Plane:  # type: ignore[type-arg
     return total / (amount[..., None] + np.float32(1e-12))
 
 
-def _warped(plane: Plane, matrix: np.ndarray) -> Plane:  # type: ignore[type-arg]
+def _warped(plane: Plane, matrix: NDArray[np.float64]) -> Plane:
     mode = cv2.BORDER_REFLECT_101 if plane.ndim == 3 else cv2.BORDER_CONSTANT
     return cv2.warpAffine(plane, matrix, plane.shape[1::-1], flags=cv2.INTER_CUBIC, borderMode=mode)
 

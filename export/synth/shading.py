@@ -20,7 +20,7 @@ _DARKEST = 0.12  # of the surface's own light: what falls on a wall in shadow fr
 
 @dataclass(frozen=True)
 class Lamp:
-    """Where the light comes from (azimuth and elevation in radians, x right and y down), and how glossy the surface is."""
+    """Where the light comes from (azimuth and elevation in radians, x right and y down); how glossy the surface is."""
 
     azimuth: float
     elevation: float
@@ -33,20 +33,23 @@ def draw_lamp(generator: np.random.Generator) -> Lamp:
     return Lamp(float(azimuth), float(elevation), float(generator.uniform(0.15, 0.5)))
 
 
-def shade(site: Site, height: Plane, lamp: Lamp, bare: float = 0.0) -> Drawing:
+def shade(site: Site, height: Plane, lamp: Lamp, bare: float = 0.0, deep: float = 0.0) -> Drawing:
     """A height field of (n, n) pixels, lit at a site; the strength is the gain of the height.
 
     Args:
         bare: how much the material inside hollows differs from the surface, 0 to 1: what a tool has scraped is bright
             on a dark surface, and dull on a bright one.
+        deep: how much of the light does not reach the floor of hollows, 0 to 1.
     """
     dy, dx = np.gradient(height)
     deepest = np.float32(max(float(np.abs(height).max()), 1e-6))
     hollow = np.maximum(blur(height, max(1.0, 0.06 * site.side)) - height, 0) / deepest
-    floor = np.clip(-height / deepest, 0, 1)[..., None] * np.float32(bare)
+    floor = np.clip(-height / deepest, 0, 1)[..., None]
     shine = np.maximum(np.percentile(site.light, 97, axis=(0, 1)).astype(np.float32), np.float32(0.25))
-    is_dark = float(np.sqrt(site.mean.mean())) < 0.45
-    scraped = np.float32(0.35) * site.mean + shine if is_dark else np.float32(0.35) * site.mean
+    is_dark = float(np.sqrt(site.mean.mean())) < 0.55
+    scraped = (
+        np.float32(0.35) * site.mean + np.maximum(shine, np.float32(0.5)) if is_dark else np.float32(0.35) * site.mean
+    )
     lx, ly = np.cos(lamp.azimuth) * np.cos(lamp.elevation), np.sin(lamp.azimuth) * np.cos(lamp.elevation)
     lz = np.sin(lamp.elevation)
     half = np.array([lx, ly, lz + 1]) / np.linalg.norm([lx, ly, lz + 1])
@@ -57,17 +60,16 @@ def shade(site: Site, height: Plane, lamp: Lamp, bare: float = 0.0) -> Drawing:
         gx, gy = gain * dx, gain * dy
         upright = 1 / np.sqrt(1 + np.square(gx) + np.square(gy))
         ratio = np.maximum((lz - lx * gx - ly * gy) * upright, 0) / np.float32(lz)
-        ratio = ratio / (1 + np.float32(0.9) * min(gain, np.float32(1.5)) * hollow)
+        reached = 1 - np.float32(deep * min(1.0, strength)) * floor[..., 0]
+        ratio = ratio * reached / (1 + np.float32(0.9) * min(gain, np.float32(1.5)) * hollow)
         ratio = np.float32(_DARKEST) + np.float32(1 - _DARKEST) * ratio
         glint = np.maximum((half[2] - half[0] * gx - half[1] * gy) * upright, 0) ** 24 - np.float32(half[2] ** 24)
         gloss = np.float32(lamp.gloss * max(1.0, strength / _STEEPEST))
-        share = floor * np.float32(min(1.0, strength / 2))  # scraped material scatters: it is lit from all around
-        lit = (
-            site.light * ratio[..., None] * (1 - share)
-            + scraped * share
-            + gloss * np.maximum(glint, 0)[..., None] * shine
-        )
+        glint = np.maximum(glint, 0) * np.square(reached)
+        # scraped material scatters: it is lit from all around
+        share = np.float32(bare) * np.minimum(floor * np.float32(strength / 2), 1)
+        lit = site.light * ratio[..., None] * (1 - share) + scraped * share + gloss * glint[..., None] * shine
         change = blur((lit - site.light).astype(np.float32), site.blur_px).reshape(site.light.shape)
         return site.light + change * site.allowed, kept
 
-    return Drawing(render, _MOST, np.abs(height) > 0.15 * np.abs(height).max())
+    return Drawing(render, _MOST, np.abs(height) > 0.3 * deepest)

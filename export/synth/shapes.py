@@ -123,7 +123,8 @@ def stroke(n: int, points: NDArray[np.float64]) -> tuple[Plane, Plane]:
     nearest[labels[rows, columns]] = np.arange(len(samples))
     which = nearest[labels]
     axis = np.arange(side, dtype=np.float32)
-    distance = np.hypot(axis[:, None] - y[which], axis[None, :] - x[which])  # from the curve, not from its pixels
+    # from the curve and not from its pixels; smoothed, because the nearest point is found by its pixel
+    distance = blur(np.hypot(axis[:, None] - y[which], axis[None, :] - x[which]), 0.7)
     along = (samples / max(lengths[-1], 1e-6)).astype(np.float32)[which]
     if fine > 1:
         distance = cv2.resize(distance, (n, n), interpolation=cv2.INTER_AREA)

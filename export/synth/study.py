@@ -3,9 +3,9 @@
 Values are "light" inside: (H, W, C) float32 that is about linear, 0 black and 1 white. Photographs of 8 bits are taken
 to be coded with a gamma of about 2, pictures of 16 bits to be linear, as cameras write them.
 
-The object, where no region is given: the border of the frame is taken for background where a flood from it, over pixels
-that look like the border, is plain and leaves a compact rest. That rest is the object. Otherwise (a surface that fills the
-frame, a cluttered scene) a defect goes where the picture has detail, which is everywhere on an even surface.
+The object, where no region is given: the border of the frame is taken for background where a flood from it, over
+pixels that look like the border, is plain and leaves a compact rest. That rest is the object. Otherwise (a surface that
+fills the frame, a cluttered scene) a defect goes where the picture has detail, which is everywhere on an even surface.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Study:
         return y, x
 
     def camera(self, y: int, x: int, reach: int) -> tuple[float, float]:
-        """(noise, blur_sigma_px) of the picture around a place: deviation of pixel values, and the width of its edges."""
+        """(noise, blur_sigma_px) around a place: the deviation of pixel values, and the width of edges."""
         side = max(64, reach)
         top, left = max(0, y - side), max(0, x - side)
         part = self.image[top : y + side, left : x + side].astype(np.float32) / np.float32(self.white)
@@ -142,8 +142,11 @@ def study(image: Frame, region: NDArray[np.bool_] | None = None, white: int | No
     if region is not None and (region.shape != image.shape[:2] or region.dtype != np.bool_ or not region.any()):
         got = (region.shape, region.dtype, f"{int(region.sum())} pixels inside")
         raise SpecError("the region cannot be used", expected=f"bool {image.shape[:2]} with pixels inside", got=got)
+    brightest = int(image.max())
     if white is None:
-        white = 255 if image.dtype == np.uint8 else white_level(int(image.max()))
+        white = 255 if image.dtype == np.uint8 else white_level(brightest)
+    if white < brightest:
+        raise SpecError("the picture is brighter than white", expected=f"{brightest} or more as white", got=white)
     scale = min(1.0, _SMALL / max(image.shape[:2]))
     small = (max(int(image.shape[1] * scale), 4), max(int(image.shape[0] * scale), 4))  # (width, height)
     if region is not None:
@@ -219,7 +222,7 @@ def _detail(shown: Plane) -> Plane:
 
 
 def _noise(grey: Plane) -> float:
-    """Deviation of white noise (Immerkaer, 1996), by the quieter quarter of the pixels so that texture counts little."""
+    """Deviation of white noise (Immerkaer, 1996), by the quieter quarter of pixels: texture counts little."""
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
     rest = np.abs(cv2.filter2D(grey, -1, kernel))
     usable = (grey > 0.01) & (grey < 0.985)

@@ -88,7 +88,7 @@ def _cut(extent: float, generator: np.random.Generator) -> Plane:
     across = distance / half
     valley = np.clip(1.15 - across, 0, 1)
     lips = np.float32(0.28) * np.exp(-(((across - 1.7) / 0.55) ** 2))
-    return blur(np.float32(2.2) * half * (lips * opening - valley), 0.5)
+    return blur(np.float32(2.2) * half * (lips * opening - valley), max(0.5, 0.15 * gape))
 
 
 HEIGHT_KINDS: dict[str, Callable[[float, np.random.Generator], Plane]] = {
