@@ -28,7 +28,7 @@ VISIBLE = 2 / 255  # of white: a pixel that changes by no more is left as it was
 _TRIES = 3  # places that are tried where a defect does not stand out as it should
 _MORE_TRIES = {"missing": 8}  # what shows behind a bite cannot be chosen
 _NEAR = 1.3  # factor by which the contrast may miss the one asked for
-_STEPS = 7  # halvings of the strength's logarithm
+_STEPS, _CLOSE = 7, 0.04  # of the search for the strength: at most so many; how near is near enough
 _SHARE = 85  # percentile of the change within the core that is the contrast
 
 _INSIDE = {"scratch": {"bare": 0.8}, "cut": {"deep": 0.95}}  # what lies inside them: see `shade`
@@ -114,8 +114,7 @@ def add_defect(picture: Study, kind: str, size: float, contrast: float, generato
     tries = _MORE_TRIES.get(kind, _TRIES)
     for _ in range(tries):
         site, drawing = KINDS[kind](picture, max(size * min(picture.size), 2.0), generator)
-        strength, reached = _strength(site, drawing, contrast)
-        light, kept = drawing.render(strength)
+        light, kept, reached = _rendered(site, drawing, contrast)
         grain = generator.standard_normal(light.shape, dtype=np.float32)
         lost = np.sqrt(np.clip(1 - np.square(np.clip(kept, 0, 1)), 0, 1))
         made = _put(site, picture.to_shown(light) + np.float32(site.noise) * lost * grain, reached)
@@ -146,26 +145,37 @@ def check_kind(kind: str) -> None:
         raise SpecError("there is no such kind of defect", expected=", ".join(KINDS), got=repr(kind), remedy=remedy)
 
 
-def _strength(site: Site, drawing: Drawing, contrast: float) -> tuple[float, float]:
-    """(strength, the contrast that it gives): what comes nearest to the contrast asked for, by bisection."""
+def _rendered(site: Site, drawing: Drawing, contrast: float) -> tuple[Plane, Plane, float]:
+    """(light, what is left of the grain, contrast) at the strength whose contrast comes nearest to the one asked for.
+
+    The strength is looked for between two that give less and more, in logarithms and by false position.
+    """
     core = drawing.core & (site.allowed[..., 0] > 0.5)
     before = site.study.to_shown(site.light)[core]
 
-    def reach(strength: float) -> float:
+    def render(at: float) -> tuple[Plane, Plane, float]:
+        light, kept = drawing.render(float(np.exp(at)))
         if not len(before):
-            return 0.0
-        after = site.study.to_shown(drawing.render(strength)[0][core])
-        return float(np.percentile(np.abs(after - before).max(axis=1), _SHARE))
+            return light, kept, 0.0
+        after = site.study.to_shown(light[core])
+        return light, kept, float(np.percentile(np.abs(after - before).max(axis=1), _SHARE))
 
-    low, high = np.log(drawing.least), np.log(drawing.most)
-    most = reach(drawing.most)
-    if most <= contrast:
-        return drawing.most, most
+    low, high = float(np.log(drawing.least)), float(np.log(drawing.most))
+    found = render(high)
+    if found[2] <= contrast or low == high:
+        return found
+    less, more = 1e-4, found[2]
     for _ in range(_STEPS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if reach(float(np.exp(middle))) < contrast else (low, middle)
-    strength = float(np.exp(high))
-    return strength, reach(strength)
+        part = float(np.log(contrast / less) / np.log(more / less))
+        middle = low + (high - low) * float(np.clip(part, 0.15, 0.85))
+        found = render(middle)
+        if abs(found[2] - contrast) <= _CLOSE * contrast:
+            break
+        if found[2] < contrast:
+            low, less = middle, max(found[2], 1e-4)
+        else:
+            high, more = middle, found[2]
+    return found
 
 
 def _put(site: Site, shown: Plane, reached: float) -> Defect | None:
