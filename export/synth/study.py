@@ -5,7 +5,8 @@ to be coded with a gamma of about 2, pictures of 16 bits to be linear, as camera
 
 The object, where no region is given: the border of the frame is taken for background where a flood from it, over
 pixels that look like the border, is plain and leaves a compact rest. That rest is the object. Otherwise (a surface that
-fills the frame, a cluttered scene) a defect goes where the picture has detail, which is everywhere on an even surface.
+fills the frame, a cluttered scene) a defect goes where the picture has detail, and into plain places that such detail
+encloses. On an even surface that is everywhere.
 """
 
 from __future__ import annotations
@@ -208,10 +209,13 @@ def _border(mask: NDArray[np.bool_]) -> float:
 
 
 def _detailed(shown: Plane) -> NDArray[np.bool_]:
-    """Where a picture has detail: at least a third of what its more detailed half has, over a neighbourhood."""
+    """Where a picture has detail, about a third of what its more detailed half has, and what such places enclose."""
     side = min(shown.shape[:2])
     detail = blur(_detail(shown), side / 24)
-    return detail >= np.float32(0.35) * np.percentile(detail, 75)
+    plain = (detail < np.float32(0.35) * np.percentile(detail, 75)).astype(np.uint8)
+    around = np.pad(plain, 1, constant_values=1)  # so that one flood reaches every plain place at the border
+    cv2.floodFill(around, None, (0, 0), 2)
+    return around[1:-1, 1:-1] != 2
 
 
 def _detail(shown: Plane) -> Plane:

@@ -106,6 +106,24 @@ def test_a_surface_that_fills_the_frame_has_no_background() -> None:
     assert study(part_on_white()).object is not None
 
 
+def test_a_plain_part_in_a_cluttered_scene_gets_defects() -> None:
+    """A black body without any detail on a striped board that reaches the border."""
+    image = np.where(np.arange(200)[:, None, None] // 10 % 2, 60, 190) + np.zeros((200, 200, 3))
+    image[50:150, 50:150] = 20
+    picture = study(np.clip(image + np.random.default_rng(0).normal(0, 1, image.shape), 0, 255).astype(np.uint8))
+    assert picture.object is None
+    assert (picture.room[70:130, 70:130] > 0).all()
+
+
+def test_plain_ground_gets_no_defects_where_no_object_is_found() -> None:
+    """A striped part that reaches the border, beside plain ground."""
+    image = np.full((200, 200), 230, np.uint8)
+    image[:, :120] = np.where(np.arange(120)[None] // 6 % 2, 60, 150)
+    picture = study(image)
+    assert not (picture.room[:, 150:] > 0).any()
+    assert (picture.room[:, 10:100] > 0).all()
+
+
 @pytest.mark.parametrize("kind", ["spot", "fibre", "stain", "scratch", "dent"])
 def test_the_contrast_is_the_one_asked_for(kind: str) -> None:
     picture = study(surface((256, 256, 3)))
