@@ -33,7 +33,7 @@ def draw_missing(study: Study, extent: float, generator: np.random.Generator) ->
             # never half transparent: that would look like glass
             return site, _fill(site, cover, _spread(site.light, ground), 1.0)
     site = open_site(study, y, x, n)
-    return site, _fill(site, cover, _cavity(site, signed, extent, azimuth, rough), 0.02)
+    return site, _fill(site, cover, _cavity(site, signed, extent, azimuth, rough), 0.003)
 
 
 def draw_displaced(study: Study, extent: float, generator: np.random.Generator) -> Drawn:

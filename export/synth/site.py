@@ -59,7 +59,7 @@ class Drawing:
     render: Callable[[float], tuple[Plane, Plane]]
     most: float
     core: NDArray[np.bool_]
-    least: float = 0.02
+    least: float = 0.003
 
 
 Drawn = tuple[Site, Drawing]
