@@ -62,7 +62,7 @@ def error_tree() -> str:
 
 
 def options_table(command: str) -> str:
-    """A Markdown table of the options of `edge-ad NAME` or `python -m export`."""
+    """A Markdown table of the options of `edge-ad NAME`, `python -m export` or `python -m export.synth`."""
     rows = [
         f"| {_names(action)} | {_default(action)} | {_cell(_help(action))} |" for action in _actions(parser_of(command))
     ]
@@ -75,6 +75,10 @@ def parser_of(command: str) -> argparse.ArgumentParser:
         from export.options import parse_options
 
         return _caught(parse_options)
+    if command == "python -m export.synth":
+        from export.synth.options import parse_options as parse_synth
+
+        return _caught(parse_synth)
     from edge_ad.cli import main
 
     for action in _caught(main)._actions:

@@ -89,11 +89,9 @@ class Runtime:
         on_miss: MissName = "raise",
         profile: bool = True,
     ) -> None:
-        _check_words(path, engine=engine, device=device, search=search, on_miss=on_miss)
-        if point is not None:
-            text("point", point)
-        flag("self_check", self_check)
-        flag("profile", profile)
+        name = REFERENCE if point is None else point
+        _check_words(path, engine=engine, device=device, search=search, on_miss=on_miss, point=name)
+        _check_flags(self_check=self_check, profile=profile)
         fixed = _fixed(engine, device, threads, cores, search)
         threshold = None if threshold is None else positive_number("threshold", threshold)
         budget_ms = None if budget_ms is None else positive_number("budget_ms", budget_ms)
@@ -108,7 +106,6 @@ class Runtime:
             "self_check": self_check,
         }
         self._options |= {"budget_ms": budget_ms, "on_miss": on_miss, "profile": profile}
-        name = REFERENCE if point is None else point
         bundle = Bundle.open(path, points=(name,) if budget_ms is None else None)
         self._bundle_id, self._manifest = bundle.id, bundle.manifest
         # the times in a profile were measured on the CPU, so they say nothing about another device
@@ -280,6 +277,11 @@ def _check_words(path: object, **words: object) -> None:
         raise SpecError("the bundle is not a path", expected="str or os.PathLike", got=repr(path))
     for name, value in words.items():
         text(name, value)
+
+
+def _check_flags(**flags: object) -> None:
+    for name, value in flags.items():
+        flag(name, value)
 
 
 def _fixed(engine: str, device: str, threads: int | None, cores: Sequence[int] | None, search: str) -> Fixed:

@@ -6,6 +6,7 @@
     open_log         opens a log that a child process writes
     write_new        a file in a folder that is ours alone, or was emptied for it
     folder_beside    a folder that is there for a while
+    new_folder       a folder that appears when it is complete, or not at all
 
 Safe to call from several threads; on one path the last to finish wins.
 """
@@ -276,6 +277,30 @@ def folder_beside(target: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A hidden folder beside `target` that takes its place at the end; after an error or Ctrl-C nothing is left.
+
+    The folders above are made, and go again after an error. The target may be an empty folder.
+
+    Raises:
+        OSError: it cannot be made, or files have come to `target` meanwhile.
+    """
+    made = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with folder_beside(target) as staging:
+            yield staging
+            if os.name == "nt" and target.is_dir():
+                target.rmdir()  # elsewhere an empty folder is replaced
+            staging.rename(target)
+        made = []
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _beside(target: Path) -> Path:

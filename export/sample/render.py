@@ -7,7 +7,6 @@ NumPy and OpenCV. They lie in the layout of MVTec AD, with masks; no claim of ac
 from __future__ import annotations
 
 import argparse
-import contextlib
 import difflib
 import hashlib
 import json
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 
 from edge_ad.errors import DatasetError, SpecError
 from edge_ad.system.entry import run_command
-from edge_ad.system.files import folder_beside, write_new
+from edge_ad.system.files import new_folder, write_new
 from edge_ad.system.names import printable
 from edge_ad.system.progress import Progress
 from export.sample.cable import SIDE, draw, make_scene
@@ -94,7 +93,7 @@ def _render(name: str, folder: Path, seed: int, workers: int | None, plan: _Plan
     try:
         if _is_complete(target, about):
             return target, False
-        with _staged(target) as staging:
+        with new_folder(target) as staging:
             digests = _render_all(name, staging, seed, workers or _cores(), plan)
             record = json.dumps({**about, "sha256": dict(sorted(digests.items()))}, indent=1)
             write_new(staging / _RECORD, f"{record}\n".encode())
@@ -166,22 +165,6 @@ def _difference(target: Path, about: dict[str, object]) -> str | None:
         if hashlib.sha256((target / name).read_bytes()).hexdigest() != digest:
             return f"the sample with {name} altered"
     return None
-
-
-@contextlib.contextmanager
-def _staged(target: Path) -> Iterator[Path]:
-    """A new folder beside `target` that takes its place at the end; after an error or Ctrl-C nothing is left."""
-    made = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with folder_beside(target) as staging:
-            yield staging
-            staging.rename(target)  # fails if files have come there meanwhile
-        made = []
-    finally:
-        for folder in made:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
 
 
 def _render_all(name: str, root: Path, seed: int, workers: int, plan: _Plan) -> dict[str, str]:

@@ -22,7 +22,7 @@ import edge_ad
 from edge_ad.bundle.file import Bundle
 from edge_ad.cli import main
 from edge_ad.errors import SpecError
-from edge_ad.system.files import check_outputs, folder_beside, write_file
+from edge_ad.system.files import check_outputs, folder_beside, new_folder, write_file
 from tests.tiny import good_frame, write_category
 
 
@@ -314,3 +314,35 @@ def test_the_python_that_runs_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "out.csv").symlink_to(sys.executable)
     with pytest.raises(SpecError, match="--csv would replace the Python program"):
         check_outputs([("--csv", tmp_path / "out.csv")], [])
+
+
+def test_a_new_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "above" / "target"
+    with new_folder(target) as staging:
+        (staging / "file").write_bytes(b"1")
+        assert not target.exists()
+    assert (target / "file").read_bytes() == b"1"
+    assert os.listdir(target.parent) == ["target"]
+
+
+def test_a_new_folder_leaves_nothing_after_an_error(tmp_path: Path) -> None:
+    def work() -> None:
+        with new_folder(tmp_path / "above" / "target") as staging:
+            (staging / "file").write_bytes(b"1")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_new_folder_replaces_an_empty_one_alone(tmp_path: Path) -> None:
+    for name in ("empty", "full"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full" / "mine").write_bytes(b"1")
+    with new_folder(tmp_path / "empty") as staging:
+        (staging / "file").write_bytes(b"2")
+    assert (tmp_path / "empty" / "file").read_bytes() == b"2"
+    with pytest.raises(OSError, match="not empty"), new_folder(tmp_path / "full"):
+        pass
+    assert os.listdir(tmp_path / "full") == ["mine"]
