@@ -99,13 +99,8 @@ class Runtime:
         self._home = Home("a Runtime")
         self._path = os.path.abspath(os.fspath(path))
         self._options: dict[str, Any] = {"engine": engine, "device": device, "point": point, "search": search}
-        self._options |= {
-            "threads": fixed.threads,
-            "cores": fixed.cores,
-            "threshold": threshold,
-            "self_check": self_check,
-        }
-        self._options |= {"budget_ms": budget_ms, "on_miss": on_miss, "profile": profile}
+        self._options |= {"threads": fixed.threads, "cores": fixed.cores, "threshold": threshold}
+        self._options |= {"self_check": self_check, "budget_ms": budget_ms, "on_miss": on_miss, "profile": profile}
         bundle = Bundle.open(path, points=(name,) if budget_ms is None else None)
         self._bundle_id, self._manifest = bundle.id, bundle.manifest
         # the times in a profile were measured on the CPU, so they say nothing about another device
