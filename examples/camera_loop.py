@@ -8,6 +8,7 @@ OpenCV gives frames as (H, W, 3) u8 BGR, which is what a bundle takes by default
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 
@@ -35,8 +36,9 @@ def frames(source: str) -> Iterator[np.ndarray]:
 if __name__ == "__main__":
     _, bundle, source = sys.argv
     runtime = Runtime(bundle)
-    for number, verdict in enumerate(runtime.inspect_many(frames(source))):
-        boxes = [region.box for region in verdict.regions] if verdict.has_map else []
-        word = "ANOMALOUS" if verdict.is_anomalous else "good"
-        print(f"{number} {word} {verdict.score:.4g} of {verdict.threshold:.4g} {verdict.latency_ms:.1f} ms {boxes}")
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends the loop of a camera
+        for number, verdict in enumerate(runtime.inspect_many(frames(source))):
+            boxes = [region.box for region in verdict.regions] if verdict.has_map else []
+            word = "ANOMALOUS" if verdict.is_anomalous else "good"
+            print(f"{number} {word} {verdict.score:.4g} of {verdict.threshold:.4g} {verdict.latency_ms:.1f} ms {boxes}")
     print(runtime.stats(), file=sys.stderr)

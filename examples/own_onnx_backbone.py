@@ -38,4 +38,7 @@ def main(category: str, network: str, layers: str, size: str, out: str, image: s
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 7:
+        print(__doc__, file=sys.stderr)
+        sys.exit(2)
     sys.exit(main(*sys.argv[1:]))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
+from edge_ad.errors import BackboneError
 from edge_ad.system.entry import run_command
 from edge_ad.system.files import is_stdout
 from edge_ad.system.names import printable_lines
@@ -20,6 +22,13 @@ def _export(arguments: Sequence[str] | None) -> int:
     from export.options import parse_options
 
     options = parse_options(arguments)
+    if find_spec("onnx") is None:
+        raise BackboneError(
+            "the export needs the package onnx",
+            expected="onnx",
+            got="not installed",
+            remedy="Run pip install 'edge-ad[demo]' on the workstation.",
+        )
     from export.pipeline import export_bundle  # imported late, so that --help and errors in options are fast
 
     with show_image_warnings():

@@ -65,6 +65,14 @@ def test_batch_folder(golden: Path, images: Path) -> None:
     assert "broken.png" in list(csv.DictReader(done.stdout.splitlines()))[-1]["error"]
 
 
+def test_batch_folder_says_2_to_what_it_cannot_do(golden: Path, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for arguments in ((), (tmp_path / "no.bundle", images), (golden, tmp_path / "empty")):
+        done = run("batch_folder.py", *arguments)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+
+
 def test_multiprocessing_pool(golden: Path, images: Path) -> None:
     paths = sorted(images.iterdir())
     done = run("multiprocessing_pool.py", golden, 2, *paths)
