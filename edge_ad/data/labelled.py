@@ -183,18 +183,20 @@ def _from_csv(path: Path) -> LabelledSet:
     head = text.partition("\n")[0]
     table = csv.DictReader(text.splitlines(), delimiter=";" if head.count(";") > head.count(",") else ",")
     table.fieldnames = [name.strip().lower() for name in table.fieldnames or []]
-    if not {"path", "label"} <= set(table.fieldnames) or len(set(table.fieldnames)) < len(table.fieldnames):
+    twice = len(set(table.fieldnames)) < len(table.fieldnames)
+    if twice or not {"path", "label"} <= set(table.fieldnames):
         got = ", ".join(table.fieldnames) or "an empty file"
-        raise DatasetError(f"{path} has other columns", expected="path, label and, if wanted, mask, each once", got=got)
+        what = f"{path} has a column twice" if twice else f"{path} lacks a column"
+        raise DatasetError(what, expected="path, label and, if wanted, mask", got=got)
     root = path.absolute().parent
     images, wrong = [], []
-    lines: dict[str, int] = {}
+    said: dict[str, tuple[bool, int]] = {}
     for row in table:
         try:
             image = _csv_image(root, row)
-            first = lines.setdefault(os.path.realpath(image.path), table.line_num)
-            if first != table.line_num:
-                raise ValueError(f"{row['path']} stands on line {first} too")
+            good, line = said.setdefault(os.path.realpath(image.path), (image.defect is None, table.line_num))
+            if good != (image.defect is None):
+                raise ValueError(f"{row['path']} is {'good' if good else 'a defect'} on line {line}")
             images.append(image)
         except ValueError as error:
             wrong.append(f"line {table.line_num}: {error}")

@@ -45,14 +45,14 @@ def test_what_says_nothing_is_an_error(tmp_path: Path, label: str) -> None:
 
 
 @pytest.mark.parametrize("again", ["a.png", "./a.png"])
-def test_an_image_stands_on_one_line(tmp_path: Path, again: str) -> None:
+def test_an_image_is_not_good_and_a_defect(tmp_path: Path, again: str) -> None:
     (tmp_path / "a.png").touch()
     (tmp_path / "list.csv").write_text(f"path,label\na.png,0\n{again},1\n", encoding="utf-8")
-    with pytest.raises(DatasetError, match=r"line 3: .*a\.png stands on line 2 too"):
+    with pytest.raises(DatasetError, match=r"line 3: .*a\.png is good on line 2"):
         load_labelled(str(tmp_path / "list.csv"))
 
 
 def test_a_column_stands_once(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,label,label\na.png,0,1\n", encoding="utf-8")
-    with pytest.raises(DatasetError, match="each once"):
+    with pytest.raises(DatasetError, match="a column twice"):
         load_labelled(str(tmp_path / "list.csv"))

@@ -15,7 +15,7 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="the export needs onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-import export.shapes  # noqa: E402
+import edge_ad.engines  # noqa: E402
 from edge_ad.engines import Models, installed_engines, open_engine, quietly  # noqa: E402
 from edge_ad.errors import BackboneError  # noqa: E402
 from export.graph import build_graph  # noqa: E402
@@ -171,7 +171,7 @@ def test_the_other_engine_finds_shapes_too(model: Model, monkeypatch: pytest.Mon
     data_dependent(model)
     found = []
     for engine in installed_engines():
-        monkeypatch.setattr(export.shapes, "installed_engines", lambda engine=engine: (engine,))
+        monkeypatch.setattr(edge_ad.engines, "installed_engines", lambda engine=engine: (engine,))
         found.append(build_graph(model, LAYERS, SIZE, MEAN, STD).grid)
     assert set(found) == {(16, 12)}
 

@@ -10,7 +10,7 @@ import pytest
 
 from edge_ad import native
 from edge_ad.errors import BundleCorruptError
-from edge_ad.heads.base import open_coreset
+from edge_ad.heads.base import Opening, open_coreset
 from edge_ad.spec import IndexSpec, ProjectionSpec
 from export.projection import WIDTHS, choose_basis, put_in_order
 from tests.native.made import clusters
@@ -25,11 +25,12 @@ def structured(seed: int, count: int, dim: int = 200) -> np.ndarray:
     return (rng.normal(size=(count, 20)) @ directions + rng.normal(0, 0.1, (count, dim))).astype(np.float32)
 
 
-def bundle_of(vectors: np.ndarray, basis: np.ndarray) -> Any:
-    """As much of a bundle as the coreset needs."""
+def opening(vectors: np.ndarray, basis: np.ndarray, index: IndexSpec) -> Opening:
+    """With as much of a bundle as the coreset needs."""
     arrays = {"coreset": vectors, "projection/basis": basis}
-    backbone = SimpleNamespace(dim=vectors.shape[1])
-    return SimpleNamespace(array=arrays.__getitem__, manifest=SimpleNamespace(backbone=backbone))
+    manifest = SimpleNamespace(backbone=SimpleNamespace(dim=vectors.shape[1]), index=index)
+    bundle: Any = SimpleNamespace(array=arrays.__getitem__, manifest=manifest)
+    return Opening(bundle, None, POOL, "exact", lambda models: pytest.fail("no engine is needed"))
 
 
 def test_the_basis_is_orthonormal_seeded_and_spread() -> None:
@@ -65,9 +66,9 @@ def test_a_bundle_s_projection_is_used_and_changes_nothing() -> None:
     basis = choose_basis(vectors, 0)
     assert basis is not None
     index = IndexSpec(3000, 3000, 0, None, ProjectionSpec(len(basis)))
-    coreset = open_coreset(bundle_of(vectors, basis), index, POOL)
+    coreset = open_coreset(opening(vectors, basis, index))
     assert coreset.has_bounds
-    plain = open_coreset(bundle_of(vectors, basis), IndexSpec(3000, 3000, 0, None), POOL)
+    plain = open_coreset(opening(vectors, basis, IndexSpec(3000, 3000, 0, None)))
     assert not plain.has_bounds
     found, wanted = (native.exact_search(of, queries, POOL) for of in (coreset, plain))
     np.testing.assert_array_equal(found[0], wanted[0])
@@ -80,4 +81,4 @@ def test_a_projection_that_is_none_is_a_corrupt_bundle() -> None:
     index = IndexSpec(300, 300, 0, None, ProjectionSpec(60))
     for wrong in (2 * basis, basis[:59], np.zeros_like(basis), np.full_like(basis, np.nan)):
         with pytest.raises(BundleCorruptError, match="projection/basis"):
-            open_coreset(bundle_of(vectors, wrong), index, POOL)
+            open_coreset(opening(vectors, wrong, index))

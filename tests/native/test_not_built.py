@@ -9,6 +9,7 @@ import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import edge_ad
@@ -34,11 +35,18 @@ def checkout(tmp_path: Path) -> Path:
 
 def said(folder: Path, *more: Path) -> str:
     """What a Python that is started in `folder` says to `import edge_ad`; `more`: where it looks too."""
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, more)), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-c", IMPORT]
-    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=60)
+    done = python(folder, "-c", IMPORT, more=more)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def python(folder: Path, *arguments: str, more: tuple[Path, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Without the hooks of an editable install, which would lead to the checkout that is tested."""
+    packages = Path(np.__file__).parents[1]
+    paths = os.pathsep.join(map(str, (*more, packages)))
+    variables = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-S", *arguments]
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=60)
 
 
 def check_not_built(message: str, checkout: Path) -> None:
@@ -83,9 +91,7 @@ def test_a_command_without_a_core_ends_with_the_code_of_an_error(checkout: Path,
     if module == "export":
         export = pytest.importorskip("export", reason="the export is not here")
         shutil.copytree(Path(export.__file__ or "").parent, checkout / "export")
-    variables = {**os.environ, "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", module, "info"]
-    done = subprocess.run(command, cwd=checkout, env=variables, capture_output=True, text=True, timeout=60)
+    done = python(checkout, "-m", module, "info")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
