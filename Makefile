@@ -143,13 +143,15 @@ define tree
 endef
 
 # The core as Python loads it, with the tests of its face. CPython frees little at its end, so leaks are not looked for.
+# The allocator of GCC 12's ASan has no fork handler: a child of a process at work may wait for its lock for ever.
 sanitize-address: $(CHECKS)/ready
 	$(call tree,build/sanitize/address,-DCMAKE_BUILD_TYPE=RelWithDebInfo -DEDGE_AD_SANITIZE=address$(,)undefined)
 	cd build/sanitize/address/tree && \
 		LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 OPENBLAS_NUM_THREADS=1 \
 		$(CURDIR)/$(CHECKS)/bin/python -X faulthandler -m pytest -q -p no:cacheprovider tests/native \
-		--ignore tests/native/test_cross_check.py
+		--ignore tests/native/test_cross_check.py \
+		--deselect tests/native/test_native_face.py::test_forked_children_search_with_workers_of_their_own
 
 fuzz: $(CHECKS)/ready
 	$(CHECKS)/bin/pip install --quiet --disable-pip-version-check atheris
