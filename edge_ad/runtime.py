@@ -13,7 +13,7 @@ from edge_ad.errors import FrameError, SpecError
 from edge_ad.serving import clock
 from edge_ad.serving.chooser import Chooser
 from edge_ad.serving.clock import Stopwatch
-from edge_ad.serving.fidelity import faithful_first
+from edge_ad.serving.fidelity import best_first
 from edge_ad.serving.ladder import Ladder
 from edge_ad.serving.meter import Meter, Stats
 from edge_ad.serving.point import Point, Prepared
@@ -37,10 +37,11 @@ class Runtime:
     Thread-safe: share one Runtime between threads. After it is made, only its statistics change, and with a budget the
     operating point in use.
 
-    With `budget_ms` it takes the most faithful operating point whose p99 on this PC is within the budget. It knows the
-    times from the machine's profile (`edge-ad tune`), or measures them in 2.5 s at most with the golden probes' frames.
-    It also opens the cheaper points, so that no frame waits for one; this costs memory. When frames keep missing the
-    budget, it changes to the next cheaper point. When there is time again, it changes back (`edge_ad.serving.ladder`).
+    With `budget_ms` it takes the operating point that sees most (`edge_ad.serving.fidelity`) among those whose p99 on
+    this PC is within the budget. It knows the times from the machine's profile (`edge-ad tune`), or measures them in
+    2.5 s at most with the golden probes' frames. It also opens the cheaper points, so that no frame waits for one; this
+    costs memory. When frames keep missing the budget, it changes to the next cheaper point. When there is time again,
+    it changes back (`edge_ad.serving.ladder`).
 
     A pickled Runtime holds its arguments, with an absolute path. Unpickling opens the bundle that is at the path at
     that time. So a Runtime can be passed to processes started by "spawn" or "forkserver". In a forked child of the
@@ -110,7 +111,7 @@ class Runtime:
         if budget_ms is None:
             self._points: tuple[Point, ...] = (chooser.open(name)[0],)
         else:
-            names = faithful_first(bundle.manifest) if point is None else (point,)
+            names = best_first(bundle.manifest) if point is None else (point,)
             rungs = chooser.rungs(names, budget_ms, best_effort=best_effort)
             self._points = tuple(rung.point for rung in rungs)
             self._ladder = Ladder([rung.expected_ms for rung in rungs], budget_ms)

@@ -9,6 +9,7 @@ from edge_ad.bundle.file import Bundle
 from edge_ad.bundle.models import MEMBERS
 from edge_ad.calibration.rules import describe_rule
 from edge_ad.engines import TARGETS
+from edge_ad.metrics.power import describe_power, describe_seen
 from edge_ad.serving.fidelity import describe_fidelity
 from edge_ad.serving.profile import describe_profile
 from edge_ad.spec import (
@@ -75,7 +76,19 @@ def describe(manifest: Manifest) -> dict[str, str]:
         "threshold": f"{calibration.threshold:.4g} ({describe_rule(calibration.rule, calibration.value)} of "
         f"{len(calibration.good_scores)} held-out good images, {calibration.split}; "
         f"95% {calibration.interval[0]:.4g}..{calibration.interval[1]:.4g})",
+        **_seen(manifest),
         "calibrated": "at export" if calibration.source is None else _source(calibration.source),
+    }
+
+
+def _seen(manifest: Manifest) -> dict[str, str]:
+    """What the bundle sees, by synthetic defects; nothing in bundles that do not say."""
+    if manifest.power is None:
+        return {}
+    threshold = manifest.calibration.threshold
+    return {
+        "power": describe_power(manifest.power, threshold),
+        "sees": f"{describe_seen(manifest.power, threshold)} (synthetic defects)",
     }
 
 

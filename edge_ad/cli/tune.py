@@ -12,7 +12,7 @@ from edge_ad.bundle.file import Bundle
 from edge_ad.cli import ERROR, OK, given_path
 from edge_ad.errors import SpecError
 from edge_ad.frames.listing import list_images
-from edge_ad.serving.fidelity import faithful_first
+from edge_ad.serving.fidelity import best_first
 from edge_ad.serving.profile import (
     Entry,
     Profile,
@@ -92,7 +92,7 @@ def _check(name: str, value: object, ok: bool, expected: str) -> None:
 
 def _taken(profile: Profile, spec: Manifest, budget_ms: float | None) -> str | None:
     """The operating point that `Runtime` takes; None if none keeps the budget, or f32 cannot run here."""
-    best = [profile.best(name, Fixed(), budget_ms) for name in faithful_first(spec)]
+    best = [profile.best(name, Fixed(), budget_ms) for name in best_first(spec)]
     if budget_ms is None:
         return next((entry.point for entry in best if entry and entry.point == REFERENCE), None)
     return next((entry.point for entry in best if entry and entry.timing.p99_ms <= budget_ms), None)
@@ -104,7 +104,7 @@ def _report(profile: Profile, spec: Manifest, budget_ms: float | None, taken: st
     head = ["", "point", "rank corr", "score err", "AUROC", "engine", "threads", "cores", "search"]
     rows = [[*head, "p50 ms", "p95", "p99", "after idle", "" if budget_ms is None else "fits", "taken by"]]
     fastest = float("inf")
-    for name in faithful_first(spec):
+    for name in best_first(spec):
         entry = profile.best(name, Fixed(), budget_ms)
         if entry is None:
             reasons = {why for what, why in profile.refused.items() if what.startswith(f"{name} by ")}

@@ -20,7 +20,7 @@ from edge_ad.engines import installed_engines
 from edge_ad.errors import EngineUnavailableError
 from edge_ad.registry import ENGINES, METHODS
 from edge_ad.serving import clock
-from edge_ad.serving.fidelity import faithful_first
+from edge_ad.serving.fidelity import best_first
 from edge_ad.serving.point import Point, runnable_engine
 from edge_ad.serving.profile import Entry, handicapped
 from edge_ad.serving.settings import Settings
@@ -59,7 +59,7 @@ def candidates(bundle: Bundle, most_threads: int | None = None) -> tuple[dict[st
     """
     found: dict[str, list[Settings]] = {}
     refused: dict[str, str] = {}
-    for name in faithful_first(bundle.manifest):
+    for name in best_first(bundle.manifest):
         engines = []
         for engine in installed_engines():
             try:

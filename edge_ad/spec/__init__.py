@@ -22,6 +22,7 @@ from edge_ad.spec.manifest import (
     PointSpec,
 )
 from edge_ad.spec.methods import GraphSpec, HeadSpec, IndexSpec, ProjectionSpec
+from edge_ad.spec.power import PowerSpec
 from edge_ad.spec.probes import ProbesSpec
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Manifest",
     "MemberSpec",
     "PointSpec",
+    "PowerSpec",
     "ProbesSpec",
     "ProjectionSpec",
     "RoiSpec",

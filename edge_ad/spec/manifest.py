@@ -15,6 +15,7 @@ from edge_ad.spec.base import Digest, Matching, OneOf, Range, check_fields, is_b
 from edge_ad.spec.calibration import CalibrationSpec
 from edge_ad.spec.frame import FrameSpec, RoiSpec
 from edge_ad.spec.methods import HeadSpec, IndexSpec
+from edge_ad.spec.power import PowerSpec
 from edge_ad.spec.probes import ProbesSpec
 
 MANIFEST_NAME = "manifest.json"
@@ -108,6 +109,7 @@ class PointSpec:
         engine: the engine that made it and runs it; "any" if all engines give the same.
         backbone, head, index, calibration, probes: those of this point; the same fields as for the reference.
         fidelity: how close it is to the reference.
+        power: as in `Manifest`.
     """
 
     name: Annotated[str, Matching(_POINT_NAME, 64, "1..64 of a-z 0-9 in parts divided by -")]
@@ -118,6 +120,7 @@ class PointSpec:
     calibration: CalibrationSpec
     probes: ProbesSpec
     fidelity: FidelitySpec
+    power: PowerSpec | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "point")
@@ -136,6 +139,7 @@ class Manifest:
         created: date and time of the export, for a reader.
         producer: package -> version, of the packages that exported it.
         points: operating points beside the reference.
+        power: what the reference scores synthetic defects; None in older bundles, and where none could be made.
         members: member name -> its size, digest, dtype and shape.
     """
 
@@ -151,6 +155,7 @@ class Manifest:
     probes: ProbesSpec
     members: dict[str, MemberSpec] = dataclasses.field(default_factory=dict)
     points: tuple[PointSpec, ...] = ()
+    power: PowerSpec | None = None
 
     def __post_init__(self) -> None:
         require(
@@ -219,5 +224,5 @@ class Manifest:
         point = self.find_point(name)
         if point is None:
             return dataclasses.replace(self, points=())
-        names = ("backbone", "head", "index", "calibration", "probes")
+        names = ("backbone", "head", "index", "calibration", "probes", "power")
         return dataclasses.replace(self, points=(), **{part: getattr(point, part) for part in names})

@@ -12,7 +12,7 @@ import pytest
 from edge_ad import BudgetError, Runtime, SpecError
 from edge_ad.bundle.file import Bundle
 from edge_ad.serving.chooser import QUICK_FRAMES, SURE_FRAMES
-from edge_ad.serving.fidelity import faithful_first
+from edge_ad.serving.fidelity import best_first
 from edge_ad.serving.timing import WARM_UP
 from tests.edited import edited
 from tests.serving.budgeted import FRAME
@@ -119,10 +119,10 @@ def test_without_a_budget_there_is_no_deadline(golden: Path) -> None:
     assert (stats.frames, stats.misses, stats.budget_ms, stats.point_changes) == (1, None, None, 0)
 
 
-def test_the_faithful_first(bundle: Path, tmp_path: Path) -> None:
+def test_the_best_first(bundle: Path, tmp_path: Path) -> None:
     with Bundle.open(bundle) as opened:
         points = opened.manifest.points
     less = dataclasses.replace(points[0], fidelity=dataclasses.replace(points[0].fidelity, rank_correlation=0.9))
     path = edited(bundle, tmp_path / "b.bundle", points=(less, points[1]))
     with Bundle.open(path) as opened:
-        assert faithful_first(opened.manifest) == ("f32", "fast", "middle")
+        assert best_first(opened.manifest) == ("f32", "fast", "middle")

@@ -1,0 +1,96 @@
+"""The choice: which of the candidates sees most within the time of a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from edge_ad.spec import Size
+from export.choose.trial import Seen, joined
+
+LOCAL = ((0.0, 0.0), (0.0, 0.7), (0.5, 0.7), (0.75, 0.7))  # (exponent of the local scale, sigma of the smoothing)
+USUAL_LOCAL = (0.5, 0.7)
+SURE = 0.03  # power that a single size must have above two joined ones
+SURE_LOCAL = 0.01  # power that another scale or smoothing must have above the usual one
+
+
+Evidence = Mapping[Size, Mapping[tuple[float, float], Seen]]  # size -> (exponent, sigma) -> scores
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a trial can choose.
+
+    Attributes:
+        sizes: one or two input sizes, the smaller first.
+        exponent, sigma: local scale and smoothing; 0 for none.
+        ms: of a frame on a small PC, by the model of `export.choose.cost`.
+        power: 0 to 1, as `export.choose.trial.Seen` has it.
+    """
+
+    sizes: tuple[Size, ...]
+    exponent: float
+    sigma: float
+    ms: float
+    power: float
+
+    @property
+    def name(self) -> str:
+        """For a table."""
+        return " + ".join(f"{height} x {width}" for height, width in self.sizes)
+
+
+def candidates(seen: Evidence, cost_ms: Mapping[Size, float], *, fixed: bool = False) -> list[Candidate]:
+    """Each size alone and each pair of sizes, with each local scale and smoothing that was tried.
+
+    Args:
+        seen: what each size saw.
+        cost_ms: size -> milliseconds of a frame.
+        fixed: the sizes stand: all of them together are the only choice.
+    """
+    found = []
+    every = [*((size,) for size in seen), *combinations(seen, 2)]
+    for sizes in [tuple(seen)] if fixed else every:
+        for local in seen[sizes[0]]:
+            parts = [seen[size][local] for size in sizes]
+            answer = parts[0] if len(parts) == 1 else joined(*parts)
+            found.append(Candidate(sizes, *local, sum(cost_ms[size] for size in sizes), answer.power))
+    return found
+
+
+def choose(found: Sequence[Candidate], budget_ms: float) -> Candidate:
+    """The candidate to take: two sizes joined, unless one alone sees clearly more (`SURE`), within the budget.
+
+    Synthetic defects are of all sizes, real ones of a part are not, and nothing tells which. Two sizes joined are never
+    far from the better one (bench/NOTES.md), so they are what thin evidence falls back to. The same holds for the usual
+    local scale and smoothing. If nothing is within the budget, the cheapest is taken.
+    """
+    able = [candidate for candidate in found if candidate.ms <= budget_ms]
+    if not able:
+        able = [candidate for candidate in found if candidate.ms == min(c.ms for c in found)]
+    singles = _steady(c for c in able if len(c.sizes) == 1)
+    pairs = _steady(c for c in able if len(c.sizes) == 2)
+    best = max(singles, key=_rank, default=None)
+    pair = max(pairs, key=_rank, default=None)
+    if pair is None or (best is not None and best.power > pair.power + SURE):
+        assert best is not None, "there is a candidate of one size or of two"
+        return best
+    return pair
+
+
+def _steady(found: Iterable[Candidate]) -> list[Candidate]:
+    """For each size or pair the candidate with the usual local scale, or one that sees clearly more."""
+    by_sizes: dict[tuple[Size, ...], list[Candidate]] = {}
+    for candidate in found:
+        by_sizes.setdefault(candidate.sizes, []).append(candidate)
+    chosen = []
+    for own in by_sizes.values():
+        best = max(own, key=_rank)
+        usual = next((c for c in own if (c.exponent, c.sigma) == USUAL_LOCAL), None)
+        chosen.append(best if usual is None or best.power > usual.power + SURE_LOCAL else usual)
+    return chosen
+
+
+def _rank(candidate: Candidate) -> tuple[float, float]:
+    return candidate.power, -candidate.ms

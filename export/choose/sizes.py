@@ -1,0 +1,39 @@
+"""The input sizes that are worth a trial: the aspect ratio of the frames kept, at several areas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from edge_ad.spec import MAX_SIDE, MIN_FRAME_SIDE, Box, Size
+
+AREAS = (256**2, 384**2, 512**2)  # pixels that the backbone sees
+STRIDE = 16  # sides are multiples of it: the stride of the deepest usual layer
+_LONGEST = 8.0  # a frame that is longer than so many times its width is squeezed to that
+
+
+def candidate_sizes(frames: Iterable[Size], region: Box | None = None, areas: Sequence[int] = AREAS) -> list[Size]:
+    """(H, W) of whole frames at several areas, ascending, each once.
+
+    Args:
+        frames: the (H, W) of the good images; their median aspect ratio counts.
+        region: box of the region of interest in a frame; then the areas are those of the crop, as the rest of a frame
+            costs nothing.
+        areas: wanted areas in pixels.
+    """
+    sizes = sorted(frames, key=lambda size: size[0] / size[1])
+    height, width = sizes[len(sizes) // 2]
+    ratio = min(max(height / width, 1 / _LONGEST), _LONGEST)
+    share = 1.0 if region is None else (region[2] - region[0]) * (region[3] - region[1]) / (height * width)
+    found: list[Size] = []
+    for area in areas:
+        whole = area / share
+        size = (_side(math.sqrt(whole * ratio)), _side(math.sqrt(whole / ratio)))
+        if size not in found:
+            found.append(size)
+    return found
+
+
+def _side(length: float) -> int:
+    most = MAX_SIDE // STRIDE * STRIDE
+    return int(min(max(round(length / STRIDE) * STRIDE, max(STRIDE * 2, MIN_FRAME_SIDE)), most))

@@ -1,0 +1,168 @@
+"""A trial: what an input size sees, with any local scale and smoothing, on good images that its coreset has not seen.
+
+The images of a trial are in two halves. Each half is scored against a coreset of the other, and so are the synthetic
+defects on its images. A bundle learns from more images than that; but all candidates are handicapped alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad import native
+from edge_ad.heads.local import Local, Smoothing
+from edge_ad.system.progress import Progress
+from export.coreset import project, select_coreset
+from export.features import extract
+from export.local_scale import local_scale, row_neighbours, row_statistics
+from export.power import SynthDefect, SynthDefects, frames_with
+from export.projection import choose_basis
+from export.stages import Stages
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Image scores of a candidate: of held-out good images, and of synthetic defects on them."""
+
+    good: Scores
+    defects: Scores
+
+    @property
+    def power(self) -> float:
+        """How well the scores part them, from 0 to 1: for a mean defect, the share of good images that score less.
+
+        A rate at a threshold would say the same by fewer numbers; where there are few images it says it worse.
+        """
+        below = np.searchsorted(np.sort(self.good), self.defects, side="left")
+        return float(below.mean() / len(self.good))
+
+
+def joined(first: Seen, second: Seen) -> Seen:
+    """Two sizes as one point has them: the larger score, each in units of its good images' median."""
+    units = [float(np.median(seen.good)) or 1.0 for seen in (first, second)]
+    return Seen(
+        np.maximum(first.good / units[0], second.good / units[1]),
+        np.maximum(first.defects / units[0], second.defects / units[1]),
+    )
+
+
+Found = tuple[NDArray[np.float32], NDArray[np.int32]]  # distances and coreset rows, each (n, R)
+
+
+@dataclass(frozen=True)
+class _Half:
+    """A coreset of one half, and what was scored against it.
+
+    Attributes:
+        factors: exponent -> (N,) factors of the rows.
+        good: of the other half's images.
+        defects: of the synthetic defects on those.
+    """
+
+    factors: Callable[[float], NDArray[np.float32]]
+    good: Found
+    defects: Found
+
+
+class Trial:
+    """Held-out distances at one input size.
+
+    Args:
+        stages: at that size.
+        paths: files of the good images in the trial.
+        drawn: synthetic defects on them; `SynthDefect.image` counts `paths`.
+        rows: patches to keep in the coreset of a half.
+        seed: of the halves and the coresets.
+        pool: threads.
+    """
+
+    def __init__(
+        self, stages: Stages, paths: Sequence[Path], drawn: SynthDefects, rows: int, seed: int, pool: native.Pool
+    ) -> None:
+        self._stages, self._pool = stages, pool
+        height, width = stages.backbone.input_size
+        label = f"trial of {height} x {width}"
+        patches = np.empty((len(paths), stages.masks.count, stages.backbone.dim), np.float32)
+        extract(patches, paths, stages.frame, stages.crop, stages.engine, stages.masks.rows, label)
+        order = np.random.default_rng([seed, 2]).permutation(len(paths))
+        halves = [np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])]
+        projected = project(patches, seed)
+        coresets = [self._coreset(patches, projected, half, rows, seed) for half in halves]
+        held = [self._search(coreset, patches[other]) for coreset, other in zip(coresets, halves[::-1], strict=True)]
+        distances = np.empty(patches.shape[:2], np.float32)
+        for other, (found, _) in zip(halves[::-1], held, strict=True):
+            distances[other] = found
+        self._halves = []
+        with Progress(f"{label} with defects", len(drawn.defects), unit="defects") as progress:
+            for coreset, own, other, good in zip(coresets, halves, halves[::-1], held, strict=True):
+                spoiled = self._with_defects(drawn.on(other), paths, progress)
+                scored = [self._search(coreset, part) for part in spoiled]
+                defects = (*map(np.concatenate, zip(*scored, strict=True)),) if scored else _nothing(patches)
+                factors = self._factors(coreset, patches, distances, own)
+                self._halves.append(_Half(factors, good, defects))  # type: ignore[arg-type]
+
+    def seen(self, exponent: float, sigma: float) -> Seen:
+        """The scores with this local scale and smoothing; 0 for none of them."""
+        masks = self._stages.masks
+        smoothing = Smoothing(sigma, masks.grid, masks.rows) if sigma else None
+        good, defects = [], []
+        for half in self._halves:
+            local = Local(half.factors(exponent) if exponent else None, smoothing)
+            good.append(_scores(local, half.good))
+            defects.append(_scores(local, half.defects))
+        return Seen(np.concatenate(good), np.concatenate(defects))
+
+    def _coreset(
+        self,
+        patches: NDArray[np.float32],
+        projected: NDArray[np.float32],
+        half: NDArray[np.int64],
+        rows: int,
+        seed: int,
+    ) -> native.Coreset:
+        fraction = min(1.0, rows / (len(half) * patches.shape[1]))
+        chosen = select_coreset(projected, half, fraction, seed, self._pool, "trial coreset")
+        vectors = np.ascontiguousarray(patches.reshape(-1, patches.shape[2])[chosen])
+        return native.Coreset(vectors, choose_basis(vectors, seed), pool=self._pool)
+
+    def _search(self, coreset: native.Coreset, patches: NDArray[np.float32]) -> Found:
+        """Distances and rows, each (n, R), of (n, R, D) patches."""
+        distances, rows = native.exact_search(coreset, patches.reshape(-1, patches.shape[2]), self._pool)
+        return distances.reshape(patches.shape[:2]), rows.reshape(patches.shape[:2])
+
+    def _with_defects(
+        self, defects: Sequence[SynthDefect], paths: Sequence[Path], progress: Progress
+    ) -> Iterator[NDArray[np.float32]]:
+        """(1, R, D) patches of each frame with a defect."""
+        for frame in frames_with(defects, paths, self._stages.frame):
+            patches = self._stages.engine(self._stages.crop(frame, from_file=True))
+            kept = patches if self._stages.masks.rows is None else patches[self._stages.masks.rows]
+            progress.update(1)
+            yield kept[None]
+
+    def _factors(
+        self,
+        coreset: native.Coreset,
+        patches: NDArray[np.float32],
+        distances: NDArray[np.float32],
+        own: NDArray[np.int64],
+    ) -> Callable[[float], NDArray[np.float32]]:
+        """The local scale of a coreset by its exponent, from its own images' held-out distances."""
+        sums, counts = row_statistics(coreset, patches, distances, own, self._pool)
+        neighbours, mean = row_neighbours(coreset, self._pool), float(distances[own].mean(dtype=np.float64))
+        return lambda exponent: local_scale(sums, counts, neighbours, mean, exponent)
+
+
+def _scores(local: Local, found: Found) -> Scores:
+    return np.array([float(local(*one).max()) for one in zip(*found, strict=True)])
+
+
+def _nothing(patches: NDArray[np.float32]) -> Found:
+    shape = (0, patches.shape[1])
+    return np.empty(shape, np.float32), np.empty(shape, np.int32)

@@ -1,0 +1,133 @@
+"""Detection power: puts synthetic defects on good images that a head has not seen, and scores them.
+
+`draw_defects` draws them once for an export, in frame pixels; a defect is kept as the part of the frame that it changes.
+Every operating point and every candidate of `export.choose` then looks at the same ones.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad.errors import DatasetError
+from edge_ad.frames.check import check_frame, read_frame
+from edge_ad.spec import Box, Frame, FrameSpec
+from edge_ad.spec.power import PowerSpec
+from edge_ad.system.progress import Progress
+from export.synth.defect import KINDS, add_defect
+from export.synth.study import LEAST_SIDE, study
+
+SIZES = (0.01, 0.02, 0.05, 0.1, 0.2)  # largest extents, as parts of the frame's shorter side
+CONTRASTS = (0.05, 0.15, 0.4)  # barely visible, plain, strong
+_FAINT = 0.5  # a defect with less than this share of the faintest contrast is not there to be found
+
+
+@dataclass(frozen=True)
+class SynthDefect:
+    """A synthetic defect on a good image.
+
+    Attributes:
+        image: number of the good image.
+        cell: as in `edge_ad.spec.power.PowerSpec`.
+        box: the part of the frame that it changes.
+        pixels: that part with the defect.
+    """
+
+    image: int
+    cell: int
+    box: Box
+    pixels: Frame
+
+
+@dataclass(frozen=True)
+class SynthDefects:
+    """Synthetic defects in the order of their images, and what drew them."""
+
+    defects: tuple[SynthDefect, ...]
+    seed: int
+
+    def on(self, images: NDArray[np.int64]) -> list[SynthDefect]:
+        """Those on some of the good images."""
+        wanted = set(images.tolist())
+        return [defect for defect in self.defects if defect.image in wanted]
+
+    def spec(self, scores: Sequence[float], defects: Sequence[SynthDefect]) -> PowerSpec | None:
+        """The power, from the scores of some of the defects; None without any."""
+        if not defects:
+            return None
+        return PowerSpec(
+            kinds=tuple(KINDS),
+            sizes=SIZES,
+            contrasts=CONTRASTS,
+            cells=tuple(defect.cell for defect in defects),
+            scores=tuple(map(float, scores)),
+            images=len({defect.image for defect in defects}),
+            seed=self.seed,
+        )
+
+
+def draw_defects(
+    paths: Sequence[Path],
+    images: NDArray[np.int64],
+    region: NDArray[np.bool_] | None,
+    frame: FrameSpec,
+    seed: int,
+    count: int = 1,
+) -> SynthDefects:
+    """Seeded synthetic defects of every kind, size and contrast, `count` of each, spread over some of the images.
+
+    A defect counts for the contrast that it reached, and not for the one that was asked for: white cannot get whiter.
+    One that cannot be seen at all is left out.
+
+    Args:
+        paths: files of all good images.
+        images: numbers of those to put defects on.
+        region: (H, W) bool, the only pixels that may change; None for the object in the picture.
+    """
+    work: dict[int, list[tuple[str, int, int, int]]] = {}
+    for kind in KINDS:  # each kind takes the images in an order of its own
+        order = np.random.default_rng([seed, zlib.crc32(kind.encode())]).permutation(images)
+        cells = [(s, c, n) for s in range(len(SIZES)) for c in range(len(CONTRASTS)) for n in range(count)]
+        for turn, (s, c, n) in enumerate(cells):
+            work.setdefault(int(order[turn % len(order)]), []).append((kind, s, c, n))
+    found: list[SynthDefect] = []
+    with Progress("synthetic defects", sum(map(len, work.values())), unit="defects") as progress:
+        for image in sorted(work):
+            pixels = check_frame(read_frame(paths[image]), frame, f"{paths[image]}")
+            if min(pixels.shape[:2]) >= LEAST_SIDE:
+                picture = study(pixels, region, frame.white_level if pixels.dtype == np.uint16 else None)
+                for kind, s, c, n in work[image]:
+                    generator = np.random.default_rng([seed, zlib.crc32(kind.encode()), s, c, n])
+                    try:
+                        made = add_defect(picture, kind, SIZES[s], CONTRASTS[c], generator)
+                    except DatasetError:  # this picture cannot show such a defect; `PowerSpec` counts those made
+                        continue
+                    if made.reached >= _FAINT * CONTRASTS[0]:
+                        y0, x0, y1, x1 = made.box
+                        part = made.image[y0:y1, x0:x1].copy()
+                        found.append(SynthDefect(image, _cell(kind, s, made.reached), made.box, part))
+            progress.update(len(work[image]))
+    return SynthDefects(tuple(found), seed)
+
+
+def _cell(kind: str, size: int, reached: float) -> int:
+    contrast = int(np.argmin(np.abs(np.log(np.asarray(CONTRASTS) / reached))))
+    return (list(KINDS).index(kind) * len(SIZES) + size) * len(CONTRASTS) + contrast
+
+
+def frames_with(defects: Sequence[SynthDefect], paths: Sequence[Path], frame: FrameSpec) -> Iterator[Frame]:
+    """The frames with the defects, in their order, each an array of its own. An image with several is read once."""
+    at, good = -1, np.empty(0, np.uint8)
+    for defect in defects:
+        if defect.image != at:
+            at, path = defect.image, paths[defect.image]
+            good = check_frame(read_frame(path), frame, f"{path}")
+        spoiled = good.copy()
+        y0, x0, y1, x1 = defect.box
+        spoiled[y0:y1, x0:x1] = defect.pixels
+        yield spoiled
