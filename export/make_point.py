@@ -97,7 +97,8 @@ def make_point(plan: Plan, stages: Stages, job: Job, summary: Summary) -> MadePo
     with patch_store((len(job.good_images), stages.masks.count, stages.backbone.dim), job.folder) as patches:
         with summary.stage("features"):
             extract(patches, job.good_images, stages.frame, stages.crop, stages.engine, stages.masks.rows, label)
-        material = Material(patches, job.good_images, stages, options, job.pool, job.chosen.setdefault(plan.size, {}))
+        chosen = job.chosen.setdefault(plan.size, {})
+        material = Material(patches, job.good_images, stages, options, job.pool, splits, chosen)
         with summary.stage("calibration"):
             method = open_method(material)
             held_out = cross_fit(method, material, splits)
