@@ -79,7 +79,7 @@ def serve(bundle: Path, setting: dict[str, str], threads: int) -> None:
     cores = [int(core) for core in setting["cores"].split(",")] if "cores" in setting else None
     runtime = Runtime(bundle, engine=setting["engine"], threads=threads, cores=cores, search="auto")  # type: ignore[arg-type]
     frames = probe_frames(bundle)
-    tensor = runtime._point.crop(frames[0])
+    tensor = runtime._point.sights[0].crop(frames[0])
     print("{}", flush=True)
     for line in sys.stdin:
         found: dict[str, object] = {"engine": [], "head": [], "total": []}
@@ -89,7 +89,7 @@ def serve(bundle: Path, setting: dict[str, str], threads: int) -> None:
                 found[name].append(timings[name])  # type: ignore[attr-defined]
         patches = runtime._point.engine(tensor)
         found["alone"] = [milliseconds(lambda: runtime._point.engine(tensor)) for _ in range(int(line))]
-        found["head alone"] = [milliseconds(lambda: runtime._point.head(patches)) for _ in range(int(line))]  # noqa: B023
+        found["head alone"] = [milliseconds(lambda: runtime._point.sights[0].head(patches)) for _ in range(int(line))]  # noqa: B023
         busy, spent = 0.0, time.process_time()
         for _ in range(5):
             start = time.process_time()

@@ -235,7 +235,7 @@ def compete(options: argparse.Namespace, rows: int) -> list[dict[str, object]]:
         spec = exact.manifest
         frames = [frame for frame, _ in category.frames()]
         weights = category.backbone.get("weights")
-        np.save(files / "bank.npy", np.asarray(exact._point.head.index.coreset.vectors))
+        np.save(files / "bank.npy", np.asarray(exact._point.sights[0].head.index.coreset.vectors))
         np.save(files / "frames.npy", np.stack(frames))
         with contestants(options, bundle, weights, files) as running:
             for number in range(options.rounds + 1):  # the first is not kept

@@ -106,7 +106,7 @@ def whole_over_backbone(
     frames = [pixels for pixels, _ in category.frames()]
     for turn in range(-3, FRAMES * ROUNDS):
         pixels = frames[turn % len(frames)]
-        tensor = point.prepare(pixels, Stopwatch()).tensor
+        tensor = point.prepare(pixels, Stopwatch()).tensors[0]
         start = time.perf_counter()
         point.engine(tensor)
         middle = time.perf_counter()

@@ -136,14 +136,14 @@ def _bare_work(pace: float) -> list[float]:
 def test_overhead(subject: Subject, timer: Timer, threads: int) -> None:
     """What Python costs beside crop, engine and head: a frame whose stages are answered from memory."""
     runtime = Runtime(subject.bundle, threads=threads, budget_ms=1e6, point="f32", profile=False)
-    point, frame = runtime._point, subject.frames[0]
+    sight, frame = runtime._point.sights[0], subject.frames[0]
     wanted = runtime.inspect(frame).score
-    crop, head, tensor = point.crop, point.head, point.crop(frame)
-    patches = point.engine(tensor)
+    crop, head, tensor = sight.crop, sight.head, sight.crop(frame)
+    patches = sight.engine(tensor)
     scored = head(patches)
-    point.crop = _Stub(crop, tensor)
-    point.engine = _Stub(point.engine, patches)
-    point.head = _Stub(head, scored)
+    sight.crop = _Stub(crop, tensor)
+    sight.engine = _Stub(sight.engine, patches)
+    sight.head = _Stub(head, scored)
     timer(runtime.inspect, [frame], rounds=1000)
     assert runtime.inspect(frame).score == wanted
 
@@ -167,8 +167,8 @@ class _Stub:
 def test_crop(runtimes: Runtimes, subject: Subject, timer: Timer) -> None:
     """Crop and resize to the tensor."""
     runtime = _any_exact(runtimes)
-    timer(runtime._point.crop, subject.frames)
-    tensor = runtime._point.crop(subject.frames[0])
+    timer(runtime._point.sights[0].crop, subject.frames)
+    tensor = runtime._point.sights[0].crop(subject.frames[0])
     assert tensor.shape == (1, *runtime.manifest.backbone.tensor_size, 3)
     if runtime.manifest.roi is None:
         assert tensor.mean() == pytest.approx(subject.frames[0].mean(), rel=0.05)
@@ -178,7 +178,7 @@ def test_crop(runtimes: Runtimes, subject: Subject, timer: Timer) -> None:
 def test_engine(runtimes: Runtimes, subject: Subject, timer: Timer, engine: str) -> None:
     """The backbone graph: a tensor to patches."""
     runtime = runtimes(engine, "exact")
-    tensors = [runtime._point.crop(frame) for frame in subject.frames]
+    tensors = [runtime._point.sights[0].crop(frame) for frame in subject.frames]
     timer(runtime._point.engine, tensors)
     patches = runtime._point.engine(tensors[0])
     grid = runtime.manifest.backbone.grid
@@ -193,16 +193,16 @@ def test_search(
     """Patches to distances; graph search includes the exact re-check of the largest ones."""
     exact = _any_exact(runtimes)
     runtime = exact if search == "exact" else runtimes(exact.engine, search)
-    grids = [exact._point.engine(exact._point.crop(frame)) for frame in subject.frames]
-    timer(runtime._point.head.index.nearest, grids)
+    grids = [exact._point.engine(exact._point.sights[0].crop(frame)) for frame in subject.frames]
+    timer(runtime._point.sights[0].head.index.nearest, grids)
     recalls = []
     for patches in grids:
-        distances, _ = runtime._point.head.index.nearest(patches)
-        truth, nearest = exact._point.head.index.nearest(patches)
-        inside = exact._point._roi.patches
+        distances, _ = runtime._point.sights[0].head.index.nearest(patches)
+        truth, nearest = exact._point.sights[0].head.index.nearest(patches)
+        inside = exact._point.sights[0].roi.patches
         chosen = patches if inside is None else patches[inside.ravel()]
         some = slice(0, None, 37)
-        vectors = exact._point.head.index.coreset.vectors[nearest[some]]
+        vectors = exact._point.sights[0].head.index.coreset.vectors[nearest[some]]
         np.testing.assert_allclose(truth[some], np.linalg.norm(chosen[some] - vectors, axis=1), rtol=1e-4)
         assert (distances >= truth).all()
         assert distances.max() == truth.max()

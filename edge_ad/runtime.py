@@ -171,7 +171,7 @@ class Runtime:
 
     @property
     def search(self) -> str:
-        """ "graph" if the head searches the HNSW graph, else "exact"."""
+        """ "graph" if the head searches the HNSW graph (at an input size, if there are two), else "exact"."""
         return self._point.search
 
     @property

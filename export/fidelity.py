@@ -106,21 +106,24 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / 2
 
 
-def shortfall(found: FidelitySpec, max_drop: float) -> str | None:
-    """The reason to leave a point with this fidelity out of the bundle; None to keep it.
+def shortfall(found: FidelitySpec, max_drop: float, name: str = "the reference") -> str | None:
+    """The reason to leave a point with this fidelity to the point `name` out of the bundle; None to keep it.
+
+    It asks what the arithmetic of a point costs, so `name` has the same input sizes. Another size is no loss of
+    fidelity: it may see more.
 
     If labelled images show how much a point loses, they decide. Without them, its scores must rank the held-out good
-    images as the reference does. This is a strict test, as the scores of good images are close together.
+    images as `name` does. This is a strict test, as the scores of good images are close together.
     """
     if found.auroc is not None and found.reference_auroc is not None:
         if found.reference_auroc - found.auroc > max_drop:
             return (
-                f"image AUROC {found.auroc:.4f} against {found.reference_auroc:.4f} of the reference on "
+                f"image AUROC {found.auroc:.4f} against {found.reference_auroc:.4f} of {name} on "
                 f"{found.labelled} test images: more than --max-drop {max_drop:g} below"
             )
     elif found.rank_correlation < WANTED_CORRELATION:
         return (
             f"its scores of {found.frames} held-out good images have rank correlation {found.rank_correlation:.3f} "
-            f"with the reference's, below {WANTED_CORRELATION}, and no labelled test images show that it is good enough"
+            f"with those of {name}, below {WANTED_CORRELATION}, and no labelled test images show that it is good enough"
         )
     return None

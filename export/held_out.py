@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from edge_ad.calibration import rules as calibration
 from edge_ad.calibration.rules import describe_rule, resolution
+from edge_ad.errors import DatasetError
 from edge_ad.heads.base import Head
-from edge_ad.spec import CalibrationSpec
+from edge_ad.spec import CalibrationSpec, Size
 from edge_ad.system.progress import Progress
 from edge_ad.verdict.anomaly_map import map_peak
+from edge_ad.verdict.join import join
 from export.features import stream
 from export.fit.base import Material, Method
 from export.folds import Splits
@@ -60,6 +62,32 @@ def score_files(paths: Sequence[Path], head: Head, stages: Stages, label: str) -
             scores.append(head(patches, exact=True).score)
             progress.update(1)
     return scores
+
+
+def join_factor(first: Sequence[float], second: Sequence[float], sizes: Sequence[Size]) -> float:
+    """The factor that brings scores of the second size to the scale of the first: `edge_ad.spec.SecondSpec.factor`.
+
+    Args:
+        first, second: scores of the same held-out good images at the two sizes.
+        sizes: (H, W) of the two, for a message.
+
+    Raises:
+        DatasetError: the scores have no scale, as most of them are 0.
+    """
+    medians = [float(np.median(scores)) for scores in (first, second)]
+    if not (min(medians) > 0 and 0 < medians[0] / medians[1] < np.inf):
+        raise DatasetError(
+            "the scores at two input sizes cannot be joined",
+            expected="median scores of held-out good images above 0",
+            got=" and ".join(f"{m:g} at {h}x{w}" for m, (h, w) in zip(medians, sizes, strict=True)),
+            remedy="Export without --second-size, or give good images that differ.",
+        )
+    return medians[0] / medians[1]
+
+
+def joined(first: Sequence[float], second: Sequence[float], factor: float) -> list[float]:
+    """Scores or peaks of the same images at two sizes, joined as the runtime does."""
+    return [join(a, b, factor) for a, b in zip(first, second, strict=True)]
 
 
 def calibrate(

@@ -6,7 +6,7 @@ also in its coreset and its threshold.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,19 @@ from edge_ad.bundle.file import Members
 from edge_ad.calibration.rules import LABELLED
 from edge_ad.data.layouts import TestImage
 from edge_ad.registry import PRECISIONS
-from edge_ad.spec import REFERENCE, CalibrationSpec, FidelitySpec, PointSpec, ProbesSpec, Size
+from edge_ad.spec import REFERENCE, CalibrationSpec, FidelitySpec, PointSpec, ProbesSpec, SecondSpec, Size
 from export.features import extract, patch_store
 from export.fidelity import measure_fidelity
 from export.fit import open_method
 from export.fit.base import Fitted, Material
 from export.folds import Splits
-from export.held_out import calibrate, cross_fit, score_files
+from export.held_out import HeldOut, calibrate, cross_fit, join_factor, joined, score_files
 from export.options import Options
 from export.plan import Plan
-from export.stages import Stages
+from export.stages import Stages, at_point, size_text
 from export.summary import Summary
 
+PREFIXES = ("", "second/")  # of the members of each input size
 _MAX_SAMPLE = 128  # good images that set the ranges of int8; NNCF and ONNX Runtime advise some hundred
 
 
@@ -45,6 +46,7 @@ class Job:
         sample: numbers of the good images that set the ranges of int8, ascending. int8 points never hold them out.
         folder: where patches are stored that do not fit into memory.
         chosen: input size -> `Material.chosen`.
+        made: (precision, engine, input size) -> what was made for the points so far.
     """
 
     options: Options
@@ -55,6 +57,27 @@ class Job:
     pool: native.Pool
     folder: Path
     chosen: dict[Size, dict[bytes, NDArray[np.int64]]] = field(default_factory=dict)
+    made: dict[tuple[str, str, Size], MadeSight] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MadeSight:
+    """One input size of an operating point: fitted, with its scores.
+
+    Attributes:
+        good: scores and map peaks of the held-out good images.
+        tests: image scores of `Job.tests`.
+    """
+
+    stages: Stages
+    fitted: Fitted
+    good: HeldOut
+    tests: list[float]
+
+    @property
+    def members(self) -> Members:
+        """By the names of FORMAT.md, without a prefix."""
+        return {**self.stages.models, **self.stages.masks.members, **self.fitted.members}
 
 
 @dataclass(frozen=True)
@@ -62,30 +85,48 @@ class MadePoint:
     """An operating point without its probes.
 
     Attributes:
+        sights: of each input size: one, or two whose answers are joined.
+        factor: `edge_ad.spec.SecondSpec.factor`; 1 with one size.
         held_out: numbers of the good images that were scored for its calibration, in the order of the scores.
         tests: image scores of `Job.tests`.
-        members: member name of FORMAT.md, without a prefix -> member.
     """
 
     plan: Plan
-    stages: Stages
-    fitted: Fitted
+    sights: tuple[MadeSight, ...]
+    factor: float
     calibration: CalibrationSpec
     held_out: NDArray[np.int64]
     tests: list[float]
 
     @property
-    def members(self) -> Members:
-        return {**self.stages.models, **self.stages.masks.members, **self.fitted.members}
+    def specs(self) -> dict[str, Any]:
+        """The parts of the manifest that a point and the reference have. The probes are a placeholder until the
+        bundle's own runtime has answered them.
+        """
+        first, *others = self.sights
+        backbone = first.stages.backbone
+        second = [SecondSpec(s.stages.backbone, s.fitted.spec, s.fitted.index, self.factor) for s in others]
+        return {
+            "backbone": backbone,
+            "head": first.fitted.spec,
+            "index": first.fitted.index,
+            "calibration": self.calibration,
+            "probes": ProbesSpec(1, backbone.input_size, 1, PRECISIONS[self.plan.precision].tolerance),
+            "second": second[0] if second else None,
+        }
 
     @property
-    def probes(self) -> ProbesSpec:
-        """A placeholder in the manifest until the bundle's own runtime has answered the probes."""
-        return ProbesSpec(1, self.stages.backbone.input_size, 1, PRECISIONS[self.plan.precision].tolerance)
+    def members(self) -> Members:
+        """By the names of FORMAT.md, without the prefix of the point."""
+        parts = zip(PREFIXES, self.sights, strict=False)
+        return {prefix + name: value for prefix, sight in parts for name, value in sight.members.items()}
 
 
-def make_point(plan: Plan, stages: Stages, job: Job, summary: Summary) -> MadePoint:
+def make_point(plan: Plan, bases: Mapping[Size, Stages], job: Job, summary: Summary) -> MadePoint:
     """Extracts, fits and calibrates through the stages of the point.
+
+    Args:
+        bases: the stages in f32 at each input size of the plan.
 
     Raises:
         EdgeADError: the images or options do not allow it.
@@ -93,25 +134,49 @@ def make_point(plan: Plan, stages: Stages, job: Job, summary: Summary) -> MadePo
     options, splits = job.options, job.splits
     if PRECISIONS[plan.precision].own_models:
         splits = without(splits, job.sample)
-    label = "features" if plan.name == REFERENCE else f"features {plan.name}"
-    with patch_store((len(job.good_images), stages.masks.count, stages.backbone.dim), job.folder) as patches:
-        with summary.stage("features"):
-            extract(patches, job.good_images, stages.frame, stages.crop, stages.engine, stages.masks.rows, label)
-        chosen = job.chosen.setdefault(plan.size, {})
-        material = Material(patches, job.good_images, stages, options, job.pool, splits, chosen)
-        with summary.stage("calibration"):
-            method = open_method(material)
-            held_out = cross_fit(method, material, splits)
-        fitted = method.finish(splits.final, summary)
-    tests: list[float] = []
-    if job.tests:
-        with summary.stage("test images"):
-            tests = score_files([image.path for image in job.tests], fitted.head, stages, "test images")
+    sights = tuple(_make_sight(plan, bases[size], splits, job, summary) for size in plan.sizes)
+    good, tests, factor = sights[0].good, sights[0].tests, 1.0
+    if len(sights) == 2:
+        second = sights[1]
+        factor = join_factor(good[0], second.good[0], plan.sizes)
+        good = (joined(good[0], second.good[0], factor), joined(good[1], second.good[1], factor))
+        tests = joined(tests, second.tests, factor)
+        names = [size_text(sight.stages) for sight in sights]
+        text = "{0} and {1}, joined: the larger of the score at {0} and {2:.4g} times the score at {1}"
+        summary.say("sizes", text.format(*names, factor))
     asks = options.rule in LABELLED
     defects = [score for score, image in zip(tests, job.tests, strict=True) if asks and image.defect is not None]
-    calibration = calibrate(held_out, defects, splits, options, summary)
+    calibration = calibrate(good, defects, splits, options, summary)
     numbers = np.concatenate([held for _, held in splits.pairs])
-    return MadePoint(plan, stages, fitted, calibration, numbers, tests)
+    return MadePoint(plan, sights, factor, calibration, numbers, tests)
+
+
+def _make_sight(plan: Plan, base: Stages, splits: Splits, job: Job, summary: Summary) -> MadeSight:
+    """One input size of a point. It is the same in every point that has it, and made once."""
+    options, size = job.options, base.backbone.input_size
+    key = (plan.precision, plan.engine, size)
+    if key in job.made:
+        return job.made[key]
+    names = [] if plan.name == REFERENCE else [plan.name]
+    names += [size_text(base)] if len(plan.sizes) > 1 else []
+    own = Summary(summary.bundle)
+    stages = at_point(base, plan, [job.good_images[number] for number in job.sample], options.threads)
+    with patch_store((len(job.good_images), stages.masks.count, stages.backbone.dim), job.folder) as patches:
+        with own.stage("features"):
+            label = " ".join(["features", *names])
+            extract(patches, job.good_images, stages.frame, stages.crop, stages.engine, stages.masks.rows, label)
+        chosen = job.chosen.setdefault(size, {})
+        material = Material(patches, job.good_images, stages, options, job.pool, splits, chosen)
+        with own.stage("calibration"):
+            method = open_method(material)
+            good = cross_fit(method, material, splits)
+        fitted = method.finish(splits.final, own)
+    tests: list[float] = []
+    if job.tests:
+        with own.stage("test images"):
+            tests = score_files([image.path for image in job.tests], fitted.head, stages, "test images")
+    summary.add(own, f"{size_text(base)}: " if len(plan.sizes) > 1 else "")
+    return job.made.setdefault(key, MadeSight(stages, fitted, good, tests))
 
 
 def choose_sample(count: int, splits: Splits, seed: int) -> NDArray[np.int64]:
@@ -153,26 +218,19 @@ def compare(point: MadePoint, reference: MadePoint, job: Job) -> FidelitySpec:
 
 def point_spec(made: MadePoint, fidelity: FidelitySpec) -> PointSpec:
     """The point's part of the manifest, before its probes are answered."""
-    return PointSpec(
-        name=made.plan.name,
-        engine=made.plan.engine,
-        backbone=made.stages.backbone,
-        head=made.fitted.spec,
-        index=made.fitted.index,
-        calibration=made.calibration,
-        probes=made.probes,
-        fidelity=fidelity,
-    )
+    return PointSpec(name=made.plan.name, engine=made.plan.engine, fidelity=fidelity, **made.specs)
 
 
 def point_members(made: MadePoint, reference: MadePoint) -> Members:
     """The point's own members with their prefix. Models and masks that equal the reference's are shared."""
-    prefix, shared = f"points/{made.plan.name}/", reference.members
-    own = dict(made.fitted.members)
-    for part in (made.stages.models, made.stages.masks.members):
-        if not all(name in shared and _equal(value, shared[name]) for name, value in part.items()):
-            own |= part
-    return {prefix + name: value for name, value in own.items()}
+    shared, found = reference.members, {}
+    for size, sight in zip(PREFIXES, made.sights, strict=False):
+        own = dict(sight.fitted.members)
+        for part in (sight.stages.models, sight.stages.masks.members):
+            if not all(size + name in shared and _equal(value, shared[size + name]) for name, value in part.items()):
+                own |= part
+        found |= {f"points/{made.plan.name}/{size}{name}": value for name, value in own.items()}
+    return found
 
 
 def _equal(a: NDArray[Any] | bytes, b: NDArray[Any] | bytes) -> bool:

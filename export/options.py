@@ -43,6 +43,7 @@ class Options:
     mean: Annotated[tuple[float, float, float], Range()] = IMAGENET_MEAN
     std: Annotated[tuple[float, float, float], Range(0, above=True)] = IMAGENET_STD
     input_size: Size = (256, 256)
+    second_size: Size | None = None
     more_sizes: tuple[Size, ...] = ()
     points: tuple[str, ...] = (BASE_PRECISION,)
     max_drop: Annotated[float, Range(0, 1)] = 0.005
@@ -89,6 +90,9 @@ class Options:
             if option.output and value is not None and option not in METHODS[self.method].options:
                 names = one_of(methods_with(option))
                 raise SpecError(f"{option.flag} is for --method {names}", expected=names, got=self.method)
+            if option.output and value is not None and self.second_size is not None:
+                what = f"the file of {option.flag} describes one input size"
+                raise SpecError(what, expected="no --second-size", got=self.second_size)
 
     @property
     def backbone_name(self) -> str:
@@ -179,6 +183,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="H,W",
         help="size that a whole frame is resized to; give it more than once to add operating points at other sizes "
         f"(default: {d.input_size[0]},{d.input_size[1]})",
+    )
+    add(
+        "--second-size",
+        type=_size,
+        metavar="H,W",
+        help="look at each frame at this size too, and take the larger of the two scores; the points at the first "
+        "--input-size do so, and those at further ones have one size. Then the first may be given again, alone",
     )
     add("--roi", help="region of interest: y0,x0,y1,x1, a mask image (white keeps), a polygon.json or a labelme file")
     add(

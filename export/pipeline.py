@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -38,7 +39,7 @@ from export.options import Options
 from export.plan import Plan, hindrance, plan_points, require_good, require_packages
 from export.probes import make_probes, probe_frames
 from export.roi import read_roi
-from export.stages import Stages, at_point, open_stages, prove_parity
+from export.stages import Stages, open_stages, prove_parity
 from export.summary import Summary
 
 
@@ -63,16 +64,16 @@ def export_bundle(options: Options) -> Summary:
         network = open_network(options)
         region = read_roi(options.roi, frame.size) if options.roi and frame.size else None
         stages = open_stages(options, network, frame, region, good_images, options.input_size)
-        prove_parity(stages, summary)
         bases = {options.input_size: stages}
-        for size in options.more_sizes:  # opened here, so that an impossible size is found before the work
+        for size in {size: None for plan in plans for size in plan.sizes if size not in bases}:
             bases[size] = open_stages(options, network, frame, region, good_images, size, stages)
-            prove_parity(bases[size], Summary(out))
+        for size, base in bases.items():  # of the reference's sizes it is told
+            prove_parity(base, summary if size in plans[0].sizes else Summary(out), several=len(plans[0].sizes) > 1)
     splits = folds(len(good_images), options.calibration, options.seed)
     sample = choose_sample(len(good_images), splits, options.seed)
     pool = native.Pool(options.threads or default_threads())
     job = Job(options, good_images, tests, splits, sample, pool, scratch_for(out).parent)
-    reference = make_point(plans[0], stages, job, summary)
+    reference = make_point(plans[0], bases, job, summary)
     points = _further_points(plans[1:], bases, reference, job, summary)
     manifest = Manifest(
         name=printable(category.name),
@@ -80,11 +81,7 @@ def export_bundle(options: Options) -> Summary:
         producer=_producer(stages.engine),
         frame=frame,
         roi=None if stages.roi is None else replace(stages.roi, source=printable(stages.roi.source)),
-        backbone=stages.backbone,
-        head=reference.fitted.spec,
-        index=reference.fitted.index,
-        calibration=reference.calibration,
-        probes=reference.probes,
+        **reference.specs,
         points=tuple(point_spec(point, fidelity) for point, fidelity in points),
     )
     members = dict(reference.members)
@@ -101,17 +98,18 @@ def _further_points(
 ) -> list[tuple[MadePoint, FidelitySpec]]:
     """Makes the other operating points, and returns those that are faithful enough. Prints the result of each."""
     found: list[tuple[MadePoint, FidelitySpec]] = []
+    baselines = {reference.plan.sizes: reference}  # the first point at each choice of sizes: that in f32
     for plan in plans:
         if (why := hindrance(plan, detect_cpu())) is not None:
             summary.say("left out", f"{plan.name}: {why}")
             continue
         details = Summary(summary.bundle)  # these lines are printed for the reference only, and not for each point
         with summary.stage(plan.name):
-            sample = [job.good_images[number] for number in job.sample]
-            stages = at_point(bases[plan.size], plan, sample, job.options.threads)
-            made = make_point(plan, stages, job, details)
-        fidelity = compare(made, reference, job)
-        if (why := shortfall(fidelity, job.options.max_drop)) is not None:
+            made = make_point(plan, bases, job, details)
+        fidelity, baseline = compare(made, reference, job), baselines.setdefault(plan.sizes, made)
+        loss = compare(made, baseline, job)
+        name = "the reference" if baseline is reference else baseline.plan.name
+        if (why := shortfall(loss, job.options.max_drop, name)) is not None:
             summary.say("left out", f"{plan.name}: {why}")
             continue
         summary.say("point", f"{plan.name}: threshold {made.calibration.threshold:.4g}, {describe_fidelity(fidelity)}")
@@ -229,7 +227,7 @@ def _write(out: Path, manifest: Manifest, members: Members, good: Path, options:
     points = {point.name: point for point in manifest.points}
     for name in manifest.point_names:
         runtime = Runtime(draft, point=name, search="exact", threads=options.threads)
-        size = manifest.at(name).backbone.input_size
+        size = max((sight.backbone.input_size for sight in manifest.at(name).sights), key=math.prod)
         frames = probe_frames(good, manifest.frame.white_level, size, options.seed)
         spec, answers = make_probes(runtime, frames, options.seed)
         if name in points:

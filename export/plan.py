@@ -24,17 +24,19 @@ class Plan:
     Attributes:
         name: as `edge_ad.spec.PointSpec.name` has it; `REFERENCE` for the reference.
         engine: the engine that runs it; "any" for all.
-        size: (H, W) to which a whole frame is resized.
+        sizes: (H, W) to which a whole frame is resized: one, or two whose answers are joined.
     """
 
     name: str
     precision: str
     engine: str
-    size: Size
+    sizes: tuple[Size, ...]
 
 
 def plan_points(options: Options) -> list[Plan]:
     """The operating points that the options ask for, the reference first, f32 first at each size.
+
+    With a second size, the points of the first size join it. Then the first size may be asked for again, alone.
 
     Raises:
         SpecError: a precision or a size is not possible, or is given twice.
@@ -43,17 +45,21 @@ def plan_points(options: Options) -> list[Plan]:
     if unknown or len(set(options.points)) != len(options.points) or not options.points:
         expected = f"different ones of {', '.join(PRECISIONS)}"
         raise SpecError("--points is not understood", expected=expected, got=",".join(options.points) or "none")
-    sizes = (options.input_size, *options.more_sizes)
-    if not all(MIN_FRAME_SIDE <= side <= MAX_SIDE for size in sizes for side in size) or len(set(sizes)) < len(sizes):
+    first = (options.input_size,) if options.second_size is None else (options.input_size, options.second_size)
+    asked = [first, *((size,) for size in options.more_sizes)]
+    sides = [side for sizes in asked for size in sizes for side in size]
+    twice = len(set(asked)) < len(asked) or len(set(first)) < len(first)
+    if twice or not all(MIN_FRAME_SIDE <= side <= MAX_SIDE for side in sides):
+        flags = "--input-size is" if options.second_size is None else "--input-size or --second-size is"
         expected = f"different (H, W), each {MIN_FRAME_SIDE}..{MAX_SIDE}"
-        raise SpecError("--input-size is out of range", expected=expected, got=sizes)
+        raise SpecError(f"{flags} out of range", expected=expected, got=asked)
     plans: list[Plan] = []
-    for size in sizes:
-        suffix = "" if size == options.input_size else f"-{size[0]}x{size[1]}"
-        plans.append(Plan(REFERENCE + suffix, BASE_PRECISION, "any", size))
+    for sizes in asked:
+        suffix = "" if sizes == first else f"-{sizes[0][0]}x{sizes[0][1]}"
+        plans.append(Plan(REFERENCE + suffix, BASE_PRECISION, "any", sizes))
         for name in PRECISIONS:
             if name in options.points and name != BASE_PRECISION:
-                plans += [Plan(point + suffix, name, engine, size) for point, engine in _engines(name, options.to)]
+                plans += [Plan(point + suffix, name, engine, sizes) for point, engine in _engines(name, options.to)]
     return plans
 
 

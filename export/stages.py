@@ -121,8 +121,16 @@ def at_point(base: Stages, plan: Plan, good_images: Sequence[Path], threads: int
     return replace(base, backbone=replace(base.backbone, precision=plan.precision), models=models, engine=engine)
 
 
-def prove_parity(stages: Stages, summary: Summary) -> None:
+def size_text(stages: Stages) -> str:
+    """The input size, for a reader."""
+    return "{}x{}".format(*stages.backbone.input_size)
+
+
+def prove_parity(stages: Stages, summary: Summary, *, several: bool = False) -> None:
     """Compares torch, ONNX and IR in f32 on seeded noise, which is the hardest picture, and prints the differences.
+
+    Args:
+        several: there are several input sizes, so that a line names its own.
 
     Raises:
         ParityError: two of them differ by more than `PARITY`.
@@ -137,7 +145,8 @@ def prove_parity(stages: Stages, summary: Summary) -> None:
     found = {name: relative_difference(theirs, ours) for name, theirs in others.items() if theirs is not None}
     for name, difference in found.items():
         label = "torch" if name == stages.network.name else name
-        summary.say("parity", f"{stages.engine.name} against {label}: {difference:.1e} relative")
+        at = f"{size_text(stages)}: " if several else ""
+        summary.say("parity", f"{at}{stages.engine.name} against {label}: {difference:.1e} relative")
         if not difference <= PARITY:
             raise ParityError(
                 f"the backbone graph differs between {stages.engine.name} and {label}",

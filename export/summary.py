@@ -36,6 +36,12 @@ class Summary:
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
+    def add(self, other: Summary, prefix: str) -> None:
+        """Adds the facts of another summary, their texts after the prefix, and its seconds."""
+        self.lines += [(name, prefix + text) for name, text in other.lines]
+        for stage, seconds in other.seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
     def __str__(self) -> str:
         stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.seconds.items())
         rows = [*self.lines, ("seconds", f"{stages}; total {sum(self.seconds.values()):.1f}")]

@@ -19,7 +19,7 @@ def edited(source: Path, out: Path, members: dict[str, Any] | None = None, **fie
         members: by name; None takes a member out.
         fields: of the manifest; a dict replaces fields inside a part: ``frame={"color_order": "rgb"}``.
     """
-    manifest, kept = _read(source)
+    manifest, kept = read(source)
     for name, value in (members or {}).items():
         if value is None:
             del kept[name]
@@ -47,7 +47,7 @@ def pointed(
         engine: that they are for.
         scale: of their thresholds.
     """
-    manifest, kept = _read(source)
+    manifest, kept = read(source)
     own = manifest.calibration
     pixel = None if own.pixel_threshold is None else own.pixel_threshold * scale
     calibration = dataclasses.replace(own, threshold=own.threshold * scale, pixel_threshold=pixel)
@@ -58,12 +58,13 @@ def pointed(
         parts = (backbone, manifest.head, manifest.index, calibration, manifest.probes, fidelity)
         found.append(PointSpec(name, engine, *parts))
         shared = ("model.", "roi/") if precision == "bf16" else ("roi/",)
-        kept |= {f"points/{name}/{n}": v for n, v in _read(source)[1].items() if not n.startswith(shared)}
+        kept |= {f"points/{name}/{n}": v for n, v in read(source)[1].items() if not n.startswith(shared)}
     write_bundle(out, dataclasses.replace(manifest, points=tuple(found)), kept)
     return out
 
 
-def _read(source: Path) -> tuple[Manifest, dict[str, Any]]:
+def read(source: Path) -> tuple[Manifest, dict[str, Any]]:
+    """The manifest of a bundle, and copies of its members."""
     with Bundle.open(source) as bundle:
         kept = {
             name: np.array(bundle.array(name)) if spec.dtype else bytes(bundle.blob(name))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import edge_ad.serving.point
+import edge_ad.serving.sight
 from edge_ad import EngineUnavailableError
 from edge_ad.bundle.file import Bundle
 from edge_ad.serving import clock
@@ -70,7 +70,7 @@ def make_world(monkeypatch: pytest.MonkeyPatch) -> World:
     """Puts it in place of the real one, with both engines installed."""
     world = World()
     monkeypatch.setattr(
-        edge_ad.serving.point,
+        edge_ad.serving.sight,
         "_open_engine",
         lambda bundle, name, settings, models=None: SlowEngine(world, bundle, name, settings),
     )

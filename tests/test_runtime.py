@@ -205,7 +205,7 @@ def test_inference_runs_on_the_cores_given(golden: Path, monkeypatch: pytest.Mon
     core = max(os.sched_getaffinity(0))
     runtime = Runtime(golden, engine=engine, cores=[core])
     seen: list[set[int]] = []
-    inner = runtime._point.engine
+    inner = runtime._point.sights[0].engine
 
     class Spy:
         name, version, precision = inner.name, inner.version, inner.precision
@@ -214,7 +214,7 @@ def test_inference_runs_on_the_cores_given(golden: Path, monkeypatch: pytest.Mon
             seen.append(os.sched_getaffinity(0))
             return inner(tensor)
 
-    monkeypatch.setattr(runtime._point, "engine", Spy())
+    monkeypatch.setattr(runtime._point.sights[0], "engine", Spy())
     runtime.inspect(good_frame(0))
     runtime.check()
     list(runtime.inspect_many([good_frame(0)]))
@@ -291,7 +291,7 @@ def test_an_engine_that_fails_ends_the_thread_too(runtime: Runtime, monkeypatch:
         def __call__(self, tensor: np.ndarray) -> np.ndarray:
             raise EngineError("out of smoke")
 
-    monkeypatch.setattr(runtime._point, "engine", Broken())
+    monkeypatch.setattr(runtime._point.sights[0], "engine", Broken())
     with pytest.raises(EngineError, match="smoke"):
         list(runtime.inspect_many(good_frame(i) for i in itertools.count()))
     gc.collect()

@@ -50,6 +50,7 @@ _COMMON = (20, 0, 0, 0, 0x0021)  # version 2.0, no flags, stored, 1980-01-01 00:
 _MADE_BY, _MODE = 3 << 8 | 20, 0o100644 << 16  # Unix, whose file mode unzip then reads
 
 _MODEL, _MASK = "model.", "roi/"  # members that an operating point may share with the reference
+_SECOND = "second/"  # members of a second input size
 
 _AGAIN = "Copy the bundle again, or export it again; a ZIP tool cannot make or change one."
 _REMEDIES = {
@@ -81,7 +82,7 @@ class Bundle:
     """
 
     def __init__(self, path: Path, manifest: Manifest, identity: str, members: Mapping[str, _Member]) -> None:
-        """For `open`, `at` and `only` alone."""
+        """For `open`, `at`, `sights` and `only` alone."""
         self.path: Final = path
         self.manifest: Final = manifest
         self.id: Final = identity
@@ -167,6 +168,24 @@ class Bundle:
         own = {name: members[full] for name, full in _names_at(self.manifest, members, point).items()}
         return Bundle(self.path, self.manifest.at(point), self.id, own)
 
+    def sights(self) -> tuple[Bundle, ...]:
+        """A bundle of each input size of one operating point, as `Manifest.sights`: members have the names that they
+        have in a bundle with one size.
+
+        Closing one leaves the others open.
+
+        Raises:
+            BundleError: the bundle is closed.
+        """
+        first, *second = self.manifest.sights
+        members = self._opened()
+        own = {name: member for name, member in members.items() if not name.startswith(_SECOND)}
+        found = [Bundle(self.path, first, self.id, own)]
+        for spec in second:
+            own = {name.removeprefix(_SECOND): m for name, m in members.items() if name.startswith(_SECOND)}
+            found.append(Bundle(self.path, spec, self.id, own))
+        return tuple(found)
+
     def only(self, prefix: str) -> Bundle:
         """The bundle with only the members whose names have this prefix. Closing one leaves the other open.
 
@@ -214,11 +233,13 @@ def _names_at(manifest: Manifest, names: Collection[str], point: str) -> dict[st
     Raises:
         SpecError: there is no such point.
     """
-    if manifest.find_point(point) is None:
+    spec = manifest.find_point(point)
+    if spec is None:
         return {name: name for name in names if not name.startswith("points/")}
     prefix = f"points/{point}/"
     own = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
-    shared = tuple(part for part in (_MODEL, _MASK) if not any(name.startswith(part) for name in own))
+    parts = [size + part for size in ("", _SECOND)[: 1 if spec.second is None else 2] for part in (_MODEL, _MASK)]
+    shared = tuple(part for part in parts if not any(name.startswith(part) for name in own))
     return {name: name for name in names if name.startswith(shared)} | own
 
 

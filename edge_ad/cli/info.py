@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 
 from edge_ad.bundle.file import Bundle
 from edge_ad.bundle.models import MEMBERS
@@ -14,8 +15,8 @@ from edge_ad.serving.fidelity import describe_fidelity
 from edge_ad.serving.profile import describe_profile
 from edge_ad.spec import (
     REFERENCE,
-    BackboneSpec,
     CalibrationSourceSpec,
+    IndexSpec,
     Manifest,
 )
 from edge_ad.spec.codec import encode
@@ -56,10 +57,10 @@ def run(options: argparse.Namespace) -> int:
 
 def describe(manifest: Manifest) -> dict[str, str]:
     """A line for each part of the manifest."""
-    backbone, index, calibration = manifest.backbone, manifest.index, manifest.calibration
+    backbone, calibration, sights = manifest.backbone, manifest.calibration, manifest.sights
     there = [kind for kind, names in MEMBERS.items() if names[0] in manifest.members]
     targets = [name for kind in there for name, made in TARGETS.items() if made == (kind,)]
-    graph, roi = None if index is None else index.graph, manifest.roi
+    backbones, roi = [sight.backbone for sight in sights], manifest.roi
     size = "any size" if manifest.frame.size is None else "{} x {}".format(*manifest.frame.size)
     return {
         "name": f"{manifest.name}, made {manifest.created}",
@@ -69,10 +70,11 @@ def describe(manifest: Manifest) -> dict[str, str]:
         "roi": "none" if roi is None else f"{roi.source}, halo {roi.halo_px} px",
         "backbone": f"{backbone.name} [{' '.join(backbone.layers)}], weights {backbone.weights}",
         "models": " ".join(targets),
-        "tensor": "{} x {} of {} x {}".format(*backbone.tensor_size, *backbone.input_size),
-        "patches": f"{backbone.grid[0]} x {backbone.grid[1]}, D = {backbone.dim}",
-        "coreset": "none" if index is None else f"{index.size:,} of {index.patches:,} patches",
-        "graph": "none" if graph is None else f"M {graph.m}, ef {graph.ef}, recall {graph.recall:.3f}",
+        **_joined(manifest),
+        "tensor": _each("{} x {} of {} x {}".format(*b.tensor_size, *b.input_size) for b in backbones),
+        "patches": _each(f"{b.grid[0]} x {b.grid[1]}, D = {b.dim}" for b in backbones),
+        "coreset": _each(_coreset(sight.index) for sight in sights),
+        "graph": _each(_graph(sight.index) for sight in sights),
         "threshold": f"{calibration.threshold:.4g} ({describe_rule(calibration.rule, calibration.value)} of "
         f"{len(calibration.good_scores)} held-out good images, {calibration.split}; "
         f"95% {calibration.interval[0]:.4g}..{calibration.interval[1]:.4g})",
@@ -92,6 +94,32 @@ def _seen(manifest: Manifest) -> dict[str, str]:
     }
 
 
+def _joined(manifest: Manifest) -> dict[str, str]:
+    """How two input sizes are joined; nothing if there is one."""
+    if manifest.second is None:
+        return {}
+    how = f"joined: the larger score counts, the second one times {manifest.second.factor:.4g}"
+    return {"input": f"{_sizes(manifest)}, {how}"}
+
+
+def _sizes(manifest: Manifest) -> str:
+    return _each("{} x {}".format(*sight.backbone.input_size) for sight in manifest.sights)
+
+
+def _each(texts: Iterable[str]) -> str:
+    """A text for each input size; one if they are the same."""
+    return " and ".join(dict.fromkeys(texts))
+
+
+def _coreset(index: IndexSpec | None) -> str:
+    return "none" if index is None else f"{index.size:,} of {index.patches:,} patches"
+
+
+def _graph(index: IndexSpec | None) -> str:
+    graph = None if index is None else index.graph
+    return "none" if graph is None else f"M {graph.m}, ef {graph.ef}, recall {graph.recall:.3f}"
+
+
 def describe_points(manifest: Manifest) -> list[tuple[str, ...]]:
     """A heading and a row for each operating point: engine, precision, threshold, fidelity and its own megabytes."""
     rows: list[tuple[str, ...]] = [("point", "engine", "precision", "input", "threshold", "MB", "fidelity")]
@@ -99,18 +127,19 @@ def describe_points(manifest: Manifest) -> list[tuple[str, ...]]:
         point, whole = manifest.find_point(name), manifest.at(name)
         engine = "any" if point is None else point.engine
         fidelity = "the reference" if point is None else describe_fidelity(point.fidelity)
-        rows.append((name, engine, *_cost(manifest, name, whole.backbone), fidelity))
+        rows.append((name, engine, whole.backbone.precision, *_cost(manifest, name), fidelity))
     return rows
 
 
-def _cost(manifest: Manifest, name: str, backbone: BackboneSpec) -> tuple[str, ...]:
+def _cost(manifest: Manifest, name: str) -> tuple[str, ...]:
+    """Input sizes, threshold and megabytes of a point."""
     own = [
         member.size
         for path, member in manifest.members.items()
         if path.startswith(f"points/{name}/") or (name == REFERENCE and not path.startswith("points/"))
     ]
-    threshold = f"{manifest.at(name).calibration.threshold:.4g}"
-    return backbone.precision, "{} x {}".format(*backbone.input_size), threshold, f"{sum(own) / 1e6:.1f}"
+    whole = manifest.at(name)
+    return _sizes(whole), f"{whole.calibration.threshold:.4g}", f"{sum(own) / 1e6:.1f}"
 
 
 def _source(source: CalibrationSourceSpec) -> str:

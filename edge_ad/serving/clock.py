@@ -20,9 +20,9 @@ class Stopwatch:
         self._last = now()
 
     def lap(self, stage: str) -> None:
-        """Ends the current lap, which belongs to this stage."""
+        """Ends the current lap, which belongs to this stage. Laps of one stage are added."""
         ended = now()
-        self._laps[stage] = 1e3 * (ended - self._last)
+        self._laps[stage] = self._laps.get(stage, 0.0) + 1e3 * (ended - self._last)
         self._last = ended
 
     def total(self) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,23 +12,21 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.bundle.file import Bundle
-from edge_ad.bundle.models import models_of
+from edge_ad.bundle.models import common_models
 from edge_ad.bundle.probes import Answer, deviations, load_probes
-from edge_ad.bundle.roi import open_roi
-from edge_ad.engines import Engine, Models, choose_engine, engines_for, installed_engines, open_engine
+from edge_ad.engines import Engine, choose_engine, engines_for, installed_engines
 from edge_ad.engines.finite import require_finite
-from edge_ad.errors import BundleCorruptError, EngineUnavailableError, ParityError
+from edge_ad.errors import EngineUnavailableError, ParityError
 from edge_ad.frames.check import check_frame, in_declared_order, read_frame
-from edge_ad.frames.crop import Crop
 from edge_ad.frames.picture import to_picture
-from edge_ad.heads import open_head
-from edge_ad.heads.base import Opening, Scored
+from edge_ad.heads.base import Scored
 from edge_ad.registry import ENGINES, PRECISIONS
 from edge_ad.serving.clock import Stopwatch
 from edge_ad.serving.settings import Settings
+from edge_ad.serving.sight import Sight
 from edge_ad.spec import REFERENCE, Frame, FrameSpec, Manifest, Size
 from edge_ad.system.cpu import detect_cpu, pinned
-from edge_ad.verdict.anomaly_map import anomaly_map, map_peak
+from edge_ad.verdict.join import join, join_maps
 from edge_ad.verdict.verdict import Verdict, latency_ms
 
 
@@ -37,22 +35,23 @@ class Prepared:
     """A frame that is prepared and not yet judged.
 
     Attributes:
-        point: the point that made the tensor; no other point can judge it.
-        tensor: (1, H, W, 3) u8.
+        point: the point that made the tensors; no other point can judge them.
+        tensors: (1, H, W, 3) u8 for each input size of the point.
         frame_size: (H, W) of the frame.
         name: of the frame, for a message: its path, or "this frame".
         watch: runs since the frame was requested.
     """
 
     point: Point
-    tensor: NDArray[np.uint8]
+    tensors: tuple[NDArray[np.uint8], ...]
     frame_size: Size
     name: str
     watch: Stopwatch
 
 
 class Point:
-    """Crop, engine, head and threshold. Immutable once made, and safe to share between threads.
+    """Crop, engine and head of each input size, and the thresholds. Immutable once made, and safe to share between
+    threads. Two input sizes run one after the other, with the same threads, and their answers are joined.
 
     Args:
         bundle: opened with this point's members.
@@ -74,13 +73,10 @@ class Point:
         self._spec, self._bundle_id = own.manifest, own.id
         self._probes = own.only("probes/")  # other members, above all the models, are freed with the bundle
         self.threshold, self.pixel_threshold = _thresholds(self._spec, bundle.manifest, threshold)
-        self._roi = open_roi(own)
+        self._factor = 1.0 if self._spec.second is None else self._spec.second.factor
         with pinned(settings.cores):
             pool = native.Pool(settings.threads, settings.cores)
-            self.crop = Crop(self._spec.frame, self._spec.backbone, self._spec.roi, self._roi.pixels, pool)
-            compiled = partial(_open_engine, own, engine, settings)
-            self.engine = compiled()
-            self.head = open_head(Opening(own, self._roi.rows, pool, settings.search, compiled))
+            self.sights = tuple(Sight(size, engine, settings, pool) for size in own.sights())
 
     @property
     def precision(self) -> str:
@@ -88,9 +84,14 @@ class Point:
         return self._spec.backbone.precision
 
     @property
+    def engine(self) -> Engine:
+        """The engine of the first input size. The other one's is the same, with another model."""
+        return self.sights[0].engine
+
+    @property
     def search(self) -> str:
-        """ "graph" where the head searches the HNSW graph, else "exact"."""
-        return self.head.search
+        """ "graph" where the head of an input size searches the HNSW graph, else "exact"."""
+        return "graph" if any(sight.head.search == "graph" for sight in self.sights) else "exact"
 
     def prepare(self, frame: object, watch: Stopwatch) -> Prepared:
         """Reads, checks and crops a frame.
@@ -100,10 +101,10 @@ class Point:
         """
         pixels, from_file = _pixels(frame, self._spec.frame)
         watch.lap("read")
-        tensor = self.crop(pixels, from_file=from_file)
+        tensors = tuple(sight.crop(pixels, from_file=from_file) for sight in self.sights)
         watch.lap("crop")
         name = f"{frame}" if from_file else "this frame"
-        return Prepared(self, tensor, (pixels.shape[0], pixels.shape[1]), name, watch)
+        return Prepared(self, tensors, (pixels.shape[0], pixels.shape[1]), name, watch)
 
     def judge(self, prepared: Prepared, budget_ms: float | None = None) -> Verdict:
         """The verdict on a frame that this point has prepared.
@@ -113,15 +114,11 @@ class Point:
         """
         watch = prepared.watch
         with pinned(self.settings.cores):
-            watch.start()
-            patches = self._patches(prepared.tensor)
-            watch.lap("engine")
-            scored = self.head(patches)
-            watch.lap("head")
-        self._refuse_nan(scored, prepared.name)
+            seen = [scored for _, scored in self._see(prepared.tensors, watch)]
+        score = self._score(seen, prepared.name)
         timings = watch.total()
         return Verdict(
-            score=scored.score,
+            score=score,
             threshold=self.threshold,
             pixel_threshold=self.pixel_threshold,
             timings=timings,
@@ -131,7 +128,7 @@ class Point:
             precision=self.precision,
             search=self.search,
             bundle=self._bundle_id,
-            _render=self._render(prepared.frame_size, scored),
+            _render=self._render(prepared.frame_size, seen),
             _to_bgr=partial(_picture, self._spec.frame),
         )
 
@@ -145,26 +142,28 @@ class Point:
             EngineError: the engine failed, or gave NaN or Inf.
         """
         with pinned(self.settings.cores):
-            scored = self.head(self._patches(prepared.tensor), exact=True)
-        self._refuse_nan(scored, prepared.name)
-        if not self.head.has_map:
-            return scored.score, None
-        plane = self._roi.to_grid(scored.distances)
-        return scored.score, map_peak(plane, self._roi.patches, self._roi.pixels, self._spec.backbone.tensor_size)
+            seen = [scored for _, scored in self._see(prepared.tensors, Stopwatch(), exact=True)]
+        score = self._score(seen, prepared.name)
+        if not self._has_map:
+            return score, None
+        return score, self._joined([sight.peak(scored) for sight, scored in zip(self.sights, seen, strict=True)])
 
     def latency(self, frame: Frame) -> float:
         """Milliseconds from this frame in memory to its verdict."""
         return self.judge(self.prepare(frame, Stopwatch())).latency_ms
 
     def probe(self, frame: Frame) -> Answer:
-        """All results for a frame in the bundle's colour order, with exact search."""
+        """All results for a frame in the bundle's colour order, with exact search.
+
+        Patches and distances are those of the first input size; map and score are joined, so they tell of both.
+        """
         pixels = check_frame(frame, self._spec.frame)
         with pinned(self.settings.cores):
-            patches = self._patches(self.crop(pixels))
-            scored = self.head(patches, exact=True)
-        render = self._render((pixels.shape[0], pixels.shape[1]), scored)
+            found = list(self._see([sight.crop(pixels) for sight in self.sights], Stopwatch(), exact=True))
+        patches, seen = found[0][0], [scored for _, scored in found]
+        render = self._render((pixels.shape[0], pixels.shape[1]), seen)
         amap = np.zeros((0, 0), np.float32) if render is None else render()
-        return Answer(patches, scored.distances, amap, scored.score)
+        return Answer(patches, seen[0].distances, amap, self._joined([scored.score for scored in seen]))
 
     def check(self) -> dict[str, float]:
         """Runs the golden probes; returns the largest relative deviation of patches, distances, map and score.
@@ -186,30 +185,44 @@ class Point:
             )
         return worst
 
-    def _patches(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
-        patches, backbone = self.engine(tensor), self._spec.backbone
-        expected = (backbone.grid[0] * backbone.grid[1], backbone.dim)
-        if patches.shape != expected or patches.dtype != np.float32:
-            raise BundleCorruptError(
-                "the model gives other patches than the manifest says",
-                expected=f"{expected} float32",
-                got=f"{patches.shape} {patches.dtype}",
-            )
-        return patches
+    @property
+    def _has_map(self) -> bool:
+        return self.sights[0].head.has_map
 
-    def _refuse_nan(self, scored: Scored, name: str) -> None:
+    def _see(
+        self, tensors: Sequence[NDArray[np.uint8]], watch: Stopwatch, *, exact: bool = False
+    ) -> Iterator[tuple[NDArray[np.float32], Scored]]:
+        """Patches of each input size, and what the head makes of them."""
+        watch.start()
+        for sight, tensor in zip(self.sights, tensors, strict=True):
+            patches = sight.patches(tensor)
+            watch.lap("engine")
+            scored = sight.head(patches, exact=exact)
+            watch.lap("head")
+            yield patches, scored
+
+    def _score(self, seen: Sequence[Scored], name: str) -> float:
+        """The score of a frame. NaN and Inf are an error: they are no answer."""
+        score = self._joined([scored.score for scored in seen])
+        numbers = [part for scored in seen for part in (scored.score, scored.distances)]
         remedy = f"Run `edge-ad check` on the bundle, and try the point {REFERENCE} or the other engine."
-        require_finite(scored.score, scored.distances, of=name, by=self._by, remedy=remedy)
+        require_finite(score, *numbers, of=name, by=self._by, remedy=remedy)
+        return score
+
+    def _joined(self, values: Sequence[float]) -> float:
+        """A number of the point, from that of each input size."""
+        first, *second = values
+        return join(first, second[0], self._factor) if second else first
 
     @property
     def _by(self) -> str:
         return f"{self.engine.name} {self.engine.version} in {self.precision}"
 
-    def _render(self, frame_size: Size, scored: Scored) -> Callable[[], NDArray[np.float32]] | None:
-        if not self.head.has_map:
+    def _render(self, frame_size: Size, seen: Sequence[Scored]) -> Callable[[], NDArray[np.float32]] | None:
+        if not self._has_map:
             return None
-        roi, size, box = self._roi, self._spec.backbone.tensor_size, self.crop.box(frame_size)
-        return partial(anomaly_map, roi.to_grid(scored.distances), roi.patches, roi.pixels, size, box, frame_size)
+        first, *second = (s.renderer(frame_size, scored) for s, scored in zip(self.sights, seen, strict=True))
+        return partial(join_maps, first, second[0], self._factor) if second else first
 
 
 def _thresholds(spec: Manifest, whole: Manifest, threshold: float | None) -> tuple[float, float | None]:
@@ -232,7 +245,7 @@ def runnable_engine(bundle: Bundle, name: str, wanted: str, device: str) -> str:
     name = own.manifest.backbone.precision
     able, precision = engines_for(name, "any" if point is None else point.engine), PRECISIONS[name]
     restricted = None if set(able) == set(ENGINES) else able
-    engine = choose_engine(wanted, models_of(own), cpu, installed_engines(), restricted)
+    engine = choose_engine(wanted, common_models(own), cpu, installed_engines(), restricted)
     if precision.cpu and device == "CPU" and not getattr(cpu, precision.cpu):
         raise EngineUnavailableError(
             f"this CPU has no {name} arithmetic",
@@ -241,12 +254,6 @@ def runnable_engine(bundle: Bundle, name: str, wanted: str, device: str) -> str:
             remedy=f"Use the point {REFERENCE}.",
         )
     return engine
-
-
-def _open_engine(bundle: Bundle, name: str, settings: Settings, models: Models | None = None) -> Engine:
-    """Compiles models, by default the backbone's."""
-    arithmetic, models = PRECISIONS[bundle.manifest.backbone.precision].arithmetic, models or models_of(bundle)
-    return open_engine(name, models, device=settings.device, threads=settings.threads, precision=arithmetic)
 
 
 def _pixels(frame: object, spec: FrameSpec) -> tuple[Frame, bool]:

@@ -78,8 +78,8 @@ def candidates(bundle: Bundle, most_threads: int | None = None) -> tuple[dict[st
 
 
 def searches(spec: Manifest) -> tuple[str, ...]:
-    """The searches that an operating point's method has."""
-    has_graph = spec.index is not None and spec.index.graph is not None
+    """The searches that an operating point's method has, at each of its input sizes."""
+    has_graph = all(sight.index is not None and sight.index.graph is not None for sight in spec.sights)
     return tuple(search for search in METHODS[spec.head.method].searches if search != "graph" or has_graph)
 
 

@@ -20,6 +20,7 @@ from edge_ad.spec.manifest import (
     Manifest,
     MemberSpec,
     PointSpec,
+    SecondSpec,
 )
 from edge_ad.spec.methods import GraphSpec, HeadSpec, IndexSpec, ProjectionSpec
 from edge_ad.spec.power import PowerSpec
@@ -51,6 +52,7 @@ __all__ = [
     "ProbesSpec",
     "ProjectionSpec",
     "RoiSpec",
+    "SecondSpec",
     "Size",
     "require",
 ]

@@ -98,6 +98,29 @@ class FidelitySpec:
 
 
 @dataclass(frozen=True)
+class SecondSpec:
+    """A second input size of an operating point. A frame is scored at both sizes, and the two answers are joined.
+
+    The score of a frame is the larger of the first size's score and `factor` times the second size's, and so is each
+    pixel of the anomaly map. So scores and thresholds are distances at the first size. Members of the second size are
+    under ``second/``, with the names of the first size's.
+
+    Attributes:
+        backbone, head, index: those of the second size; the same fields as for the first.
+        factor: brings scores of the second size to the scale of the first: the median score of held-out good images at
+            the first size over that at the second.
+    """
+
+    backbone: BackboneSpec
+    head: HeadSpec
+    index: IndexSpec | None
+    factor: Annotated[float, Range(0, above=True)]
+
+    def __post_init__(self) -> None:
+        check_fields(self, "second")
+
+
+@dataclass(frozen=True)
 class PointSpec:
     """An operating point beside the reference: cheaper, and a little less faithful.
 
@@ -110,6 +133,7 @@ class PointSpec:
         backbone, head, index, calibration, probes: those of this point; the same fields as for the reference.
         fidelity: how close it is to the reference.
         power: as in `Manifest`.
+        second: this point's second input size; None if it has one size.
     """
 
     name: Annotated[str, Matching(_POINT_NAME, 64, "1..64 of a-z 0-9 in parts divided by -")]
@@ -121,6 +145,7 @@ class PointSpec:
     probes: ProbesSpec
     fidelity: FidelitySpec
     power: PowerSpec | None = None
+    second: SecondSpec | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "point")
@@ -131,13 +156,14 @@ class PointSpec:
 class Manifest:
     """The content of ``manifest.json``, without its format fields.
 
-    Backbone, head, index, calibration and probes are those of the reference point.
+    Backbone, head, index, calibration, probes and second are those of the reference point.
     `edge_ad.bundle.file.write_bundle` computes `members`, so a manifest to be written has none.
 
     Attributes:
         name: name of the bundle, for a reader.
         created: date and time of the export, for a reader.
         producer: package -> version, of the packages that exported it.
+        second: a second input size, whose answers are joined; None if the point has one size.
         points: operating points beside the reference.
         power: what the reference scores synthetic defects; None in older bundles, and where none could be made.
         members: member name -> its size, digest, dtype and shape.
@@ -153,6 +179,7 @@ class Manifest:
     index: IndexSpec | None
     calibration: CalibrationSpec
     probes: ProbesSpec
+    second: SecondSpec | None = None
     members: dict[str, MemberSpec] = dataclasses.field(default_factory=dict)
     points: tuple[PointSpec, ...] = ()
     power: PowerSpec | None = None
@@ -164,13 +191,9 @@ class Manifest:
             expected=f"a box inside {self.frame.size}",
             got=self.roi and self.roi.box,
         )
-        searched = METHODS[self.head.method].needs_index
-        require(
-            searched == (self.index is not None),
-            "index does not fit the method",
-            expected=f"{'an object' if searched else 'null'} for {self.head.method}",
-            got=self.index,
-        )
+        _check_index(self.head, self.index, "index")
+        if self.second is not None:
+            self._check_second(self.second)
         require(
             self.has_map == (self.calibration.pixel_threshold is not None),
             "calibration.pixel_threshold does not fit the method",
@@ -194,6 +217,15 @@ class Manifest:
                 expected="1..200 of a-z 0-9 _ . - in parts divided by /, none of which begins with a dot",
                 got=name,
             )
+
+    def _check_second(self, second: SecondSpec) -> None:
+        """Both sizes have one method and one arithmetic: the answers of a point have one meaning and one engine."""
+        for name, own, other in (
+            ("head.method", self.head.method, second.head.method),
+            ("backbone.precision", self.backbone.precision, second.backbone.precision),
+        ):
+            require(own == other, f"second.{name} is not that of the first size", expected=own, got=other)
+        _check_index(second.head, second.index, "second.index")
 
     @property
     def has_map(self) -> bool:
@@ -224,5 +256,24 @@ class Manifest:
         point = self.find_point(name)
         if point is None:
             return dataclasses.replace(self, points=())
-        names = ("backbone", "head", "index", "calibration", "probes", "power")
+        names = ("backbone", "head", "index", "calibration", "probes", "second", "power")
         return dataclasses.replace(self, points=(), **{part: getattr(point, part) for part in names})
+
+    @property
+    def sights(self) -> tuple[Manifest, ...]:
+        """A manifest with one input size for each size of the reference: one, or two that are joined."""
+        first = dataclasses.replace(self, points=(), second=None)
+        if self.second is None:
+            return (first,)
+        parts = {name: getattr(self.second, name) for name in ("backbone", "head", "index")}
+        return (first, dataclasses.replace(first, **parts))
+
+
+def _check_index(head: HeadSpec, index: IndexSpec | None, name: str) -> None:
+    searched = METHODS[head.method].needs_index
+    require(
+        searched == (index is not None),
+        f"{name} does not fit the method",
+        expected=f"{'an object' if searched else 'null'} for {head.method}",
+        got=index,
+    )

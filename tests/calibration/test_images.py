@@ -149,7 +149,7 @@ def test_no_map_of_the_whole_frame_is_rendered(part: Path, bundle: Path, monkeyp
         runtime = Runtime(bundle, search="exact")
         answers = [runtime.probe(cv2.imread(str(path))) for path in images.goods]
         rendered: list[object] = []
-        monkeypatch.setattr("edge_ad.serving.point.anomaly_map", lambda *arguments: rendered.append(arguments))
+        monkeypatch.setattr("edge_ad.serving.sight.anomaly_map", lambda *arguments: rendered.append(arguments))
         found = score_images(opened, runtime, images)
     assert rendered == []
     assert found.goods == tuple(answer.score for answer in answers)

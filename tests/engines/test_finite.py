@@ -33,7 +33,7 @@ def test_nan_is_never_a_verdict(
     for place in ((0, 0), (100, 5), (255, 23)):
         broken = patches.copy()
         broken[place] = value
-        monkeypatch.setattr(runtime._point, "engine", FakeEngine(broken))
+        monkeypatch.setattr(runtime._point.sights[0], "engine", FakeEngine(broken))
         with pytest.raises(EngineError, match="NaN or Inf"):
             list(runtime.inspect_many([good_frame(0)])) if many else runtime.inspect(good_frame(0))
         with pytest.raises(ParityError):
@@ -48,7 +48,7 @@ def test_nan_outside_the_region_is_not_looked_at(
     outside = ~np.array(Bundle.open(golden_roi).array("roi/patch_mask"), bool).ravel()
     assert outside.any()
     patches[outside] = np.nan
-    monkeypatch.setattr(roi._point, "engine", FakeEngine(patches))
+    monkeypatch.setattr(roi._point.sights[0], "engine", FakeEngine(patches))
     assert roi.inspect(good_frame(0)).score == score
 
 
@@ -57,13 +57,13 @@ def test_an_engine_with_other_patches_is_refused(
     golden: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
 ) -> None:
     runtime = Runtime(golden, threads=1)
-    monkeypatch.setattr(runtime._point, "engine", FakeEngine(np.zeros(shape, np.float32)))
+    monkeypatch.setattr(runtime._point.sights[0], "engine", FakeEngine(np.zeros(shape, np.float32)))
     with pytest.raises(EdgeADError, match="patches"):
         runtime.inspect(good_frame(0))
 
 
 def test_float64_patches_are_refused(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = Runtime(golden, threads=1)
-    monkeypatch.setattr(runtime._point, "engine", FakeEngine(np.zeros((256, 24))))
+    monkeypatch.setattr(runtime._point.sights[0], "engine", FakeEngine(np.zeros((256, 24))))
     with pytest.raises(EdgeADError, match="float64"):
         runtime.inspect(good_frame(0))

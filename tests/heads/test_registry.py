@@ -104,8 +104,8 @@ def test_what_a_method_says_of_itself_is_what_its_head_does(tiny: Path, tmp_path
         path = export_bundle(tiny_options(tiny, method=name, out=tmp_path / f"{name}.bundle", to="onnx")).bundle
         with Bundle.open(path) as bundle:
             point = Point(bundle, "f32", Settings("auto", "CPU", 1, None, "auto"))
-            assert point.head.has_map == method.has_map
-            assert point.head.search in method.searches
+            assert point.sights[0].head.has_map == method.has_map
+            assert point.sights[0].head.search in method.searches
             assert isinstance(bundle.manifest.head, method.spec)
             own = {member for member in bundle.manifest.members if not member.startswith(("model.", "probes/"))}
             assert own <= set(method.members)
@@ -130,7 +130,7 @@ def test_a_head_opens_a_network_of_its_own(golden: Path, tmp_path: Path) -> None
         return METHODS["patchcore"].open(opening)
 
     with Bundle.open(path) as bundle, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edge_ad.serving.point.open_head", keep)
+        patch.setattr("edge_ad.serving.sight.open_head", keep)
         point = Point(bundle, "f32", Settings("auto", "CPU", 1, None, "auto"))
         network = found[0].network("own")
     tensor = good_frame(1)[None]

@@ -1,0 +1,81 @@
+"""One input size of an operating point, opened on this PC: frame -> tensor -> patches -> distances and score, map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad import native
+from edge_ad.bundle.file import Bundle
+from edge_ad.bundle.models import models_of
+from edge_ad.bundle.roi import open_roi
+from edge_ad.engines import Engine, Models, open_engine
+from edge_ad.errors import BundleCorruptError
+from edge_ad.frames.crop import Crop
+from edge_ad.heads import open_head
+from edge_ad.heads.base import Opening, Scored
+from edge_ad.registry import PRECISIONS
+from edge_ad.serving.settings import Settings
+from edge_ad.spec import Size
+from edge_ad.verdict.anomaly_map import anomaly_map, map_peak
+
+
+class Sight:
+    """Crop, region of interest, engine and head of one input size. Immutable once made; threads may share it.
+
+    Args:
+        bundle: of one input size: an item of `Bundle.sights`.
+        engine: name of the engine.
+        settings: what the operating point is opened with.
+        pool: threads of the operating point.
+
+    Raises:
+        SpecError: a setting is out of range.
+        BundleCorruptError: a member does not fit the manifest.
+        EngineError: the engine refuses the models.
+    """
+
+    def __init__(self, bundle: Bundle, engine: str, settings: Settings, pool: native.Pool) -> None:
+        spec = bundle.manifest
+        self._backbone, self.roi = spec.backbone, open_roi(bundle)
+        self.crop = Crop(spec.frame, spec.backbone, spec.roi, self.roi.pixels, pool)
+        compiled = partial(_open_engine, bundle, engine, settings)
+        self.engine = compiled()
+        self.head = open_head(Opening(bundle, self.roi.rows, pool, settings.search, compiled))
+
+    def patches(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(P, D) float32 patches of the (1, H, W, 3) u8 tensor that `crop` has made.
+
+        Raises:
+            EngineError: the engine failed.
+            BundleCorruptError: the model gives others than the manifest says.
+        """
+        patches, backbone = self.engine(tensor), self._backbone
+        expected = (backbone.grid[0] * backbone.grid[1], backbone.dim)
+        if patches.shape != expected or patches.dtype != np.float32:
+            raise BundleCorruptError(
+                "the model gives other patches than the manifest says",
+                expected=f"{expected} float32",
+                got=f"{patches.shape} {patches.dtype}",
+            )
+        return patches
+
+    def peak(self, scored: Scored) -> float:
+        """Peak of the map of a frame, at the scale of the tensor (`map_peak`)."""
+        plane = self.roi.to_grid(scored.distances)
+        return map_peak(plane, self.roi.patches, self.roi.pixels, self._backbone.tensor_size)
+
+    def renderer(self, frame_size: Size, scored: Scored) -> Callable[[], NDArray[np.float32]]:
+        """Renders the map of a frame of (H, W) `frame_size` when called. It pickles, and does not hold the Sight."""
+        size, box = self._backbone.tensor_size, self.crop.box(frame_size)
+        plane = self.roi.to_grid(scored.distances)
+        return partial(anomaly_map, plane, self.roi.patches, self.roi.pixels, size, box, frame_size)
+
+
+def _open_engine(bundle: Bundle, name: str, settings: Settings, models: Models | None = None) -> Engine:
+    """Compiles models, by default the backbone's."""
+    arithmetic, models = PRECISIONS[bundle.manifest.backbone.precision].arithmetic, models or models_of(bundle)
+    return open_engine(name, models, device=settings.device, threads=settings.threads, precision=arithmetic)
