@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from bench.accuracy import accuracy_of
+from bench.material import FIXED
 from edge_ad import Runtime
 from edge_ad.data.layouts import TestImage, load_category
 from export.options import Options
@@ -72,7 +73,7 @@ def main() -> int:
         for name, backbone in cases.items():
             for path in options.categories:
                 out = Path(folder) / f"{name}-{path.name}.bundle"
-                values = {"category": str(path), "out": out, "coreset": options.coreset, **backbone}
+                values = {"category": str(path), "out": out, **FIXED, "coreset": options.coreset, **backbone}
                 bundles[path][name] = export_bundle(Options(**values)).bundle  # type: ignore[arg-type]
                 images = [image for image in tests[path] if image.defect not in options.leave_out]
                 row = accuracy_of(Runtime(out, threads=options.threads, self_check=True), images)

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.material import FIXED
 from bench.search_crossover import features
 from edge_ad import native
 from edge_ad.data.layouts import load_category
@@ -91,7 +92,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
     paths = list(load_category(options.category).train_good[: options.images])
-    grids, _ = features(Options(str(options.category), weights=options.weights), {"good": paths}, options.threads)
+    grids, _ = features(
+        Options(str(options.category), weights=options.weights, **FIXED), {"good": paths}, options.threads
+    )
     patches = np.stack(grids["good"])
     pool = native.Pool(options.threads)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

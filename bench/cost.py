@@ -3,8 +3,8 @@
     python -m bench.cost [--weights-folder ../shared/weights] [--threads 2]
 
 Times the graph of each backbone at several sizes by each engine, f32, in turn, and the exact search of its patches in
-coresets of several sizes; prints measured and modelled milliseconds, and the figures that fit this machine best. On a PC
-with two cores and AVX2 the printed figures belong into `export.choose.cost.SMALL_PC`.
+coresets of several sizes; prints measured and modelled milliseconds, and the figures that fit this machine best. On a
+PC with two cores and AVX2 the printed figures belong into `export.choose.cost.SMALL_PC`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def time_graphs(weights: Path, threads: int) -> list[Timed]:
             ms = {}
             for engine in installed_engines():
                 opened = open_engine(engine, models, device="CPU", threads=threads, precision="f32")
-                ms[engine] = median_ms(lambda opened=opened: opened(tensor))  # type: ignore[misc]
+                ms[engine] = median_ms(partial(opened, tensor))
             macs, size = graph_work(graph.model)
             found.append(Timed(f"{name} {side}", macs, size, ms))
             print(found[-1], file=sys.stderr, flush=True)
@@ -85,7 +86,7 @@ def time_search(threads: int) -> list[tuple[int, int, int, float]]:
             noise = 0.3 * rng.standard_normal((rows, dim))
             vectors = (rng.standard_normal((rows, 24)) @ mix + noise).astype(np.float32)
             coreset = native.Coreset(vectors, choose_basis(vectors, 0), pool=pool)
-            ms = median_ms(lambda coreset=coreset: native.exact_search(coreset, queries, pool))  # type: ignore[misc]
+            ms = median_ms(partial(native.exact_search, coreset, queries, pool))
             found.append((len(queries), rows, dim, ms))
     return found
 

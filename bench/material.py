@@ -22,6 +22,15 @@ from edge_ad.bundle.probes import load_probes
 CAMERA = (1024, 1024)  # (H, W) of the frames
 Pixels = NDArray[np.uint8]
 
+# What the benches of speed and parity fix, so that they compare like with like: nothing is chosen, scaled or smoothed.
+FIXED: dict[str, object] = {
+    "input_size": (256, 256),
+    "coreset": 0.1,
+    "local_scale": 0.0,
+    "smooth": 0.0,
+    "effort": "quick",
+}
+
 
 @dataclass(frozen=True)
 class Category:
@@ -91,11 +100,13 @@ def flat_category(category: Category, folder: Path, count: int) -> Path:
 
 
 def export(category: Category, out: Path, **options: object) -> Path:
-    """Makes a bundle of the category with its backbone; `options` are fields of `export.options.Options`."""
+    """Makes a bundle of the category with its backbone and `FIXED` settings; `options` are fields of
+    `export.options.Options`.
+    """
     from export.options import Options
     from export.pipeline import export_bundle
 
-    values = {"category": str(category.folder), "out": out, **category.backbone, **options}
+    values = {"category": str(category.folder), "out": out, **FIXED, **category.backbone, **options}
     return export_bundle(Options(**values)).bundle  # type: ignore[arg-type]
 
 

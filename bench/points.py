@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.material import FIXED
 from edge_ad.data.layouts import load_category
 from edge_ad.engines import Engine, Models, open_engine
 from edge_ad.spec import FrameSpec
@@ -33,9 +34,9 @@ def options_of(name: str, weights: Path, scratch: Path, threads: int) -> Options
     """Export options for all points of a backbone."""
     files = {"resnet18": "resnet18_to_layer3.pth", "mobilenet_v2": "mobilenet_v2_features.pth"}
     if name == "edge-s":
-        return Options("", backbone=name, points=("f32", "bf16", "int8"), threads=threads)
+        return Options("", backbone=name, points=("f32", "bf16", "int8"), threads=threads, **FIXED)
     path = weights / files[name] if name in files else _random_weights(name, scratch)
-    return Options("", backbone=name, weights=path, points=("f32", "bf16", "int8"), threads=threads)
+    return Options("", backbone=name, weights=path, points=("f32", "bf16", "int8"), threads=threads, **FIXED)
 
 
 def _random_weights(name: str, scratch: Path) -> Path:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.material import FIXED
 from edge_ad import native
 from edge_ad.data.layouts import load_category
 from edge_ad.engines import Models, open_engine
@@ -124,9 +125,9 @@ def main() -> int:
     outputs = tuple(output.name for output in onnx.load(str(resnet50)).graph.output)
     name = str(category.name)
     backbones = (
-        Options(name, backbone="mobilenet_v2", weights=weights / "mobilenet_v2_features.pth"),
-        Options(name, backbone="resnet18", weights=weights / "resnet18_to_layer3.pth"),
-        Options(name, backbone=str(resnet50), layers=outputs),
+        Options(name, backbone="mobilenet_v2", weights=weights / "mobilenet_v2_features.pth", **FIXED),
+        Options(name, backbone="resnet18", weights=weights / "resnet18_to_layer3.pth", **FIXED),
+        Options(name, backbone=str(resnet50), layers=outputs, **FIXED),
     )
     print(f"{'':>18} | good test images: exact, graph, p99, ratio, recall | images with defects: the same")
     print(f"{'D':>6}{'N':>7}{'ef':>5}", flush=True)

@@ -26,6 +26,7 @@ import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.material import FIXED
 from bench.search_crossover import features
 from edge_ad import native
 from edge_ad.data.layouts import load_category
@@ -189,8 +190,8 @@ def main() -> int:
     outputs = tuple(output.name for output in onnx.load(str(resnet50)).graph.output)
     name = str(category.name)
     backbones = {
-        384: Options(name, backbone="resnet18", weights=weights / "resnet18_to_layer3.pth"),
-        1536: Options(name, backbone=str(resnet50), layers=outputs),
+        384: Options(name, backbone="resnet18", weights=weights / "resnet18_to_layer3.pth", **FIXED),
+        1536: Options(name, backbone=str(resnet50), layers=outputs, **FIXED),
     }
     paths = {
         "train": list(category.train_good)[: options.good_images],

@@ -13,7 +13,13 @@ from edge_ad import native
 from edge_ad.system.progress import Progress
 
 PROJECTED_DIM = 128
+USUAL_SHARE, MOST_ROWS = 0.1, 4000  # of the patches, where no share is asked for
 _PICKS = 64  # between two looks at the progress bar and at Ctrl-C
+
+
+def kept_share(asked: float | None, patches: int) -> float:
+    """The share of so many patches to keep: the one asked for, or the usual one."""
+    return asked if asked is not None else min(USUAL_SHARE, MOST_ROWS / patches)
 
 
 def project(patches: NDArray[np.float32], seed: int) -> NDArray[np.float32]:

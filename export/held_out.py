@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,33 +21,69 @@ from export.features import stream
 from export.fit.base import Material, Method
 from export.folds import Splits
 from export.options import Options
+from export.power import NO_DEFECTS, SynthDefect, SynthDefects, patches_with
 from export.stages import Stages
 from export.summary import Summary
 
-HeldOut = tuple[list[float], list[float]]  # image scores; peaks of the anomaly maps, empty if there is no map
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What heads say of images that they have not seen.
+
+    Attributes:
+        scores: image scores of the good images.
+        peaks: peaks of their anomaly maps; empty if there is no map.
+        synthetic: image scores of the synthetic defects on them, in the order of `defects_in_order`.
+    """
+
+    scores: list[float] = field(default_factory=list)
+    peaks: list[float] = field(default_factory=list)
+    synthetic: list[float] = field(default_factory=list)
+
+    def joined(self, second: HeldOut, factor: float) -> HeldOut:
+        """With those of the same images at a second size, as the runtime joins them."""
+        return HeldOut(
+            joined(self.scores, second.scores, factor),
+            joined(self.peaks, second.peaks, factor),
+            joined(self.synthetic, second.synthetic, factor),
+        )
 
 
-def cross_fit(method: Method, material: Material, splits: Splits) -> HeldOut:
-    """Scores and map peaks of the held-out images of each split, by a head fitted to the other images of the split."""
-    scores: list[float] = []
-    peaks: list[float] = []
+def cross_fit(method: Method, material: Material, splits: Splits, drawn: SynthDefects = NO_DEFECTS) -> HeldOut:
+    """The held-out images of each split, scored by a head fitted to the other images of the split."""
+    found = HeldOut()
     for label, (train, held_out) in zip(splits.labels, splits.pairs, strict=True):
-        found = score_images(material.patches, held_out, method.fit(train, label), material.stages)
-        scores += found[0]
-        peaks += found[1]
-    return scores, peaks
+        head = method.fit(train, label)
+        _score_images(found, material.patches, held_out, head, material.stages)
+        found.synthetic.extend(_score_defects(drawn.on(held_out), material, head, label))
+    return found
 
 
-def score_images(patches: NDArray[np.float32], images: NDArray[np.int64], head: Head, stages: Stages) -> HeldOut:
-    """Image scores and map peaks of some of the (n, R, D) patches, as the runtime gives them."""
+def defects_in_order(splits: Splits, drawn: SynthDefects) -> list[SynthDefect]:
+    """The synthetic defects as `cross_fit` scores them, split by split."""
+    return [defect for _, held_out in splits.pairs for defect in drawn.on(held_out)]
+
+
+def _score_images(
+    found: HeldOut, patches: NDArray[np.float32], images: NDArray[np.int64], head: Head, stages: Stages
+) -> None:
+    """Adds image scores and map peaks of some of the (n, R, D) patches, as the runtime gives them."""
     masks, size = stages.masks, stages.backbone.tensor_size
-    scores, peaks = [], []
     for image in images:
-        found = head(np.ascontiguousarray(patches[image]), exact=True)
-        scores.append(found.score)
+        scored = head(np.ascontiguousarray(patches[image]), exact=True)
+        found.scores.append(scored.score)
         if head.has_map:
-            peaks.append(map_peak(masks.to_grid(found.distances), masks.patches, masks.pixels, size))
-    return scores, peaks
+            found.peaks.append(map_peak(masks.to_grid(scored.distances), masks.patches, masks.pixels, size))
+
+
+def _score_defects(defects: Sequence[SynthDefect], material: Material, head: Head, label: str) -> Iterator[float]:
+    if not defects:
+        return
+    stages = material.stages
+    with Progress(f"synthetic defects, {label}", len(defects), unit="defects") as progress:
+        for patches in patches_with(defects, material.good_images, stages):
+            yield head(patches, exact=True).score
+            progress.update(1)
 
 
 def score_files(paths: Sequence[Path], head: Head, stages: Stages, label: str) -> list[float]:
@@ -94,7 +131,7 @@ def calibrate(
     good: HeldOut, defects: list[float], splits: Splits, options: Options, summary: Summary
 ) -> CalibrationSpec:
     """The thresholds, with the scores that they were chosen from."""
-    scores, peaks = good
+    scores, peaks = good.scores, good.peaks
     rule, value = options.rule, options.rule_value
     found = calibration.calibrate(rule, value, scores, peaks, defects, splits.text)
     among = f"{len(scores)} held-out good images" + (f" and {len(defects)} defects" if defects else "")

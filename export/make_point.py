@@ -18,16 +18,17 @@ from edge_ad import native
 from edge_ad.bundle.file import Members
 from edge_ad.calibration.rules import LABELLED
 from edge_ad.data.layouts import TestImage
-from edge_ad.registry import PRECISIONS
-from edge_ad.spec import REFERENCE, CalibrationSpec, FidelitySpec, PointSpec, ProbesSpec, SecondSpec, Size
+from edge_ad.registry import BASE_PRECISION, PRECISIONS
+from edge_ad.spec import REFERENCE, CalibrationSpec, FidelitySpec, PointSpec, PowerSpec, ProbesSpec, SecondSpec, Size
 from export.features import extract, patch_store
 from export.fidelity import measure_fidelity
 from export.fit import open_method
 from export.fit.base import Fitted, Material
 from export.folds import Splits
-from export.held_out import HeldOut, calibrate, cross_fit, join_factor, joined, score_files
+from export.held_out import HeldOut, calibrate, cross_fit, defects_in_order, join_factor, joined, score_files
 from export.options import Options
 from export.plan import Plan
+from export.power import NO_DEFECTS, SynthDefects
 from export.stages import Stages, at_point, size_text
 from export.summary import Summary
 
@@ -47,6 +48,7 @@ class Job:
         folder: where patches are stored that do not fit into memory.
         chosen: input size -> `Material.chosen`.
         made: (precision, engine, input size) -> what was made for the points so far.
+        drawn: synthetic defects on the good images, for the detection power of the points in f32.
     """
 
     options: Options
@@ -58,6 +60,7 @@ class Job:
     folder: Path
     chosen: dict[Size, dict[bytes, NDArray[np.int64]]] = field(default_factory=dict)
     made: dict[tuple[str, str, Size], MadeSight] = field(default_factory=dict)
+    drawn: SynthDefects = NO_DEFECTS
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class MadeSight:
     """One input size of an operating point: fitted, with its scores.
 
     Attributes:
-        good: scores and map peaks of the held-out good images.
+        good: what was scored of the held-out good images.
         tests: image scores of `Job.tests`.
     """
 
@@ -89,6 +92,7 @@ class MadePoint:
         factor: `edge_ad.spec.SecondSpec.factor`; 1 with one size.
         held_out: numbers of the good images that were scored for its calibration, in the order of the scores.
         tests: image scores of `Job.tests`.
+        power: scores of synthetic defects; None if none were drawn.
     """
 
     plan: Plan
@@ -97,6 +101,7 @@ class MadePoint:
     calibration: CalibrationSpec
     held_out: NDArray[np.int64]
     tests: list[float]
+    power: PowerSpec | None = None
 
     @property
     def specs(self) -> dict[str, Any]:
@@ -113,6 +118,7 @@ class MadePoint:
             "calibration": self.calibration,
             "probes": ProbesSpec(1, backbone.input_size, 1, PRECISIONS[self.plan.precision].tolerance),
             "second": second[0] if second else None,
+            "power": self.power,
         }
 
     @property
@@ -138,8 +144,8 @@ def make_point(plan: Plan, bases: Mapping[Size, Stages], job: Job, summary: Summ
     good, tests, factor = sights[0].good, sights[0].tests, 1.0
     if len(sights) == 2:
         second = sights[1]
-        factor = join_factor(good[0], second.good[0], plan.sizes)
-        good = (joined(good[0], second.good[0], factor), joined(good[1], second.good[1], factor))
+        factor = join_factor(good.scores, second.good.scores, plan.sizes)
+        good = good.joined(second.good, factor)
         tests = joined(tests, second.tests, factor)
         names = [size_text(sight.stages) for sight in sights]
         text = "{0} and {1}, joined: the larger of the score at {0} and {2:.4g} times the score at {1}"
@@ -148,7 +154,8 @@ def make_point(plan: Plan, bases: Mapping[Size, Stages], job: Job, summary: Summ
     defects = [score for score, image in zip(tests, job.tests, strict=True) if asks and image.defect is not None]
     calibration = calibrate(good, defects, splits, options, summary)
     numbers = np.concatenate([held for _, held in splits.pairs])
-    return MadePoint(plan, sights, factor, calibration, numbers, tests)
+    power = job.drawn.spec(good.synthetic, defects_in_order(splits, job.drawn)) if good.synthetic else None
+    return MadePoint(plan, sights, factor, calibration, numbers, tests, power)
 
 
 def _make_sight(plan: Plan, base: Stages, splits: Splits, job: Job, summary: Summary) -> MadeSight:
@@ -157,6 +164,7 @@ def _make_sight(plan: Plan, base: Stages, splits: Splits, job: Job, summary: Sum
     key = (plan.precision, plan.engine, size)
     if key in job.made:
         return job.made[key]
+    is_base = plan.precision == BASE_PRECISION  # other arithmetic sees the same: its fidelity says how nearly
     names = [] if plan.name == REFERENCE else [plan.name]
     names += [size_text(base)] if len(plan.sizes) > 1 else []
     own = Summary(summary.bundle)
@@ -169,7 +177,7 @@ def _make_sight(plan: Plan, base: Stages, splits: Splits, job: Job, summary: Sum
         material = Material(patches, job.good_images, stages, options, job.pool, splits, chosen)
         with own.stage("calibration"):
             method = open_method(material)
-            good = cross_fit(method, material, splits)
+            good = cross_fit(method, material, splits, job.drawn if is_base else NO_DEFECTS)
         fitted = method.finish(splits.final, own)
     tests: list[float] = []
     if job.tests:

@@ -19,6 +19,7 @@ from edge_ad.spec.frame import WHITE_LEVELS
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 EMBEDDED = "edge-s"
+EFFORTS = ("usual", "quick", "thorough")  # how much is tried before the choice of what the options leave open
 FLAGS = {"rule": "threshold_rule", "value": "threshold_value"}  # options whose flag has another name
 
 
@@ -42,11 +43,13 @@ class Options:
     weights: Path | None = None
     mean: Annotated[tuple[float, float, float], Range()] = IMAGENET_MEAN
     std: Annotated[tuple[float, float, float], Range(0, above=True)] = IMAGENET_STD
-    input_size: Size = (256, 256)
+    input_size: Size | None = None
     second_size: Size | None = None
     more_sizes: tuple[Size, ...] = ()
     points: tuple[str, ...] = (BASE_PRECISION,)
     max_drop: Annotated[float, Range(0, 1)] = 0.005
+    effort: Annotated[str, OneOf(EFFORTS)] = "usual"
+    budget_ms: Annotated[float, Range(0, above=True)] = 50.0
     method: Annotated[str, OneOf(METHODS)] = next(iter(METHODS))
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     rule: str = "percentile"
@@ -94,6 +97,9 @@ class Options:
                 what = f"the file of {option.flag} describes one input size"
                 raise SpecError(what, expected="no --second-size", got=self.second_size)
 
+        if self.second_size is not None and self.input_size is None:
+            raise SpecError("--second-size stands alone", expected="--input-size too, or neither", got=self.second_size)
+
     @property
     def backbone_name(self) -> str:
         """The wanted backbone; by default the embedded one, or resnet18 if weights are given."""
@@ -132,7 +138,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         values["layers"] = tuple(values["layers"])
     for name in ("mean", "std"):
         values[name] = tuple(values[name])
-    values["input_size"], *more = values["input_size"] or [Options.input_size]
+    values["input_size"], *more = values["input_size"] or [None]
     return Options(**values, more_sizes=tuple(more))
 
 
@@ -174,6 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_backbone(parser, d)
     _add_method(parser, d)
     _add_threshold(parser, d)
+    _add_choice(parser, d)
     _add_points(parser, d)
     add = parser.add_argument_group("frames").add_argument
     add(
@@ -181,8 +188,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_size,
         action="append",
         metavar="H,W",
-        help="size that a whole frame is resized to; give it more than once to add operating points at other sizes "
-        f"(default: {d.input_size[0]},{d.input_size[1]})",
+        help="size that a whole frame is resized to; give it more than once to add operating points at other sizes; "
+        "by default one or two sizes are chosen by evidence, with the aspect ratio of the frames",
     )
     add(
         "--second-size",
@@ -287,6 +294,25 @@ def _add_threshold(parser: argparse.ArgumentParser, d: Options) -> None:
         help="how images are held out for the threshold: split keeps a fifth out of the coreset, crossfit holds out "
         "each fourth in turn; auto takes crossfit below 500 images",
     )
+
+
+def _add_choice(parser: argparse.ArgumentParser, d: Options) -> None:
+    group = parser.add_argument_group(
+        "choice", "Input sizes, local scale and smoothing are chosen by trials on held-out good images with synthetic "
+        "defects, where they are not given."
+    )  # fmt: skip
+    group.add_argument(
+        "--budget-ms",
+        type=float,
+        default=d.budget_ms,
+        metavar="MS",
+        help="what a frame may take on a small PC (2 cores, AVX2), by the model of cost",
+    )
+    effort = group.add_mutually_exclusive_group()
+    for name, meaning in (("quick", "try nothing: seconds"), ("thorough", "try more, with more defects: an hour")):
+        effort.add_argument(
+            f"--{name}", dest="effort", action="store_const", const=name, default=d.effort, help=meaning
+        )
 
 
 def _add_points(parser: argparse.ArgumentParser, d: Options) -> None:

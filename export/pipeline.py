@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from edge_ad import native
 from edge_ad.bundle.file import Members, write_bundle
 from edge_ad.calibration.rules import LABELLED
@@ -30,15 +32,17 @@ from edge_ad.system.files import check_outputs, check_target, folder_beside, is_
 from edge_ad.system.names import printable
 from edge_ad.system.progress import Progress
 from edge_ad.system.versions import timestamp
+from export.choose.evidence import Subject, decide
 from export.fidelity import shortfall
 from export.fit import write_more
 from export.folds import folds
 from export.make_point import Job, MadePoint, choose_sample, compare, make_point, point_members, point_spec
-from export.network import open_network
+from export.network import Network, open_network
 from export.options import Options
 from export.plan import Plan, hindrance, plan_points, require_good, require_packages
+from export.power import POWER_DEFECTS, draw_defects
 from export.probes import make_probes, probe_frames
-from export.roi import read_roi
+from export.roi import DrawnRoi, read_roi
 from export.stages import Stages, open_stages, prove_parity
 from export.summary import Summary
 
@@ -57,22 +61,28 @@ def export_bundle(options: Options) -> Summary:
     summary = Summary(out)
     summary.say("folder", os.path.abspath(folder))
     with summary.stage("images"):
-        good_images, frame = _images(category, options, summary)
+        good_images, frame, sizes = _images(category, options, summary)
         require_good(plans, len(good_images))
         tests = _tests(category, options, compare=len(plans) > 1)
     with summary.stage("graph"):
         network = open_network(options)
         region = read_roi(options.roi, frame.size) if options.roi and frame.size else None
-        stages = open_stages(options, network, frame, region, good_images, options.input_size)
-        bases = {options.input_size: stages}
-        for size in {size: None for plan in plans for size in plan.sizes if size not in bases}:
-            bases[size] = open_stages(options, network, frame, region, good_images, size, stages)
+    pool = native.Pool(options.threads or default_threads())
+    chosen = decide(Subject(options, network, frame, region, good_images, sizes, pool), summary)
+    options = chosen.settle(options)
+    plans = plan_points(options)
+    with summary.stage("graph"):
+        bases = _open_bases(plans, chosen.opened, options, network, frame, region, good_images)
         for size, base in bases.items():  # of the reference's sizes it is told
             prove_parity(base, summary if size in plans[0].sizes else Summary(out), several=len(plans[0].sizes) > 1)
+    stages = bases[plans[0].sizes[0]]
     splits = folds(len(good_images), options.calibration, options.seed)
     sample = choose_sample(len(good_images), splits, options.seed)
-    pool = native.Pool(options.threads or default_threads())
-    job = Job(options, good_images, tests, splits, sample, pool, scratch_for(out).parent)
+    with summary.stage("synthetic defects"):
+        held_out = np.sort(np.concatenate([held for _, held in splits.pairs]))
+        mask = None if region is None else region.mask
+        drawn = draw_defects(good_images, held_out, mask, frame, options.seed, POWER_DEFECTS[options.effort])
+    job = Job(options, good_images, tests, splits, sample, pool, scratch_for(out).parent, drawn=drawn)
     reference = make_point(plans[0], bases, job, summary)
     points = _further_points(plans[1:], bases, reference, job, summary)
     manifest = Manifest(
@@ -91,6 +101,24 @@ def export_bundle(options: Options) -> Summary:
     for label, text in write_more(options, manifest, reference.members).items():
         summary.say(label, text)
     return summary
+
+
+def _open_bases(
+    plans: Sequence[Plan],
+    opened: Mapping[Size, Stages],
+    options: Options,
+    network: Network,
+    frame: FrameSpec,
+    region: DrawnRoi | None,
+    good_images: Sequence[Path],
+) -> dict[Size, Stages]:
+    """The stages in f32 at each size of the plans; those that are open are used again."""
+    bases: dict[Size, Stages] = {}
+    first = next(iter(opened.values()), None)
+    for size in dict.fromkeys(size for plan in plans for size in plan.sizes):
+        bases[size] = opened.get(size) or open_stages(options, network, frame, region, good_images, size, first)
+        first = first or bases[size]
+    return bases
 
 
 def _further_points(
@@ -143,7 +171,8 @@ def _check_outputs(out: Path, category: Category, options: Options) -> None:
     check_outputs(outputs, inputs)
 
 
-def _images(category: Category, options: Options, summary: Summary) -> tuple[list[Path], FrameSpec]:
+def _images(category: Category, options: Options, summary: Summary) -> tuple[list[Path], FrameSpec, frozenset[Size]]:
+    """The good images to learn from, what frames are, and the (H, W) that were seen."""
     with Progress("reading", len(category.train_good), unit="images") as progress:
         good_images, facts = check_images(category.train_good, options.skip_bad, progress)
     summary.say("images", f"{len(good_images)} good, layout {category.layout}, {_describe_sizes(facts)}")
@@ -170,7 +199,8 @@ def _images(category: Category, options: Options, summary: Summary) -> tuple[lis
     if facts.bit_depth == 16 and facts.max_value < options.white_level // 4:
         white = (1 << facts.max_value.bit_length()) - 1
         summary.say("note", f"16-bit images no brighter than {facts.max_value}: is --white-level {white} meant?")
-    return list(good_images), FrameSpec(size, options.color_order, depth, options.white_level)  # type: ignore[arg-type]
+    spec = FrameSpec(size, options.color_order, depth, options.white_level)  # type: ignore[arg-type]
+    return list(good_images), spec, facts.sizes
 
 
 def _tests(category: Category, options: Options, *, compare: bool) -> list[TestImage]:

@@ -14,6 +14,7 @@ from edge_ad.system.cpu import Cpu
 from export.options import Options
 from export.quantize import MAKERS
 
+UNKNOWN_SIZE = (256, 256)
 LEAST_IMAGES = 16  # for a precision with its own models: with fewer, 3 or less would set the ranges
 
 
@@ -36,7 +37,8 @@ class Plan:
 def plan_points(options: Options) -> list[Plan]:
     """The operating points that the options ask for, the reference first, f32 first at each size.
 
-    With a second size, the points of the first size join it. Then the first size may be asked for again, alone.
+    With a second size, the points of the first size join it. Then the first size may be asked for again, alone. Before
+    the sizes are chosen (`export.choose`) `UNKNOWN_SIZE` stands for them.
 
     Raises:
         SpecError: a precision or a size is not possible, or is given twice.
@@ -45,7 +47,8 @@ def plan_points(options: Options) -> list[Plan]:
     if unknown or len(set(options.points)) != len(options.points) or not options.points:
         expected = f"different ones of {', '.join(PRECISIONS)}"
         raise SpecError("--points is not understood", expected=expected, got=",".join(options.points) or "none")
-    first = (options.input_size,) if options.second_size is None else (options.input_size, options.second_size)
+    input_size = options.input_size or UNKNOWN_SIZE
+    first = (input_size,) if options.second_size is None else (input_size, options.second_size)
     asked = [first, *((size,) for size in options.more_sizes)]
     sides = [side for sizes in asked for size in sizes for side in size]
     twice = len(set(asked)) < len(asked) or len(set(first)) < len(first)

@@ -1,7 +1,7 @@
 """Detection power: puts synthetic defects on good images that a head has not seen, and scores them.
 
-`draw_defects` draws them once for an export, in frame pixels; a defect is kept as the part of the frame that it changes.
-Every operating point and every candidate of `export.choose` then looks at the same ones.
+`draw_defects` draws them once for an export, in frame pixels; a defect is kept as the part of the frame that it
+changes. Every operating point and every candidate of `export.choose` then looks at the same ones.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from edge_ad.frames.check import check_frame, read_frame
 from edge_ad.spec import Box, Frame, FrameSpec
 from edge_ad.spec.power import PowerSpec
 from edge_ad.system.progress import Progress
+from export.stages import Stages
 from export.synth.defect import KINDS, add_defect
 from export.synth.study import LEAST_SIDE, study
 
 SIZES = (0.01, 0.02, 0.05, 0.1, 0.2)  # largest extents, as parts of the frame's shorter side
 CONTRASTS = (0.05, 0.15, 0.4)  # barely visible, plain, strong
+POWER_DEFECTS = {"quick": 0, "usual": 2, "thorough": 8}  # of each kind, size and contrast, in the power of a bundle
 _FAINT = 0.5  # a defect with less than this share of the faintest contrast is not there to be found
 
 
@@ -71,6 +73,9 @@ class SynthDefects:
         )
 
 
+NO_DEFECTS = SynthDefects((), 0)
+
+
 def draw_defects(
     paths: Sequence[Path],
     images: NDArray[np.int64],
@@ -89,6 +94,8 @@ def draw_defects(
         images: numbers of those to put defects on.
         region: (H, W) bool, the only pixels that may change; None for the object in the picture.
     """
+    if count == 0:
+        return NO_DEFECTS
     work: dict[int, list[tuple[str, int, int, int]]] = {}
     for kind in KINDS:  # each kind takes the images in an order of its own
         order = np.random.default_rng([seed, zlib.crc32(kind.encode())]).permutation(images)
@@ -118,6 +125,15 @@ def draw_defects(
 def _cell(kind: str, size: int, reached: float) -> int:
     contrast = int(np.argmin(np.abs(np.log(np.asarray(CONTRASTS) / reached))))
     return (list(KINDS).index(kind) * len(SIZES) + size) * len(CONTRASTS) + contrast
+
+
+def patches_with(
+    defects: Sequence[SynthDefect], paths: Sequence[Path], stages: Stages
+) -> Iterator[NDArray[np.float32]]:
+    """(R, D) patches of the frame with each defect, in their order, as `export.features.stream` gives them."""
+    for frame in frames_with(defects, paths, stages.frame):
+        patches = stages.engine(stages.crop(frame, from_file=True))
+        yield patches if stages.masks.rows is None else patches[stages.masks.rows]
 
 
 def frames_with(defects: Sequence[SynthDefect], paths: Sequence[Path], frame: FrameSpec) -> Iterator[Frame]:

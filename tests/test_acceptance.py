@@ -46,6 +46,9 @@ def bundle(category: Category, shared: Path, tmp_path_factory: pytest.TempPathFa
         weights=shared / "weights" / "resnet18_to_layer3.pth",
         coreset=0.01,
         input_size=(INPUT, INPUT),
+        local_scale=0.0,
+        smooth=0.0,
+        effort="quick",
     )
     return export_bundle(options).bundle
 
@@ -156,6 +159,7 @@ def test_every_method_tells_bottles_apart(
         method=method,
         coreset=0.01,
         calibration="split",
+        effort="quick",
     )
     runtime = Runtime(export_bundle(options).bundle)
     verdicts = zip(category.test, runtime.inspect_many(image.path for image in category.test), strict=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from bench.material import FIXED
 from bench.parity import own
 from bench.parity.compare import Answers, Figures, Truth
 from bench.parity.process import PeerProcess
@@ -54,7 +55,9 @@ class Category:
         """Figures of each method, by what is left out, by step, by seed."""
         found: dict[str, dict[tuple[str, ...], Steps]] = {}
         for number, layers in enumerate(LAYERS):
-            settings = Options(str(self.path), backbone="resnet18", weights=self.options.weights, layers=layers)
+            settings = Options(
+                str(self.path), backbone="resnet18", weights=self.options.weights, layers=layers, **FIXED
+            )
             settings = replace(settings, coreset=self.options.coreset, reweight=NEIGHBORS, threads=self.options.threads)
             with own.open_material(self.good_images, settings, self.folder) as material:
                 if number == 0:

@@ -23,9 +23,8 @@ Spec = TypeVar("Spec")
 # Shared by the methods that search in a coreset.
 CORESET = Option(
     "--coreset",
-    "share of the patches to keep",
+    "share of the patches to keep, by default a tenth, 4,000 of them at most",
     kind=float,
-    default=0.1,
     limits=Range(0, 1, above=True),
     metavar="FRACTION",
 )

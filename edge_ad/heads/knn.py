@@ -8,7 +8,7 @@ patch vectors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -76,7 +76,7 @@ METHOD = Method(
     score="largest mean distance of a patch to its K nearest in the bank, Euclidean",
     members=INDEX_MEMBERS,
     options=(
-        CORESET,
+        replace(CORESET, help="share of the patches to keep, by default a tenth"),
         Option(
             "--neighbors",
             "how many nearest patches a distance is the mean of, by default 3",

@@ -191,17 +191,16 @@ METHOD = Method(
         Option(
             "--local-scale",
             "exponent of the local scale: distances count less where held-out good patches vary much, and more where "
-            "they hardly do (0.75 is usual); 0 for none",
+            "they hardly do; 0 for none; by default chosen by evidence",
             kind=float,
-            default=0.0,
             limits=LOCAL_SCALE,
             metavar="A",
         ),
         Option(
             "--smooth",
-            "sigma, in patches, of the Gaussian that smooths distances over the patch grid (0.7 is usual); 0 for none",
+            "sigma, in patches, of the Gaussian that smooths distances over the patch grid; 0 for none; by default "
+            "chosen by evidence",
             kind=float,
-            default=0.0,
             limits=SMOOTH,
             metavar="SIGMA",
         ),

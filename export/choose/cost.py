@@ -1,7 +1,7 @@
 """What a frame costs on a small PC, by a model: multiply-adds and bytes of the graph, and of the search.
 
-A stopwatch would make the choice hang on the workstation and its other work. `python -m bench.cost` measures how far the
-model is off (bench/NOTES.md).
+A stopwatch would make the choice hang on the workstation and its other work. `python -m bench.cost` measures how far
+the model is off (bench/NOTES.md).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Machine:
     fixed_ms: float
 
 
-SMALL_PC = Machine(macs_per_ms=8.0e7, bytes_per_ms=1.0e7, search_macs_per_ms=2.5e7, fixed_ms=0.6)  # 2 cores, AVX2
+SMALL_PC = Machine(macs_per_ms=8.0e7, bytes_per_ms=5.0e7, search_macs_per_ms=9.0e7, fixed_ms=0.6)  # 2 cores, AVX2
 
 
 @dataclass(frozen=True)

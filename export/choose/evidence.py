@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from export.choose.choice import LOCAL, USUAL_LOCAL, Candidate, Evidence, candid
 from export.choose.cost import work_of
 from export.choose.sizes import AREAS, candidate_sizes
 from export.choose.trial import Seen, Trial
+from export.coreset import kept_share
 from export.network import Network
 from export.options import Options
 from export.power import draw_defects
@@ -25,7 +26,7 @@ from export.summary import Summary
 
 IMAGES = {"usual": 48, "thorough": 200}  # good images in a trial
 DEFECTS = {"usual": 1, "thorough": 4}  # of each kind, size and contrast
-LEAST_IMAGES = 8  # with fewer there is nothing to hold out
+LEAST_IMAGES = 16  # with fewer there is nothing to hold out
 ROWS = 2000  # patches of the coreset of a half: search must not cost more than the backbone
 THOROUGH = (256**2, 320**2, 384**2, 448**2, 512**2, 640**2)
 
@@ -44,6 +45,14 @@ class Chosen:
     local_scale: float
     smooth: float
     opened: Mapping[Size, Stages]
+
+    def settle(self, options: Options) -> Options:
+        """The options with nothing left open. Of two joined sizes, the smaller is also made a point of its own."""
+        first, second = self.sizes[0], self.sizes[1] if len(self.sizes) > 1 else None
+        was_open = options.input_size is None
+        more = (first,) if was_open and second is not None else options.more_sizes
+        values = {"input_size": first, "second_size": second, "more_sizes": more}
+        return replace(options, **values, local_scale=self.local_scale, smooth=self.smooth)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -69,18 +78,20 @@ class Subject:
 def decide(subject: Subject, summary: Summary) -> Chosen:
     """What the options leave open, by evidence; what they fix stays."""
     options = subject.options
-    sizes, local = _sizes(options, subject), _local(options)
+    sizes, local = _sizes(subject), _local(options)
+    fixed = options.input_size is not None
+    if options.method != "patchcore":
+        return Chosen(tuple(sizes if fixed else sizes[:1]), *USUAL_LOCAL, {})
     few = len(subject.good_images) < LEAST_IMAGES
-    if options.method != "patchcore" or options.effort == "quick" or few or (len(local) == 1 and len(sizes) == 1):
-        if few and options.effort != "quick":
-            summary.say("choice", f"nothing was tried: that takes {LEAST_IMAGES} good images or more")
-        return Chosen(tuple(sizes[: 2 if options.method == "patchcore" else 1]), *_usual(local), {})
+    if options.effort == "quick" or few or (fixed and len(local) == 1):
+        if few and not (options.effort == "quick" or fixed):
+            summary.say("choice", f"nothing was tried, as that takes {LEAST_IMAGES} good images or more")
+        return Chosen(tuple(sizes if fixed else sizes[:2]), *local[0], {})
     with summary.stage("trials"):
         opened = _open(sizes, subject, summary)
         seen = _try(opened, local, subject)
-    rows = _rows(subject)
-    cost = {size: work_of(stages.graph, stages.masks.count, rows).ms() for size, stages in opened.items()}
-    found = candidates(seen, cost)
+    cost = {size: _cost_ms(stages, subject) for size, stages in opened.items()}
+    found = candidates(seen, cost, fixed=fixed)
     best = choose(found, options.budget_ms)
     summary.say("choice", f"{best.name}, local scale {best.exponent:g}, smoothing {best.sigma:g}")
     summary.say("tried", _table(found, best, options.budget_ms))
@@ -97,12 +108,22 @@ def _sizes(subject: Subject) -> list[Size]:
 
 
 def _local(options: Options) -> list[tuple[float, float]]:
-    """The (exponent, sigma) to try; the usual one first."""
-    exponents = [exponent for exponent, _ in LOCAL] if options.local_scale is None else [options.local_scale]
-    sigmas = [sigma for _, sigma in LOCAL] if options.smooth is None else [options.smooth]
-    if options.local_scale is None and options.smooth is None:
-        return list(LOCAL)
-    return list(dict.fromkeys((exponent, sigma) for exponent in exponents for sigma in sigmas))
+    """The (exponent, sigma) to try, the usual one first."""
+    every = [USUAL_LOCAL, *LOCAL]
+    own = [(options.local_scale, options.smooth)] * len(every)
+    return list(
+        dict.fromkeys(
+            (exponent if given[0] is None else given[0], sigma if given[1] is None else given[1])
+            for (exponent, sigma), given in zip(every, own, strict=True)
+        )
+    )
+
+
+def _cost_ms(stages: Stages, subject: Subject) -> float:
+    patches = stages.masks.count
+    total = patches * len(subject.good_images)
+    rows = round(kept_share(subject.options.coreset, total) * total)
+    return work_of(stages.graph, patches, rows).ms()
 
 
 def _open(sizes: Sequence[Size], subject: Subject, summary: Summary) -> dict[Size, Stages]:
@@ -132,10 +153,9 @@ def _try(opened: Mapping[Size, Stages], local: Sequence[tuple[float, float]], su
     mask = None if subject.region is None else subject.region.mask
     count = DEFECTS[options.effort]
     drawn = draw_defects(paths, np.arange(len(paths)), mask, subject.frame, options.seed, count)
-    rows = min(options.coreset_rows, ROWS)
     seen: dict[Size, dict[tuple[float, float], Seen]] = {}
     for size, stages in opened.items():
-        trial = Trial(stages, paths, drawn, rows, options.seed, subject.pool)
+        trial = Trial(stages, paths, drawn, ROWS, options.seed, subject.pool)
         seen[size] = {own: trial.seen(*own) for own in local}
     return seen
 

@@ -6,7 +6,7 @@ defects on its images. A bundle learns from more images than that; but all candi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from edge_ad.system.progress import Progress
 from export.coreset import project, select_coreset
 from export.features import extract
 from export.local_scale import local_scale, row_neighbours, row_statistics
-from export.power import SynthDefect, SynthDefects, frames_with
+from export.power import SynthDefects, patches_with
 from export.projection import choose_basis
 from export.stages import Stages
 
@@ -101,8 +101,10 @@ class Trial:
         self._halves = []
         with Progress(f"{label} with defects", len(drawn.defects), unit="defects") as progress:
             for coreset, own, other, good in zip(coresets, halves, halves[::-1], held, strict=True):
-                spoiled = self._with_defects(drawn.on(other), paths, progress)
-                scored = [self._search(coreset, part) for part in spoiled]
+                scored = []
+                for spoiled in patches_with(drawn.on(other), paths, stages):
+                    scored.append(self._search(coreset, spoiled[None]))
+                    progress.update(1)
                 defects = (*map(np.concatenate, zip(*scored, strict=True)),) if scored else _nothing(patches)
                 factors = self._factors(coreset, patches, distances, own)
                 self._halves.append(_Half(factors, good, defects))  # type: ignore[arg-type]
@@ -135,16 +137,6 @@ class Trial:
         """Distances and rows, each (n, R), of (n, R, D) patches."""
         distances, rows = native.exact_search(coreset, patches.reshape(-1, patches.shape[2]), self._pool)
         return distances.reshape(patches.shape[:2]), rows.reshape(patches.shape[:2])
-
-    def _with_defects(
-        self, defects: Sequence[SynthDefect], paths: Sequence[Path], progress: Progress
-    ) -> Iterator[NDArray[np.float32]]:
-        """(1, R, D) patches of each frame with a defect."""
-        for frame in frames_with(defects, paths, self._stages.frame):
-            patches = self._stages.engine(self._stages.crop(frame, from_file=True))
-            kept = patches if self._stages.masks.rows is None else patches[self._stages.masks.rows]
-            progress.update(1)
-            yield kept[None]
 
     def _factors(
         self,

@@ -11,6 +11,7 @@ from edge_ad.errors import SpecError
 from edge_ad.heads.base import Head
 from edge_ad.heads.knn import Knn, KnnSpec
 from edge_ad.spec import IndexSpec, ProjectionSpec
+from export.coreset import USUAL_SHARE
 from export.fit.base import Fitted, Material
 from export.projection import choose_basis, put_in_order
 from export.summary import Summary
@@ -60,7 +61,7 @@ class Fit:
         patches, options = self._material.patches, self._material.options
         rows, dim = patches.shape[1:]
         total = len(images) * rows
-        wanted = max(1, round(options.coreset * total))
+        wanted = max(1, round((USUAL_SHARE if options.coreset is None else options.coreset) * total))
         if wanted < self._neighbors or 4 * wanted * dim > MAX_BANK_BYTES:
             raise SpecError(
                 "--coreset makes too small or too large a bank of patches",

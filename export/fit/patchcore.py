@@ -14,7 +14,7 @@ from edge_ad.heads.index import Index
 from edge_ad.heads.local import Local, Smoothing
 from edge_ad.heads.patchcore import SCALE, PatchCore, PatchcoreSpec
 from edge_ad.spec import GraphSpec, IndexSpec, ProjectionSpec
-from export.coreset import project, select_coreset
+from export.coreset import kept_share, project, select_coreset
 from export.features import tensors
 from export.fidelity import choose_ef
 from export.fit.base import Fitted, Material
@@ -50,7 +50,7 @@ class Fit:
         with summary.stage("coreset"):
             vectors = self._select(images, "coreset")
         text = f"{total:,} -> coreset {len(vectors):,} x {vectors.shape[1]} ({len(vectors) / total:.2%})"
-        asked = max(1, round(options.coreset * total))
+        asked = max(1, round(kept_share(options.coreset, total) * total))
         missing = f"; {asked - len(vectors):,} exact duplicates" if len(vectors) < asked else ""
         summary.say("patches", text + missing)
         with summary.stage("projection"):
@@ -120,8 +120,8 @@ class Fit:
         options, patches, chosen = self._material.options, self._material.patches, self._material.chosen
         key = images.tobytes()
         if key not in chosen:
-            pool = self._material.pool
-            chosen[key] = select_coreset(self._projected, images, options.coreset, options.seed, pool, label)
+            pool, share = self._material.pool, kept_share(options.coreset, len(images) * patches.shape[1])
+            chosen[key] = select_coreset(self._projected, images, share, options.seed, pool, label)
         return patches.reshape(-1, patches.shape[2])[chosen[key]]
 
     @cached_property

@@ -26,7 +26,8 @@ def test_rates_by_kind_size_and_contrast() -> None:
     spec = power({(0, 0, 0): [1.0, 3.0], (1, 2, 1): [2.0]})
     rates = detection_rates(spec, 2.0)
     assert rates.shape == (2, 3, 3)
-    assert rates[0, 0, 0] == 0.5 and rates[1, 2, 1] == 1.0
+    assert rates[0, 0, 0] == 0.5
+    assert rates[1, 2, 1] == 1.0
     assert np.isnan(rates).sum() == 18 - 2
 
 

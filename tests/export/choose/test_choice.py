@@ -45,8 +45,12 @@ def test_candidates_are_each_size_and_each_pair() -> None:
     found = candidates({SMALL: scores, MIDDLE: scores, LARGE: scores}, {SMALL: 5.0, MIDDLE: 11.0, LARGE: 20.0})
     times = {c.sizes: c.ms for c in found}
     assert times == {
-        **{(SMALL,): 5, (MIDDLE,): 11, (LARGE,): 20},
-        **{(SMALL, MIDDLE): 16, (SMALL, LARGE): 25, (MIDDLE, LARGE): 31},
+        (SMALL,): 5,
+        (MIDDLE,): 11,
+        (LARGE,): 20,
+        (SMALL, MIDDLE): 16,
+        (SMALL, LARGE): 25,
+        (MIDDLE, LARGE): 31,
     }
 
 

@@ -29,7 +29,8 @@ def test_of_a_region_the_crop_has_the_area() -> None:
 def test_extreme_frames_stay_possible() -> None:
     for frame in [(16, 4000), (4000, 16), (1, 1)]:
         for height, width in candidate_sizes([frame]):
-            assert STRIDE * 2 <= height <= 4096 and STRIDE * 2 <= width <= 4096
+            assert STRIDE * 2 <= height <= 4096
+            assert STRIDE * 2 <= width <= 4096
 
 
 def test_each_size_once() -> None:
