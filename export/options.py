@@ -307,6 +307,6 @@ def _add_points(parser: argparse.ArgumentParser, d: Options) -> None:
         type=float,
         default=d.max_drop,
         metavar="AUROC",
-        help="largest loss of image AUROC by a precision, against f32 at the same input size; a point that loses more is "
-        "left out",
+        help="largest loss of image AUROC by a precision, against f32 at the same input size; a point that loses more "
+        "is left out",
     )
