@@ -32,7 +32,8 @@ def by_hand(values: np.ndarray, sigma: float, grid: tuple[int, int], rows: np.nd
         plane = np.zeros(grid, np.float32)
         plane.reshape(-1)[inside] = filled
         planes.append(along(along(plane, weights).T, weights).T)
-    return (planes[0] / planes[1]).reshape(-1)[inside]
+    sums, totals = (plane.reshape(-1)[inside] for plane in planes)
+    return sums / totals
 
 
 def along(plane: np.ndarray, weights: list[np.float32]) -> np.ndarray:
@@ -59,7 +60,7 @@ def brute_force(
     neighbors: int,
 ) -> tuple[np.ndarray, float]:
     distances, nearest = native.exact_search(native.Coreset(vectors), patches, POOL, rows)
-    values = distances if factors is None else np.array([d * factors[n] for d, n in zip(distances, nearest)])  # noqa: B905
+    values = distances if factors is None else distances * factors[nearest]
     if sigma:
         values = by_hand(values, sigma, grid, rows)
     score = float(values.max())
