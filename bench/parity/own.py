@@ -23,8 +23,8 @@ from export.coreset import project, select_coreset
 from export.features import extract, patch_store, tensors
 from export.fit import open_method
 from export.fit.base import Material
-from export.folds import folds
 from export.fit.padim import choose_channels
+from export.folds import folds
 from export.network import open_network
 from export.options import Options
 from export.stages import open_stages
