@@ -187,7 +187,7 @@ METHOD = Method(
         SCALE: "float32 (N): factors of the distances from each row, above 0; where `head.local_scale` is not 0",
         LEVELS: "float32 (L): ascending factors; where there are factors and a graph",
         REACH: "float32 (N, L): distance from each row to the nearest one whose factor is above the level, or the "
-        "largest float32; ascending in a row; the same",
+        "largest float32; ascending in a row; where there are levels",
         "graph/levels": "uint8: the HNSW graph, where `index.graph` is not null",
         "graph/links0": "int32: the same",
         "graph/upper": "int32: the same",

@@ -10,7 +10,6 @@ import pytest
 
 from edge_ad import Runtime
 from edge_ad.bundle.file import Bundle
-from edge_ad.engines import installed_engines
 from tests.paths import DATA
 
 FRAMES = ("good-0", "good-1", "bad-0", "bad-1")
