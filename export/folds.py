@@ -30,6 +30,12 @@ class Splits:
     final: NDArray[np.int64]
     text: str
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A name for each pair, for progress bars."""
+        count = len(self.pairs)
+        return tuple(f"fold {i}/{count}" for i in range(1, count + 1)) if count > 1 else ("held-out split",) * count
+
 
 def folds(n: int, rule: str = "auto", seed: int = 0) -> Splits:
     """Splits n good images by a seeded shuffle.

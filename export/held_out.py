@@ -30,8 +30,7 @@ def cross_fit(method: Method, material: Material, splits: Splits) -> HeldOut:
     """Scores and map peaks of the held-out images of each split, by a head fitted to the other images of the split."""
     scores: list[float] = []
     peaks: list[float] = []
-    for number, (train, held_out) in enumerate(splits.pairs, 1):
-        label = f"fold {number}/{len(splits.pairs)}" if len(splits.pairs) > 1 else "held-out split"
+    for label, (train, held_out) in zip(splits.labels, splits.pairs, strict=True):
         found = score_images(material.patches, held_out, method.fit(train, label), material.stages)
         scores += found[0]
         peaks += found[1]

@@ -165,7 +165,8 @@ def _make_sight(plan: Plan, base: Stages, splits: Splits, job: Job, summary: Sum
         with own.stage("features"):
             label = " ".join(["features", *names])
             extract(patches, job.good_images, stages.frame, stages.crop, stages.engine, stages.masks.rows, label)
-        material = Material(patches, job.good_images, stages, options, job.pool, job.chosen.setdefault(size, {}))
+        chosen = job.chosen.setdefault(size, {})
+        material = Material(patches, job.good_images, stages, options, job.pool, splits, chosen)
         with own.stage("calibration"):
             method = open_method(material)
             good = cross_fit(method, material, splits)

@@ -27,6 +27,8 @@ from edge_ad.spec import (
 )
 from edge_ad.spec.codec import encode
 
+VERSION = 2  # of the format
+
 
 def example_manifest(name: str = "cable") -> Manifest:
     """A small manifest without members in which every optional part is there."""
@@ -88,7 +90,7 @@ def member_entry(data: bytes, dtype: str | None = None, shape: list[int] | None 
 def document(members: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Parsed ``manifest.json``."""
     fields = {**encode(example_manifest()), "members": members}
-    return {"format": "edge-ad-bundle", "format_version": 1, **fields}
+    return {"format": "edge-ad-bundle", "format_version": VERSION, **fields}
 
 
 def to_json(value: Any) -> bytes:
@@ -103,6 +105,7 @@ class Tweaks:
     central: dict[str, dict[str, Any]] = field(default_factory=dict)
     end: dict[str, Any] = field(default_factory=dict)
     comment: bytes | None = None
+    version: int = VERSION  # in the comment
     order: list[str] | None = None  # of the members in the file; a name may come twice
     before_directory: bytes = b""
 
@@ -154,7 +157,7 @@ def make(manifest: bytes, members: dict[str, bytes], tweaks: Tweaks | None = Non
         }
         directory += _pack(CENTRAL, entry, tweaks.central.get(name, {})) + name.encode()
     file += tweaks.before_directory
-    comment = b"edge-ad 1 sha256:" + hashlib.sha256(manifest).hexdigest().encode()
+    comment = f"edge-ad {tweaks.version} sha256:{hashlib.sha256(manifest).hexdigest()}".encode()
     comment = comment if tweaks.comment is None else tweaks.comment
     end = {"magic": b"PK\5\6", "here": len(order), "count": len(order), "size": len(directory)}
     end |= {"offset": len(file), "comment_size": len(comment)}

@@ -24,6 +24,7 @@ from export.features import extract, patch_store, tensors
 from export.fit import open_method
 from export.fit.base import Material
 from export.fit.padim import choose_channels
+from export.folds import folds
 from export.network import open_network
 from export.options import Options
 from export.stages import open_stages
@@ -57,7 +58,8 @@ def open_material(good_images: list[Path], options: Options, folder: Path) -> It
     pool = native.Pool(options.threads or default_threads())
     with patch_store((len(good_images), stages.masks.count, stages.backbone.dim), folder) as patches:
         extract(patches, good_images, stages.frame, stages.crop, stages.engine, None)
-        yield Material(patches, good_images, stages, options, pool)
+        splits = folds(len(good_images), options.calibration, options.seed)
+        yield Material(patches, good_images, stages, options, pool, splits)
 
 
 def fit(material: Material, method: str, seed: int) -> Head:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from edge_ad.errors import BundleCorruptError, BundleError, BundleNotFoundError, SpecError
 from edge_ad.spec import DTYPES, MANIFEST_NAME, Manifest, MemberSpec
 from edge_ad.spec import codec as manifest_json
+from edge_ad.spec.codec import FORMAT_VERSION
 from edge_ad.system.files import write_file
 
 __all__ = ["Bundle", "Members", "write_bundle"]
@@ -295,7 +296,7 @@ class _Layout(NamedTuple):
     file_size: int
 
 
-def _lay_out(members: Mapping[str, MemberSpec], manifest_size: int) -> _Layout:
+def _lay_out(members: Mapping[str, MemberSpec], manifest_size: int, version: int = FORMAT_VERSION) -> _Layout:
     """Only arithmetic, so that any sizes in a hostile manifest are harmless."""
     slots, at = [], 0
     for name, size in ((MANIFEST_NAME, manifest_size), *((n, members[n].size) for n in sorted(members))):
@@ -303,7 +304,7 @@ def _lay_out(members: Mapping[str, MemberSpec], manifest_size: int) -> _Layout:
         slots.append(_Slot(name, at, data_at, size))
         at = data_at + size
     entries_size = sum(_CENTRAL.size + len(slot.name) for slot in slots)
-    return _Layout(slots, at, at + entries_size + _END.size + len(_comment("0" * 64)))
+    return _Layout(slots, at, at + entries_size + _END.size + len(_comment("0" * 64, version)))
 
 
 def _local_header(slot: _Slot, crc: int) -> bytes:
@@ -313,19 +314,19 @@ def _local_header(slot: _Slot, crc: int) -> bytes:
     return fixed + slot.name.encode() + extra
 
 
-def _directory(layout: _Layout, crcs: Sequence[int], digest: str) -> bytes:
+def _directory(layout: _Layout, crcs: Sequence[int], digest: str, version: int = FORMAT_VERSION) -> bytes:
     """Central directory, end record and comment: the file from `directory_at` on."""
     entries = b""
     for (name, header_at, _, size), crc in zip(layout.slots, crcs, strict=True):
         head = (b"PK\1\2", _MADE_BY, *_COMMON, crc, size, size)
         entries += _CENTRAL.pack(*head, len(name), 0, 0, 0, 0, _MODE, header_at) + name.encode()
-    count, comment = len(layout.slots), _comment(digest)
+    count, comment = len(layout.slots), _comment(digest, version)
     end = _END.pack(b"PK\5\6", 0, 0, count, count, len(entries), layout.directory_at, len(comment))
     return entries + end + comment
 
 
-def _comment(digest: str) -> bytes:
-    return f"edge-ad {manifest_json.FORMAT_VERSION} sha256:{digest}".encode()
+def _comment(digest: str, version: int) -> bytes:
+    return f"edge-ad {version} sha256:{digest}".encode()
 
 
 def _u32(data: bytes, at: int) -> int:
@@ -355,17 +356,17 @@ class _Reader:
 
     def verify(self, points: Collection[str] | None) -> tuple[str, Manifest, dict[str, _Member]]:
         """SHA-256 of the manifest, the manifest, and its members; see `Bundle.open`."""
-        digest = self.read_comment()
+        version, digest = self.read_comment()
         raw = self.read_manifest(digest)
         try:
-            manifest = manifest_json.manifest_from_json(raw)
+            manifest = manifest_json.manifest_from_json(raw, version)
         except SpecError as error:
             what = f"{self.path}: {error.what}"
             raise BundleCorruptError(what, expected=error.expected, got=error.got, remedy=_AGAIN) from error
-        layout, specs = _lay_out(manifest.members, len(raw)), manifest.members
+        layout, specs = _lay_out(manifest.members, len(raw), version), manifest.members
         if layout.file_size != self.size:
             self.fail("the file has the wrong size", f"{layout.file_size} bytes", self.size)
-        self.compare_headers(layout, digest)
+        self.compare_headers(layout, digest, version)
         kept = {*specs} if points is None else {n for p in points for n in _names_at(manifest, specs, p).values()}
         members = {
             slot.name: _Member(
@@ -375,16 +376,17 @@ class _Reader:
         }
         return digest, manifest, members
 
-    def read_comment(self) -> str:
-        """SHA-256 of the manifest, from the archive comment."""
+    def read_comment(self) -> tuple[int, str]:
+        """Format version, and SHA-256 of the manifest, from the archive comment."""
         if not 0 < self.size <= MAX_FILE_BYTES:
             self.fail("the file has not the size of a bundle", f"1..{MAX_FILE_BYTES} bytes", self.size)
         length = min(self.size, _COMMENT_LIMIT)
         match = _COMMENT.search(self.read(self.size - length, length))
         if match is None:
             self.fail("this is no bundle, or its end is cut off or damaged", "the comment of a bundle")
-        manifest_json.check_version(int(match[1]), self.path)
-        return match[2].decode()
+        version = int(match[1])
+        manifest_json.check_version(version, self.path)
+        return version, match[2].decode()
 
     def read_manifest(self, digest: str) -> bytes:
         size = _u32(self.read(_SIZE_AT, 4), 0)
@@ -396,14 +398,14 @@ class _Reader:
             self.fail("the manifest is damaged", f"SHA-256 {digest}", found)
         return raw
 
-    def compare_headers(self, layout: _Layout, digest: str) -> None:
+    def compare_headers(self, layout: _Layout, digest: str, version: int) -> None:
         """All bytes but the data. A member's two CRC-32 must agree; SHA-256 proves the data."""
         found = self.read(layout.directory_at, self.size - layout.directory_at)
         crcs, at = [], 0
         for slot in layout.slots:
             crcs.append(_u32(found, at + _CRC_AT))
             at += _CENTRAL.size + len(slot.name)
-        if found != _directory(layout, crcs, digest):
+        if found != _directory(layout, crcs, digest, version):
             self.fail("the ZIP directory is not what the manifest makes it")
         for slot, crc in zip(layout.slots, crcs, strict=True):
             if self.read(slot.header_at, slot.data_at - slot.header_at) != _local_header(slot, crc):

@@ -6,13 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
+from edge_ad.heads.local import Local
 
 # The sizes from which the graph is faster than exact search, which misses nothing (bench/NOTES.md). Without bounds:
 # floats in the coreset (rows x D). With bounds: rows, as the product of codes grows with them.
 GRAPH_FROM_FLOATS = 200_000
 GRAPH_FROM_ROWS = {"amx": 6000, "avx512vnni": 2000, "avxvnni": 2000, "neondot": 2000}  # by instruction set
 GRAPH_FROM_ROWS_ELSE = 1000
-_RECHECK = 16  # queries of one exact re-check: a full tile of the exact kernel
+_RECHECK = 16  # least queries of one exact re-check: a full tile of the exact kernel
+_PLAIN = Local()
 
 Nearest = tuple[NDArray[np.float32], NDArray[np.int32]]
 
@@ -62,36 +64,59 @@ class Index:
         """Exact distances (R,) float32 and coreset rows (R,) int32 of the patches `rows` (all by default)."""
         return native.exact_search(self.coreset, patches, self._pool, rows)
 
-    def nearest(self, patches: NDArray[np.float32]) -> Nearest:
+    def nearest(self, patches: NDArray[np.float32], local: Local = _PLAIN) -> Nearest:
         """Distances (R,) float32, Euclidean, and coreset rows (R,) int32 of the patches in the region of interest.
 
-        With the graph some distances can be too large, never too small. The largest one is always exact.
+        With the graph some distances can be too large, never too small. The largest value of `local`, which is the
+        largest distance by default, is always exact. So is the place where it is first.
 
         Args:
             patches: (P, D) float32, row-major patches of the grid.
+            local: scale and smoothing.
         """
         if self._graph is None:
             return self.exact(patches, self._rows)
         distances, nearest = native.graph_search(
             self._graph, patches, self._pool, self._ef, self._grid_width, self._rows
         )
-        self._recheck(patches, distances, nearest)
+        self._recheck(patches, distances, nearest, local)
         return distances, nearest
 
     def _recheck(
-        self, patches: NDArray[np.float32], distances: NDArray[np.float32], nearest: NDArray[np.int32]
+        self,
+        patches: NDArray[np.float32],
+        distances: NDArray[np.float32],
+        nearest: NDArray[np.int32],
+        local: Local,
     ) -> None:
-        """Replaces the largest distances by exact ones until no approximate distance can be the maximum.
+        """Replaces distances and rows by exact ones until no other cell can be the largest.
 
-        An approximate neighbour is never nearer than the true one. So the maximum is found when the largest exact
-        distance is at least the next approximate one.
+        An approximate neighbour is never nearer than the true one, but its row may have another factor. So its distance
+        times the largest factor in question bounds the patch, and smoothed bounds bound the cells. A cell is known
+        when all patches of its window are exact. The search ends when no other bound is larger than the largest
+        known cell; an equal one must stand behind it, as the first of equal cells is the frame's score.
         """
-        order = np.argsort(-distances, kind="stable")
-        best = -np.inf
-        for start in range(0, len(order), _RECHECK):
-            if best >= distances[order[start]]:
+        bounds, open_patches = local.bounds(distances, nearest), np.ones(len(distances), np.bool_)
+        while open_patches.any():
+            cells, open_cells = local.smooth(bounds), local.around(open_patches)
+            if not open_cells[cells.argmax()]:  # the first of the largest
                 return
-            chosen = order[start : start + _RECHECK]
-            rows = chosen.astype(np.int32) if self._rows is None else self._rows[chosen]
-            distances[chosen], nearest[chosen] = self.exact(patches, rows)
-            best = max(best, float(distances[chosen].max()))
+            order = np.argsort(-cells, kind="stable")
+            chosen = self._choose(order[open_cells[order]], open_patches, local)
+            distances[chosen], nearest[chosen] = self.exact(
+                patches, chosen.astype(np.int32) if self._rows is None else self._rows[chosen]
+            )
+            bounds[chosen] = local.scaled(distances[chosen], nearest[chosen])
+            open_patches[chosen] = False
+
+    @staticmethod
+    def _choose(cells: NDArray[np.int64], open_patches: NDArray[np.bool_], local: Local) -> NDArray[np.int64]:
+        """The open patches of the windows of the first cells: `_RECHECK` of them or more, or all that there are."""
+        count = -(-_RECHECK // local.window)
+        while True:
+            first = np.zeros(len(open_patches), np.bool_)
+            first[cells[:count]] = True
+            chosen = np.flatnonzero(local.around(first) & open_patches)
+            if len(chosen) >= _RECHECK or count >= len(cells):
+                return chosen
+            count *= 2

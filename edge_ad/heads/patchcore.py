@@ -2,6 +2,10 @@
 
 A patch's anomaly is the Euclidean distance to the nearest of the coreset's patches (Eq. 6); the image score is the
 largest of them, re-weighted by Eq. 7 where asked for. Units: Euclidean distance of patch vectors.
+
+Where the bundle says so, two steps come between (`edge_ad.heads.local`). Each distance is multiplied by a factor of the
+row that it was measured from: below 1 where good patches vary much, above 1 where they hardly do. Then the values are
+smoothed over the patch grid. The units stay those of a distance, as the factors are about 1.
 """
 
 from __future__ import annotations
@@ -13,13 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
+from edge_ad.errors import BundleCorruptError
 from edge_ad.heads.base import CORESET, INDEX_MEMBERS, Opening, Scored, open_coreset
 from edge_ad.heads.index import Index, choose_search
+from edge_ad.heads.local import Local, Reach, Smoothing
 from edge_ad.registry import Method, Option
 from edge_ad.spec import HeadSpec
 from edge_ad.spec.base import Range
 
 REWEIGHT = Range(0, 1000)
+LOCAL_SCALE = Range(0, 4)
+SMOOTH = Range(0, 8)
+SCALE, LEVELS, REACH = "coreset/scale", "coreset/levels", "coreset/reach"
 
 
 @dataclass(frozen=True)
@@ -28,13 +37,23 @@ class PatchcoreSpec(HeadSpec):
 
     Attributes:
         reweight_neighbors: b of Eq. 7 of the paper, or 0 for the plain maximum.
+        local_scale: exponent a of the factors in `coreset/scale`, which distances are multiplied with; 0 for no
+            factors.
+        smooth: sigma, in patches, of the Gaussian that smooths the distances after that; 0 for none.
     """
 
     reweight_neighbors: Annotated[int, REWEIGHT] = 0
+    local_scale: Annotated[float, LOCAL_SCALE] = 0.0
+    smooth: Annotated[float, SMOOTH] = 0.0
 
     def describe(self) -> str:
-        """The method, and b if it is not 0."""
-        return self.method + (f", Eq. 7 b={self.reweight_neighbors}" if self.reweight_neighbors else "")
+        """The method, and each number that is not 0."""
+        parts = (
+            f"Eq. 7 b={self.reweight_neighbors}" if self.reweight_neighbors else "",
+            f"local scale {self.local_scale:g}" if self.local_scale else "",
+            f"smoothed by {self.smooth:g} patches" if self.smooth else "",
+        )
+        return ", ".join([self.method, *filter(None, parts)])
 
 
 class PatchCore:
@@ -44,12 +63,15 @@ class PatchCore:
         index: over the coreset; it knows the rows of the region of interest.
         neighbors: b of Eq. 7, 0 for none.
         rows: (R,) int32 patches of the region of interest, as the index has them; None for all.
+        local: scale and smoothing.
     """
 
     has_map = True
 
-    def __init__(self, index: Index, neighbors: int, rows: NDArray[np.int32] | None) -> None:
-        self.index, self._neighbors, self._rows = index, neighbors, rows
+    def __init__(
+        self, index: Index, neighbors: int, rows: NDArray[np.int32] | None, local: Local | None = None
+    ) -> None:
+        self.index, self._neighbors, self._rows, self._local = index, neighbors, rows, local or Local()
 
     @classmethod
     def open(cls, opening: Opening) -> PatchCore:
@@ -58,7 +80,7 @@ class PatchCore:
         Raises:
             BundleCorruptError: a member does not fit the manifest.
         """
-        graph_spec, rows, pool = opening.index.graph, opening.rows, opening.pool
+        spec, graph_spec, rows, pool = opening.spec(PatchcoreSpec), opening.index.graph, opening.rows, opening.pool
         coreset = open_coreset(opening)
         chosen = choose_search(opening.search, coreset, has_graph=graph_spec is not None)
         graph = None
@@ -66,8 +88,12 @@ class PatchCore:
             levels, links0, upper = (opening.bundle.array(f"graph/{part}") for part in ("levels", "links0", "upper"))
             graph = native.Graph(coreset, levels, links0, upper, graph_spec.entry)
         ef = graph_spec.ef if graph_spec else 1
-        opened = Index(coreset, graph, ef=ef, grid_width=opening.backbone.grid[1], rows=rows, pool=pool)
-        return cls(opened, opening.spec(PatchcoreSpec).reweight_neighbors, rows)
+        grid = opening.backbone.grid
+        opened = Index(coreset, graph, ef=ef, grid_width=grid[1], rows=rows, pool=pool)
+        scale = _open_scale(opening) if spec.local_scale else None
+        smoothing = Smoothing(spec.smooth, grid, rows) if spec.smooth else None
+        local = Local(scale, smoothing, _open_reach(opening) if scale is not None and graph is not None else None)
+        return cls(opened, spec.reweight_neighbors, rows, local)
 
     @property
     def search(self) -> str:
@@ -75,12 +101,32 @@ class PatchCore:
         return "graph" if self.index.has_graph else "exact"
 
     def __call__(self, patches: NDArray[np.float32], *, exact: bool = False) -> Scored:
-        """Distances to the coreset and the score of (P, D) patches."""
-        distances, nearest = self.index.exact(patches, self._rows) if exact else self.index.nearest(patches)
-        if not np.isfinite(distances).all():
-            return Scored(distances, float("nan"))
-        vectors = self.index.coreset.vectors
-        return Scored(distances, image_score(patches, distances, nearest, self._rows, vectors, self._neighbors))
+        """Distances to the coreset, scaled and smoothed, and the score of (P, D) patches."""
+        if exact:
+            distances, nearest = self.index.exact(patches, self._rows)
+        else:
+            distances, nearest = self.index.nearest(patches, self._local)
+        values, vectors = self._local(distances, nearest), self.index.coreset.vectors
+        if not np.isfinite(values).all():
+            return Scored(values, float("nan"))
+        return Scored(values, image_score(patches, values, nearest, self._rows, vectors, self._neighbors))
+
+
+def _open_scale(opening: Opening) -> NDArray[np.float32]:
+    scale: NDArray[np.float32] = opening.array(SCALE, (opening.index.size,))
+    if not scale.min() > 0:
+        raise BundleCorruptError(f"{SCALE} cannot scale distances", expected="numbers above 0", got=scale.min())
+    return scale
+
+
+def _open_reach(opening: Opening) -> Reach:
+    count = opening.bundle.array(LEVELS).size
+    levels = opening.array(LEVELS, (count,))
+    reach = opening.array(REACH, (opening.index.size, count))
+    for name, array in ((LEVELS, levels), (REACH, reach)):
+        if not (np.diff(array) >= 0).all():
+            raise BundleCorruptError(f"{name} is not in order", expected="ascending numbers", got="others")
+    return Reach(levels, reach)
 
 
 def image_score(
@@ -95,7 +141,7 @@ def image_score(
 
     Args:
         patches: (P, D) float32 of the whole grid.
-        distances, nearest: (R,) of the searched patches.
+        distances, nearest: (R,) of the searched patches; distances as they are after scale and smoothing.
         rows: (R,) the grid positions of those; None when R = P.
         coreset: (N, D) float32.
         neighbors: b of Eq. 7; 0 gives the plain maximum.
@@ -134,9 +180,14 @@ METHOD = Method(
     title="PatchCore",
     spec=PatchcoreSpec,
     open=PatchCore.open,
-    score="largest distance of a patch to the coreset, Euclidean",
+    score="largest distance of a patch to the coreset, Euclidean; scaled by `local_scale` and smoothed by `smooth` "
+    "where they are not 0",
     members={
         **INDEX_MEMBERS,
+        SCALE: "float32 (N): factors of the distances from each row, above 0; where `head.local_scale` is not 0",
+        LEVELS: "float32 (L): ascending factors; where there are factors and a graph",
+        REACH: "float32 (N, L): distance from each row to the nearest one whose factor is above the level, or the "
+        "largest float32; ascending in a row; where there are levels",
         "graph/levels": "uint8: the HNSW graph, where `index.graph` is not null",
         "graph/links0": "int32: the same",
         "graph/upper": "int32: the same",
@@ -150,6 +201,23 @@ METHOD = Method(
             default=0,
             limits=REWEIGHT,
             metavar="B",
+        ),
+        Option(
+            "--local-scale",
+            "exponent of the local scale: distances count less where held-out good patches vary much, and more where "
+            "they hardly do (0.75 is usual); 0 for none",
+            kind=float,
+            default=0.0,
+            limits=LOCAL_SCALE,
+            metavar="A",
+        ),
+        Option(
+            "--smooth",
+            "sigma, in patches, of the Gaussian that smooths distances over the patch grid (0.7 is usual); 0 for none",
+            kind=float,
+            default=0.0,
+            limits=SMOOTH,
+            metavar="SIGMA",
         ),
     ),
     needs_index=True,

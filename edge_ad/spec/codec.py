@@ -20,7 +20,7 @@ from edge_ad.spec.manifest import Manifest
 from edge_ad.spec.methods import HeadSpec
 
 FORMAT = "edge-ad-bundle"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # what is written; all versions up to it are read
 MAX_MANIFEST_BYTES = 2**24
 MAX_MANIFEST_CONTAINERS = 10_000  # JSON objects and arrays: 16 MiB of "{}," would become half a gigabyte
 
@@ -143,8 +143,11 @@ def manifest_to_json(manifest: Manifest) -> bytes:
     return raw
 
 
-def manifest_from_json(raw: bytes) -> Manifest:
+def manifest_from_json(raw: bytes, written: int = FORMAT_VERSION) -> Manifest:
     """The manifest in the bytes of ``manifest.json``, which may be hostile.
+
+    Args:
+        written: the format version that the bundle is said to have.
 
     Raises:
         BundleVersionError: a newer edge-ad wrote it. This is checked before any field.
@@ -173,6 +176,7 @@ def manifest_from_json(raw: bytes) -> Manifest:
     if type(version) is not int or version < 1:
         raise SpecError("format_version is unknown", expected="1 or more", got=reprlib.repr(version))
     check_version(version, "the bundle")
+    require(version == written, "format_version is not that of the archive comment", expected=written, got=version)
     manifest = decode(Manifest, document)
     try:
         json.dumps(encode(manifest), ensure_ascii=False).encode()

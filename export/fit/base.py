@@ -13,6 +13,7 @@ from edge_ad import native
 from edge_ad.bundle.file import Members
 from edge_ad.heads.base import Head
 from edge_ad.spec import HeadSpec, IndexSpec
+from export.folds import Splits
 from export.options import Options
 from export.stages import Stages
 from export.summary import Summary
@@ -25,6 +26,7 @@ class Material:
     Attributes:
         patches: (n, R, D) float32 of all good images, those of the region of interest; may be memory-mapped.
         good_images: the files of those images.
+        splits: how they are held out for calibration.
         chosen: bytes of the images' numbers -> rows of the flattened patches that a method chose. The first operating
             point at an input size fills it, and the others use it. A greedy selection changes much after a change in
             the last digits. With the same rows, points differ only by their arithmetic.
@@ -35,6 +37,7 @@ class Material:
     stages: Stages
     options: Options
     pool: native.Pool
+    splits: Splits
     chosen: dict[bytes, NDArray[np.int64]] = field(default_factory=dict)
 
 

@@ -1,4 +1,4 @@
-"""PatchCore's coreset, and the HNSW graph over it: see `edge_ad.heads.patchcore`."""
+"""PatchCore's coreset, its local scale, and the HNSW graph over it: see `edge_ad.heads.patchcore`."""
 
 from __future__ import annotations
 
@@ -11,52 +11,112 @@ from edge_ad import native
 from edge_ad.bundle.file import Members
 from edge_ad.heads.base import Head
 from edge_ad.heads.index import Index
-from edge_ad.heads.patchcore import PatchCore, PatchcoreSpec
+from edge_ad.heads.local import Local, Smoothing
+from edge_ad.heads.patchcore import LEVELS, REACH, SCALE, PatchCore, PatchcoreSpec
 from edge_ad.spec import GraphSpec, IndexSpec, ProjectionSpec
 from export.coreset import project, select_coreset
 from export.features import tensors
 from export.fidelity import choose_ef
 from export.fit.base import Fitted, Material
 from export.hnsw import EF_CONSTRUCTION, M, build_hnsw
+from export.local_scale import factor_reach, local_scale, row_neighbours, row_statistics
 from export.projection import choose_basis, put_in_order
 from export.summary import Summary
 
+_SPREAD = (0, 1, 0.25, 0.75)  # quantiles of the factors that a reader is told
 _FIDELITY_IMAGES = 8  # frames that graph search is compared with exact search on
 
 
 class Fit:
-    """Greedy k-centre coresets of the material's patches."""
+    """Greedy k-centre coresets of the material's patches.
+
+    With a local scale, all folds are searched once before the first head is made: `_held_out`.
+    """
 
     def __init__(self, material: Material) -> None:
         self._material = material
+        self._opened: dict[bytes, native.Coreset] = {}  # coresets of folds that have no head yet
 
     def fit(self, images: NDArray[np.int64], label: str) -> Head:
         """The head over a coreset of these images."""
-        coreset = self._select(images, label)
-        return self._head(coreset, choose_basis(coreset, self._material.options.seed))
+        coreset = self._fold(images, label)
+        scale = self._scale(coreset, images) if self._material.options.local_scale else None
+        del self._opened[images.tobytes()]
+        return self._head(coreset, scale)
 
     def finish(self, images: NDArray[np.int64], summary: Summary) -> Fitted:
-        """Coreset and graph."""
+        """Coreset, local scale and graph."""
         options, total = self._material.options, len(images) * self._material.patches.shape[1]
         with summary.stage("coreset"):
-            coreset = self._select(images, "coreset")
-        text = f"{total:,} -> coreset {len(coreset):,} x {coreset.shape[1]} ({len(coreset) / total:.2%})"
+            vectors = self._select(images, "coreset")
+        text = f"{total:,} -> coreset {len(vectors):,} x {vectors.shape[1]} ({len(vectors) / total:.2%})"
         asked = max(1, round(options.coreset * total))
-        missing = f"; {asked - len(coreset):,} exact duplicates" if len(coreset) < asked else ""
+        missing = f"; {asked - len(vectors):,} exact duplicates" if len(vectors) < asked else ""
         summary.say("patches", text + missing)
         with summary.stage("projection"):
-            basis = choose_basis(coreset, options.seed)
-        members: Members = {"coreset": coreset}
+            basis = choose_basis(vectors, options.seed)
+        members: Members = {"coreset": vectors}
         if basis is not None:
-            members = {"coreset": (coreset := put_in_order(coreset, basis)), "projection/basis": basis}
+            members = {"coreset": (vectors := put_in_order(vectors, basis)), "projection/basis": basis}
+        coreset = native.Coreset(vectors, basis, pool=self._material.pool)
+        scale = None
+        if options.local_scale:
+            with summary.stage("local scale"):
+                scale = self._scale(coreset, images)
+            members[SCALE] = scale
+            spread = "factors {:.2f}..{:.2f}, the middle half {:.2f}..{:.2f}".format(*np.quantile(scale, _SPREAD))
+            summary.say("local scale", f"exponent {options.local_scale:g}: {spread}")
+        if options.smooth:
+            summary.say("smoothing", f"sigma {options.smooth:g} patches")
         graph = None
         if options.graph:
             with summary.stage("graph search"):
-                graph, arrays = self._graph(coreset, basis, summary)
+                graph, arrays = self._graph(coreset, summary)
+                if scale is not None:
+                    arrays[LEVELS], arrays[REACH] = factor_reach(vectors, scale, basis, self._material.pool)
             members |= arrays
         projection = None if basis is None else ProjectionSpec(len(basis))
-        index = IndexSpec(len(coreset), total, options.seed, graph, projection)
-        return Fitted(self._head(coreset, basis), PatchcoreSpec("patchcore", options.reweight), index, members)
+        index = IndexSpec(len(vectors), total, options.seed, graph, projection)
+        spec = PatchcoreSpec("patchcore", options.reweight, options.local_scale, options.smooth)
+        return Fitted(self._head(coreset, scale), spec, index, members)
+
+    def _fold(self, images: NDArray[np.int64], label: str) -> native.Coreset:
+        """The coreset of some images, prepared for search. It is kept until `fit` takes it."""
+        key = images.tobytes()
+        if key not in self._opened:
+            vectors = self._select(images, label)
+            basis = choose_basis(vectors, self._material.options.seed)
+            self._opened[key] = native.Coreset(vectors, basis, pool=self._material.pool)
+        return self._opened[key]
+
+    @cached_property
+    def _held_out(self) -> NDArray[np.float32]:
+        """(n, R) float32: distances of each image to the coreset of the fold that held it out; NaN for the others."""
+        material = self._material
+        distances = np.full(material.patches.shape[:2], np.nan, np.float32)
+        for label, (train, held_out) in zip(material.splits.labels, material.splits.pairs, strict=True):
+            coreset = self._fold(train, label)
+            for image in held_out:
+                patches = np.ascontiguousarray(material.patches[image])
+                distances[image] = native.exact_search(coreset, patches, material.pool)[0]
+        return distances
+
+    def _scale(self, coreset: native.Coreset, images: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(N,) float32 factors of the rows of a coreset of these images.
+
+        They come from the held-out distances of the same images. So the images that a fold scores have no part in its
+        factors, but they leak in a little: the distances are to the coresets of the other folds, which were made from
+        those images too. Where none of the images was held out, which is so with one split, the factors come from the
+        images that were, and these are also scored for the threshold.
+        """
+        material, distances = self._material, self._held_out
+        known = np.flatnonzero(~np.isnan(distances[:, 0]))
+        own = np.intersect1d(images, known)
+        own = own if len(own) else known
+        sums, counts = row_statistics(coreset, material.patches, distances, own, material.pool)
+        mean = float(distances[own].mean(dtype=np.float64))
+        neighbours = row_neighbours(coreset, material.pool)
+        return local_scale(sums, counts, neighbours, mean, material.options.local_scale)
 
     def _select(self, images: NDArray[np.int64], label: str) -> NDArray[np.float32]:
         options, patches, chosen = self._material.options, self._material.patches, self._material.chosen
@@ -70,19 +130,18 @@ class Fit:
     def _projected(self) -> NDArray[np.float32]:
         return project(self._material.patches, self._material.options.seed)
 
-    def _head(self, coreset: NDArray[np.float32], basis: NDArray[np.float32] | None) -> Head:
-        width, pool = self._material.stages.backbone.grid[1], self._material.pool
-        index = Index(native.Coreset(coreset, basis, pool=pool), None, ef=1, grid_width=width, rows=None, pool=pool)
-        return PatchCore(index, self._material.options.reweight, None)
+    def _head(self, coreset: native.Coreset, scale: NDArray[np.float32] | None) -> Head:
+        stages, options = self._material.stages, self._material.options
+        grid = stages.backbone.grid
+        index = Index(coreset, None, ef=1, grid_width=grid[1], rows=None, pool=self._material.pool)
+        smoothing = Smoothing(options.smooth, grid, stages.masks.rows) if options.smooth else None
+        return PatchCore(index, options.reweight, None, Local(scale, smoothing))
 
-    def _graph(
-        self, coreset: NDArray[np.float32], basis: NDArray[np.float32] | None, summary: Summary
-    ) -> tuple[GraphSpec, Members]:
+    def _graph(self, coreset: native.Coreset, summary: Summary) -> tuple[GraphSpec, Members]:
         stages, good_images = self._material.stages, self._material.good_images
-        arrays = build_hnsw(coreset, self._material.options.seed)
+        arrays = build_hnsw(coreset.vectors, self._material.options.seed)
         members: Members = {"graph/levels": arrays.levels, "graph/links0": arrays.links0, "graph/upper": arrays.upper}
-        rows = native.Coreset(coreset, basis, pool=self._material.pool)
-        graph = native.Graph(rows, arrays.levels, arrays.links0, arrays.upper, entry=arrays.entry)
+        graph = native.Graph(coreset, arrays.levels, arrays.links0, arrays.upper, entry=arrays.entry)
         # good images moved by a few pixels, off the patch grid, so that no coreset row is theirs; uses no test images
         chosen = good_images[:: max(1, len(good_images) // _FIDELITY_IMAGES)][:_FIDELITY_IMAGES]
         moved = (np.roll(tensor, (5, 3), axis=(1, 2)) for tensor in tensors(chosen, stages.frame, stages.crop))

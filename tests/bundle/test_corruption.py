@@ -48,7 +48,7 @@ def test_every_zeroed_block_and_lost_byte_is_found(tmp_path: Path) -> None:
 @same_tmp_path
 def test_random_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
     refused(tmp_path, content)
-    refused(tmp_path, content + b"edge-ad 1 sha256:" + b"0" * 64)
+    refused(tmp_path, content + b"edge-ad 2 sha256:" + b"0" * 64)
 
 
 @given(data=st.data())
@@ -121,7 +121,7 @@ def test_hostile_headers_that_agree(tmp_path: Path, change: dict[str, Any]) -> N
         maker.Tweaks(before_directory=b"garbage"),
         maker.Tweaks(before_directory=b"PK\6\6" + bytes(52) + b"PK\6\7" + bytes(16)),
         maker.Tweaks(comment=b""),
-        maker.Tweaks(comment=b"edge-ad 1 sha256:" + b"0" * 64),
+        maker.Tweaks(comment=b"edge-ad 2 sha256:" + b"0" * 64),
         maker.Tweaks(comment=b"edge-ad 0 sha256:" + b"0" * 64),
         maker.Tweaks(comment=b"edge-ad 01 sha256:" + b"0" * 64),
     ],

@@ -123,7 +123,7 @@ def test_zip_tools_read_it(tmp_path: Path) -> None:
         assert archive.testzip() is None
         assert archive.namelist() == ["manifest.json", "coreset", "model.onnx", "roi/mask"]
         assert archive.read("coreset") == CORESET.tobytes()
-        assert archive.comment.startswith(f"edge-ad 1 sha256:{identity}".encode())
+        assert archive.comment.startswith(f"edge-ad 2 sha256:{identity}".encode())
         assert json.loads(archive.read("manifest.json"))["format"] == "edge-ad-bundle"
 
 
@@ -304,7 +304,7 @@ def test_a_file_above_4_gib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @posix
 def test_sizes_are_checked_before_they_are_allocated(tmp_path: Path) -> None:
-    comment = b"edge-ad 1 sha256:" + b"0" * 64
+    comment = b"edge-ad 2 sha256:" + b"0" * 64
     refused(tmp_path, bytes(18) + (2**24).to_bytes(4, "little") + comment, "cut off")
     path = tmp_path / "sparse.bundle"
     with path.open("wb") as file:

@@ -48,18 +48,16 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def used(golden: Path, tmp_path: Path) -> Path:
-    path = tmp_path / "used.bundle"
-    path.write_bytes(golden.read_bytes())
-    return path
+    return edited(golden, tmp_path / "used.bundle")
 
 
 @pytest.fixture
-def other(golden: Path, tmp_path: Path) -> Path:
+def other(golden: Path, used: Path, tmp_path: Path) -> Path:
     """A bundle of the same layout and size whose members are other ones."""
     with Bundle.open(golden) as bundle:
         coreset = bundle.array("coreset") + np.float32(0.5)
     path = edited(golden, tmp_path / "other.bundle", {"coreset": coreset})
-    assert path.stat().st_size == golden.stat().st_size
+    assert path.stat().st_size == used.stat().st_size
     return path
 
 
@@ -110,9 +108,9 @@ def test_a_bundle_overwritten_while_it_is_read_is_refused(
 ) -> None:
     parse = manifest_json.manifest_from_json
 
-    def parse_late(raw: bytes) -> Manifest:
+    def parse_late(raw: bytes, version: int) -> Manifest:
         overwrite(used, other)  # after the manifest was read, before the members are
-        return parse(raw)
+        return parse(raw, version)
 
     monkeypatch.setattr(manifest_json, "manifest_from_json", parse_late)
     with pytest.raises(BundleCorruptError, match=r"damaged|not what the manifest"):
@@ -188,9 +186,9 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path, monkeypatch: pytes
     write(path, coreset=np.zeros(10**6, np.float32))
     parse = manifest_json.manifest_from_json
 
-    def truncate_and_parse(raw: bytes) -> Manifest:
+    def truncate_and_parse(raw: bytes, version: int) -> Manifest:
         os.truncate(path, 5000)
-        return parse(raw)
+        return parse(raw, version)
 
     monkeypatch.setattr(manifest_json, "manifest_from_json", truncate_and_parse)
     with pytest.raises(BundleError):

@@ -31,10 +31,10 @@ HOSTILE_TEXT = {
     "true as int": ('"seed":0', '"seed":true'),
     "out of range": ('"threshold":2.5', '"threshold":-2.5'),
     "format": ('"edge-ad-bundle"', '"another"'),
-    "version 0": ('"format_version":1', '"format_version":0'),
-    "version text": ('"format_version":1', '"format_version":"1"'),
-    "version true": ('"format_version":1', '"format_version":true'),
-    "no version": ('"format_version":1,', ""),
+    "version 0": ('"format_version":2', '"format_version":0'),
+    "version text": ('"format_version":2', '"format_version":"2"'),
+    "version true": ('"format_version":2', '"format_version":true'),
+    "no version": ('"format_version":2,', ""),
     "missing field": ('"name":"cable",', ""),
 }
 
@@ -61,7 +61,7 @@ def test_hostile_manifest_text(tmp_path: Path, old: str, new: str) -> None:
         b"[" * 9_000,
         b'{"a":' * 9_000,
         b"[" * 2**20,
-        b'{"format":"edge-ad-bundle","format_version":1,"x":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+        b'{"format":"edge-ad-bundle","format_version":2,"x":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
         b"[" + b"{}," * 2**20 + b"{}]",
     ],
     ids=range(15),
@@ -152,3 +152,13 @@ def test_a_newer_bundle_is_named_as_such(tmp_path: Path) -> None:
         with pytest.raises(BundleVersionError, match="bundle format 7") as caught:
             opens(tmp_path, content)
         assert "Upgrade edge-ad" in str(caught.value)
+
+
+@pytest.mark.parametrize("version", range(1, maker.VERSION + 1))
+def test_every_version_is_read(tmp_path: Path, version: int) -> None:
+    assert opens(tmp_path, handmade(maker.Tweaks(version=version), format_version=version)).manifest.name == "cable"
+
+
+@pytest.mark.parametrize(("comment", "inside"), [(1, 2), (2, 1)])
+def test_one_version_in_the_comment_and_another_in_the_manifest(tmp_path: Path, comment: int, inside: int) -> None:
+    refused(tmp_path, handmade(maker.Tweaks(version=comment), format_version=inside), "that of the archive comment")

@@ -93,7 +93,9 @@ def manifests(draw: st.DrawFn) -> spec.Manifest:
                 grid=draw(st.tuples(st.integers(1, 4096), st.integers(1, 4096))),
                 dim=draw(st.integers(1, 2**16)),
             ),
-            head=PatchcoreSpec("patchcore", draw(st.integers(0, 1000))),
+            head=PatchcoreSpec(
+                "patchcore", draw(st.integers(0, 1000)), draw(st.floats(0, 4)), smooth=draw(st.floats(0, 8))
+            ),
             index=spec.IndexSpec(rows, rows + draw(st.integers(0, 100)), draw(int64), draw(st.none() | graph)),
             calibration=spec.CalibrationSpec(
                 rule=draw(st.sampled_from(["percentile", "sigma", "false-reject", "f1", "youden"])),
@@ -177,6 +179,12 @@ RANGES = [
     ("backbone.std", [1.0, math.inf, 1.0]),
     ("head.reweight_neighbors", -1),
     ("head.reweight_neighbors", 1001),
+    ("head.local_scale", -0.1),
+    ("head.local_scale", 4.1),
+    ("head.local_scale", math.nan),
+    ("head.smooth", -0.1),
+    ("head.smooth", 8.1),
+    ("head.smooth", math.inf),
     ("index.size", 0),
     ("index.size", 1001),
     ("index.graph.entry", -1),
@@ -297,7 +305,8 @@ def test_missing_fields_are_named_or_have_a_default(path: str) -> None:
     del at[last]
     optional = {
         *("frame.color_order", "frame.bit_depth", "frame.white_level", "backbone.precision"),
-        *("head.reweight_neighbors", "calibration.defect_scores", "calibration.source", "producer.edge_ad"),
+        *("head.reweight_neighbors", "head.local_scale", "head.smooth"),
+        *("calibration.defect_scores", "calibration.source", "producer.edge_ad"),
         *("members.coreset", "points", "index.projection", "second"),
     }
     if path in optional:
@@ -351,8 +360,8 @@ def test_the_tensor_has_the_size_of_the_crop() -> None:
 
 
 def test_the_version_is_looked_at_before_the_fields() -> None:
-    with pytest.raises(BundleVersionError, match="format 2"):
-        manifest_json.manifest_from_json(b'{"format":"edge-ad-bundle","format_version":2,"frame":5}')
+    with pytest.raises(BundleVersionError, match="format 3"):
+        manifest_json.manifest_from_json(b'{"format":"edge-ad-bundle","format_version":3,"frame":5}')
 
 
 @given(

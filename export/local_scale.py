@@ -1,0 +1,105 @@
+"""The factors of the local scale: one for each coreset row, from the distances of held-out good patches.
+
+    local(row)  = (sum of d + 5 * global) / (count + 5)     over the patches that match the row or its 32 nearest rows
+    factor(row) = (global / local(row)) ** exponent         global: mean of all d
+
+d is the distance of a good patch to a coreset that has not seen its image; a patch matches the row nearest to it. So a
+distance counts less among rows where good patches lie far apart, such as copper strands, and more where they hardly
+vary, such as a smooth sheath. Pooling and the global mean, which weighs as much as 5 patches, steady rows with few
+matches: a row that nothing matches, nor its neighbours, has the factor 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad import native
+
+NEIGHBOURS = 32  # rows that share their patches, the row itself among them
+PRIOR = 5.0  # patches that the global mean weighs as much as
+LEVELS = (0.5, 0.75, 0.9, 0.95, 0.98)  # quantiles of the factors: see `factor_reach`
+MOST_PATCHES = 100_000  # to match with rows; of more, a regular share is enough
+
+
+def row_statistics(
+    coreset: native.Coreset,
+    patches: NDArray[np.float32],
+    distances: NDArray[np.float32],
+    images: NDArray[np.int64],
+    pool: native.Pool,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Sums and counts of the held-out distances of the patches that match each row, each (N,).
+
+    Of more than `MOST_PATCHES` patches it takes a regular share: every n-th, from another one in each image, so that
+    all places of the grid have a part.
+
+    Args:
+        coreset: (N, D).
+        patches: (n, R, D) float32 of good images; may be memory-mapped, and is read image by image.
+        distances: (n, R) float32 held-out distances of the patches.
+        images: numbers of the images to take, which were held out.
+        pool: threads.
+    """
+    sums, counts = np.zeros(coreset.size), np.zeros(coreset.size, np.int64)
+    per_image = patches.shape[1]
+    step = -(-len(images) * per_image // MOST_PATCHES)
+    for number, image in enumerate(images):
+        taken = np.arange(number % step, per_image, step, dtype=np.int32)
+        _, rows = native.exact_search(coreset, np.ascontiguousarray(patches[image]), pool, taken)
+        sums += np.bincount(rows, weights=distances[image, taken], minlength=coreset.size)
+        counts += np.bincount(rows, minlength=coreset.size)
+    return sums, counts
+
+
+def row_neighbours(coreset: native.Coreset, pool: native.Pool) -> NDArray[np.int32]:
+    """(N, k) int32: the k rows nearest to each, itself among them; `NEIGHBOURS` of them, or all."""
+    return native.knn_search(coreset, coreset.vectors, min(NEIGHBOURS, coreset.size), pool)[1]
+
+
+def local_scale(
+    sums: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    neighbours: NDArray[np.int32],
+    global_mean: float,
+    exponent: float,
+) -> NDArray[np.float32]:
+    """(N,) float32 factors, above 0 and finite: see the module.
+
+    All are 1 if the global mean is 0, as all distances are 0 then.
+
+    Args:
+        sums, counts: (N,) of each row: `row_statistics`.
+        neighbours: (N, k) rows that are pooled: `row_neighbours`.
+        global_mean: of the held-out distances.
+        exponent: 0 gives factors of 1.
+    """
+    if not global_mean > 0:
+        return np.ones(len(sums), np.float32)
+    local = (sums[neighbours].sum(axis=1) + PRIOR * global_mean) / (counts[neighbours].sum(axis=1) + PRIOR)
+    factors: NDArray[np.float32] = ((global_mean / local) ** exponent).astype(np.float32)
+    return factors
+
+
+def factor_reach(
+    vectors: NDArray[np.float32], factors: NDArray[np.float32], basis: NDArray[np.float32] | None, pool: native.Pool
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How far it is from each row to a larger factor: `edge_ad.heads.local.Reach`. For graph search.
+
+    Args:
+        vectors: (N, D) float32, the coreset.
+        factors: (N,) float32 of its rows.
+        basis: of exact search; None for none.
+        pool: threads.
+
+    Returns:
+        levels (L,) float32, ascending factors; and reach (N, L) float32, the distance of each row to the nearest one
+        whose factor is above that level, or the largest float32 if there is none.
+    """
+    levels = np.quantile(factors, LEVELS).astype(np.float32)
+    reach = np.full((len(vectors), len(levels)), np.finfo(np.float32).max, np.float32)
+    for column, level in zip(reach.T, levels, strict=True):
+        above = vectors[factors > level]
+        if len(above):
+            column[:] = native.exact_search(native.Coreset(above, basis, pool=pool), vectors, pool)[0]
+    return levels, np.maximum.accumulate(reach, axis=1)  # last bits could differ between the searches
