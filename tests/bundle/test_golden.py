@@ -24,7 +24,7 @@ def open_golden(stem: str, engine: str, **options: object) -> Runtime:
 
 def test_every_bundle_has_its_answers() -> None:
     assert {path.stem for path in DATA.glob("*.bundle")} == set(ANSWERS)
-    assert {"format-1", "format-1-roi", "format-2"} <= set(ANSWERS)
+    assert {"format-1", "format-1-roi", "format-2", "format-2-second"} <= set(ANSWERS)
 
 
 @pytest.mark.parametrize("stem", ANSWERS)
@@ -66,6 +66,12 @@ def test_format_2_has_scale_smoothing_and_a_graph() -> None:
         assert {"coreset/scale", "coreset/reach", "graph/links0", "roi/mask"} <= set(bundle.manifest.members)
 
 
+def test_format_2_has_a_second_size() -> None:
+    with Bundle.open(DATA / "format-2-second.bundle") as bundle:
+        assert [sight.backbone.input_size for sight in bundle.manifest.sights] == [(64, 64), (48, 48)]
+        assert {"second/coreset", "second/graph/links0", "second/model.onnx"} <= set(bundle.manifest.members)
+
+
 def test_it_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bundle made now is the committed one, but for versions of packages and the last bits of their arithmetic."""
     for package in ("onnx", "hnswlib"):
@@ -75,14 +81,17 @@ def test_it_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     monkeypatch.setattr(make_fixture, "DATA", tmp_path)
     assert make_fixture.main() == 0
-    with Bundle.open(DATA / "format-2.bundle") as old, Bundle.open(tmp_path / "format-2.bundle") as new:
-        assert new.manifest.created == old.manifest.created == "2023-11-14T22:13:20Z"
-        assert new.manifest.frame == old.manifest.frame
-        assert new.manifest.head == old.manifest.head
-        assert new.manifest.index.size == old.manifest.index.size
-        assert new.manifest.backbone.crop == old.manifest.backbone.crop
-        assert new.manifest.calibration.threshold == pytest.approx(old.manifest.calibration.threshold, rel=1e-3)
-        assert new.manifest.members.keys() == old.manifest.members.keys()
-        for name in ("coreset/scale", "coreset/levels"):
-            np.testing.assert_allclose(new.array(name), old.array(name), rtol=1e-2)
-    assert json.loads((tmp_path / "format-2.json").read_text()).keys() == {"format-2"}
+    stems = ("format-2", "format-2-second")
+    for stem in stems:
+        with Bundle.open(DATA / f"{stem}.bundle") as old, Bundle.open(tmp_path / f"{stem}.bundle") as new:
+            assert new.manifest.created == old.manifest.created == "2023-11-14T22:13:20Z"
+            assert new.manifest.frame == old.manifest.frame
+            assert new.manifest.calibration.threshold == pytest.approx(old.manifest.calibration.threshold, rel=1e-3)
+            assert new.manifest.members.keys() == old.manifest.members.keys()
+            for one, other in zip(new.manifest.sights, old.manifest.sights, strict=True):
+                assert one.head == other.head
+                assert one.index.size == other.index.size
+                assert one.backbone.crop == other.backbone.crop
+            for name in {"coreset/scale", "coreset/levels"} & old.manifest.members.keys():
+                np.testing.assert_allclose(new.array(name), old.array(name), rtol=1e-2)
+    assert json.loads((tmp_path / "format-2.json").read_text()).keys() == set(stems)

@@ -1,4 +1,4 @@
-"""Makes the golden bundle of a format: `SOURCE_DATE_EPOCH=1700000000 python -m tests.data.make_fixture`.
+"""Makes the golden bundles of a format: `SOURCE_DATE_EPOCH=1700000000 python -m tests.data.make_fixture`.
 
 Run it once for a new format version, under a new name, and commit what it writes; the bundles of older formats stay
 as they are, because they must load for ever. Needs the export's packages, but not torch.
@@ -19,8 +19,10 @@ from export.pipeline import export_bundle
 from tests.tiny import bad_frame, good_frame, tiny_options, write_backbone, write_category
 
 DATA = Path(__file__).parent
-CHANGES: dict[str, object] = {"roi": "20,18,46,44", "halo": 2, "to": "onnx", "reweight": 5}
-CHANGES |= {"local_scale": 0.75, "smooth": 0.7}  # new in format 2
+CHANGES: dict[str, dict[str, object]] = {
+    "": {"roi": "20,18,46,44", "halo": 2, "to": "onnx", "reweight": 5, "local_scale": 0.75, "smooth": 0.7},
+    "-second": {"second_size": (48, 48), "to": "onnx"},
+}  # what is new in format 2
 
 
 def main() -> int:
@@ -32,18 +34,19 @@ def main() -> int:
         folder = Path(name)
         write_category(folder / "part", tests=1)
         write_backbone(folder / "backbone.onnx")
-        stem = f"format-{FORMAT_VERSION}"
-        out = DATA / f"{stem}.bundle"
-        export_bundle(tiny_options(folder, out=out, **CHANGES))
-        runtime = Runtime(out, search="exact")
-        verdicts = {frame: runtime.inspect(pixels) for frame, pixels in frames.items()}
-        answers[stem] = {
-            frame: {"score": verdict.score, "peak": float(verdict.anomaly_map.max())}
-            for frame, verdict in verdicts.items()
-        }
-        for frame, verdict in verdicts.items():
-            if verdict.is_anomalous != frame.startswith("bad"):
-                raise SystemExit(f"{stem}: {frame} scores {verdict.score} at threshold {verdict.threshold}")
+        for suffix, changes in CHANGES.items():
+            stem = f"format-{FORMAT_VERSION}{suffix}"
+            out = DATA / f"{stem}.bundle"
+            export_bundle(tiny_options(folder, out=out, **changes))
+            runtime = Runtime(out, search="exact")
+            verdicts = {frame: runtime.inspect(pixels) for frame, pixels in frames.items()}
+            answers[stem] = {
+                frame: {"score": verdict.score, "peak": float(verdict.anomaly_map.max())}
+                for frame, verdict in verdicts.items()
+            }
+            for frame, verdict in verdicts.items():
+                if verdict.is_anomalous != frame.startswith("bad"):
+                    raise SystemExit(f"{stem}: {frame} scores {verdict.score} at threshold {verdict.threshold}")
     (DATA / f"format-{FORMAT_VERSION}.json").write_text(json.dumps(answers, indent=2) + "\n")
     return 0
 
