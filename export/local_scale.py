@@ -18,6 +18,7 @@ from edge_ad import native
 
 NEIGHBOURS = 32  # rows that share their patches, the row itself among them
 PRIOR = 5.0  # patches that the global mean weighs as much as
+LEVELS = (0.5, 0.75, 0.9, 0.95, 0.98)  # quantiles of the factors: see `factor_reach`
 MOST_PATCHES = 100_000  # to match with rows; of more, a regular share is enough
 
 
@@ -78,3 +79,27 @@ def local_scale(
     local = (sums[neighbours].sum(axis=1) + PRIOR * global_mean) / (counts[neighbours].sum(axis=1) + PRIOR)
     factors: NDArray[np.float32] = ((global_mean / local) ** exponent).astype(np.float32)
     return factors
+
+
+def factor_reach(
+    vectors: NDArray[np.float32], factors: NDArray[np.float32], basis: NDArray[np.float32] | None, pool: native.Pool
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How far it is from each row to a larger factor: `edge_ad.heads.local.Reach`. For graph search.
+
+    Args:
+        vectors: (N, D) float32, the coreset.
+        factors: (N,) float32 of its rows.
+        basis: of exact search; None for none.
+        pool: threads.
+
+    Returns:
+        levels (L,) float32, ascending factors; and reach (N, L) float32, the distance of each row to the nearest one
+        whose factor is above that level, or the largest float32 if there is none.
+    """
+    levels = np.quantile(factors, LEVELS).astype(np.float32)
+    reach = np.full((len(vectors), len(levels)), np.finfo(np.float32).max, np.float32)
+    for column, level in zip(reach.T, levels, strict=True):
+        above = vectors[factors > level]
+        if len(above):
+            column[:] = native.exact_search(native.Coreset(above, basis, pool=pool), vectors, pool)[0]
+    return levels, np.maximum.accumulate(reach, axis=1)  # last bits could differ between the searches

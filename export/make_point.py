@@ -231,7 +231,8 @@ def point_spec(made: MadePoint, fidelity: FidelitySpec) -> PointSpec:
 
 def point_members(made: MadePoint, reference: MadePoint) -> Members:
     """The point's own members with their prefix. Models and masks that equal the reference's are shared."""
-    shared, found = reference.members, {}
+    shared = reference.members
+    found: Members = {}
     for size, sight in zip(PREFIXES, made.sights, strict=False):
         own = dict(sight.fitted.members)
         for part in (sight.stages.models, sight.stages.masks.members):

@@ -92,11 +92,11 @@ class Index:
         """Replaces distances and rows by exact ones until no other cell can be the largest.
 
         An approximate neighbour is never nearer than the true one, but its row may have another factor. So its distance
-        times the largest factor bounds the patch from above, and smoothed bounds bound the cells. A cell is known
+        times the largest factor in question bounds the patch, and smoothed bounds bound the cells. A cell is known
         when all patches of its window are exact. The search ends when no other bound is larger than the largest
         known cell; an equal one must stand behind it, as the first of equal cells is the frame's score.
         """
-        bounds, open_patches = local.bounds(distances), np.ones(len(distances), np.bool_)
+        bounds, open_patches = local.bounds(distances, nearest), np.ones(len(distances), np.bool_)
         while open_patches.any():
             cells, open_cells = local.smooth(bounds), local.around(open_patches)
             if not open_cells[cells.argmax()]:  # the first of the largest

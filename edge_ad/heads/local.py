@@ -20,6 +20,32 @@ from numpy.typing import NDArray
 from edge_ad.spec import Size
 
 _SMALLEST = float(np.finfo(np.float32).tiny)  # a smaller weight is 0: it would make NaN of an infinite value
+_TWICE = np.float32(2.01)  # more than 2, as distances are rounded
+
+
+class Reach:
+    """How far it is from each coreset row to a larger factor. Immutable and safe to share between threads.
+
+    A patch at the distance d of a row may have another row that is nearer. By the triangle inequality that one is at
+    most 2 d from the first. So if every factor above a level is farther off, the nearer row's factor is at most the
+    level. With the largest factor of all instead, most patches of a frame could be the largest.
+
+    Args:
+        levels: (L,) float32 factors, ascending.
+        reach: (N, L) float32 distances from each row to the nearest one with a factor above the level, ascending.
+    """
+
+    def __init__(self, levels: NDArray[np.float32], reach: NDArray[np.float32]) -> None:
+        self._levels, self._reach = levels, reach
+
+    def most(
+        self, distances: NDArray[np.float32], nearest: NDArray[np.int32], largest: np.float32
+    ) -> NDArray[np.float32]:
+        """(R,) float32: what the factor of a nearer row can be at most; `largest` where no level bounds it."""
+        with np.errstate(over="ignore"):
+            near = self._reach[nearest] <= (distances * _TWICE)[:, None]
+        most: NDArray[np.float32] = np.append(self._levels, largest)[near.sum(axis=1)]
+        return most
 
 
 class Local:
@@ -28,10 +54,16 @@ class Local:
     Args:
         scale: (N,) float32 factors of the coreset rows, above 0 and finite; None for none.
         smoothing: over the patches; None for none.
+        reach: bounds factors more tightly; None where nothing needs bounds.
     """
 
-    def __init__(self, scale: NDArray[np.float32] | None = None, smoothing: Smoothing | None = None) -> None:
-        self._scale, self._smoothing = scale, smoothing
+    def __init__(
+        self,
+        scale: NDArray[np.float32] | None = None,
+        smoothing: Smoothing | None = None,
+        reach: Reach | None = None,
+    ) -> None:
+        self._scale, self._smoothing, self._reach = scale, smoothing, reach
         self._largest = None if scale is None else scale.max()
 
     def __call__(self, distances: NDArray[np.float32], nearest: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -45,9 +77,12 @@ class Local:
         """(R,) float32: each distance times the factor of its row. The row -1 belongs to an infinite distance."""
         return distances if self._scale is None else _times(distances, self._scale[nearest])
 
-    def bounds(self, distances: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(R,) float32: the most that `scaled` can give for distances that are not larger, whatever their rows are."""
-        return distances.copy() if self._largest is None else _times(distances, self._largest)
+    def bounds(self, distances: NDArray[np.float32], nearest: NDArray[np.int32]) -> NDArray[np.float32]:
+        """(R,) float32: the most that `scaled` can give for the true rows, which are as near as these or nearer."""
+        if self._largest is None:
+            return distances.copy()
+        reach = self._reach
+        return _times(distances, self._largest if reach is None else reach.most(distances, nearest, self._largest))
 
     def smooth(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """(R,) float32 cells of (R,) values."""

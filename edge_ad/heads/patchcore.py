@@ -20,7 +20,7 @@ from edge_ad import native
 from edge_ad.errors import BundleCorruptError
 from edge_ad.heads.base import CORESET, INDEX_MEMBERS, Opening, Scored, open_coreset
 from edge_ad.heads.index import Index, choose_search
-from edge_ad.heads.local import Local, Smoothing
+from edge_ad.heads.local import Local, Reach, Smoothing
 from edge_ad.registry import Method, Option
 from edge_ad.spec import HeadSpec
 from edge_ad.spec.base import Range
@@ -28,7 +28,7 @@ from edge_ad.spec.base import Range
 REWEIGHT = Range(0, 1000)
 LOCAL_SCALE = Range(0, 4)
 SMOOTH = Range(0, 8)
-SCALE = "coreset/scale"
+SCALE, LEVELS, REACH = "coreset/scale", "coreset/levels", "coreset/reach"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ class PatchCore:
         grid = opening.backbone.grid
         opened = Index(coreset, graph, ef=ef, grid_width=grid[1], rows=rows, pool=pool)
         scale = _open_scale(opening) if spec.local_scale else None
-        local = Local(scale, Smoothing(spec.smooth, grid, rows) if spec.smooth else None)
+        smoothing = Smoothing(spec.smooth, grid, rows) if spec.smooth else None
+        local = Local(scale, smoothing, _open_reach(opening) if scale is not None and graph is not None else None)
         return cls(opened, spec.reweight_neighbors, rows, local)
 
     @property
@@ -116,6 +117,16 @@ def _open_scale(opening: Opening) -> NDArray[np.float32]:
     if not scale.min() > 0:
         raise BundleCorruptError(f"{SCALE} cannot scale distances", expected="numbers above 0", got=scale.min())
     return scale
+
+
+def _open_reach(opening: Opening) -> Reach:
+    count = opening.bundle.array(LEVELS).size
+    levels = opening.array(LEVELS, (count,))
+    reach = opening.array(REACH, (opening.index.size, count))
+    for name, array in ((LEVELS, levels), (REACH, reach)):
+        if not (np.diff(array) >= 0).all():
+            raise BundleCorruptError(f"{name} is not in order", expected="ascending numbers", got="others")
+    return Reach(levels, reach)
 
 
 def image_score(
@@ -174,6 +185,9 @@ METHOD = Method(
     members={
         **INDEX_MEMBERS,
         SCALE: "float32 (N): factors of the distances from each row, above 0; where `head.local_scale` is not 0",
+        LEVELS: "float32 (L): ascending factors; where there are factors and a graph",
+        REACH: "float32 (N, L): distance from each row to the nearest one whose factor is above the level, or the "
+        "largest float32; ascending in a row; where there are levels",
         "graph/levels": "uint8: the HNSW graph, where `index.graph` is not null",
         "graph/links0": "int32: the same",
         "graph/upper": "int32: the same",

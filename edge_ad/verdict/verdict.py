@@ -46,7 +46,10 @@ class Verdict:
 
     Attributes:
         score: higher is worse; the unit depends on the method. With PatchCore it is the largest patch distance
-            (Euclidean), or that distance re-weighted by Eq. 7 of the paper if the bundle says so.
+            (Euclidean). If the bundle says so, distances are first multiplied by a factor of the coreset row that they
+            were measured from (local scale) and smoothed over neighbouring patches, and the largest of them is
+            re-weighted by Eq. 7 of the paper.
+            With two input sizes it is the larger of their scores, in the unit of the first.
         threshold: threshold of the score.
         pixel_threshold: threshold of the anomaly map; None if the method gives no map.
         timings: stage -> milliseconds, and "total".

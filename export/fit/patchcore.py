@@ -12,14 +12,14 @@ from edge_ad.bundle.file import Members
 from edge_ad.heads.base import Head
 from edge_ad.heads.index import Index
 from edge_ad.heads.local import Local, Smoothing
-from edge_ad.heads.patchcore import SCALE, PatchCore, PatchcoreSpec
+from edge_ad.heads.patchcore import LEVELS, REACH, SCALE, PatchCore, PatchcoreSpec
 from edge_ad.spec import GraphSpec, IndexSpec, ProjectionSpec
 from export.coreset import kept_share, project, select_coreset
 from export.features import tensors
 from export.fidelity import choose_ef
 from export.fit.base import Fitted, Material
 from export.hnsw import EF_CONSTRUCTION, M, build_hnsw
-from export.local_scale import local_scale, row_neighbours, row_statistics
+from export.local_scale import factor_reach, local_scale, row_neighbours, row_statistics
 from export.projection import choose_basis, put_in_order
 from export.summary import Summary
 
@@ -72,6 +72,8 @@ class Fit:
         if options.graph:
             with summary.stage("graph search"):
                 graph, arrays = self._graph(coreset, summary)
+                if scale is not None:
+                    arrays[LEVELS], arrays[REACH] = factor_reach(vectors, scale, basis, self._material.pool)
             members |= arrays
         projection = None if basis is None else ProjectionSpec(len(basis))
         index = IndexSpec(len(vectors), total, options.seed, graph, projection)

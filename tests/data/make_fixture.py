@@ -1,6 +1,6 @@
 """Makes the golden bundles of a format: `SOURCE_DATE_EPOCH=1700000000 python -m tests.data.make_fixture`.
 
-Run it once for a new format version, under a new name, and commit what it writes; the bundles of an older format stay
+Run it once for a new format version, under a new name, and commit what it writes; the bundles of older formats stay
 as they are, because they must load for ever. Needs the export's packages, but not torch.
 """
 
@@ -19,7 +19,10 @@ from export.pipeline import export_bundle
 from tests.tiny import bad_frame, good_frame, tiny_options, write_backbone, write_category
 
 DATA = Path(__file__).parent
-BOX = "20,18,46,44"  # of the second bundle's region of interest
+CHANGES: dict[str, dict[str, object]] = {
+    "": {"roi": "20,18,46,44", "halo": 2, "to": "onnx", "reweight": 5, "local_scale": 0.75, "smooth": 0.7},
+    "-second": {"second_size": (48, 48), "to": "onnx"},
+}  # what is new in format 2
 
 
 def main() -> int:
@@ -31,8 +34,8 @@ def main() -> int:
         folder = Path(name)
         write_category(folder / "part", tests=1)
         write_backbone(folder / "backbone.onnx")
-        region: dict[str, object] = {"roi": BOX, "to": "onnx", "reweight": 5, "halo": 2}
-        for stem, changes in ((f"format-{FORMAT_VERSION}", {}), (f"format-{FORMAT_VERSION}-roi", region)):
+        for suffix, changes in CHANGES.items():
+            stem = f"format-{FORMAT_VERSION}{suffix}"
             out = DATA / f"{stem}.bundle"
             export_bundle(tiny_options(folder, out=out, **changes))
             runtime = Runtime(out, search="exact")

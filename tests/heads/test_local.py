@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from edge_ad import BundleCorruptError, EngineError, Runtime, native
 from edge_ad.bundle.file import Bundle
 from edge_ad.heads.index import Index
-from edge_ad.heads.local import Local, Smoothing
+from edge_ad.heads.local import Local, Reach, Smoothing
 from edge_ad.heads.patchcore import PatchCore, reweighting
+from export.local_scale import factor_reach
 from tests.edited import edited
 from tests.heads.test_index import POOL, ring_graph
 from tests.tiny import bad_frame
@@ -32,7 +33,8 @@ def by_hand(values: np.ndarray, sigma: float, grid: tuple[int, int], rows: np.nd
         plane = np.zeros(grid, np.float32)
         plane.reshape(-1)[inside] = filled
         planes.append(along(along(plane, weights).T, weights).T)
-    return (planes[0] / planes[1]).reshape(-1)[inside]
+    sums, totals = (plane.reshape(-1)[inside] for plane in planes)
+    return sums / totals
 
 
 def along(plane: np.ndarray, weights: list[np.float32]) -> np.ndarray:
@@ -59,7 +61,7 @@ def brute_force(
     neighbors: int,
 ) -> tuple[np.ndarray, float]:
     distances, nearest = native.exact_search(native.Coreset(vectors), patches, POOL, rows)
-    values = distances if factors is None else np.array([d * factors[n] for d, n in zip(distances, nearest)])  # noqa: B905
+    values = distances if factors is None else distances * factors[nearest]
     if sigma:
         values = by_hand(values, sigma, grid, rows)
     score = float(values.max())
@@ -69,7 +71,7 @@ def brute_force(
     return values, score
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     size=st.integers(1, 200),
@@ -80,6 +82,8 @@ def brute_force(
     factors=st.sampled_from(["none", "equal", "two", "wide", "one large", "one small"]),
     sigma=st.sampled_from([0.0, 0.05, 0.3, 0.7, 1.0, 2.5, 8.0]),
     neighbors=st.sampled_from([0, 3]),
+    reaching=st.booleans(),
+    breadth=st.sampled_from([1, 4, 20]),
 )
 def test_the_score_is_brute_forces_to_the_bit(
     seed: int,
@@ -91,6 +95,8 @@ def test_the_score_is_brute_forces_to_the_bit(
     factors: str,
     sigma: float,
     neighbors: int,
+    reaching: bool,
+    breadth: int,
 ) -> None:
     generator, count = np.random.default_rng(seed), grid[0] * grid[1]
     vectors, patches = generator.normal(0, 1, (size, dim)), generator.normal(0, 2, (count, dim))
@@ -110,8 +116,9 @@ def test_the_score_is_brute_forces_to_the_bit(
     }[factors]
     scale = None if scale is None else scale.astype(np.float32)
     coreset = native.Coreset(vectors)
-    index = Index(coreset, ring_graph(coreset, 2, seed), ef=1, grid_width=grid[1], rows=rows, pool=POOL)
-    head = PatchCore(index, neighbors, rows, Local(scale, Smoothing(sigma, grid, rows) if sigma else None))
+    index = Index(coreset, ring_graph(coreset, 2, seed), ef=breadth, grid_width=grid[1], rows=rows, pool=POOL)
+    reach = Reach(*factor_reach(vectors, scale, None, POOL)) if reaching and scale is not None else None
+    head = PatchCore(index, neighbors, rows, Local(scale, Smoothing(sigma, grid, rows) if sigma else None, reach))
     values, score = brute_force(patches, vectors, scale, sigma, grid, rows, neighbors)
     exact, graph = head(patches, exact=True), head(patches)
     np.testing.assert_array_equal(exact.distances, values)
@@ -232,7 +239,8 @@ def a_head(scale: np.ndarray, sigma: float, graph: bool) -> PatchCore:
     coreset = native.Coreset(vectors)
     links = ring_graph(coreset, 2, 0) if graph else None
     index = Index(coreset, links, ef=1, grid_width=6, rows=None, pool=POOL)
-    return PatchCore(index, 0, None, Local(scale, Smoothing(sigma, (7, 6), None)))
+    reach = Reach(*factor_reach(vectors, scale, None, POOL)) if graph else None
+    return PatchCore(index, 0, None, Local(scale, Smoothing(sigma, (7, 6), None), reach))
 
 
 @pytest.mark.parametrize("graph", [False, True])
@@ -253,39 +261,69 @@ def test_values_that_overflow_make_no_score(graph: bool) -> None:
         assert math.isnan(a_head(np.full(100, 3e38, np.float32), 0.7, graph)(patches).score)
 
 
+def members_of(golden: Path, factors: np.ndarray | float) -> dict[str, np.ndarray]:
+    """What a bundle with factors needs; one number stands for all rows."""
+    with Bundle.open(golden) as bundle:
+        vectors = np.array(bundle.array("coreset"))
+    scale = np.full(len(vectors), factors, np.float32)
+    levels, reach = factor_reach(vectors, scale, None, POOL)
+    return {"coreset/scale": scale, "coreset/levels": levels, "coreset/reach": reach}
+
+
 @pytest.mark.parametrize(
     "scale",
     [None, np.ones(3, np.float32), np.ones(308, np.int32), np.zeros(1, np.float32), -1.0, 0.0, np.nan, np.inf],
     ids=str,
 )
 def test_a_member_that_cannot_scale(golden: Path, tmp_path: Path, scale: object) -> None:
-    with Bundle.open(golden) as bundle:
-        assert bundle.manifest.index is not None
-        factors = np.ones(bundle.manifest.index.size, np.float32)
-    head = {"local_scale": 0.5}
-    assert Runtime(edited(golden, tmp_path / "good.bundle", {"coreset/scale": factors}, head=head))
+    right, head = members_of(golden, 1.0), {"local_scale": 0.5}
+    assert Runtime(edited(golden, tmp_path / "good.bundle", right, head=head), search="graph")
     if isinstance(scale, float):
+        factors = right["coreset/scale"].copy()
         factors[7], scale = scale, factors
-    members = {} if scale is None else {"coreset/scale": scale}
+    members = {**right, "coreset/scale": scale}
+    if scale is None:
+        del members["coreset/scale"]
     path = edited(golden, tmp_path / "bad.bundle", members, head=head)
     with pytest.raises(BundleCorruptError, match="coreset/scale"):
         Runtime(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("coreset/levels", None),
+        ("coreset/reach", None),
+        ("coreset/levels", lambda levels: levels[:, None]),
+        ("coreset/levels", lambda levels: levels * [1, 2, 1, 1, 1]),
+        ("coreset/levels", lambda levels: levels * np.nan),
+        ("coreset/reach", lambda reach: reach[:, 1:]),
+        ("coreset/reach", lambda reach: reach[1:]),
+        ("coreset/reach", lambda reach: reach * [1, 1, 1, 1, 0]),
+        ("coreset/reach", lambda reach: np.where(reach > 0, np.float32(np.inf), reach)),
+    ],
+)
+def test_members_that_bound_nothing(golden: Path, tmp_path: Path, name: str, change: object) -> None:
+    """They are for graph search, which they must not mislead; exact search does without."""
+    members = members_of(golden, 1.0)
+    if callable(change):
+        members[name] = np.ascontiguousarray(change(members[name]), np.float32)
+    else:
+        del members[name]
+    path = edited(golden, tmp_path / "bad.bundle", members, head={"local_scale": 0.5})
+    assert Runtime(path, search="exact")
+    with pytest.raises(BundleCorruptError, match=name):
+        Runtime(path, search="graph")
+
+
 def test_a_frame_whose_values_overflow_is_an_error(golden: Path, tmp_path: Path) -> None:
-    with Bundle.open(golden) as bundle:
-        assert bundle.manifest.index is not None
-        factors = np.full(bundle.manifest.index.size, 3.4e38, np.float32)
-    path = edited(golden, tmp_path / "a.bundle", {"coreset/scale": factors}, head={"local_scale": 4.0, "smooth": 1.0})
+    path = edited(golden, tmp_path / "a.bundle", members_of(golden, 3.4e38), head={"local_scale": 4.0, "smooth": 1.0})
     with pytest.raises(EngineError, match="NaN or Inf"):
         Runtime(path).inspect(bad_frame(1))
 
 
 def test_factors_of_1_and_no_smoothing_change_nothing(golden: Path, tmp_path: Path) -> None:
-    with Bundle.open(golden) as bundle:
-        assert bundle.manifest.index is not None
-        factors = np.ones(bundle.manifest.index.size, np.float32)
-    path = edited(golden, tmp_path / "a.bundle", {"coreset/scale": factors}, head={"local_scale": 1.0})
+    path = edited(golden, tmp_path / "a.bundle", members_of(golden, 1.0), head={"local_scale": 1.0})
     plain, scaled = (Runtime(p, search="exact").inspect(bad_frame(1)) for p in (golden, path))
     assert scaled.score == plain.score
     np.testing.assert_array_equal(scaled.anomaly_map, plain.anomaly_map)
