@@ -44,6 +44,7 @@ class Job:
         splits: how images are held out.
         sample: numbers of the good images that set the ranges of int8, ascending. int8 points never hold them out.
         folder: where patches are stored that do not fit into memory.
+        left_out: number of odd good images that are not among `good_images` any more.
         chosen: input size -> `Material.chosen`.
     """
 
@@ -54,6 +55,7 @@ class Job:
     sample: NDArray[np.int64]
     pool: native.Pool
     folder: Path
+    left_out: int = 0
     chosen: dict[Size, dict[bytes, NDArray[np.int64]]] = field(default_factory=dict)
 
 
@@ -108,7 +110,7 @@ def make_point(plan: Plan, stages: Stages, job: Job, summary: Summary) -> MadePo
             tests = score_files([image.path for image in job.tests], fitted.head, stages, "test images")
     asks = options.rule in LABELLED
     defects = [score for score, image in zip(tests, job.tests, strict=True) if asks and image.defect is not None]
-    calibration = calibrate(held_out, defects, splits, options, summary)
+    calibration = calibrate(held_out, defects, splits, options, job.left_out, summary)
     numbers = np.concatenate([held for _, held in splits.pairs])
     return MadePoint(plan, stages, fitted, calibration, numbers, tests)
 

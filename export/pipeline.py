@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edge_ad import native
 from edge_ad.bundle.file import Members, write_bundle
+from edge_ad.calibration.promise import describe_odd
 from edge_ad.calibration.rules import LABELLED
 from edge_ad.data.layouts import Category, Facts, TestImage, check_images, find_category, load_category
 from edge_ad.engines import Engine
@@ -32,6 +33,7 @@ from edge_ad.system.versions import timestamp
 from export.fidelity import shortfall
 from export.fit import write_more
 from export.folds import folds
+from export.held_out import odd_ones
 from export.make_point import Job, MadePoint, choose_sample, compare, make_point, point_members, point_spec
 from export.network import open_network
 from export.options import Options
@@ -68,11 +70,9 @@ def export_bundle(options: Options) -> Summary:
         for size in options.more_sizes:  # opened here, so that an impossible size is found before the work
             bases[size] = open_stages(options, network, frame, region, good_images, size, stages)
             prove_parity(bases[size], Summary(out))
-    splits = folds(len(good_images), options.calibration, options.seed)
-    sample = choose_sample(len(good_images), splits, options.seed)
     pool = native.Pool(options.threads or default_threads())
-    job = Job(options, good_images, tests, splits, sample, pool, scratch_for(out).parent)
-    reference = make_point(plans[0], stages, job, summary)
+    job = _job(options, good_images, tests, pool, scratch_for(out).parent)
+    job, reference = _reference(plans, stages, job, summary)
     points = _further_points(plans[1:], bases, reference, job, summary)
     manifest = Manifest(
         name=printable(category.name),
@@ -90,10 +90,45 @@ def export_bundle(options: Options) -> Summary:
     members = dict(reference.members)
     for point, _ in points:
         members |= point_members(point, reference)
-    _finish(out, manifest, members, good_images[0], options, summary)
+    _finish(out, manifest, members, job.good_images[0], options, summary)
     for label, text in write_more(options, manifest, reference.members).items():
         summary.say(label, text)
     return summary
+
+
+def _job(
+    options: Options,
+    good_images: list[Path],
+    tests: Sequence[TestImage],
+    pool: native.Pool,
+    folder: Path,
+    left_out: int = 0,
+) -> Job:
+    splits = folds(len(good_images), options.calibration, options.seed)
+    sample = choose_sample(len(good_images), splits, options.seed)
+    return Job(options, good_images, tests, splits, sample, pool, folder, left_out)
+
+
+def _reference(plans: Sequence[Plan], stages: Stages, job: Job, summary: Summary) -> tuple[Job, MadePoint]:
+    """The job and its reference point. It names odd good images; with --drop-outliers it goes on without them.
+
+    Then the point is made again, as if they had never been in the folder.
+    """
+    first = Summary(summary.bundle)
+    made = make_point(plans[0], stages, job, first)
+    odd = odd_ones(made.calibration.good_scores, made.held_out, job.good_images)
+    if odd and job.options.drop_outliers:
+        summary.say("left out", describe_odd(odd, len(made.held_out)))
+        kept = [path for path in job.good_images if path not in odd]
+        require_good(plans, len(kept))
+        job = _job(job.options, kept, job.tests, job.pool, job.folder, len(odd))
+        first.lines.clear()
+        made = make_point(plans[0], stages, job, first)
+    elif odd:
+        text = f"{describe_odd(odd, len(made.held_out))}: are they good? --drop-outliers leaves them out"
+        first.say("odd images", text)
+    summary.add(first)
+    return job, made
 
 
 def _further_points(
@@ -188,7 +223,7 @@ def _tests(category: Category, options: Options, *, compare: bool) -> list[TestI
             f"--threshold-rule {options.rule} needs labelled defects",
             expected="a test folder with defects",
             got=f"none in {category.name} ({category.layout})",
-            remedy="Use percentile, sigma or false-reject, which need good images only.",
+            remedy="Use percentile, sigma or tail, which need good images only.",
         )
     if compare and 0 < len(defects) < len(tests):
         with Progress("reading tests", len(tests), unit="images") as progress:

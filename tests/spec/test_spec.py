@@ -96,7 +96,7 @@ def manifests(draw: st.DrawFn) -> spec.Manifest:
             head=PatchcoreSpec("patchcore", draw(st.integers(0, 1000))),
             index=spec.IndexSpec(rows, rows + draw(st.integers(0, 100)), draw(int64), draw(st.none() | graph)),
             calibration=spec.CalibrationSpec(
-                rule=draw(st.sampled_from(["percentile", "sigma", "false-reject", "f1", "youden"])),
+                rule=draw(st.sampled_from(["percentile", "sigma", "tail", "false-reject", "f1", "youden"])),
                 value=draw(finite),
                 threshold=draw(positive),
                 pixel_threshold=draw(positive),
