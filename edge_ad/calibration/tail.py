@@ -78,8 +78,8 @@ def odd_images(scores: Scores) -> NDArray[np.int64]:
     """Positions of the odd scores among (n,) scores of good images, the highest first. Candidates for wrong labels.
 
     A score is odd if a good part would reach it in less than `ODD` of all sets of n images, by the tail of the others
-    (`ODD` / n for each, after Bonferroni). What is left is fitted again, as several odd images hide one another. At most
-    one in ten is named: more of them are no exception. Of fewer than `FEWEST` scores, none can be told.
+    (`ODD` / n for each, after Bonferroni). What is left is fitted again, as several odd images hide one another. At
+    most one in ten is named: more of them are no exception. Of fewer than `FEWEST` scores, none can be told.
     """
     n = len(scores)
     order = np.argsort(-scores, kind="stable")
