@@ -1,6 +1,6 @@
 """Which threshold rule misses least at the same real rate of false rejects, on labelled categories.
 
-    python -m bench.threshold_rules ../shared/data/bottle ../shared/data/magnetic_tile --seeds 0 1 2 --scores scores.json
+    python -m bench.threshold_rules ../shared/data/bottle ../shared/data/magnetic_tile --scores scores.json
     python -m bench.threshold_rules --scores scores.json      # the tables again, from these scores
 
 It exports each category once for each seed, which draws both the folds and the coreset. Each rule chooses its threshold

@@ -298,7 +298,7 @@ def test_missing_fields_are_named_or_have_a_default(path: str) -> None:
     optional = {
         *("frame.color_order", "frame.bit_depth", "frame.white_level", "backbone.precision"),
         *("head.reweight_neighbors", "calibration.defect_scores", "calibration.source", "producer.edge_ad"),
-        *("members.coreset", "points", "index.projection"),
+        *("members.coreset", "points", "index.projection", "calibration.left_out"),
     }
     if path in optional:
         assert decode(document)
