@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.calibration import rules as calibration
-from edge_ad.calibration.rules import describe_rule, resolution
+from edge_ad.calibration.promise import promise
+from edge_ad.calibration.rules import describe_rule
+from edge_ad.calibration.tail import odd_images
 from edge_ad.errors import DatasetError
 from edge_ad.heads.base import Head
 from edge_ad.spec import CalibrationSpec, Size
@@ -128,16 +130,25 @@ def joined(first: Sequence[float], second: Sequence[float], factor: float) -> li
 
 
 def calibrate(
-    good: HeldOut, defects: list[float], splits: Splits, options: Options, summary: Summary
+    good: HeldOut, defects: list[float], splits: Splits, options: Options, left_out: int, summary: Summary
 ) -> CalibrationSpec:
     """The thresholds, with the scores that they were chosen from."""
     scores, peaks = good.scores, good.peaks
-    rule, value = options.rule, options.rule_value
-    found = calibration.calibrate(rule, value, scores, peaks, defects, splits.text)
+    rule, value = options.rule_for(len(scores))
+    found = calibration.calibrate(rule, value, scores, peaks, defects, splits.text, left_out=left_out)
     among = f"{len(scores)} held-out good images" + (f" and {len(defects)} defects" if defects else "")
     bounds = "95% {:.4g}..{:.4g}".format(*found.interval)
     how = describe_rule(rule, value)
     summary.say("threshold", f"{found.threshold:.4g} ({bounds}): {how} of {among}, {splits.text}")
-    if (note := resolution(rule, value, len(scores))) is not None:
-        summary.say("note", note)
+    summary.say("promise", promise(rule, value, found.threshold, scores))
     return found
+
+
+def odd_ones(scores: Sequence[float], numbers: NDArray[np.int64], paths: Sequence[Path]) -> dict[Path, float]:
+    """Odd good images -> their held-out scores, the highest first.
+
+    Args:
+        scores: of the held-out good images.
+        numbers: of these images among `paths`.
+    """
+    return {paths[numbers[at]]: scores[at] for at in odd_images(np.array(scores))}

@@ -46,6 +46,7 @@ class Job:
         splits: how images are held out.
         sample: numbers of the good images that set the ranges of int8, ascending. int8 points never hold them out.
         folder: where patches are stored that do not fit into memory.
+        left_out: number of odd good images that are not among `good_images` any more.
         chosen: input size -> `Material.chosen`.
         made: (precision, engine, input size) -> what was made for the points so far.
         drawn: synthetic defects on the good images, for the detection power of the points in f32.
@@ -58,6 +59,7 @@ class Job:
     sample: NDArray[np.int64]
     pool: native.Pool
     folder: Path
+    left_out: int = 0
     chosen: dict[Size, dict[bytes, NDArray[np.int64]]] = field(default_factory=dict)
     made: dict[tuple[str, str, Size], MadeSight] = field(default_factory=dict)
     drawn: SynthDefects = NO_DEFECTS
@@ -152,7 +154,7 @@ def make_point(plan: Plan, bases: Mapping[Size, Stages], job: Job, summary: Summ
         summary.say("sizes", text.format(*names, factor))
     asks = options.rule in LABELLED
     defects = [score for score, image in zip(tests, job.tests, strict=True) if asks and image.defect is not None]
-    calibration = calibrate(good, defects, splits, options, summary)
+    calibration = calibrate(good, defects, splits, options, job.left_out, summary)
     numbers = np.concatenate([held for _, held in splits.pairs])
     power = job.drawn.spec(good.synthetic, defects_in_order(splits, job.drawn)) if good.synthetic else None
     return MadePoint(plan, sights, factor, calibration, numbers, tests, power)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from edge_ad.calibration.rules import RULES, check_rule, usual_value, usual_values
+from edge_ad.calibration.rules import RATE_HELP, RULE, RULES, rule_of, usual_values
 from edge_ad.engines import TARGETS
 from edge_ad.errors import SpecError
 from edge_ad.registry import BASE_PRECISION, METHODS, PRECISIONS, Option, one_of
@@ -52,8 +52,10 @@ class Options:
     budget_ms: Annotated[float, Range(0, above=True)] = 50.0
     method: Annotated[str, OneOf(METHODS)] = next(iter(METHODS))
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
-    rule: str = "percentile"
+    rule: str | None = None
     value: float | None = None
+    false_reject: float | None = None
+    drop_outliers: bool = False
     calibration: Annotated[str, OneOf(("auto", "split", "crossfit"))] = "auto"
     roi: str | None = None
     halo: Annotated[int, Range(0, MAX_SIDE)] = 16
@@ -86,7 +88,7 @@ class Options:
         check_fields(self, lambda name: f"--{FLAGS.get(name, name).replace('_', '-')}")
         if len(self.mean) != 3 or len(self.std) != 3:
             raise SpecError("--mean or --std is no normalisation", expected="3 numbers each", got=(self.mean, self.std))
-        check_rule(self.rule, self.rule_value)
+        self.rule_for()
         for option in method_options():
             value = self.own[option.name]
             option.check(value)
@@ -105,10 +107,9 @@ class Options:
         """The wanted backbone; by default the embedded one, or resnet18 if weights are given."""
         return self.backbone or (EMBEDDED if self.weights is None else "resnet18")
 
-    @property
-    def rule_value(self) -> float:
-        """The parameter of the threshold rule: `value`, or the rule's usual one."""
-        return usual_value(self.rule, self.method) if self.value is None else self.value
+    def rule_for(self, n: int | None = None) -> tuple[str, float]:
+        """The threshold rule and its value, for n held-out good images if their number is known."""
+        return rule_of(self.rule, self.value, self.false_reject, self.method, n)
 
     @property
     def outputs(self) -> list[tuple[str, Path]]:
@@ -282,14 +283,20 @@ def _add_threshold(parser: argparse.ArgumentParser, d: Options) -> None:
         "--threshold-rule",
         dest="rule",
         choices=tuple(RULES),
-        default=d.rule,
-        help="how the threshold is chosen",
+        help=f"how the threshold is chosen (default: {RULE})",
     )
     add(
         "--threshold-value",
         dest="value",
         type=float,
         help=f"parameter of the rule (default: {usual_values()})",
+    )
+    add("--false-reject", type=float, metavar="RATE", help=RATE_HELP)
+    add(
+        "--drop-outliers",
+        action="store_true",
+        help="leave odd good images out of coreset and threshold: held-out ones that score far above the others. The "
+        "summary names them in any case",
     )
     add(
         "--calibration",

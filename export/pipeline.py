@@ -12,13 +12,14 @@ import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from edge_ad import native
 from edge_ad.bundle.file import Members, write_bundle
+from edge_ad.calibration.promise import describe_odd
 from edge_ad.calibration.rules import LABELLED
 from edge_ad.data.layouts import Category, Facts, TestImage, check_images, find_category, load_category
 from edge_ad.engines import Engine
@@ -36,6 +37,7 @@ from export.choose.evidence import Subject, decide
 from export.fidelity import shortfall
 from export.fit import write_more
 from export.folds import folds
+from export.held_out import odd_ones
 from export.make_point import Job, MadePoint, choose_sample, compare, make_point, point_members, point_spec
 from export.network import Network, open_network
 from export.options import Options
@@ -67,23 +69,17 @@ def export_bundle(options: Options) -> Summary:
     with summary.stage("graph"):
         network = open_network(options)
         region = read_roi(options.roi, frame.size) if options.roi and frame.size else None
-    pool = native.Pool(options.threads or default_threads())
+    pool, canvas = native.Pool(options.threads or default_threads()), Canvas(frame, region)
     chosen = decide(Subject(options, network, frame, region, good_images, sizes, pool), summary)
     options = chosen.settle(options)
     plans = plan_points(options)
     with summary.stage("graph"):
-        bases = _open_bases(plans, chosen.opened, options, network, frame, region, good_images)
+        bases = _open_bases(plans, chosen.opened, options, network, canvas, good_images)
         for size, base in bases.items():  # of the reference's sizes it is told
             prove_parity(base, summary if size in plans[0].sizes else Summary(out), several=len(plans[0].sizes) > 1)
     stages = bases[plans[0].sizes[0]]
-    splits = folds(len(good_images), options.calibration, options.seed)
-    sample = choose_sample(len(good_images), splits, options.seed)
-    with summary.stage("synthetic defects"):
-        held_out = np.sort(np.concatenate([held for _, held in splits.pairs]))
-        mask = None if region is None else region.mask
-        drawn = draw_defects(good_images, held_out, mask, frame, options.seed, POWER_DEFECTS[options.effort])
-    job = Job(options, good_images, tests, splits, sample, pool, scratch_for(out).parent, drawn=drawn)
-    reference = make_point(plans[0], bases, job, summary)
+    job = _job(options, good_images, tests, pool, scratch_for(out).parent, canvas)
+    job, reference = _reference(plans, bases, job, canvas, summary)
     points = _further_points(plans[1:], bases, reference, job, summary)
     manifest = Manifest(
         name=printable(category.name),
@@ -97,10 +93,18 @@ def export_bundle(options: Options) -> Summary:
     members = dict(reference.members)
     for point, _ in points:
         members |= point_members(point, reference)
-    _finish(out, manifest, members, good_images[0], options, summary)
+    _finish(out, manifest, members, job.good_images[0], options, summary)
     for label, text in write_more(options, manifest, reference.members).items():
         summary.say(label, text)
     return summary
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Where synthetic defects are drawn: the frames, and their region of interest."""
+
+    frame: FrameSpec
+    region: DrawnRoi | None
 
 
 def _open_bases(
@@ -108,17 +112,58 @@ def _open_bases(
     opened: Mapping[Size, Stages],
     options: Options,
     network: Network,
-    frame: FrameSpec,
-    region: DrawnRoi | None,
+    canvas: Canvas,
     good_images: Sequence[Path],
 ) -> dict[Size, Stages]:
     """The stages in f32 at each size of the plans; those that are open are used again."""
     bases: dict[Size, Stages] = {}
     first = next(iter(opened.values()), None)
     for size in dict.fromkeys(size for plan in plans for size in plan.sizes):
-        bases[size] = opened.get(size) or open_stages(options, network, frame, region, good_images, size, first)
+        given = options, network, canvas.frame, canvas.region, good_images, size
+        bases[size] = opened.get(size) or open_stages(*given, first)
         first = first or bases[size]
     return bases
+
+
+def _job(
+    options: Options,
+    good_images: list[Path],
+    tests: Sequence[TestImage],
+    pool: native.Pool,
+    folder: Path,
+    canvas: Canvas,
+    left_out: int = 0,
+) -> Job:
+    splits = folds(len(good_images), options.calibration, options.seed)
+    sample = choose_sample(len(good_images), splits, options.seed)
+    held_out = np.sort(np.concatenate([held for _, held in splits.pairs]))
+    mask, count = None if canvas.region is None else canvas.region.mask, POWER_DEFECTS[options.effort]
+    drawn = draw_defects(good_images, held_out, mask, canvas.frame, options.seed, count)
+    return Job(options, good_images, tests, splits, sample, pool, folder, left_out, drawn=drawn)
+
+
+def _reference(
+    plans: Sequence[Plan], bases: Mapping[Size, Stages], job: Job, canvas: Canvas, summary: Summary
+) -> tuple[Job, MadePoint]:
+    """The job and its reference point. It names odd good images; with --drop-outliers it goes on without them.
+
+    Then the point is made again, as if they had never been in the folder.
+    """
+    first = Summary(summary.bundle)
+    made = make_point(plans[0], bases, job, first)
+    odd = odd_ones(made.calibration.good_scores, made.held_out, job.good_images)
+    if odd and job.options.drop_outliers:
+        summary.say("left out", describe_odd(odd, len(made.held_out)))
+        kept = [path for path in job.good_images if path not in odd]
+        require_good(plans, len(kept))
+        job = _job(job.options, kept, job.tests, job.pool, job.folder, canvas, len(odd))
+        first.lines.clear()
+        made = make_point(plans[0], bases, job, first)
+    elif odd:
+        text = f"{describe_odd(odd, len(made.held_out))}: are they good? --drop-outliers leaves them out"
+        first.say("odd images", text)
+    summary.add(first)
+    return job, made
 
 
 def _further_points(
@@ -216,7 +261,7 @@ def _tests(category: Category, options: Options, *, compare: bool) -> list[TestI
             f"--threshold-rule {options.rule} needs labelled defects",
             expected="a test folder with defects",
             got=f"none in {category.name} ({category.layout})",
-            remedy="Use percentile, sigma or false-reject, which need good images only.",
+            remedy="Use percentile, sigma or tail, which need good images only.",
         )
     if compare and 0 < len(defects) < len(tests):
         with Progress("reading tests", len(tests), unit="images") as progress:

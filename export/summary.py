@@ -29,6 +29,12 @@ class Summary:
         """Adds a fact."""
         self.lines.append((name, text))
 
+    def add(self, other: Summary) -> None:
+        """Adds the facts and the times of another summary."""
+        self.lines += other.lines
+        for name, seconds in other.seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Times a stage. If it runs more than once, the times are added."""

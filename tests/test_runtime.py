@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from edge_ad import BundleNotFoundError, EdgeADError, EngineError, FrameError, R
 from edge_ad.bundle.file import Bundle
 from edge_ad.engines import installed_engines
 from edge_ad.native import reference
-from tests.edited import edited
+from tests.edited import edited, pointed
 from tests.paths import DATA
 from tests.tiny import bad_frame, good_frame
 
@@ -50,6 +51,8 @@ def test_fields_of_a_verdict(golden: Path, engine: str) -> None:
     assert verdict.threshold == runtime.threshold == runtime.manifest.calibration.threshold
     assert verdict.pixel_threshold == runtime.manifest.calibration.pixel_threshold
     assert (verdict.point, verdict.engine, verdict.precision, verdict.search) == ("f32", engine, "f32", "exact")
+    good = np.array(runtime.manifest.calibration.good_scores)
+    assert verdict.p_value == (1 + (good >= verdict.score).sum()) / (len(good) + 1)
     assert verdict.bundle == runtime.bundle_id
     assert set(verdict.timings) == set(STAGES)
     assert min(verdict.timings.values()) >= 0
@@ -170,6 +173,33 @@ def test_threshold_is_the_users(golden: Path) -> None:
     assert not Runtime(golden, threshold=100).inspect(frame).is_anomalous
     score = own.inspect(frame).score
     assert Runtime(golden, threshold=score).inspect(frame).is_anomalous  # at least the threshold
+
+
+def test_p_value_is_conformal(golden: Path, tmp_path: Path) -> None:
+    """Against the bundle's own good scores, equal ones included; whatever the threshold is."""
+    frame = good_frame(1)
+    score = Runtime(golden).inspect(frame).score
+    for good, p in (
+        ((score, 2 * score, score / 2, 0.0), 3 / 5),
+        ((score / 2, score / 3), 1 / 3),
+        ((3 * score, 2 * score, float(np.nextafter(score, 9))), 1.0),
+        ((), None),
+    ):
+        bundle = edited(golden, tmp_path / "own.bundle", calibration={"good_scores": good})
+        for threshold in (None, score, 100.0):
+            verdict = Runtime(bundle, threshold=threshold).inspect(frame)
+            assert (verdict.score, verdict.p_value) == (score, p)
+            assert verdict.to_dict()["p_value"] == p
+
+
+def test_p_values_of_points_are_by_their_own_scores(golden: Path, tmp_path: Path) -> None:
+    points, frame = pointed(golden, tmp_path / "points.bundle", {"f32-small": "f32"}), good_frame(1)
+    (point,) = Runtime(points).manifest.points
+    score = Runtime(points, point="f32-small").inspect(frame).score
+    own = replace(point, calibration=replace(point.calibration, good_scores=(score, score / 2, score / 3)))
+    bundle = edited(points, tmp_path / "own.bundle", points=(own,), calibration={"good_scores": (2 * score,) * 9})
+    assert Runtime(bundle, point="f32-small").inspect(frame).p_value == 2 / 4
+    assert Runtime(bundle).inspect(frame).p_value == 1
 
 
 def test_threads_do_not_change_the_answer(golden: Path, engine: str) -> None:

@@ -14,10 +14,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
+
+import numpy as np
 
 from edge_ad import __version__
 from edge_ad.bundle.file import Bundle, write_bundle
+from edge_ad.calibration.promise import describe_odd
+from edge_ad.calibration.tail import odd_images
 from edge_ad.data.labelled import load_labelled
 from edge_ad.data.layouts import expand_home, find_category, look_at_images, subfolders
 from edge_ad.errors import BundleError, DatasetError, FrameError
@@ -43,6 +47,8 @@ _GOOD = ("good", "ok")
 _DEFECT = ("bad", "ko", "defect")
 _TRAINING = "training images"
 _LISTED = 5  # names in a message
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,8 @@ class ImageScores:
         peaks: peaks of the good images' maps; empty if the method gives no map.
         good_digests, defect_digests: SHA-256 of each image file; empty for scores from the bundle.
         engine, precision: what computed the scores.
+        good_files: the good images' files; empty for scores from the bundle, which keeps no names.
+        left_out: number of odd good images that are not among the scores any more.
     """
 
     data: str
@@ -90,6 +98,33 @@ class ImageScores:
     defect_digests: tuple[str, ...]
     engine: str
     precision: str
+    good_files: tuple[Path, ...] = ()
+    left_out: int = 0
+
+    def describe_odd(self) -> str | None:
+        """In words: good images that score far above the others (`edge_ad.calibration.tail`); None if there are none"""
+        odd = odd_images(np.array(self.goods))
+        if not len(odd):
+            return None
+        scores = [self.goods[at] for at in odd]
+        files = [self.good_files[at] for at in odd] if self.good_files else None
+        return describe_odd(scores if files is None else dict(zip(files, scores, strict=True)), len(self.goods))
+
+    def without_odd(self) -> ImageScores:
+        """The scores without those of odd good images."""
+        odd = set(odd_images(np.array(self.goods)).tolist())
+
+        def kept(values: tuple[T, ...]) -> tuple[T, ...]:
+            return tuple(value for at, value in enumerate(values) if at not in odd)
+
+        return dataclasses.replace(
+            self,
+            goods=kept(self.goods),
+            peaks=kept(self.peaks),
+            good_digests=kept(self.good_digests),
+            good_files=kept(self.good_files),
+            left_out=self.left_out + len(odd),
+        )
 
 
 # ---------------------------------------------------------------------------------------------------- images
@@ -263,6 +298,7 @@ def score_images(bundle: Bundle, runtime: Runtime, images: Images, progress: Cou
         defect_digests=tuple(digest for _, _, digest in defects),
         engine=f"{runtime.engine} {runtime.engine_version}",
         precision=runtime.precision,
+        good_files=images.goods,
     )
 
 
@@ -300,6 +336,7 @@ def kept_scores(manifest: Manifest) -> ImageScores:
         defect_digests=(),
         engine=manifest.producer.get("engine", "unknown") if source is None else source.engine,
         precision=manifest.backbone.precision if source is None else source.precision,
+        left_out=own.left_out,
     )
 
 

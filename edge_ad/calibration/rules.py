@@ -9,8 +9,10 @@ float32. So neither rounding nor a comparison in float32 rejects the image that 
 
 Every rule is written for B samples at once, (B, n) sorted scores or (B, m) counts. The threshold is the answer for the
 given sample. Its 95% interval comes from the same function on seeded bootstrap resamples (Efron 1979, the percentile
-method). Near the maximum the upper end of such an interval is too low (Bickel & Freedman 1981): no resample has a good
-image that scores higher than all the given ones.
+method). Where the threshold is above all the given scores, no resample of them reaches beyond it, and the interval
+would be far too short (Bickel & Freedman 1981): it held the median threshold of such samples half the time. There the
+highest scores of a resample are drawn from the fitted tail (`edge_ad/calibration/tail.py`). `promise.py` says what a
+threshold can promise.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edge_ad.calibration.tail import just_above, redrawn, tail_threshold
 from edge_ad.errors import DatasetError, SpecError
 from edge_ad.metrics import binary_auroc, finite_scores
 from edge_ad.registry import METHODS
@@ -28,25 +31,32 @@ from edge_ad.spec import CalibrationSourceSpec, CalibrationSpec
 
 __all__ = [
     "LABELLED",
+    "RATE_HELP",
+    "RULE",
     "RULES",
     "calibrate",
     "check_rule",
     "choose_threshold",
     "describe_rule",
-    "resolution",
+    "rule_of",
     "usual_value",
     "usual_values",
 ]
 
 Scores = NDArray[np.float64]
 
-RULES = {"percentile": 99.5, "sigma": 3.0, "false-reject": 0.01, "f1": 0.0, "youden": 0.0}  # rule -> its usual value
+# rule -> its usual value
+RULES = {"percentile": 99.5, "sigma": 3.0, "tail": 0.01, "false-reject": 0.01, "f1": 0.0, "youden": 0.0}
+RULE = "percentile"  # the default
+RATE_HELP = "share of good parts that may be rejected, such as 0.01; chooses rule and value"  # of --false-reject
 LABELLED = ("f1", "youden")  # need labelled defects
 RESAMPLES = 2000
 _CHUNK = 4_000_000  # numbers in one block of resamples
+_COUNTED = 10  # good images that a wanted false reject rate must be, to be counted off
 _VALUES: dict[str, tuple[str, Callable[[float], bool]]] = {  # rule -> (what its value may be, the test)
     "percentile": ("above 0 and at most 100", lambda v: 0 < v <= 100),
     "sigma": ("above 0 and at most 100", lambda v: 0 < v <= 100),
+    "tail": ("0 or more and below 1", lambda v: 0 <= v < 1),
     "false-reject": ("0 or more and below 1", lambda v: 0 <= v < 1),
     "f1": ("0: the rule has no parameter", lambda v: v == 0),
     "youden": ("0: the rule has no parameter", lambda v: v == 0),
@@ -97,6 +107,7 @@ def calibrate(
     defects: Sequence[float],
     split: str,
     source: CalibrationSourceSpec | None = None,
+    left_out: int = 0,
 ) -> CalibrationSpec:
     """Both thresholds, with the scores that they were chosen from.
 
@@ -108,7 +119,7 @@ def calibrate(
         scores: scores of held-out good images.
         peaks: peaks of their maps (`edge_ad.verdict.anomaly_map.map_peak`); empty if the method gives no map.
         defects: scores of labelled defects; stored only if the rule uses them.
-        split, source: see `CalibrationSpec`.
+        split, source, left_out: see `CalibrationSpec`.
 
     Raises:
         SpecError, DatasetError: as `choose_threshold` does, for the scores or the peaks.
@@ -129,6 +140,7 @@ def calibrate(
         good_peaks=tuple(map(float, peaks)),
         defect_scores=tuple(map(float, defects)) if rule in LABELLED else (),
         source=source,
+        left_out=left_out,
     )
 
 
@@ -146,9 +158,11 @@ def choose_threshold(
     Rules:
         percentile: the value-th percentile of the good scores, linear between neighbours (Hyndman & Fan 1996, type
             7), but above the share of good images that it promises to accept: with fewer than 200 good images the
-            99.5th percentile is just above the highest score. See `resolution`.
+            99.5th percentile is just above the highest score.
         sigma: mean + value x standard deviation (n - 1). It promises no share, as scores are skewed.
-        false-reject: the lowest threshold that rejects at most this share of the good images.
+        tail: the score that a good part should reach at this rate, by the tail of the good scores, which one odd image
+            does not change; at most just above the highest score. See `edge_ad.calibration.tail.tail_threshold`.
+        false-reject: the lowest threshold that rejects at most this share of the given good images.
         f1: the threshold with the highest F1 score, midway between two neighbouring scores.
         youden: the threshold with the highest true positive rate minus false positive rate (Youden 1950), also midway.
         If several thresholds are equally good by f1 or youden, the lowest is taken: it misses the fewest defects. Their
@@ -174,25 +188,45 @@ def choose_threshold(
         threshold, found = _by_labels(rule, good, defects, rng, resamples)
     else:
         threshold = float(_by_good(rule, value, good[None])[0])
-        found = _resampled(rule, value, good, rng, resamples)
+        beyond = rule != "sigma" and threshold > good.max()  # sigma follows the spread, and not the highest score
+        found = _resampled(rule, value, good, rng, resamples, beyond=beyond)
     low, high = np.percentile(found, (2.5, 97.5))
     return threshold, (float(low), float(high))
 
 
-def resolution(rule: str, value: float, n: int) -> str | None:
-    """A note if n held-out good images are too few for the wanted false reject rate; None if they suffice.
+def rule_of(
+    rule: str | None, value: float | None, false_reject: float | None, method: str, n: int | None = None
+) -> tuple[str, float]:
+    """The rule and its value, from what a user asked for.
 
-    n good images resolve a rate in steps of 1/n. If the threshold is above all of them, the true rate is at most
-    1 - 0.05^(1/n), about 3/n, with 95% confidence (Wilks 1941).
+    Args:
+        rule, value: None for the default ones.
+        false_reject: a false reject rate that is asked for instead. It is counted off where at least `_COUNTED` of the
+            n good images may be rejected (rule false-reject); fewer say too little, so the tail is fitted (rule tail).
+        method: has its own usual values.
+        n: number of held-out good images; None if it is not known yet.
+
+    Raises:
+        SpecError: no such rule; a value out of range; a rate and a rule are both given.
     """
-    rate = {"percentile": 1 - value / 100, "false-reject": value}.get(rule)
-    if rate is None or _allowed(rate, n) > 0:
-        return None
-    enough = f"; {math.ceil(1 / rate - 1e-9)} good images are needed to resolve {rate:.3g}" if rate > 1e-9 else ""
-    return (
-        f"the threshold is just above the highest score of {n} held-out good images: the false reject rate is at most "
-        f"{1 - 0.05 ** (1 / n):.2g} (95% confidence){enough}"
-    )
+    if false_reject is None:
+        rule = RULE if rule is None else rule
+        value = usual_value(rule, method) if value is None else value
+    else:
+        if rule is not None or value is not None:
+            given = f"--threshold-rule {rule}" if rule is not None else f"--threshold-value {value:g}"
+            raise SpecError(
+                "--false-reject chooses the rule and its value itself",
+                expected="--false-reject alone, or --threshold-rule and --threshold-value",
+                got=f"--false-reject {false_reject:g} and {given}",
+                remedy="Leave one of them out.",
+            )
+        if not 0 < false_reject < 1:
+            raise SpecError("--false-reject is no rate", expected="above 0 and below 1", got=false_reject)
+        counted = n is not None and false_reject * n >= _COUNTED
+        rule, value = "false-reject" if counted else "tail", false_reject
+    check_rule(rule, value)
+    return rule, value
 
 
 def _no_such_rule(rule: str) -> SpecError:
@@ -232,10 +266,12 @@ def _by_good(rule: str, value: float, samples: Scores) -> Scores:
     if rule == "sigma":
         spread = ordered.mean(axis=1) + value * ordered.std(axis=1, ddof=1)
         alike = ordered[:, 0] == ordered[:, -1]
-        return np.where(alike, _just_above(ordered[:, -1]), spread)
+        return np.where(alike, just_above(ordered[:, -1]), spread)
+    if rule == "tail":
+        return tail_threshold(value, ordered)
     n = ordered.shape[1]
     rate = 1 - value / 100 if rule == "percentile" else value
-    promised = _just_above(ordered[:, n - 1 - _allowed(rate, n)])
+    promised = just_above(ordered[:, n - 1 - _allowed(rate, n)])
     if rule == "false-reject":
         return promised
     return np.maximum(np.percentile(ordered, value, axis=1), promised)
@@ -246,20 +282,19 @@ def _allowed(rate: float, n: int) -> int:
     return min(n - 1, math.floor(rate * n + 1e-9))  # 0.07 x 100 is 7.000000000000001, and 0.29 x 100 below 29
 
 
-def _just_above(scores: Scores) -> Scores:
-    """The next float32 above the scores."""
-    above: Scores = np.nextafter(scores.astype(np.float32), np.float32(np.inf)).astype(np.float64)
-    return above
-
-
 def _blocks(resamples: int, width: int) -> Sequence[int]:
     step = max(1, _CHUNK // max(1, width))
     return [min(step, resamples - start) for start in range(0, resamples, step)]
 
 
-def _resampled(rule: str, value: float, good: Scores, rng: np.random.Generator, resamples: int) -> Scores:
-    n = len(good)
-    found = [_by_good(rule, value, good[rng.integers(0, n, (b, n))]) for b in _blocks(resamples, n)]
+def _resampled(
+    rule: str, value: float, good: Scores, rng: np.random.Generator, resamples: int, *, beyond: bool
+) -> Scores:
+    """(resamples,) thresholds; `beyond`: the threshold of the scores themselves is above all of them."""
+    n, found = len(good), []
+    for b in _blocks(resamples, n):
+        samples = good[rng.integers(0, n, (b, n))]
+        found.append(_by_good(rule, value, redrawn(samples, good, rng) if beyond else samples))
     return np.concatenate(found)
 
 
@@ -272,7 +307,7 @@ def _by_labels(
             f"the threshold rule {rule} needs labelled defects",
             expected="scores of 1 or more defects",
             got="none",
-            remedy="Use percentile, sigma or false-reject, which need good images only.",
+            remedy="Use percentile, sigma or tail, which need good images only.",
         )
     values, which = np.unique(np.concatenate([good, defects]), return_inverse=True)
     which = which.reshape(-1)
@@ -285,7 +320,7 @@ def _by_labels(
             "no threshold separates the defects from the good images",
             expected="defects that score higher",
             got=f"AUROC {binary_auroc(good, defects):.3f}",
-            remedy="Check the labels, or use percentile, sigma or false-reject, which need good images only.",
+            remedy="Check the labels, or use percentile, sigma or tail, which need good images only.",
         )
     low, high = values[:-1], values[1:]
     cuts = low + (high - low) / 2

@@ -13,6 +13,7 @@ from typing import TextIO
 import numpy as np
 
 from edge_ad.bundle.file import Bundle
+from edge_ad.calibration.promise import promise
 from edge_ad.calibration.recalibrate import (
     ImageScores,
     check_images,
@@ -24,12 +25,11 @@ from edge_ad.calibration.recalibrate import (
 )
 from edge_ad.calibration.rules import (
     LABELLED,
+    RATE_HELP,
     RULES,
     calibrate,
-    check_rule,
     describe_rule,
-    resolution,
-    usual_value,
+    rule_of,
     usual_values,
 )
 from edge_ad.cli import OK, RUNTIME_OPTIONS, add_runtime_options, given_path
@@ -76,6 +76,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help=f"parameter of the rule; default: BUNDLE's for its own rule, else {usual_values()}",
     )
+    parser.add_argument("--false-reject", type=float, metavar="RATE", help=RATE_HELP)
+    parser.add_argument(
+        "--drop-outliers",
+        action="store_true",
+        help="choose the thresholds without the odd good images, which score far above the others; they are named in "
+        "any case",
+    )
     parser.add_argument("--skip-bad", action="store_true", help="leave unreadable images out instead of stopping")
     parser.add_argument(
         "--training-images",
@@ -86,10 +93,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Calibrates; returns the exit code. The target is written in the last step only."""
-    if options.data is None and options.rule is None and options.value is None:
+    asked = (options.data, options.rule, options.value, options.false_reject)
+    if all(given is None for given in asked) and not options.drop_outliers:
         raise SpecError(
             "there is nothing to choose a threshold from",
-            expected="--data, or another --threshold-rule or --threshold-value for the scores in the bundle",
+            expected="--data; or --threshold-rule, --threshold-value, --false-reject or --drop-outliers for the scores "
+            "in the bundle",
             got="neither",
         )
     with Bundle.open(options.bundle) as bundle:
@@ -102,17 +111,20 @@ def run(options: argparse.Namespace) -> int:
         stream = sys.stderr if is_stdout(out) else sys.stdout  # a bundle on stdout must not be mixed with text
         scores, notes = _scores(options, bundle, rules, out, stream)
         found = {}
-        for name, (rule, value) in rules.items():
-            own, source = scores[name], source_of(bundle, scores[name], with_defects=rule in LABELLED)
-            found[name] = calibrate(rule, value, own.goods, own.peaks, own.defects, own.kind, source)
+        for name in rules:
+            own = scores[name].without_odd() if options.drop_outliers else scores[name]
+            rule, value = _rule(options, manifest.at(name), len(own.goods))
+            source = source_of(bundle, own, with_defects=rule in LABELLED)
+            found[name] = calibrate(rule, value, own.goods, own.peaks, own.defects, own.kind, source, own.left_out)
         _check_target(out, bundle.path, options.force)  # again, as scoring may have taken an hour
         identity = write_calibrated(bundle, out, found)
         for name, new in found.items():
             old = manifest.at(name).calibration
             facts = {"point": name, **_describe(old, new, scores[name])}
             print(named(facts.items()), file=stream)
-            for note in _notes(old, new, scores[name], options.data is not None):
-                print(f"note: {note}", file=stream)
+            odd = _odd(scores[name], options.drop_outliers)
+            for note in (*odd, *_notes(old, new, scores[name], options.data is not None)):
+                print(f"note: {printable(note)}", file=stream)
         for note in (*notes, *_left(manifest.point_names, names)):
             print(f"note: {printable(note)}", file=stream)
         print(f"bundle: {printable(out)} ({identity}, from {bundle.id})", file=stream)
@@ -124,14 +136,23 @@ def _left(points: Sequence[str], done: Sequence[str]) -> list[str]:
     return [f"the thresholds of {', '.join(left)} are the old ones"] if left else []
 
 
-def _rule(options: argparse.Namespace, manifest: Manifest) -> tuple[str, float]:
-    own = manifest.calibration
-    rule = options.rule or own.rule
-    value = options.value
-    if value is None:
-        value = own.value if rule == own.rule else usual_value(rule, manifest.head.method)
-    check_rule(rule, value)
-    return rule, value
+def _odd(scores: ImageScores, dropped: bool) -> list[str]:
+    """A note that names the odd good images, if there are some."""
+    odd = scores.describe_odd()
+    if odd is None:
+        return []
+    if dropped:
+        return [f"left out: {odd}; the method still knows those that it was fitted to: export with --drop-outliers"]
+    return [f"odd: {odd}: are they good? --drop-outliers leaves them out"]
+
+
+def _rule(options: argparse.Namespace, manifest: Manifest, n: int | None = None) -> tuple[str, float]:
+    """Rule and value: the bundle's own where nothing else is asked for. n: number of good images, if it is known."""
+    own, rule, value = manifest.calibration, options.rule, options.value
+    if options.false_reject is None:
+        rule = rule or own.rule
+        value = own.value if value is None and rule == own.rule else value
+    return rule_of(rule, value, options.false_reject, manifest.head.method, n)
 
 
 def _default_target(bundle: Path) -> Path:
@@ -176,7 +197,7 @@ def _scores(
             f"the threshold rule {labelled[0]} needs labelled defects",
             expected="test images with defects",
             got=f"none in {images.data}",
-            remedy="Use percentile, sigma or false-reject, which need good images only.",
+            remedy="Use percentile, sigma or tail, which need good images only.",
         )
     with Progress("reading", len(images.goods) + len(images.defects), unit="images") as progress:
         images = check_images(images, options.skip_bad, progress)
@@ -214,6 +235,7 @@ def _describe(old: CalibrationSpec, new: CalibrationSpec, scores: ImageScores) -
         rows["of pixels"] = f"{old.pixel_threshold:.4g} -> {new.pixel_threshold:.4g}"
     values, labels = [*scores.goods, *scores.defects], [0] * len(scores.goods) + [1] * len(scores.defects)
     before, after = (image_metrics(values, labels, spec.threshold).confusion for spec in (old, new))
+    rows["promise"] = promise(new.rule, new.value, new.threshold, new.good_scores)
     of = len(scores.goods)
     rows["rejected"] = f"{_rate(before.fp, of)} -> {_rate(after.fp, of)} of these good images"
     if scores.defects:
@@ -234,8 +256,6 @@ def _rate(count: int, of: int) -> str:
 
 def _notes(old: CalibrationSpec, new: CalibrationSpec, scores: ImageScores, fresh: bool) -> list[str]:
     notes = []
-    if (note := resolution(new.rule, new.value, len(scores.goods))) is not None:
-        notes.append(note)
     if fresh and (note := _drift(old.good_scores, scores.goods)) is not None:
         notes.append(note)
     if new.rule in LABELLED and new.pixel_threshold is not None:

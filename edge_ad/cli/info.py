@@ -62,6 +62,7 @@ def describe(manifest: Manifest) -> dict[str, str]:
     targets = [name for kind in there for name, made in TARGETS.items() if made == (kind,)]
     backbones, roi = [sight.backbone for sight in sights], manifest.roi
     size = "any size" if manifest.frame.size is None else "{} x {}".format(*manifest.frame.size)
+    left_out = f", {calibration.left_out} odd ones left out" if calibration.left_out else ""
     return {
         "name": f"{manifest.name}, made {manifest.created}",
         "producer": ", ".join(f"{name} {version}" for name, version in manifest.producer.items()),
@@ -76,7 +77,7 @@ def describe(manifest: Manifest) -> dict[str, str]:
         "coreset": _each(_coreset(sight.index) for sight in sights),
         "graph": _each(_graph(sight.index) for sight in sights),
         "threshold": f"{calibration.threshold:.4g} ({describe_rule(calibration.rule, calibration.value)} of "
-        f"{len(calibration.good_scores)} held-out good images, {calibration.split}; "
+        f"{len(calibration.good_scores)} held-out good images, {calibration.split}{left_out}; "
         f"95% {calibration.interval[0]:.4g}..{calibration.interval[1]:.4g})",
         **_seen(manifest),
         "calibrated": "at export" if calibration.source is None else _source(calibration.source),

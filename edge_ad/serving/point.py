@@ -74,6 +74,7 @@ class Point:
         self._probes = own.only("probes/")  # other members, above all the models, are freed with the bundle
         self.threshold, self.pixel_threshold = _thresholds(self._spec, bundle.manifest, threshold)
         self._factor = 1.0 if self._spec.second is None else self._spec.second.factor
+        self._good_scores = np.sort(np.array(self._spec.calibration.good_scores, np.float64))
         with pinned(settings.cores):
             pool = native.Pool(settings.threads, settings.cores)
             self.sights = tuple(Sight(size, engine, settings, pool) for size in own.sights())
@@ -121,6 +122,7 @@ class Point:
             score=score,
             threshold=self.threshold,
             pixel_threshold=self.pixel_threshold,
+            p_value=self._p_value(score),
             timings=timings,
             deadline_met=None if budget_ms is None else latency_ms(timings) <= budget_ms,
             point=self.name,
@@ -217,6 +219,11 @@ class Point:
     @property
     def _by(self) -> str:
         return f"{self.engine.name} {self.engine.version} in {self.precision}"
+
+    def _p_value(self, score: float) -> float | None:
+        n = len(self._good_scores)
+        above = n - int(np.searchsorted(self._good_scores, score, "left"))
+        return (1 + above) / (n + 1) if n else None
 
     def _render(self, frame_size: Size, seen: Sequence[Scored]) -> Callable[[], NDArray[np.float32]] | None:
         if not self._has_map:

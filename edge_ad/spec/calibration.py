@@ -50,8 +50,8 @@ class CalibrationSpec:
 
     Attributes:
         rule: how the threshold was chosen.
-        value: the rule's parameter: a percentile, k of mean + k sigma, a target rate; 0 for f1 and youden, which have
-            none.
+        value: the rule's parameter: a percentile, k of mean + k sigma, a false reject rate (tail, false-reject); 0 for
+            f1 and youden, which have none.
         threshold: threshold of the image score.
         pixel_threshold: threshold of the anomaly map, chosen by the same rule from the peaks of the maps of held-out
             good images; None if the method gives no map.
@@ -61,9 +61,10 @@ class CalibrationSpec:
         good_peaks: peak of the anomaly map of every held-out good image; empty if there is no map.
         defect_scores: image scores of labelled defects, if the rule uses them.
         source: origin of the thresholds; None if the export chose them.
+        left_out: how many odd good images were left out on request, and so are not among the scores.
     """
 
-    rule: Literal["percentile", "sigma", "false-reject", "f1", "youden"]
+    rule: Literal["percentile", "sigma", "tail", "false-reject", "f1", "youden"]
     value: Finite
     threshold: Threshold
     pixel_threshold: Threshold | None
@@ -73,6 +74,7 @@ class CalibrationSpec:
     good_peaks: tuple[Finite, ...]
     defect_scores: tuple[Finite, ...] = ()
     source: CalibrationSourceSpec | None = None
+    left_out: Annotated[int, Range(0)] = 0
 
     def __post_init__(self) -> None:
         check_fields(self, "calibration")

@@ -51,6 +51,9 @@ class Verdict:
             re-weighted by Eq. 7 of the paper.
             With two input sizes it is the larger of their scores, in the unit of the first.
         threshold: threshold of the score.
+        p_value: how common such a score is among good parts: (1 + held-out good images that score at least this) /
+            (n + 1). For good parts like those of the n images, it is at most p with probability p or less (conformal,
+            Vovk et al. 2005). It does not depend on the threshold. None if the bundle keeps no scores of good images.
         pixel_threshold: threshold of the anomaly map; None if the method gives no map.
         timings: stage -> milliseconds, and "total".
         deadline_met: whether `latency_ms` is within the Runtime's budget; None without a budget.
@@ -62,6 +65,7 @@ class Verdict:
     score: float
     threshold: float
     pixel_threshold: float | None
+    p_value: float | None
     timings: dict[str, float]
     deadline_met: bool | None
     point: str
@@ -151,6 +155,7 @@ class Verdict:
             "score": self.score,
             "threshold": self.threshold,
             "is_anomalous": self.is_anomalous,
+            "p_value": self.p_value,
             "has_map": self.has_map,
             "regions": [
                 {

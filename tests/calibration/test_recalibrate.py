@@ -94,7 +94,8 @@ def test_peaks_are_at_the_scale_of_the_tensor(
 
 
 @pytest.mark.parametrize(
-    ("rule", "value"), [("percentile", 90), ("sigma", 2), ("false-reject", 0.2), ("f1", 0), ("youden", 0)]
+    ("rule", "value"),
+    [("percentile", 90), ("sigma", 2), ("tail", 0.2), ("false-reject", 0.2), ("f1", 0), ("youden", 0)],
 )
 def test_each_rule(bundle: Path, category: Path, rule: str, value: float) -> None:
     more = [] if rule in ("f1", "youden") else ["--threshold-value", value]

@@ -21,7 +21,7 @@ from tests.calibrating import calibrated, calibration, failing, scores_of
 from tests.edited import edited
 from tests.paths import SCRIPT
 from tests.processes import child
-from tests.tiny import good_frame
+from tests.tiny import bad_frame, good_frame, picture
 
 # ------------------------------------------------------------------------------------------------- what is printed
 
@@ -40,7 +40,10 @@ def test_old_and_new_are_printed(bundle: Path, category: Path, capsys: pytest.Ca
     missed = sum(score < found.threshold for score in scores_of(Runtime(low), category / "test/scratch"))
     assert rows["missed"].startswith("0/6 (95% 0.0%..39.0%) -> ")
     assert f"-> {missed}/6 " in rows["missed"]
-    assert "note: the threshold is just above the highest score of 6 held-out good images" in captured.out
+    assert rows["promise"].startswith(
+        "the threshold is above all 6 held-out good images: of new good parts like these, "
+    )
+    assert "expect 14% rejected, at most 39% (95% confidence); 199 good images" in rows["promise"]
     assert captured.out.splitlines()[-1] == (f"bundle: {new} ({Runtime(new).bundle_id}, from {Runtime(low).bundle_id})")
     assert "reading: 12 images" in captured.err
     assert "scoring f32: 12 images" in captured.err
@@ -62,6 +65,68 @@ def test_goods_that_score_otherwise_are_noted(shift: float, says: str | None) ->
     assert (note is None) if says is None else (note is not None and says in note)
     assert command._drift((), (1.0, 2.0)) is None
     assert command._drift((1.0,) * 9, (1.0,) * 9) is None
+
+
+@pytest.fixture
+def with_odd(category: Path, tmp_path: Path) -> Path:
+    """The category with 20 good test images, and one more that is a defect."""
+    copy = Path(shutil.copytree(category, tmp_path / "odd" / "part"))
+    for i in range(20):
+        picture(copy / f"test/good/more{i}.png", good_frame(5000 + i))
+    picture(copy / "test/good/wrong.png", bad_frame(5100))
+    return copy
+
+
+def test_odd_good_images_are_named_and_left_out_on_request(
+    bundle: Path, with_odd: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = calibration(calibrated(bundle, "--data", with_odd, out=tmp_path / "kept.bundle"))
+    said = capsys.readouterr().out
+    assert re.search(r"note: odd: 1 of 27 good image scores far above .*: wrong\.png \(.*--drop-outliers", said)
+    assert (len(kept.good_scores), kept.left_out) == (27, 0)
+    odd = max(kept.good_scores)
+    found = calibration(calibrated(bundle, "--data", with_odd, "--drop-outliers", out=tmp_path / "dropped.bundle"))
+    said = capsys.readouterr().out
+    assert re.search(r"note: left out: 1 of 27 good image scores far above .*: wrong\.png \(", said)
+    assert found.good_scores == tuple(score for score in kept.good_scores if score != odd)
+    assert len(found.good_peaks) == 26
+    assert found.left_out == 1
+    assert found.source is not None
+    assert found.source.goods == 26
+    assert found.threshold < odd < kept.threshold
+    # a digest of the images that count
+    (with_odd / "test/good/wrong.png").unlink()
+    without = calibration(calibrated(bundle, "--data", with_odd, out=tmp_path / "without.bundle"))
+    assert without.source is not None
+    assert without.source.images_sha256 == found.source.images_sha256
+    assert (without.threshold, without.interval) == (found.threshold, found.interval)
+
+
+def test_odd_scores_of_the_bundle_have_no_names(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scores, peaks = [*np.linspace(1, 2, 30), 9.0], [*np.linspace(2, 3, 30), 7.0]
+    kept = {"good_scores": tuple(scores), "good_peaks": tuple(peaks), "left_out": 2}
+    own = edited(bundle, bundle.with_name("own.bundle"), calibration=kept)
+    found = calibration(calibrated(own, "--drop-outliers"))
+    assert "note: left out: 1 of 31 good image scores far above the tail of the others: 9;" in capsys.readouterr().out
+    assert (found.good_scores, found.good_peaks) == (tuple(scores[:-1]), tuple(peaks[:-1]))
+    assert found.left_out == 3
+    assert main(["info", str(bundle.with_name("new.bundle"))]) == 0
+    assert "3 odd ones left out" in capsys.readouterr().out
+
+
+def test_a_false_reject_rate_is_asked_for(
+    bundle: Path, category: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = calibration(calibrated(bundle, "--data", category, "--false-reject", "0.02"))
+    assert (found.rule, found.value) == ("tail", 0.02)
+    assert "; 49 good images are needed to promise 2%; a threshold from 6 scores is hardly" in capsys.readouterr().out
+    many = edited(bundle, tmp_path / "many.bundle", calibration={"good_scores": tuple(np.linspace(1, 2, 600))})
+    found = calibration(calibrated(many, "--false-reject", "0.02", out=tmp_path / "m.bundle"))
+    assert (found.rule, found.value) == ("false-reject", 0.02)
+    assert sum(score >= found.threshold for score in found.good_scores) == 12
+    failing([bundle, "--false-reject", "0.02", "--threshold-rule", "sigma"], capsys, "chooses the rule .* itself")
+    failing([bundle, "--false-reject", "0.02", "--threshold-value", "1"], capsys, "chooses the rule .* itself")
+    failing([bundle, "--false-reject", "2"], capsys, "--false-reject is no rate")
 
 
 # ------------------------------------------------------------------------------------------------- which images

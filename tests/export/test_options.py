@@ -27,6 +27,9 @@ BAD: dict[str, dict[str, object]] = {
     "rule": {"rule": "median"},
     "percentile": {"value": 101.0},
     "rate": {"rule": "false-reject", "value": 1.0},
+    "a rate and a rule": {"rule": "sigma", "false_reject": 0.01},
+    "a rate and a value": {"value": 90.0, "false_reject": 0.01},
+    "no rate": {"false_reject": 0.0},
     "reweight": {"reweight": -1},
     "target": {"to": "tensorrt"},
     "calibration": {"calibration": "none"},
@@ -91,6 +94,8 @@ def test_the_command_line_and_the_class_have_the_same_defaults() -> None:
     assert (changed.to, changed.layers, changed.input_size, changed.graph) == ("onnx", ("a", "b"), (128, 160), False)
     assert (changed.rule, changed.value, changed.roi, changed.skip_bad) == ("sigma", 2.0, "1,2,3,4", True)
     assert (changed.mean, changed.std) == ((0, 0, 0), (1, 1, 1))
+    rate = parse_options(["part", "--false-reject", "0.01", "--drop-outliers"])
+    assert (rate.rule_for(), rate.drop_outliers) == (("tail", 0.01), True)
     assert parse_options(["part", "--input-size", "128"]).input_size == (128, 128)
     for wrong in (["part", "--input-size", "a"], ["part", "--to", "x"], [], ["part", "--mean", "1"]):
         with pytest.raises(SystemExit) as caught:

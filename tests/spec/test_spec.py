@@ -98,7 +98,7 @@ def manifests(draw: st.DrawFn) -> spec.Manifest:
             ),
             index=spec.IndexSpec(rows, rows + draw(st.integers(0, 100)), draw(int64), draw(st.none() | graph)),
             calibration=spec.CalibrationSpec(
-                rule=draw(st.sampled_from(["percentile", "sigma", "false-reject", "f1", "youden"])),
+                rule=draw(st.sampled_from(["percentile", "sigma", "tail", "false-reject", "f1", "youden"])),
                 value=draw(finite),
                 threshold=draw(positive),
                 pixel_threshold=draw(positive),
@@ -306,7 +306,7 @@ def test_missing_fields_are_named_or_have_a_default(path: str) -> None:
     optional = {
         *("frame.color_order", "frame.bit_depth", "frame.white_level", "backbone.precision"),
         *("head.reweight_neighbors", "head.local_scale", "head.smooth"),
-        *("calibration.defect_scores", "calibration.source", "producer.edge_ad"),
+        *("calibration.defect_scores", "calibration.source", "calibration.left_out", "producer.edge_ad"),
         *("members.coreset", "points", "index.projection", "second", "power"),
     }
     if path in optional:

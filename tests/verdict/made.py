@@ -12,6 +12,7 @@ def make_verdict(score: float, amap: np.ndarray, threshold: float = 1.0, pixel_t
         score=score,
         threshold=threshold,
         pixel_threshold=pixel_threshold,
+        p_value=0.5,
         timings={"total": 1.0},
         deadline_met=None,
         point="f32",
