@@ -92,13 +92,13 @@ def _ended() -> EngineError:
     return EngineError("the peer's process ended early", remedy="What it printed stands above.")
 
 
-def check_peer(python: Path) -> None:
-    """Asks whether there is an interpreter that has anomalib.
+def check_peer(python: Path) -> str:
+    """The version of anomalib that an interpreter has.
 
     Raises:
         SpecError: there is none, or it has none.
     """
-    script = "import importlib.metadata as m; m.version('anomalib')"  # importing it takes a quarter of a minute
+    script = "import importlib.metadata as m; print(m.version('anomalib'))"  # importing it takes a quarter of a minute
     try:
         found = subprocess.run([python, "-c", script], capture_output=True, text=True, check=False)
     except OSError as error:
@@ -107,12 +107,12 @@ def check_peer(python: Path) -> None:
     if found.returncode:
         reason = (found.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise SpecError(f"--peer-python {python} has no anomalib", expected="anomalib", got=reason, remedy=_REMEDY)
+    return found.stdout.strip()
 
 
 @contextmanager
 def open_peer(python: Path, weights: Path, size: int, threads: int, folder: Path) -> Iterator[PeerProcess]:
     """The process; `folder` is where arrays are handed over."""
-    # not through a link: the interpreter of an environment is one
     command = [python.absolute(), "-m", "bench.peer.worker", weights.absolute(), str(size), str(threads)]
     pipe = subprocess.PIPE
     process = subprocess.Popen(

@@ -2,7 +2,8 @@
 
 Started by `bench.peer.process.open_peer`; reads a request in JSON a line, answers with a line. Features of the backbone
 are kept; anomalib's models do all that follows. A request may replace a stage before anomalib's own code by edge-ad's:
-the resized image, the pooling of patches, the upsampling of the deeper layers, which channels, which rows of the coreset.
+the resized image, the pooling of patches, the upsampling of the deeper layers, which channels, which rows of the
+coreset.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """What edge-ad sees of labelled sets at its defaults, beside anomalib's PatchCore R18 at its own: one table.
 
-    python -m bench.sight ../shared/data --peer-python PEER/bin/python [--sets bottle cable] [--seeds 0 1 2] [--resnet18]
+    python -m bench.sight ../shared/data --peer-python PEER/bin/python [--sets bottle cable] [--resnet18]
 
 edge-ad: `python -m export SET --seed S` and no other option, then every test image by `Runtime(bundle)`. With
-`--resnet18` its rows by resnet18 follow: with settings that the export chooses, and with the peer's. anomalib runs in an
-environment of its own (`--peer-python`); its settings are in `bench/sight/theirs.py`. Without one, edge-ad stands alone.
+`--resnet18` its tables by resnet18 follow: with settings that the export chooses, and with the peer's. anomalib runs in
+an environment of its own (`--peer-python`), with the settings in `bench/sight/theirs.py`. Without one, edge-ad stands
+alone.
 
 Bundles and figures are kept in `--folder`: what is there is not made again, unless the data or the code of edge-ad have
 changed. Times are measured in every run, in turns. The exit code is 0 when the table is complete, and 2 after an error.
@@ -22,7 +23,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.peer.process import check_peer
 from bench.sight.ours import Ours, variants
 from bench.sight.record import Record, figures
 from bench.sight.sets import SETS, LabelledSet, find_sets
@@ -60,7 +60,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--peer-coreset", type=float, default=CORESET, help=f"its fraction (default: {CORESET:g}, which is its default)"
     )
-    add("--resnet18", action="store_true", help="rows of edge-ad by resnet18, too")
+    add("--resnet18", action="store_true", help="tables of edge-ad by resnet18, too")
     add("--weights-folder", type=Path, help=f"folder of {WEIGHTS}, for both sides (default: DATA/../weights)")
     add("--no-times", action="store_true", help="leave the milliseconds out")
     add("--threads", type=int, default=2, help="where times are measured, and of the peer always (default: 2)")
@@ -71,13 +71,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> int:
     weights = _check(options)
-    sets = find_sets(options.sets, options.data, options.folder / "sample")
     ways = variants(weights if options.resnet18 else None, options.peer_coreset)
     rows: dict[str, list[Row]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory(prefix="edge-ad-sight-") as scratch, contextlib.ExitStack() as stack:
         peer = None
         if options.peer_python is not None:
             peer = Peer(options.peer_python, weights, options.threads, Path(scratch), stack)
+        sets = find_sets(options.sets, options.data, options.folder / "sample")
         for found in sets:
             ours = {name: Ours(found, name, changes, options.folder) for name, changes in ways.items()}
             theirs = None if peer is None else Theirs(found, peer, options.peer_coreset, options.folder)
@@ -102,8 +102,6 @@ def _check(options: argparse.Namespace) -> Path:
         raise SpecError("the weights of resnet18 are missing", expected="a file", got=f"no {weights}", remedy=remedy)
     if options.json is not None:
         check_target("--json", options.json)
-    if options.peer_python is not None:
-        check_peer(options.peer_python)
     return weights
 
 

@@ -8,6 +8,7 @@ MVTec data module validates on them. A user who has good images only gets no suc
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.peer import LAYERS
-from bench.peer.process import PeerProcess, open_peer
+from bench.peer.process import PeerProcess, check_peer, open_peer
 from bench.sight import record
-from bench.sight.record import Record
+from bench.sight.record import Identity, Record
 from bench.sight.sets import LabelledSet
 from edge_ad import native
 from edge_ad.metrics import binary_auroc
@@ -27,12 +28,22 @@ SIZE, CORESET = 256, 0.1  # anomalib's defaults
 
 
 class Peer:
-    """anomalib's process, started when it is first asked for; its files are in the scratch folder."""
+    """anomalib's process, started when it is first asked for, and ended with `stack`.
+
+    Args:
+        weights: state dict of resnet18.
+        scratch: folder for what the two processes hand over.
+
+    Raises:
+        SpecError: `python` has no anomalib.
+    """
 
     def __init__(self, python: Path, weights: Path, threads: int, scratch: Path, stack: contextlib.ExitStack) -> None:
         self._start: Callable[[], PeerProcess] = lambda: stack.enter_context(
             open_peer(python, weights, SIZE, threads, scratch)
         )
+        digest = hashlib.blake2b(weights.read_bytes(), digest_size=8).hexdigest()
+        self.identity: Identity = {"anomalib": check_peer(python), "weights": digest, "size": SIZE}
         self.threads = threads
         self._shown: LabelledSet | None = None
 
@@ -62,7 +73,8 @@ class Theirs:
     def record(self, seed: int) -> Record:
         """What it sees with a coreset seed."""
         path = self._folder / f"seed-{seed}.json"
-        identity = {"data": self.found.digest, "coreset": self.coreset, "size": SIZE, "seed": seed}
+        own = {"data": self.found.digest, "coreset": self.coreset, "seed": seed}
+        identity = {**self.peer.identity, **own}
         old = record.kept(path, identity)
         if old is not None and self.bank(seed).exists():
             return old

@@ -123,7 +123,7 @@ def test_a_missing_peer_is_refused(tmp_path: Path) -> None:
     python = fake_python(tmp_path, "echo 'PackageNotFoundError: No package metadata' >&2; exit 1")
     with pytest.raises(SpecError, match=r"no anomalib; .*PackageNotFoundError.*pip install anomalib"):
         check_peer(python)
-    check_peer(fake_python(tmp_path, "exit 0"))
+    assert check_peer(fake_python(tmp_path, "echo 2.7.0")) == "2.7.0"
 
 
 PEER = """
