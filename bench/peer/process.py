@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bench.parity.compare import Answers
 from bench.peer import peer_environment
 from edge_ad import native
-from edge_ad.errors import EngineError, SpecError
+from edge_ad.errors import EngineError, ParityError, SpecError
 
 _REMEDY = "Make an environment of its own: python -m venv PEER && PEER/bin/pip install anomalib openvino"
 
@@ -54,13 +54,18 @@ class PeerProcess:
 
         Its own loop, a pass over all patches for a pick, would take hours: its projection and its start go to
         edge-ad's greedy selection, which must agree on the first picks.
+
+        Raises:
+            ParityError: it does not.
         """
         out = str(self._folder / "projected.npy")
         answer = self.ask("project", resize="anomalib", seed=seed, fraction=fraction, out=out)
         picker = native.KCenter(np.load(out), answer["first"][0], pool)
         picker.advance(answer["wanted"] - 1)
         rows = picker.selected.astype(np.int64)
-        assert rows[: len(answer["first"])].tolist() == answer["first"][: len(rows)]
+        first = rows[: len(answer["first"])].tolist()
+        if first != answer["first"]:
+            raise ParityError("the peer picks other rows", expected=first, got=answer["first"])
         return rows
 
     def inspect(self, request: str, **given: Any) -> Answers:

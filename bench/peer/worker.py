@@ -131,7 +131,7 @@ class Peer:
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002 - the projection may draw from it
         sampler = KCenterGreedy(embedding, fraction)
-        wanted, sampler.coreset_size = sampler.coreset_size, 24
+        wanted, sampler.coreset_size = sampler.coreset_size, min(24, sampler.coreset_size)
         first = sampler.select_coreset_idxs()
         np.save(out, sampler.features.numpy())
         return {"wanted": wanted, "first": [int(row) for row in first]}

@@ -66,7 +66,7 @@ def _cells(row: Row, with_peer: bool) -> list[str]:
     own = row.figures(row.ours)
     seconds = [record.export_s for record in row.ours.records if record.export_s is not None]
     cells = [row.found.name, _spread([each.image_auroc for each in own]), _pixel(own)]
-    cells += [f"{_mean_of(own, 'missed'):.4g} of {row.defects}", f"{_mean_of(own, 'rejected'):.4g} of {row.good}"]
+    cells += [f"{_mean_of(own, 'missed'):.4g} of {row.defects}", _share(_mean_of(own, "rejected"), row.good)]
     cells += [_stated(row.ours.records), _ms(row.ours), f"{mean(seconds):.0f}" if seconds else "-"]
     if with_peer and row.theirs is not None:
         peer = row.figures(row.theirs)
@@ -84,10 +84,9 @@ def _totals(rows: Sequence[Row], with_peer: bool) -> list[str]:
     """Means of AUROC, sums of images; seconds and milliseconds are summed and averaged over the sets."""
     own = [row.figures(row.ours) for row in rows]
     defects, good = sum(row.defects for row in rows), sum(row.good for row in rows)
-    rejected = sum(_mean_of(each, "rejected") for each in own)
     cells = ["mean, sum", f"{mean([_mean_of(each, 'image_auroc') for each in own]):.3f}", _mean_pixel(own)]
     cells += [f"{sum(_mean_of(each, 'missed') for each in own):.4g} of {defects}"]
-    cells += [f"{rejected:.4g} of {good}, {100 * rejected / good:.1f}%", ""]
+    cells += [_share(sum(_mean_of(each, "rejected") for each in own), good), ""]
     seconds = [mean([record.export_s or 0.0 for record in row.ours.records]) for row in rows]
     cells += [_mean_ms([row.ours for row in rows]), f"{sum(seconds):.0f}"]
     if with_peer:
@@ -116,6 +115,10 @@ def pixel_mean(found: Sequence[Figures]) -> float | None:
 
 def _mean_of(found: Sequence[Figures], name: str) -> float:
     return mean([getattr(each, name) for each in found])
+
+
+def _share(count: float, of: int) -> str:
+    return f"{count:.4g} of {of}, {100 * count / of:.1f}%"
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -137,7 +137,7 @@ def test_the_table(part: LabelledSet) -> None:
     row = Row(part, Side([first, second], 7.25), Side([peer, peer], 30.0))
     head, _, line, _, totals = table([row, row]).splitlines()
     assert head.startswith("| set | image AUROC | pixel AUROC | missed | rejected | stated | ms | export s | anomalib:")
-    ours = "0.875 (0.750..1.000) | 0.850 | 1 of 2 | 0.5 of 2 | 0.5% | 7.2 | 3"
+    ours = "0.875 (0.750..1.000) | 0.850 | 1 of 2 | 0.5 of 2, 25.0% | 0.5% | 7.2 | 3"
     theirs = "0.750 (0.750..0.750) | 0.700 | 0 | 1 | 0.5 | 30.0 | +0.125 | +0.150"
     assert line == f"| part | {ours} | {theirs} |"
     assert totals == (
@@ -150,7 +150,7 @@ def test_the_table(part: LabelledSet) -> None:
 def test_the_table_without_peer_masks_and_times(part: LabelledSet) -> None:
     only = made(part, good=[1, 2], bad=[2, 4], export_s=1.0)
     lines = table([Row(part, Side([only], None), None)]).splitlines()
-    assert lines[2:] == ["| part | 0.875 (0.875..0.875) | - | 1 of 2 | 0 of 2 | - | - | 1 |"]
+    assert lines[2:] == ["| part | 0.875 (0.875..0.875) | - | 1 of 2 | 0 of 2, 0.0% | - | - | 1 |"]
 
 
 # What is kept.
