@@ -11,7 +11,8 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from bench.parity import own
-from bench.parity.compare import Answers, Figures, Truth
+from bench.parity.compare import Figures, Truth
+from bench.peer.answers import Answers
 from bench.peer.process import PeerProcess
 from edge_ad.data.layouts import load_category
 from export.fit.base import Material

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.parity.compare import Answers, Truth, render
+from bench.parity.compare import Truth
+from bench.peer.answers import Answers, render
 from bench.seen import masks_of
 from edge_ad import native
 from edge_ad.data.layouts import Category, TestImage, check_images

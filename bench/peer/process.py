@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.parity.compare import Answers
 from bench.peer import peer_environment
+from bench.peer.answers import Answers
 from edge_ad import native
 from edge_ad.errors import EngineError, ParityError, SpecError
 
@@ -118,7 +118,7 @@ def check_peer(python: Path) -> str:
 @contextmanager
 def open_peer(python: Path, weights: Path, size: int, threads: int, folder: Path) -> Iterator[PeerProcess]:
     """The process; `folder` is where arrays are handed over."""
-    command = [python.absolute(), "-m", "bench.peer.worker", weights.absolute(), str(size), str(threads)]
+    command = [str(python.absolute()), "-m", "bench.peer.worker", str(weights.absolute()), str(size), str(threads)]
     pipe = subprocess.PIPE
     process = subprocess.Popen(
         command,

@@ -14,7 +14,6 @@ import pytest
 
 from bench.parity.compare import (
     TOLERANCE,
-    Answers,
     Estimate,
     Truth,
     difference,
@@ -23,6 +22,7 @@ from bench.parity.compare import (
     parity_lines,
     verdict,
 )
+from bench.peer.answers import Answers
 from bench.peer.process import PeerProcess, check_peer
 from edge_ad.errors import EngineError, SpecError
 from tests.processes import child

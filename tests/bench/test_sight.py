@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("onnx", reason="the export needs onnx")
 pytest.importorskip("hnswlib", reason="the export needs hnswlib")
 
-from bench.parity.compare import Answers
+from bench.peer.answers import Answers
 from bench.sight import __main__ as command
 from bench.sight import ours, record, sets, theirs
 from bench.sight.record import Record, best_threshold, figures, kept, missed_at
