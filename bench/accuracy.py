@@ -16,46 +16,28 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from bench.seen import masks_of, see
 from edge_ad import Runtime
 from edge_ad.bundle.file import Bundle
 from edge_ad.data.layouts import TestImage, load_category
 from edge_ad.engines import installed_engines
 from edge_ad.errors import EngineUnavailableError, SpecError
-from edge_ad.frames.mask import marked_pixels
-
-SIZE = (256, 256)  # (H, W) at which maps and masks are compared
+from edge_ad.system.entry import run_command
 
 
 def accuracy_of(runtime: Runtime, images: list[TestImage]) -> dict[str, float | None]:
     """Image AUROC, pixel AUROC (None without maps), and the median milliseconds of a frame."""
-    labels, scores, maps, masks, ms = [], [], [], [], []
-    for image in images:
-        verdict = runtime.inspect(image.path)
-        labels.append(image.defect is not None)
-        scores.append(verdict.score)
-        ms.append(verdict.timings["total"] - verdict.timings["read"])
-        if verdict.has_map:
-            maps.append(cv2.resize(verdict.anomaly_map, SIZE[::-1], interpolation=cv2.INTER_AREA))
-            masks.append(_mask(image))
-    pixels = roc_auc_score(np.stack(masks).ravel(), np.stack(maps).ravel()) if maps else None
+    seen = see(runtime, images)
+    labels = [image.defect is not None for image in images]
+    pixels = None if seen.maps is None else roc_auc_score(masks_of(images).ravel(), seen.maps.ravel())
     return {
-        "image_auroc": float(roc_auc_score(labels, scores)),
+        "image_auroc": float(roc_auc_score(labels, seen.scores)),
         "pixel_auroc": None if pixels is None else float(pixels),
-        "median_ms": float(np.median(ms)),
+        "median_ms": float(np.median(seen.ms)),
     }
-
-
-def _mask(image: TestImage) -> np.ndarray:
-    if image.defect is None:
-        return np.zeros(SIZE, np.bool_)
-    if image.mask is None:
-        raise SystemExit(f"no mask for {image.path}: pixel AUROC needs one for every defect")
-    mask = marked_pixels(image.mask).astype(np.uint8)
-    return cv2.resize(mask, SIZE[::-1], interpolation=cv2.INTER_NEAREST) > 0
 
 
 def runtimes(bundle: Path, threads: int | None) -> Iterator[Runtime]:
@@ -77,6 +59,10 @@ def main() -> int:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    return run_command(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
     images = [image for image in load_category(options.category).test if image.defect not in options.leave_out]
     for bundle in options.bundles:
         for runtime in runtimes(bundle, options.threads):

@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from bench.peer import peer_environment
+
 if TYPE_CHECKING:  # a peer's environment has none of ours
     from bench import material
 
@@ -70,55 +72,30 @@ def own_call(options: argparse.Namespace) -> tuple[Call, dict[str, object]]:
 
 
 def peer_call(options: argparse.Namespace) -> tuple[Call, dict[str, object]]:
-    """anomalib's PatchCore by its OpenVINOInferencer. The graph is written by torch's TorchScript exporter, because
-    anomalib 2.7's own export bakes a batch of 2 with torch 2.15."""
+    """anomalib's PatchCore by its OpenVINOInferencer."""
     import importlib.metadata
     import warnings
 
     import torch
-    from anomalib.deploy import OpenVINOInferencer
-    from anomalib.models import Patchcore
+
+    from bench.peer.models import openvino_call, patchcore
 
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
-    pre = Patchcore.configure_pre_processor(image_size=(INPUT, INPUT))
-    layers = ["layer2", "layer3"]
-    model = Patchcore(options.backbone, layers, pre_trained=False, pre_processor=pre, post_processor=False)
-    if options.weights:
-        load_weights(model.model.feature_extractor, torch.load(options.weights, weights_only=True))
-    model.eval()
-    model.model.memory_bank = torch.from_numpy(np.load(options.bank))
-    side = INPUT if options.resized else 1024
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # it caches in the working folder
-        example = (torch.zeros(1, 3, side, side),)
-        names = {"input_names": ["input"], "output_names": ["pred_score", "anomaly_map"]}
-        torch.onnx.export(model, example, "model.onnx", opset_version=17, dynamo=False, **names)
-        config = {"INFERENCE_NUM_THREADS": options.threads}
-        if not options.own_choice:
-            config["INFERENCE_PRECISION_HINT"] = "f32"
-        peer = OpenVINOInferencer("model.onnx", device="CPU", config=config)
+    weights = torch.load(options.weights, weights_only=True) if options.weights else None
+    model = patchcore(options.backbone, weights, INPUT, np.load(options.bank))
+    config = {"INFERENCE_NUM_THREADS": options.threads}
+    if not options.own_choice:
+        config["INFERENCE_PRECISION_HINT"] = "f32"
+    predict = openvino_call(model, INPUT if options.resized else 1024, config)
 
-    def predict(frame: np.ndarray) -> float:
-        if options.resized:
-            frame = cv2.resize(frame, (INPUT, INPUT), interpolation=cv2.INTER_AREA)
-        # predict() less its last line, which trips over the names of this graph's outputs
-        out = peer.model({peer.input_blob.any_name: peer.pre_process(frame)})
-        return float(np.asarray(out[0]).reshape(-1)[0])
+    def resized(frame: np.ndarray) -> float:
+        return predict(cv2.resize(frame, (INPUT, INPUT), interpolation=cv2.INTER_AREA))
 
     packages = ("anomalib", "openvino", "torch", "numpy")
-    return predict, {"versions": {name: importlib.metadata.version(name) for name in packages}}
-
-
-def load_weights(extractor, state) -> None:  # type: ignore[no-untyped-def]
-    """Loads a state dict up to layer3 into anomalib's extractor, whose names have a prefix."""
-    target = extractor.state_dict()
-    prefix = next(key for key in target if key.endswith("conv1.weight")).split("conv1.weight")[0]
-    loaded = {prefix + key: value for key, value in state.items() if prefix + key in target}
-    missing = [key for key in set(target) - set(loaded) if "layer4" not in key and "fc." not in key]
-    if missing:
-        raise SystemExit(f"the weights do not cover the peer's backbone: {missing[:3]}")
-    extractor.load_state_dict(loaded, strict=False)
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return resized if options.resized else predict, {"versions": versions}
 
 
 # The run.
@@ -200,7 +177,7 @@ def runnable(bundle: Path) -> list[tuple[str, str]]:
 def contestants(options: argparse.Namespace, bundle: Path, weights: object, files: Path) -> Iterator[list[Contestant]]:
     """Starts the processes, one after the other; ends them in the end."""
     own = [sys.executable, "-m", "bench.peers", "--worker", "own", "--bundle", str(bundle.absolute())]
-    peer = [options.peer_python, __file__, "--worker", "peer", "--bank", str(files / "bank.npy")]
+    peer = [options.peer_python, "-m", "bench.peers", "--worker", "peer", "--bank", str(files / "bank.npy")]
     peer += ["--weights", str(weights)] if weights else []
     commands = {PEER: peer, RESIZED: [*peer, "--resized"], CHOICE: [*peer, "--own-choice"]}
     commands = commands if options.peer_python else {}
@@ -214,7 +191,8 @@ def contestants(options: argparse.Namespace, bundle: Path, weights: object, file
     try:
         for name, command in commands.items():
             pipe = subprocess.PIPE
-            process = subprocess.Popen([*command, *common], stdin=pipe, stdout=pipe, text=True)
+            env = None if command[0] == sys.executable else peer_environment()
+            process = subprocess.Popen([*command, *common], stdin=pipe, stdout=pipe, text=True, env=env)
             running.append(Contestant(name, process))
             running[-1].about = running[-1].answer()
         yield running

@@ -22,8 +22,9 @@ from pathlib import Path
 
 from bench.parity.category import EDGE, LAYERS, OWN, PATCHCORE, PLAIN, SAME, SIZE, Category, Steps
 from bench.parity.compare import Figures, ladder_lines, parity_lines
-from bench.parity.process import PeerProcess, check_peer, open_peer
+from bench.peer.process import PeerProcess, check_peer, open_peer
 from edge_ad.system.cpu import detect_cpu
+from edge_ad.system.entry import run_command
 
 
 def report(category: Category, found: dict[str, dict[tuple[str, ...], Steps]]) -> list[str]:
@@ -88,6 +89,10 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     options = parse()
+    return run_command(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
     check_peer(options.peer_python)
     with tempfile.TemporaryDirectory(prefix="edge-ad-parity-") as scratch:
         folder = Path(scratch)

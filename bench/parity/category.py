@@ -12,9 +12,9 @@ from sklearn.metrics import roc_auc_score
 
 from bench.material import FIXED
 from bench.parity import own
-from bench.parity.compare import Answers, Figures, Truth
-from bench.parity.process import PeerProcess
-from edge_ad import native
+from bench.parity.compare import Figures, Truth
+from bench.peer.answers import Answers
+from bench.peer.process import PeerProcess
 from edge_ad.data.layouts import load_category
 from export.fit.base import Material
 from export.options import Options
@@ -70,18 +70,16 @@ class Category:
     def _show_images(self, material: Material) -> None:
         paths = [*self.good_images, *(image.path for image in self.images)]
         crops = self.peer.save("crops.npy", own.crops(material, paths))
-        files = [str(path.absolute()) for path in paths]
-        self.peer.ask(
-            "images", good_images=files[: len(self.good_images)], test=files[len(self.good_images) :], crops=crops
-        )
+        files = self.good_images, [image.path for image in self.images]
+        self.peer.show_images(*files, LAYERS[1], crops)
 
     def _patchcore(self, material: Material) -> list[dict[tuple[str, ...], Steps]]:
         heads = {seed: own.fit(material, "patchcore", seed) for seed in self.seeds}
         ours = own.inspect(material, heads, self.images)
         with_eq7, plain = _Table(self, PATCHCORE), _Table(self, PLAIN)
         for seed in self.seeds:
-            own_rows = self._peer_rows(seed, material)
-            first = self.peer.inspect("patchcore", resize="anomalib", rows=own_rows)
+            own_rows = self.peer.coreset_rows(seed, self.options.coreset, material.pool)
+            first = self.peer.inspect("patchcore", resize="anomalib", rows=self.peer.save("peer_rows.npy", own_rows))
             rows = self.peer.save("rows.npy", own.coreset_rows(material, seed, heads[seed]))
             same = self.peer.inspect("patchcore", resize="anomalib", rows=rows)
             resized = self.peer.inspect("patchcore", resize="edge-ad", rows=rows)
@@ -90,17 +88,6 @@ class Category:
             pixel = with_eq7.add(steps, {})
             plain.add({name: answers.with_largest() for name, answers in steps.items()}, pixel)
         return [with_eq7.figures, plain.figures]
-
-    def _peer_rows(self, seed: int, material: Material) -> str:
-        """The coreset that anomalib chooses. Its own loop, a pass over all patches for a pick, would take hours: its
-        projection and its start go to edge-ad's greedy selection, which must agree on the first picks."""
-        out = str(self.folder / "projected.npy")
-        answer = self.peer.ask("project", resize="anomalib", seed=seed, fraction=self.options.coreset, out=out)
-        picker = native.KCenter(np.load(out), answer["first"][0], material.pool)
-        picker.advance(answer["wanted"] - 1)
-        rows = picker.selected.astype(np.int64)
-        assert rows[: len(answer["first"])].tolist() == answer["first"]
-        return self.peer.save("peer_rows.npy", rows)
 
     def _padim(self, material: Material, layers: tuple[str, ...], name: str) -> dict[tuple[str, ...], Steps]:
         resized = {"resize": "edge-ad"}

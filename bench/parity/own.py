@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.parity.compare import Answers, Truth, render
+from bench.parity.compare import Truth
+from bench.peer.answers import Answers, render
+from bench.seen import masks_of
 from edge_ad import native
 from edge_ad.data.layouts import Category, TestImage, check_images
-from edge_ad.frames.mask import marked_pixels
 from edge_ad.heads.base import Head
 from edge_ad.heads.patchcore import PatchCore
 from edge_ad.spec import FrameSpec, Size
@@ -40,15 +40,7 @@ def good_images(category: Category) -> list[Path]:
 
 def truth_of(images: Sequence[TestImage], size: Size) -> Truth:
     """Labels and masks of the test images."""
-    masks = np.zeros((len(images), *size), np.bool_)
-    for mask, image in zip(masks, images, strict=True):
-        if image.defect is None:
-            continue
-        if image.mask is None:
-            raise SystemExit(f"no mask for {image.path}: pixel AUROC needs one for every defect")
-        pixels = marked_pixels(image.mask).astype(np.uint8)
-        mask[:] = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_NEAREST) > 0
-    return Truth(tuple(image.defect for image in images), masks)
+    return Truth(tuple(image.defect for image in images), masks_of(images, size))
 
 
 @contextlib.contextmanager

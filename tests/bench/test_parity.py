@@ -14,7 +14,6 @@ import pytest
 
 from bench.parity.compare import (
     TOLERANCE,
-    Answers,
     Estimate,
     Truth,
     difference,
@@ -23,7 +22,9 @@ from bench.parity.compare import (
     parity_lines,
     verdict,
 )
-from bench.parity.process import PeerProcess, check_peer
+from bench.peer.answers import Answers
+from bench.peer.process import PeerProcess, check_peer
+from edge_ad.errors import EngineError, SpecError
 from tests.processes import child
 
 SIZE = (32, 24)
@@ -117,12 +118,12 @@ def fake_python(folder: Path, script: str) -> Path:
 
 
 def test_a_missing_peer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"nowhere cannot be run: No such file.*pip install anomalib"):
+    with pytest.raises(SpecError, match=r"nowhere cannot be run; .*No such file.*pip install anomalib"):
         check_peer(tmp_path / "nowhere")
     python = fake_python(tmp_path, "echo 'PackageNotFoundError: No package metadata' >&2; exit 1")
-    with pytest.raises(SystemExit, match=r"no anomalib: PackageNotFoundError.*pip install anomalib"):
+    with pytest.raises(SpecError, match=r"no anomalib; .*PackageNotFoundError.*pip install anomalib"):
         check_peer(python)
-    check_peer(fake_python(tmp_path, "exit 0"))
+    assert check_peer(fake_python(tmp_path, "echo 2.7.0")) == "2.7.0"
 
 
 PEER = """
@@ -146,8 +147,11 @@ def test_a_peer_answers_or_ends_the_program(tmp_path: Path) -> None:
         peer = PeerProcess(process, tmp_path)
         assert peer.versions == {"anomalib": "0"}
         assert peer.inspect("padim", n=3).scores.tolist() == [0, 1, 2]
-        with pytest.raises(SystemExit, match="ended early"):
+        with pytest.raises(EngineError, match="ended early"):
             peer.ask("fail")
+        process.wait()
+        with pytest.raises(EngineError, match="ended early"):
+            peer.ask("padim")
 
 
 def test_what_a_request_says(tmp_path: Path) -> None:

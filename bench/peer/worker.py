@@ -1,8 +1,9 @@
 """anomalib's side. It runs in a separate process and environment, and imports nothing of edge-ad.
 
-Started by `python -m bench.parity`; reads a request in JSON a line, answers with a line. Features of the backbone are
-kept; anomalib's models do all that follows. A request may replace a stage before anomalib's own code by edge-ad's: the
-resized image, the pooling of patches, the upsampling of the deeper layers, which channels, which rows of the coreset.
+Started by `bench.peer.process.open_peer`; reads a request in JSON a line, answers with a line. Features of the backbone
+are kept; anomalib's models do all that follows. A request may replace a stage before anomalib's own code by edge-ad's:
+the resized image, the pooling of patches, the upsampling of the deeper layers, which channels, which rows of the
+coreset.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import sys
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from anomalib.data.utils import read_image
@@ -21,6 +24,9 @@ from anomalib.models import Padim, Patchcore
 from anomalib.models.components.sampling import KCenterGreedy
 from torch import nn
 from torch.nn import functional
+
+from bench.peer import LAYERS
+from bench.peer.models import load_weights, openvino_call, patchcore
 
 warnings.filterwarnings("ignore")
 
@@ -58,34 +64,66 @@ class Peer:
 
     def __init__(self, weights: str, size: int, threads: int) -> None:
         torch.set_num_threads(threads)
-        self.size = size
+        self.size, self.threads = size, threads
+        self.weights = torch.load(weights, weights_only=True)
         model = Padim("resnet18", ALL_LAYERS, pre_trained=False, pre_processor=self._pre_processor())
-        load_weights(model.model.feature_extractor, torch.load(weights, weights_only=True))
+        load_weights(model.model.feature_extractor, self.weights)
         self.network, self.transform = model.model.feature_extractor.eval(), model.pre_processor.transform
         self.features: dict[str, list[Features]] = {}
         self.good_images = 0
+        self.call: Callable[[np.ndarray], float] | None = None
 
     def _pre_processor(self) -> Any:
         return Patchcore.configure_pre_processor(image_size=(self.size, self.size))
 
-    def images(self, good_images: list[str], test: list[str], crops: str) -> dict[str, object]:
-        """Extracts the features of files, resized by anomalib, and of edge-ad's crops (n, H, W, 3) u8 BGR of them."""
+    def images(
+        self, good_images: list[str], test: list[str], layers: list[str], crops: str | None
+    ) -> dict[str, object]:
+        """Extracts the features of files, resized by anomalib; and of edge-ad's crops (n, H, W, 3) u8 BGR of them, if
+        they are given."""
         self.good_images = len(good_images)
-        ours = np.load(crops, mmap_mode="r")
         files = (read_image(path, as_tensor=True)[None] for path in good_images + test)
-        resized = (torch.from_numpy(crop[:, :, ::-1].copy()).permute(2, 0, 1)[None] / 255 for crop in ours)
-        with torch.no_grad():
-            self.features = {
-                "anomalib": [self.network(self.transform(image)) for image in files],
-                "edge-ad": [self.network(self.transform(image)) for image in resized],
-            }
+        self.features = {"anomalib": self._features(files, layers)}
+        if crops is not None:
+            ours = np.load(crops, mmap_mode="r")
+            resized = (torch.from_numpy(crop[:, :, ::-1].copy()).permute(2, 0, 1)[None] / 255 for crop in ours)
+            self.features["edge-ad"] = self._features(resized, layers)
         return {}
 
-    def patchcore(self, resize: str, rows: str | None, **request: Any) -> dict[str, np.ndarray]:
-        """PatchCore with the coreset of these rows."""
+    def _features(self, images: Iterable[torch.Tensor], layers: list[str]) -> list[Features]:
+        with torch.no_grad():
+            found = (self.network(self.transform(image)) for image in images)
+            return [{layer: each[layer].clone() for layer in layers} for each in found]
+
+    def patchcore(self, resize: str, rows: str, bank: str | None = None, **request: Any) -> dict[str, np.ndarray]:
+        """PatchCore with the coreset of these rows; `bank` is a file to save its memory bank in."""
         model = self._patchcore(resize)
         model.memory_bank = torch.vstack(model.embedding_store)[torch.from_numpy(np.load(rows))]
+        model.embedding_store.clear()
+        if bank is not None:
+            np.save(bank, model.memory_bank.numpy())
         return self._inspect(model, resize)
+
+    def open(self, bank: str) -> dict[str, object]:
+        """Compiles PatchCore with this memory bank by OpenVINO in f32, for `time`."""
+        model = patchcore("resnet18", self.weights, self.size, np.load(bank))
+        config = {"INFERENCE_NUM_THREADS": self.threads, "INFERENCE_PRECISION_HINT": "f32"}
+        predict, size = openvino_call(model, self.size, config), (self.size, self.size)
+        # OpenCV resizes beforehand: frames of a set may differ in size, and the resize in its graph is slower
+        self.call = lambda frame: predict(cv2.resize(frame, size, interpolation=cv2.INTER_AREA))
+        return {}
+
+    def time(self, frames: str) -> dict[str, object]:
+        """Milliseconds of each of the (H, W, 3) u8 BGR frames in an .npz file, from memory to score and map."""
+        assert self.call is not None
+        with np.load(frames) as file:
+            pixels = [np.ascontiguousarray(file[name][:, :, ::-1]) for name in file.files]  # it wants RGB
+        ms = []
+        for each in pixels:
+            start = time.perf_counter()
+            self.call(each)
+            ms.append(1e3 * (time.perf_counter() - start))
+        return {"ms": ms}
 
     def project(self, resize: str, seed: int, fraction: float, out: str) -> dict[str, object]:
         """What anomalib's greedy selection starts from: projected patches, the size wanted, and its first picks."""
@@ -93,7 +131,7 @@ class Peer:
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002 - the projection may draw from it
         sampler = KCenterGreedy(embedding, fraction)
-        wanted, sampler.coreset_size = sampler.coreset_size, 24
+        wanted, sampler.coreset_size = sampler.coreset_size, min(24, sampler.coreset_size)
         first = sampler.select_coreset_idxs()
         np.save(out, sampler.features.numpy())
         return {"wanted": wanted, "first": [int(row) for row in first]}
@@ -113,9 +151,8 @@ class Peer:
         return self._inspect(model, resize)
 
     def _patchcore(self, resize: str) -> nn.Module:
-        layers = ALL_LAYERS[1:]
-        model = Patchcore("resnet18", layers, pre_trained=False, post_processor=False).model
-        model.feature_extractor = Recall(layers, pool=False, bilinear=False)
+        model = Patchcore("resnet18", LAYERS, pre_trained=False, post_processor=False).model
+        model.feature_extractor = Recall(LAYERS, pool=False, bilinear=False)
         self._feed(model, resize)
         return model
 
@@ -164,21 +201,10 @@ def keep_distances(generator: nn.Module, seen: list[torch.Tensor]) -> None:
         generator.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
 
 
-def load_weights(extractor: nn.Module, state: Features) -> None:
-    """Loads a state dict up to layer3 into anomalib's extractor, whose names have a prefix."""
-    target = extractor.state_dict()
-    prefix = next(key for key in target if key.endswith("conv1.weight")).split("conv1.weight")[0]
-    loaded = {prefix + key: value for key, value in state.items() if prefix + key in target}
-    missing = [key for key in set(target) - set(loaded) if "layer4" not in key and "fc." not in key]
-    if missing:
-        raise SystemExit(f"the weights do not cover the peer's backbone: {missing[:3]}")
-    extractor.load_state_dict(loaded, strict=False)
-
-
 def main() -> None:
     weights, size, threads = sys.argv[1:]
     peer = Peer(weights, int(size), int(threads))
-    names = ("anomalib", "torch", "torchvision", "timm", "numpy")
+    names = ("anomalib", "torch", "torchvision", "timm", "openvino", "numpy")
     print(json.dumps({"versions": {name: importlib.metadata.version(name) for name in names}}), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
