@@ -29,12 +29,6 @@ class Summary:
         """Adds a fact."""
         self.lines.append((name, text))
 
-    def add(self, other: Summary) -> None:
-        """Adds the facts and the times of another summary."""
-        self.lines += other.lines
-        for name, seconds in other.seconds.items():
-            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Times a stage. If it runs more than once, the times are added."""
@@ -42,7 +36,7 @@ class Summary:
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
-    def add(self, other: Summary, prefix: str) -> None:
+    def add(self, other: Summary, prefix: str = "") -> None:
         """Adds the facts of another summary, their texts after the prefix, and its seconds."""
         self.lines += [(name, prefix + text) for name, text in other.lines]
         for stage, seconds in other.seconds.items():
