@@ -21,7 +21,7 @@ from edge_ad.spec.power import PowerSpec
 from edge_ad.system.progress import Progress
 from export.stages import Stages
 from export.synth.defect import KINDS, add_defect
-from export.synth.study import LEAST_SIDE, study
+from export.synth.study import study
 
 SIZES = (0.01, 0.02, 0.05, 0.1, 0.2)  # largest extents, as parts of the frame's shorter side
 CONTRASTS = (0.05, 0.15, 0.4)  # barely visible, plain, strong
@@ -106,18 +106,17 @@ def draw_defects(
     with Progress("synthetic defects", sum(map(len, work.values())), unit="defects") as progress:
         for image in sorted(work):
             pixels = check_frame(read_frame(paths[image]), frame, f"{paths[image]}")
-            if min(pixels.shape[:2]) >= LEAST_SIDE:
-                picture = study(pixels, region, frame.white_level if pixels.dtype == np.uint16 else None)
-                for kind, s, c, n in work[image]:
-                    generator = np.random.default_rng([seed, zlib.crc32(kind.encode()), s, c, n])
-                    try:
-                        made = add_defect(picture, kind, SIZES[s], CONTRASTS[c], generator)
-                    except DatasetError:  # this picture cannot show such a defect; `PowerSpec` counts those made
-                        continue
-                    if made.reached >= _FAINT * CONTRASTS[0]:
-                        y0, x0, y1, x1 = made.box
-                        part = made.image[y0:y1, x0:x1].copy()
-                        found.append(SynthDefect(image, _cell(kind, s, made.reached), made.box, part))
+            picture = study(pixels, region, frame.white_level if pixels.dtype == np.uint16 else None)
+            for kind, s, c, n in work[image]:
+                generator = np.random.default_rng([seed, zlib.crc32(kind.encode()), s, c, n])
+                try:
+                    made = add_defect(picture, kind, SIZES[s], CONTRASTS[c], generator)
+                except DatasetError:  # this picture cannot show such a defect; `PowerSpec` counts those made
+                    continue
+                if made.reached >= _FAINT * CONTRASTS[0]:
+                    y0, x0, y1, x1 = made.box
+                    part = made.image[y0:y1, x0:x1].copy()
+                    found.append(SynthDefect(image, _cell(kind, s, made.reached), made.box, part))
             progress.update(len(work[image]))
     return SynthDefects(tuple(found), seed)
 

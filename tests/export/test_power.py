@@ -1,0 +1,93 @@
+"""Synthetic defects for the detection power of an export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx", reason="the export needs onnx")
+
+from edge_ad.bundle.file import Bundle
+from edge_ad.frames.check import read_frame
+from edge_ad.metrics.power import detection_power
+from edge_ad.spec import FrameSpec
+from export.power import CONTRASTS, NO_DEFECTS, SIZES, draw_defects, frames_with
+from export.synth.defect import KINDS
+from tests.export.made import Export, goods, write
+
+FRAME = FrameSpec(None)
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = write(tmp_path_factory.mktemp("power") / "good", goods(6, size=96))
+    return sorted(folder.iterdir())
+
+
+def test_the_same_seed_gives_the_same_defects_and_another_gives_others(paths: list[Path]) -> None:
+    images = np.arange(6)
+    one, again, other = (draw_defects(paths, images, None, FRAME, seed) for seed in (0, 0, 1))
+    assert [d.box for d in one.defects] == [d.box for d in again.defects]
+    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(one.defects, again.defects, strict=True))
+    assert [d.box for d in one.defects] != [d.box for d in other.defects]
+
+
+def test_they_are_of_every_kind_and_spread_over_the_images(paths: list[Path]) -> None:
+    found = draw_defects(paths, np.arange(6), None, FRAME, 0).defects
+    per_kind = len(SIZES) * len(CONTRASTS)
+    assert {d.cell // per_kind for d in found} == set(range(len(KINDS)))
+    assert {d.image for d in found} == set(range(6))
+    assert [d.image for d in found] == sorted(d.image for d in found)  # an image with several is read once
+
+
+def test_a_frame_differs_inside_the_box_alone(paths: list[Path]) -> None:
+    found = draw_defects(paths, np.array([2, 4]), None, FRAME, 0)
+    assert {d.image for d in found.defects} == {2, 4}
+    for defect, frame in zip(found.defects, frames_with(found.defects, paths, FRAME), strict=True):
+        y0, x0, y1, x1 = defect.box
+        good = read_frame(paths[defect.image])
+        changed = (frame != good).any(axis=2)
+        assert changed[y0:y1, x0:x1].any()
+        changed[y0:y1, x0:x1] = False
+        assert not changed.any()
+
+
+def test_they_stay_inside_a_region(paths: list[Path]) -> None:
+    region = np.zeros((96, 96), np.bool_)
+    region[20:70, 30:80] = True
+    for defect in draw_defects(paths, np.arange(6), region, FRAME, 0).defects:
+        y0, x0, y1, x1 = defect.box
+        assert 20 <= y0 < y1 <= 70
+        assert 30 <= x0 < x1 <= 80
+
+
+def test_none_are_asked_for(paths: list[Path]) -> None:
+    assert draw_defects(paths, np.arange(6), None, FRAME, 0, 0) is NO_DEFECTS
+    assert NO_DEFECTS.spec([], []) is None
+
+
+def test_grey_frames_of_16_bits(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(20_000, 30_000, (64, 64), dtype=np.uint16)
+    assert cv2.imwrite(str(tmp_path / "a.png"), noise)
+    frame = FrameSpec(None, "bgr", 16, 65535)
+    found = draw_defects([tmp_path / "a.png"], np.arange(1), None, frame, 0)
+    assert found.defects
+    assert all(part.dtype == np.uint16 for part in frames_with(found.defects, [tmp_path / "a.png"], frame))
+
+
+def test_a_bundle_says_what_it_sees(export: Export) -> None:
+    with Bundle.open(export(effort="usual")) as bundle:
+        manifest = bundle.manifest
+    assert manifest.power is not None
+    assert len(manifest.power.scores) > 100
+    assert manifest.power.images == 12
+    low, high = (detection_power(manifest.power, manifest.calibration.threshold * f) for f in (0.5, 2))
+    assert 0 <= high <= low <= 1
+
+
+def test_a_quick_export_measures_none(export: Export) -> None:
+    with Bundle.open(export(effort="quick")) as bundle:
+        assert bundle.manifest.power is None
