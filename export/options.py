@@ -12,7 +12,7 @@ from edge_ad.calibration.rules import RULES, check_rule, usual_value, usual_valu
 from edge_ad.engines import TARGETS
 from edge_ad.errors import SpecError
 from edge_ad.registry import BASE_PRECISION, METHODS, PRECISIONS, Option, one_of
-from edge_ad.spec import MAX_SIDE, Size
+from edge_ad.spec import MAX_SIDE, RESIZES, Size
 from edge_ad.spec.base import OneOf, Range, check_fields, require
 from edge_ad.spec.frame import WHITE_LEVELS
 
@@ -44,6 +44,7 @@ class Options:
     std: Annotated[tuple[float, float, float], Range(0, above=True)] = IMAGENET_STD
     input_size: Size = (256, 256)
     more_sizes: tuple[Size, ...] = ()
+    resize: Annotated[str, OneOf(RESIZES)] = RESIZES[0]
     points: tuple[str, ...] = (BASE_PRECISION,)
     max_drop: Annotated[float, Range(0, 1)] = 0.005
     method: Annotated[str, OneOf(METHODS)] = next(iter(METHODS))
@@ -179,6 +180,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="H,W",
         help="size that a whole frame is resized to; give it more than once to add operating points at other sizes "
         f"(default: {d.input_size[0]},{d.input_size[1]})",
+    )
+    add(
+        "--resize",
+        choices=RESIZES,
+        default=d.resize,
+        help="filter that resizes a frame: area averages, or bilinear or bicubic with antialiasing, as Pillow has them",
     )
     add("--roi", help="region of interest: y0,x0,y1,x1, a mask image (white keeps), a polygon.json or a labelme file")
     add(

@@ -68,7 +68,9 @@ def describe(manifest: Manifest) -> dict[str, str]:
         "roi": "none" if roi is None else f"{roi.source}, halo {roi.halo_px} px",
         "backbone": f"{backbone.name} [{' '.join(backbone.layers)}], weights {backbone.weights}",
         "models": " ".join(targets),
-        "tensor": "{} x {} of {} x {}".format(*backbone.tensor_size, *backbone.input_size),
+        "tensor": "{} x {} of {} x {}, resized by {}".format(
+            *backbone.tensor_size, *backbone.input_size, backbone.resize
+        ),
         "patches": f"{backbone.grid[0]} x {backbone.grid[1]}, D = {backbone.dim}",
         "coreset": "none" if index is None else f"{index.size:,} of {index.patches:,} patches",
         "graph": "none" if graph is None else f"M {graph.m}, ef {graph.ef}, recall {graph.recall:.3f}",

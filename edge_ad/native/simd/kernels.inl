@@ -396,5 +396,7 @@ constexpr Kernels make_kernels(const CodeKernels* codes) {
             false,
             encode,
             shrink_row,
+            resample_rows,
+            resample_column,
             codes};
 }
