@@ -172,6 +172,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_method(parser, d)
     _add_threshold(parser, d)
     _add_points(parser, d)
+    _add_frames(parser, d)
+    parser.add_argument("--seed", type=int, default=d.seed, help="seed of every random choice")
+    parser.add_argument("--threads", type=int, help="most threads to use; by default one for each physical core")
+    return parser
+
+
+def _add_frames(parser: argparse.ArgumentParser, d: Options) -> None:
     add = parser.add_argument_group("frames").add_argument
     add(
         "--input-size",
@@ -208,9 +215,6 @@ def _parser() -> argparse.ArgumentParser:
         default=d.white_level,
         help="u16 value that is white: 4095 for 12-bit cameras",
     )
-    parser.add_argument("--seed", type=int, default=d.seed, help="seed of every random choice")
-    parser.add_argument("--threads", type=int, help="most threads to use; by default one for each physical core")
-    return parser
 
 
 def _add_backbone(parser: argparse.ArgumentParser, d: Options) -> None:

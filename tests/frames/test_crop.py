@@ -152,7 +152,7 @@ def test_the_filter_of_the_backbone_resizes_the_crop(by: str) -> None:
 
 
 @pytest.mark.parametrize("by", ["bilinear", "bicubic"])
-def test_u16_is_resized_before_it_loses_bits(by: str) -> None:
+def test_u16_is_filtered_before_it_loses_bits(by: str) -> None:
     frame = noise(96, 128, dtype=np.uint16, top=300)  # of a white level of 4095: no u8 frame keeps that apart
     crop = plain(FrameSpec(None, bit_depth=16, white_level=4095), replace(WHOLE, resize=by))
     whole = native.resample(frame, (48, 64), by)
