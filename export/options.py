@@ -12,7 +12,7 @@ from edge_ad.calibration.rules import RATE_HELP, RULE, RULES, rule_of, usual_val
 from edge_ad.engines import TARGETS
 from edge_ad.errors import SpecError
 from edge_ad.registry import BASE_PRECISION, METHODS, PRECISIONS, Option, one_of
-from edge_ad.spec import MAX_SIDE, Size
+from edge_ad.spec import MAX_SIDE, RESIZES, Size
 from edge_ad.spec.base import OneOf, Range, check_fields, require
 from edge_ad.spec.frame import WHITE_LEVELS
 
@@ -46,6 +46,7 @@ class Options:
     input_size: Size | None = None
     second_size: Size | None = None
     more_sizes: tuple[Size, ...] = ()
+    resize: Annotated[str, OneOf(RESIZES)] = RESIZES[0]
     points: tuple[str, ...] = (BASE_PRECISION,)
     max_drop: Annotated[float, Range(0, 1)] = 0.005
     effort: Annotated[str, OneOf(EFFORTS)] = "usual"
@@ -205,6 +206,12 @@ def _add_frames(parser: argparse.ArgumentParser, d: Options) -> None:
         metavar="H,W",
         help="look at each frame at this size too, and take the larger of the two scores; the points at the first "
         "--input-size do so, and those at further ones have one size. Then the first may be given again, alone",
+    )
+    add(
+        "--resize",
+        choices=RESIZES,
+        default=d.resize,
+        help="filter that resizes a frame: area averages, or bilinear or bicubic with antialiasing, as Pillow has them",
     )
     add("--roi", help="region of interest: y0,x0,y1,x1, a mask image (white keeps), a polygon.json or a labelme file")
     add(

@@ -88,6 +88,7 @@ def open_stages(
         crop=box,
         grid=graph.grid,
         dim=graph.dim,
+        resize=options.resize,
     )
     models = _models(graph, options.to)
     masks, roi = RoiMasks(graph.grid), None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.frames.picture import to_u8
-from edge_ad.spec import BackboneSpec, Box, Frame, FrameSpec, RoiSpec, Size
+from edge_ad.spec import RESIZES, BackboneSpec, Box, Frame, FrameSpec, RoiSpec, Size
 
 
 def scale_box(box: Box, size: Size, frame_size: Size) -> Box:
@@ -23,15 +23,19 @@ def scale_box(box: Box, size: Size, frame_size: Size) -> Box:
     return (y0, x0, max(y1, y0 + 1), max(x1, x0 + 1))
 
 
-def resize(image: Frame, size: Size, pool: native.Pool | None = None) -> Frame:
-    """`image` at (H, W) `size`: area averages where it shrinks (no aliasing), bilinear where it grows.
+def resize(image: Frame, size: Size, pool: native.Pool | None = None, by: str = RESIZES[0]) -> Frame:
+    """`image` at (H, W) `size`, always a new array, as a camera may reuse its buffer while the tensor waits.
 
-    It is always a new array, as a camera may reuse its buffer while the tensor waits for the engine. If the factors are
-    whole numbers, the native core averages, equal to OpenCV to the bit. For a large image it uses the threads of
-    `pool`.
+    Args:
+        pool: threads that the native core uses for a large image.
+        by: "area" gives area averages where the image shrinks, and bilinear values where it grows. If the factors are
+            whole numbers, the native core averages, equal to OpenCV to the bit. "bilinear" and "bicubic" are the
+            filters of `edge_ad.native.resample`. No filter aliases.
     """
     if image.shape[:2] == size:
         return image.copy()
+    if by in native.FILTERS:
+        return native.resample(image if native.can_resample(image) else np.ascontiguousarray(image), size, by, pool)
     if native.can_shrink(image, size):
         return native.shrink(image.view(np.uint8), size, pool)
     shrinks = image.shape[0] >= size[0] and image.shape[1] >= size[1]
@@ -44,7 +48,7 @@ class Crop:
 
     Args:
         frame: the frames that the bundle declares.
-        backbone: input size and crop.
+        backbone: input size, crop and resize filter.
         roi: region of interest or None.
         mask: (H, W) u8 of the crop's size, 255 where pixels are kept and 0 where they are filled; None without ROI.
         pool: threads to shrink large frames with; None: the calling thread alone.
@@ -58,7 +62,7 @@ class Crop:
         mask: NDArray[np.uint8] | None,
         pool: native.Pool | None = None,
     ) -> None:
-        self._frame, self._pool = frame, pool
+        self._frame, self._pool, self._resize = frame, pool, backbone.resize
         self._input_size, self._box, self._size = backbone.input_size, backbone.crop, backbone.tensor_size
         self._outside = None if mask is None else (mask == 0).astype(np.uint8)
         self._fill = np.full((*self._size, 3), (0, 0, 0) if roi is None else roi.fill, np.uint8)
@@ -70,7 +74,7 @@ class Crop:
     def __call__(self, frame: Frame, *, from_file: bool = False) -> NDArray[np.uint8]:
         """(1, H, W, 3) u8 BGR tensor of a checked frame. With `from_file`, its colours are always BGR."""
         y0, x0, y1, x1 = self.box((frame.shape[0], frame.shape[1]))
-        crop = to_u8(resize(frame[y0:y1, x0:x1], self._size, self._pool), self._frame.white_level)
+        crop = to_u8(resize(frame[y0:y1, x0:x1], self._size, self._pool, self._resize), self._frame.white_level)
         if crop.ndim == 2:
             crop = cv2.cvtColor(crop, cv2.COLOR_GRAY2BGR)
         elif self._frame.color_order == "rgb" and not from_file:

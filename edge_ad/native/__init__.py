@@ -1,4 +1,4 @@
-"""The native core: exact search, graph search, k-centre selection, Mahalanobis distances, shrinking. Checks arguments.
+"""The native core: exact search, graph search, k-centre selection, Mahalanobis distances, resizing. Checks arguments.
 
 Arrays are C-contiguous; only images need not be. ``Q`` queries and ``N`` coreset vectors have ``D`` float32 elements
 each. Distances are Euclidean, not squared. Every call releases the GIL while it works. It returns to Python about once
@@ -19,6 +19,7 @@ import platform
 import threading
 from collections.abc import Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,17 +48,20 @@ except ImportError as error:
     ) from error
 
 __all__ = [
+    "FILTERS",
     "STRIPE_ROWS",
     "Coreset",
     "Graph",
     "KCenter",
     "Pool",
+    "can_resample",
     "can_shrink",
     "exact_search",
     "graph_search",
     "isa",
     "knn_search",
     "mahalanobis",
+    "resample",
     "shrink",
     "supported_isas",
 ]
@@ -66,12 +70,14 @@ Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
 
 STRIPE_ROWS = 4  # kStripeRows in graph.hpp
+FILTERS = ("bilinear", "bicubic")  # of `resample`
 _MOST_THREADS = 1024
 _CALL_MULTIPLY_ADDS = 1.5e10  # of one thread in one call into C++: a fraction of a second even without SIMD
 _TILE_QUERIES = 192  # four tiles of AVX-512, a multiple of the others
 _CALL_GRAPH_FLOATS = 1 << 24  # of queries, one call of graph search
 _CALL_PICKS = 32
 _MOST_SHRINK = 16  # kMostShrink in kernels.hpp
+_MOST_SIDE = 2**24  # kMostSide in resample.hpp
 
 
 def isa() -> str:
@@ -438,10 +444,9 @@ def mahalanobis(
 
 def can_shrink(image: NDArray[np.generic], size: tuple[int, int]) -> bool:
     """Whether :func:`shrink` takes this image to this (H, W)."""
-    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+    if image.dtype != np.uint8 or not _side_by_side(image):
         return False
-    side_by_side = image.strides[1:] == ((1,) if image.ndim == 2 else (3, 1))
-    return side_by_side and all(
+    return all(
         small >= 1 and large >= small and large % small == 0 and large // small <= _MOST_SHRINK
         for large, small in zip(image.shape[:2], size, strict=True)
     )
@@ -476,6 +481,62 @@ def shrink(image: NDArray[np.uint8], size: tuple[int, int], pool: Pool | None = 
     out = np.empty((*size, *image.shape[2:]), np.uint8)
     _core.shrink(image, out, None if pool is None else pool._core)
     return out
+
+
+Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.uint16])
+
+
+def resample(image: Pixels, size: tuple[int, int], filter: str, pool: Pool | None = None) -> Pixels:
+    """``image`` at another size, by a filter with antialiasing: Pillow's, within one grey level. Thread-safe.
+
+    "bilinear" is the triangle filter, "bicubic" that of Keys with a = -0.5. A filter is as wide as the factor that a
+    side shrinks by. So nothing aliases, and torchvision's ``antialias=True`` means the same. The result is the same to
+    the bit for every instruction set and number of threads.
+
+    Args:
+        image: (H, W) or (H, W, 3) uint8 or uint16, may be read-only; the pixels of a row are contiguous, the rows need
+            not be. uint16 images take some ten times as long.
+        size: (h, w), each 1 or more.
+        filter: "bilinear" or "bicubic".
+        pool: threads that help with an image of 256 KiB or more; None: the calling thread alone.
+
+    Returns:
+        (h, w) or (h, w, 3), a new array of the image's dtype.
+
+    Raises:
+        NativeError: not such an image, size or filter.
+    """
+    sides = tuple(_integer("size", side, 1, _MOST_SIDE) for side in size)
+    if not isinstance(image, np.ndarray) or len(sides) != 2 or not can_resample(image):
+        raise NativeError(
+            "the image cannot be resampled to this size",
+            expected="uint8 or uint16 (H, W) or (H, W, 3), pixels side by side, and (h, w)",
+            got=f"{_described(image)} to {sides}",
+        )
+    if filter not in FILTERS:
+        raise NativeError("there is no such filter", expected=" or ".join(FILTERS), got=filter)
+    if pool is not None:
+        _instance("pool", pool, Pool)
+    out = np.empty((*sides, *image.shape[2:]), image.dtype)
+    _core.resample(image, out, filter == "bicubic", None if pool is None else pool._core)
+    return out
+
+
+def can_resample(image: NDArray[np.generic]) -> bool:
+    """Whether :func:`resample` takes this image."""
+    return (
+        image.dtype in (np.uint8, np.uint16)
+        and _side_by_side(image)
+        and 1 <= min(image.shape[:2]) <= max(image.shape[:2]) <= _MOST_SIDE
+    )
+
+
+def _side_by_side(image: NDArray[np.generic]) -> bool:
+    """Whether it is (H, W) or (H, W, 3) with the pixels of a row, and their channels, next to each other."""
+    item = image.itemsize
+    return (image.ndim == 2 and image.strides[1] == item) or (
+        image.ndim == 3 and image.shape[2] == 3 and image.strides[1:] == (3 * item, item)
+    )
 
 
 def _described(value: object) -> str:

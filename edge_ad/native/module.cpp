@@ -24,6 +24,7 @@
 #include "kcenter.hpp"
 #include "mahalanobis.hpp"
 #include "pool.hpp"
+#include "resample.hpp"
 #include "shrink.hpp"
 
 namespace nb = nanobind;
@@ -40,6 +41,10 @@ using IdsOut = nb::ndarray<std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::
 
 using Pixels = nb::ndarray<const std::uint8_t, nb::device::cpu>;  // rows may lie apart, as those of a crop do
 using PixelsOut = nb::ndarray<std::uint8_t, nb::c_contig, nb::device::cpu>;
+template <typename Pixel>
+using PictureIn = nb::ndarray<const Pixel, nb::device::cpu>;
+template <typename Pixel>
+using PictureOut = nb::ndarray<Pixel, nb::c_contig, nb::device::cpu>;
 
 // As nb::gil_scoped_release; but a thread that comes back while Python shuts down, as a daemon thread may,
 // sleeps until the process ends. CPython before 3.14 ends it by pthread_exit, which on Linux unwinds the
@@ -231,14 +236,37 @@ void mahalanobis(const Matrix& patches, const std::optional<Ids>& rows, const Id
     edge_ad::mahalanobis(gaussians, queries, pool, distances.data());
 }
 
-void shrink(const Pixels& image, PixelsOut out, edge_ad::Pool* pool) {
-    edge_ad::kernels();  // chosen while the GIL is held (isa.hpp)
+// Channels of an image that goes with the result.
+template <typename Image, typename Out>
+std::size_t checked_channels(const Image& image, const Out& out) {
     const std::size_t rank = image.ndim(), channels = rank == 3 ? image.shape(2) : 1;
     require((rank == 2 || rank == 3) && out.ndim() == rank && (channels == 1 || channels == 3) &&
                 (rank == 2 || (out.shape(2) == channels && image.stride(2) == 1)) &&
                 image.stride(1) == static_cast<std::int64_t>(channels),
             "image and result do not go together", "(H, W) or (H, W, 3), pixels side by side",
             std::to_string(rank) + " and " + std::to_string(out.ndim()) + " dimensions");
+    return channels;
+}
+
+template <typename Pixel>
+void resample(const PictureIn<Pixel>& image, PictureOut<Pixel> out, bool bicubic, edge_ad::Pool* pool) {
+    edge_ad::kernels();  // chosen while the GIL is held (isa.hpp)
+    const std::size_t channels = checked_channels(image, out);
+    for (std::size_t axis = 0; axis < 2; ++axis)
+        for (const std::size_t side : {image.shape(axis), out.shape(axis)})
+            require(side >= 1 && side <= edge_ad::kMostSide, "a side of image or result is out of its range",
+                    "1 .. " + std::to_string(edge_ad::kMostSide), std::to_string(side));
+    const auto stride =
+        static_cast<std::ptrdiff_t>(image.stride(0)) * static_cast<std::ptrdiff_t>(sizeof(Pixel));
+    const edge_ad::Picture<Pixel> picture{image.data(), stride, image.shape(0), image.shape(1), channels};
+    const edge_ad::Filter filter = bicubic ? edge_ad::Filter::kBicubic : edge_ad::Filter::kBilinear;
+    Released released;
+    edge_ad::resample(picture, filter, out.shape(0), out.shape(1), pool, out.data());
+}
+
+void shrink(const Pixels& image, PixelsOut out, edge_ad::Pool* pool) {
+    edge_ad::kernels();  // chosen while the GIL is held (isa.hpp)
+    const std::size_t channels = checked_channels(image, out);
     std::size_t factors[2] = {0, 0};
     for (std::size_t axis = 0; axis < 2; ++axis) {
         const std::size_t have = image.shape(axis), wanted = out.shape(axis);
@@ -310,6 +338,10 @@ NB_MODULE(_core, m) {
     m.def("project", &project, nb::arg("coreset"), nb::arg("points"));
     m.def("mahalanobis", &mahalanobis, nb::arg("patches"), nb::arg("rows").none(), nb::arg("channels"),
           nb::arg("means"), nb::arg("factors"), nb::arg("pool"), nb::arg("distances"));
+    m.def("resample", &resample<std::uint8_t>, nb::arg("image").noconvert(), nb::arg("out").noconvert(),
+          nb::arg("bicubic"), nb::arg("pool").none() = nb::none());
+    m.def("resample", &resample<std::uint16_t>, nb::arg("image").noconvert(), nb::arg("out").noconvert(),
+          nb::arg("bicubic"), nb::arg("pool").none() = nb::none());
     m.def("shrink", &shrink, nb::arg("image").noconvert(), nb::arg("out").noconvert(),
           nb::arg("pool").none() = nb::none());
     m.def("isa", [] { return std::string(edge_ad::kernels().name); });

@@ -19,6 +19,7 @@ __all__ = [
     "k_center",
     "knn_search",
     "mahalanobis",
+    "resample",
     "shrink",
     "squared_distances",
 ]
@@ -249,3 +250,46 @@ def shrink(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
     if factor_y == factor_x == 2:
         return ((sums + 2) >> 2).astype(np.uint8)
     return np.rint(sums.astype(np.float32) * (np.float32(1) / np.float32(factor_y * factor_x))).astype(np.uint8)
+
+
+_FRACTION = 4  # bits behind the point of a row that was filtered
+
+
+def resample(image: NDArray[Any], size: tuple[int, int], filter: str) -> NDArray[Any]:
+    """Twin of :func:`edge_ad.native.resample`: (h, w) or (h, w, 3) uint8 or uint16, equal to the bit."""
+    top = int(np.iinfo(image.dtype).max)
+    weights, bits = _filter_matrix(image.shape[1], size[1], filter)
+    rows = np.einsum("yi...,xi->yx...", image.astype(np.int64), weights)
+    rows = _rounded(rows, bits - _FRACTION, top << _FRACTION)
+    weights, bits = _filter_matrix(image.shape[0], size[0], filter)
+    return _rounded(np.einsum("ix...,yi->yx...", rows, weights), bits + _FRACTION, top).astype(image.dtype)
+
+
+def _rounded(sums: NDArray[np.int64], bits: int, top: int) -> NDArray[np.int64]:
+    return np.clip((sums + (1 << (bits - 1))) >> bits, 0, top)
+
+
+def _filter_matrix(old: int, new: int, filter: str) -> tuple[NDArray[np.int64], int]:
+    """(new, old) int64: weights of the old pixels in each new one, each row with the sum 2^bits; and the bits."""
+    scale = old / new
+    wide = max(scale, 1.0)
+    reach = wide if filter == "bilinear" else 2.0 * wide
+    sums, peaks = [], []
+    for i in range(new):
+        centre = (i + 0.5) * scale
+        first, last = int(max(centre - reach + 0.5, 0.0)), min(int(centre + reach + 0.5), old)
+        x = np.abs((np.arange(first, last) - centre + 0.5) / wide)
+        if filter == "bilinear":
+            weights = np.where(x < 1, 1 - x, 0.0)
+        else:
+            outer = np.where(x < 2, ((-0.5 * x + 2.5) * x - 4) * x + 2, 0.0)
+            weights = np.where(x < 1, (1.5 * x - 2.5) * x * x + 1, outer)
+        sums.append((first, np.cumsum(weights)))
+        peaks.append(np.abs(weights).max() / sums[-1][1][-1])
+    bits = 18
+    while max(peaks) * 2**bits > 32766:
+        bits -= 1
+    matrix = np.zeros((new, old), np.int64)
+    for row, (first, total) in zip(matrix, sums, strict=True):
+        row[first : first + len(total)] = np.diff(np.floor(total * (2**bits / total[-1]) + 0.5), prepend=0.0)
+    return matrix, bits

@@ -6,7 +6,7 @@ form is the ``manifest.json`` of a bundle (FORMAT.md; `edge_ad.spec.codec` conve
 (`edge_ad.spec.table`).
 """
 
-from edge_ad.spec.backbone import BackboneSpec
+from edge_ad.spec.backbone import RESIZES, BackboneSpec
 from edge_ad.spec.base import MAX_FRAME_PIXELS, MAX_SIDE, MIN_FRAME_SIDE, Box, Frame, Size, require
 from edge_ad.spec.calibration import CalibrationSourceSpec, CalibrationSpec
 from edge_ad.spec.frame import FrameSpec, RoiSpec
@@ -34,6 +34,7 @@ __all__ = [
     "MAX_SIDE",
     "MIN_FRAME_SIDE",
     "REFERENCE",
+    "RESIZES",
     "BackboneSpec",
     "Box",
     "CalibrationSourceSpec",

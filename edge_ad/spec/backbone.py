@@ -8,6 +8,8 @@ from typing import Annotated
 from edge_ad.registry import PRECISIONS
 from edge_ad.spec.base import MAX_SIDE, Box, OneOf, Range, Size, TensorSize, check_fields, is_box, require
 
+RESIZES = ("area", "bilinear", "bicubic")  # the first where a manifest names none
+
 
 @dataclass(frozen=True)
 class BackboneSpec:
@@ -24,6 +26,7 @@ class BackboneSpec:
         grid: (h, w) of the patches of the crop.
         dim: D, length of a patch vector.
         precision: precision of the engine that made the coreset and the threshold.
+        resize: the filter that resizes the crop of a frame: area averages, or bilinear or bicubic with antialiasing.
     """
 
     name: str
@@ -37,6 +40,7 @@ class BackboneSpec:
     grid: Annotated[Size, Range(1, MAX_SIDE, form="(h, w), each ")]
     dim: Annotated[int, Range(1, 2**16)]
     precision: Annotated[str, OneOf(PRECISIONS)] = "f32"
+    resize: Annotated[str, OneOf(RESIZES)] = RESIZES[0]
 
     def __post_init__(self) -> None:
         check_fields(self, "backbone")

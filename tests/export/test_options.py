@@ -41,6 +41,7 @@ BAD: dict[str, dict[str, object]] = {
     "std": {"std": (0.0, 1.0, 1.0)},
     "mean": {"mean": (float("nan"), 0.0, 0.0)},
     "white level": {"white_level": 0},
+    "resize": {"resize": "lanczos"},
 }
 
 

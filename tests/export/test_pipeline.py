@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_ad import DatasetError, EdgeADError, ParityError, Runtime, SpecError
+from edge_ad import DatasetError, EdgeADError, ParityError, Runtime, SpecError, native
 from edge_ad.bundle.file import Bundle
 from edge_ad.engines import installed_engines
 from tests.export.made import Export
@@ -53,6 +53,15 @@ def test_the_manifest_tells_where_everything_came_from(export: Export) -> None:
     assert "torch" not in manifest.producer or manifest.producer["torch"]
     assert manifest.index.graph is not None
     assert 0.9 <= manifest.index.graph.recall <= 1
+
+
+def test_export_and_runtime_resize_by_the_same_filter(export: Export) -> None:
+    assert Runtime(export(input_size=(48, 40))).manifest.backbone.resize == "area"
+    for by in ("bilinear", "bicubic"):
+        runtime = Runtime(export(input_size=(48, 40), resize=by), self_check=True)
+        assert runtime.manifest.backbone.resize == by
+        expected = native.resample(bad_frame(1), (48, 40), by)
+        np.testing.assert_array_equal(runtime._point.crop(bad_frame(1))[0], expected)
 
 
 def test_the_same_seed_gives_the_same_bytes(export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_ad import native
 from edge_ad.frames.crop import Crop, resize, scale_box
+from edge_ad.frames.picture import to_u8
 from edge_ad.spec import FrameSpec, RoiSpec
 from tests.bundle_maker import example_manifest
 
@@ -133,3 +135,35 @@ def test_resize_is_opencvs() -> None:
     image = noise(50, 70, 3)
     np.testing.assert_array_equal(resize(image, (20, 30)), cv2.resize(image, (30, 20), interpolation=cv2.INTER_AREA))
     np.testing.assert_array_equal(resize(image, (90, 30)), cv2.resize(image, (30, 90), interpolation=cv2.INTER_LINEAR))
+
+
+@pytest.mark.parametrize("by", ["bilinear", "bicubic"])
+def test_the_filter_of_the_backbone_resizes_the_crop(by: str) -> None:
+    frame = noise(100, 150, 3)
+    backbone = replace(PART, resize=by)
+    y0, x0, y1, x1 = plain(backbone=backbone).box((100, 150))
+    tensor = plain(backbone=backbone)(frame)
+    np.testing.assert_array_equal(tensor[0], native.resample(frame[y0:y1, x0:x1], (16, 32), by))
+    assert (tensor != plain(backbone=PART)(frame)).any()
+    grey, rgb = frame[:, :, 1].copy(), plain(FrameSpec(None, "rgb"), backbone)
+    np.testing.assert_array_equal(rgb(frame)[0], tensor[0][:, :, ::-1])
+    expected = native.resample(grey[y0:y1, x0:x1], (16, 32), by)
+    np.testing.assert_array_equal(rgb(grey)[0], np.stack([expected] * 3, axis=2))
+
+
+@pytest.mark.parametrize("by", ["bilinear", "bicubic"])
+def test_u16_is_filtered_before_it_loses_bits(by: str) -> None:
+    frame = noise(96, 128, dtype=np.uint16, top=300)  # of a white level of 4095: no u8 frame keeps that apart
+    crop = plain(FrameSpec(None, bit_depth=16, white_level=4095), replace(WHOLE, resize=by))
+    whole = native.resample(frame, (48, 64), by)
+    assert whole.dtype == np.uint16
+    np.testing.assert_array_equal(crop(frame)[0, :, :, 0], to_u8(whole, 4095))
+
+
+@pytest.mark.parametrize("by", ["bilinear", "bicubic"])
+def test_views_are_resized_like_their_copies(by: str) -> None:
+    crop, frame = plain(backbone=replace(WHOLE, resize=by)), noise(96, 128, 3)
+    for view in (frame[:, :, ::-1], frame[:, ::-1], frame[::-1], np.asfortranarray(frame), frame[:, :, 1]):
+        np.testing.assert_array_equal(crop(view), crop(view.copy(order="C")))
+    same = noise(48, 64, 3)
+    np.testing.assert_array_equal(crop(same)[0], same)

@@ -6,6 +6,7 @@
 #include <limits>
 #include <memory>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "kcenter.hpp"
 #include "mahalanobis.hpp"
 #include "pool.hpp"
+#include "resample.hpp"
 #include "shrink.hpp"
 
 namespace {
@@ -162,6 +164,42 @@ void check_shrink(std::size_t factor_y, std::size_t factor_x, std::size_t channe
     }
 }
 
+// Resampling of rows of pixels with a gap between them, the last row first; [height][width][channels].
+template <typename Pixel>
+std::vector<Pixel> resampled(std::size_t height, std::size_t width, std::size_t channels,
+                             std::size_t to_height, std::size_t to_width, edge_ad::Pool* pool) {
+    constexpr std::size_t kGap = 5;  // pixels between the rows
+    const std::size_t row = width * channels + kGap;
+    std::mt19937 random(8);
+    std::vector<Pixel> pixels(height * row), out;
+    for (Pixel& pixel : pixels) pixel = static_cast<Pixel>(random());
+    const edge_ad::Picture<Pixel> picture{pixels.data() + (height - 1) * row,
+                                          -static_cast<std::ptrdiff_t>(row * sizeof(Pixel)), height, width,
+                                          channels};
+    for (const edge_ad::Filter filter : {edge_ad::Filter::kBilinear, edge_ad::Filter::kBicubic}) {
+        std::vector<Pixel> result(to_height * to_width * channels);
+        edge_ad::resample(picture, filter, to_height, to_width, pool, result.data());
+        out.insert(out.end(), result.begin(), result.end());
+    }
+    return out;
+}
+
+// Every instruction set gives what plain loops give, whatever the threads.
+void check_resample(std::size_t channels, std::size_t width, std::size_t to_width, edge_ad::Pool& pool) {
+    const std::string name = edge_ad::kernels().name;
+    const auto found = resampled<std::uint8_t>(11, width, channels, 6, to_width, nullptr);
+    const auto words = resampled<std::uint16_t>(11, width, channels, 6, to_width, nullptr);
+    const auto large = resampled<std::uint8_t>(400, width + 230, channels, 70, to_width, nullptr);
+    const auto pooled = resampled<std::uint8_t>(400, width + 230, channels, 70, to_width, &pool);
+    edge_ad::use_isa("portable");
+    expect(found == resampled<std::uint8_t>(11, width, channels, 6, to_width, nullptr), "resample", width,
+           to_width);
+    expect(words == resampled<std::uint16_t>(11, width, channels, 6, to_width, nullptr),
+           "resample of 16 bits", width, to_width);
+    edge_ad::use_isa(name);
+    expect(large == pooled, "resample by threads", width, to_width);
+}
+
 // Threads that share a pool and a coreset, while others make pools and end them: the same answers as alone.
 // What it does is there for the thread sanitizer to see.
 void check_threads() {
@@ -212,6 +250,10 @@ int main() try {
                 for (const std::size_t width : {1, 5, 16, 67})
                     check_shrink(factors / edge_ad::kMostShrink + 1, factors % edge_ad::kMostShrink + 1,
                                  channels, width);
+        for (const std::size_t channels : {1, 3})
+            for (const std::size_t width : {1, 3, 4, 5, 8, 9, 17, 100})
+                for (const std::size_t to_width : {1, 2, 7, 16, 33})
+                    check_resample(channels, width, to_width, pool);
         check_threads();
         std::printf("%s: checked\n", kernels->name);
     }

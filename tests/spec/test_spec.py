@@ -92,6 +92,7 @@ def manifests(draw: st.DrawFn) -> spec.Manifest:
                 crop=draw(boxes(*input_size)),
                 grid=draw(st.tuples(st.integers(1, 4096), st.integers(1, 4096))),
                 dim=draw(st.integers(1, 2**16)),
+                resize=draw(st.sampled_from(spec.RESIZES)),
             ),
             head=PatchcoreSpec(
                 "patchcore", draw(st.integers(0, 1000)), draw(st.floats(0, 4)), smooth=draw(st.floats(0, 8))
@@ -174,6 +175,8 @@ RANGES = [
     ("backbone.grid", [16, 4097]),
     ("backbone.dim", 0),
     ("backbone.dim", 65537),
+    ("backbone.resize", "lanczos"),
+    ("backbone.resize", None),
     ("backbone.mean", [0.0, math.nan, 0.0]),
     ("backbone.std", [1.0, 0.0, 1.0]),
     ("backbone.std", [1.0, math.inf, 1.0]),
@@ -304,7 +307,7 @@ def test_missing_fields_are_named_or_have_a_default(path: str) -> None:
         at = at[parent]
     del at[last]
     optional = {
-        *("frame.color_order", "frame.bit_depth", "frame.white_level", "backbone.precision"),
+        *("frame.color_order", "frame.bit_depth", "frame.white_level", "backbone.precision", "backbone.resize"),
         *("head.reweight_neighbors", "head.local_scale", "head.smooth"),
         *("calibration.defect_scores", "calibration.source", "calibration.left_out", "producer.edge_ad"),
         *("members.coreset", "points", "index.projection", "second", "power"),
@@ -316,6 +319,12 @@ def test_missing_fields_are_named_or_have_a_default(path: str) -> None:
         decode(document)
     both = path in ("members.coreset.dtype", "members.coreset.shape")  # one without the other
     assert ("only one of" if both else f"{shown(path)} is missing") in caught.value.what
+
+
+def test_a_manifest_without_a_resize_filter_means_area_averages() -> None:
+    document = good()
+    del document["backbone"]["resize"]
+    assert decode(document).backbone.resize == "area"
 
 
 def test_unknown_fields_are_passed_over() -> None:

@@ -55,6 +55,10 @@ constexpr std::size_t kProjectSlab = 16;  // columns of a basis that stand toget
 constexpr std::size_t kHalvesStep = 32;
 constexpr std::size_t kProjectChunk = 128;  // terms of one running sum of a projection
 constexpr std::size_t kMostShrink = 16;     // so that the sum of a block of u8 pixels fits 16 bits
+constexpr std::size_t kResampleRows = 4;    // filtered at once
+constexpr std::size_t kResampleBeyond = 16;
+constexpr int kFraction = 4;  // bits behind the point of a row that was filtered
+constexpr std::int16_t kMostMiddle = 255 << kFraction;
 
 // `width` columns of `dim` numbers, width a multiple of kCodeStep.
 struct Basis {
@@ -126,6 +130,19 @@ struct Kernels {
     void (*shrink_row)(const std::uint8_t* rows, std::ptrdiff_t stride, std::size_t factor_y,
                        std::size_t factor_x, std::size_t channels, std::size_t width, float nudge,
                        std::uint16_t* sums, std::uint8_t* out);
+
+    // Rows at another width, kResampleRows of them: out [width][channels], and perhaps one number more. Pixel
+    // x is the sum of `taps` pixels from starts[x] on times weights [width][taps], over 2^shift, rounded,
+    // halves up, and limited to 0 .. kMostMiddle. taps: a multiple of 4 for 3 channels, of 8 for one. Up to
+    // kResampleBeyond bytes behind the last pixel of a sum are read.
+    void (*resample_rows)(const std::uint8_t* const* rows, std::size_t channels, const std::int32_t* starts,
+                          const std::int16_t* weights, std::size_t taps, int shift, std::size_t width,
+                          std::int16_t* const* out);
+
+    // Of such rows one row of pixels: the sum of `taps` rows times their weights, over 2^shift, rounded,
+    // halves up, and limited to 0 .. 255. taps is even. Rows are read up to a multiple of 16.
+    void (*resample_column)(const std::int16_t* const* rows, const std::int16_t* weights, std::size_t taps,
+                            int shift, std::size_t count, std::uint8_t* out);
 
     const CodeKernels* codes;
 };

@@ -48,6 +48,7 @@ struct Simd {
     EDGE_AD_INLINE void prefetch(const float* p) { __builtin_prefetch(p); }
 };
 
+#include "simd/resample.inl"
 #include "simd/kernels.inl"
 
 }  // namespace

@@ -44,6 +44,7 @@ struct Simd {
     EDGE_AD_INLINE void prefetch(const float* p) { __builtin_prefetch(p); }
 };
 
+#include "simd/arm/resample_neon.inl"
 #include "simd/kernels.inl"
 
 }  // namespace

@@ -52,6 +52,7 @@ struct Simd {
     }
 };
 
+#include "simd/x86/resample_avx2.inl"
 #include "simd/kernels.inl"
 
 }  // namespace
