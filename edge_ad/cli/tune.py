@@ -99,7 +99,7 @@ def _taken(profile: Profile, spec: Manifest, budget_ms: float | None) -> str | N
 
 
 def _report(profile: Profile, spec: Manifest, budget_ms: float | None, taken: str | None) -> str:
-    """The Pareto table: a line for each operating point with its best settings, the most faithful first."""
+    """The Pareto table: a line for each operating point with its best settings, in the order of `best_first`."""
     call = "Runtime(path)" if budget_ms is None else f"Runtime(path, budget_ms={budget_ms:g})"
     head = ["", "point", "rank corr", "score err", "AUROC", "engine", "threads", "cores", "search"]
     rows = [[*head, "p50 ms", "p95", "p99", "after idle", "" if budget_ms is None else "fits", "taken by"]]

@@ -1,4 +1,4 @@
-"""Chooses the operating points: the most faithful one that keeps the budget on this PC, and cheaper ones below it."""
+"""Chooses the operating points: the one that sees most and keeps the budget on this PC, and cheaper ones below it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Chooser:
         """The chosen point and those below it, each clearly cheaper than the one before; all are open and warm.
 
         Args:
-            names: the points that may serve, the most faithful first.
+            names: the points that may serve, the one that sees most first.
             best_effort: take the fastest if none keeps the budget.
 
         Raises:
