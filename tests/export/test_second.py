@@ -147,6 +147,21 @@ def test_the_verdict_is_that_of_the_two_sizes(export: Export, engine: str, roi: 
     assert Runtime(bundle).inspect(frame).regions
 
 
+def test_each_size_has_its_own_local_scale(export: Export) -> None:
+    """Scaled and smoothed scores are joined as others are, with exact search and with the graph."""
+    bundle = export(more_sizes=(FIRST, SECOND), local_scale=0.75, smooth=0.7).bundle
+    with Bundle.open(bundle) as opened:
+        first_scale, second_scale = (sight.array("coreset/scale") for sight in opened.at("f32").sights())
+    assert first_scale.shape != second_scale.shape
+    second_spec = Runtime(bundle, self_check=True).manifest.second
+    assert second_spec is not None
+    for frame in (good_frame(70), bad_frame(70), bad_frame(72, size=150)):
+        for search in ("exact", "graph"):
+            whole, first, second = single_and_joined(bundle, frame, search=search, threads=2)
+            assert whole.score == max(first.score, second_spec.factor * second.score)
+            assert whole.score == single_and_joined(bundle, frame, search="exact", threads=1)[0].score
+
+
 @pytest.mark.parametrize("precision", ["f32", "int8-onnxruntime"])
 def test_thresholds_come_from_joined_held_out_scores(export: Export, parts: Path, precision: str) -> None:
     """Those that the bundle holds come out again from the files; each point has its own factor."""
