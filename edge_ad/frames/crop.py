@@ -35,7 +35,9 @@ def resize(image: Frame, size: Size, pool: native.Pool | None = None, by: str = 
     if image.shape[:2] == size:
         return image.copy()
     if by in native.FILTERS:
-        return native.resample(image if native.can_resample(image) else np.ascontiguousarray(image), size, by, pool)
+        if not native.can_resample(image):  # pixels of a row that lie apart
+            image = image.copy(order="C")
+        return native.resample(image, size, by, pool)
     if native.can_shrink(image, size):
         return native.shrink(image.view(np.uint8), size, pool)
     shrinks = image.shape[0] >= size[0] and image.shape[1] >= size[1]

@@ -19,7 +19,7 @@ import platform
 import threading
 from collections.abc import Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
-from typing import TypeVar
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -483,7 +483,7 @@ def shrink(image: NDArray[np.uint8], size: tuple[int, int], pool: Pool | None = 
     return out
 
 
-Pixels = TypeVar("Pixels", NDArray[np.uint8], NDArray[np.uint16])
+Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 def resample(image: Pixels, size: tuple[int, int], filter: str, pool: Pool | None = None) -> Pixels:
@@ -506,7 +506,7 @@ def resample(image: Pixels, size: tuple[int, int], filter: str, pool: Pool | Non
     Raises:
         NativeError: not such an image, size or filter.
     """
-    sides = tuple(_integer("size", side, 1, _MOST_SIDE) for side in size)
+    sides: tuple[int, ...] = tuple(_integer("size", side, 1, _MOST_SIDE) for side in size)
     if not isinstance(image, np.ndarray) or len(sides) != 2 or not can_resample(image):
         raise NativeError(
             "the image cannot be resampled to this size",
@@ -517,7 +517,7 @@ def resample(image: Pixels, size: tuple[int, int], filter: str, pool: Pool | Non
         raise NativeError("there is no such filter", expected=" or ".join(FILTERS), got=filter)
     if pool is not None:
         _instance("pool", pool, Pool)
-    out = np.empty((*sides, *image.shape[2:]), image.dtype)
+    out: Pixels = np.empty((*sides, *image.shape[2:]), image.dtype)
     _core.resample(image, out, filter == "bicubic", None if pool is None else pool._core)
     return out
 

@@ -191,7 +191,7 @@ def test_what_is_no_size(size: tuple[int, ...]) -> None:
 
 def test_what_is_no_image_and_no_filter() -> None:
     with pytest.raises(NativeError, match="list"):
-        native.resample(GOOD.tolist(), (8, 12), "bilinear")  # type: ignore[type-var]
+        native.resample(GOOD.tolist(), (8, 12), "bilinear")  # type: ignore[arg-type]
     with pytest.raises(NativeError, match="bilinear or bicubic"):
         native.resample(GOOD, (8, 12), "area")
 
