@@ -25,6 +25,7 @@ Pixels = NDArray[np.uint8]
 # What the benches of speed and parity fix, so that they compare like with like: nothing is chosen, scaled or smoothed.
 FIXED: dict[str, object] = {
     "input_size": (256, 256),
+    "resize": "area",
     "coreset": 0.1,
     "local_scale": 0.0,
     "smooth": 0.0,

@@ -46,7 +46,7 @@ class Options:
     input_size: Size | None = None
     second_size: Size | None = None
     more_sizes: tuple[Size, ...] = ()
-    resize: Annotated[str, OneOf(RESIZES)] = RESIZES[0]
+    resize: Annotated[str, OneOf(RESIZES)] = "bilinear"
     points: tuple[str, ...] = (BASE_PRECISION,)
     max_drop: Annotated[float, Range(0, 1)] = 0.005
     effort: Annotated[str, OneOf(EFFORTS)] = "usual"

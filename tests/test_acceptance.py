@@ -46,6 +46,7 @@ def bundle(category: Category, shared: Path, tmp_path_factory: pytest.TempPathFa
         weights=shared / "weights" / "resnet18_to_layer3.pth",
         coreset=0.01,
         input_size=(INPUT, INPUT),
+        resize="area",
         local_scale=0.0,
         smooth=0.0,
         effort="quick",
@@ -159,6 +160,7 @@ def test_every_method_tells_bottles_apart(
         method=method,
         coreset=0.01,
         calibration="split",
+        input_size=(INPUT, INPUT),
         effort="quick",
     )
     runtime = Runtime(export_bundle(options).bundle)

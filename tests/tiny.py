@@ -102,6 +102,7 @@ def tiny_options(folder: Path, **changes: object):  # type: ignore[no-untyped-de
         "layers": ("fine", "coarse"),
         "input_size": (SIZE, SIZE),
         "coreset": 0.1,
+        "resize": "area",
         "local_scale": 0.0,
         "smooth": 0.0,
         "effort": "quick",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from edge_ad.spec import MAX_SIDE, MIN_FRAME_SIDE, Box, Size
 
-AREAS = (256**2, 384**2, 512**2)  # pixels that the backbone sees
+AREAS = (256**2, 384**2)  # pixels that the backbone sees
 STRIDE = 16  # sides are multiples of it: the stride of the deepest usual layer
 _LONGEST = 8.0  # a frame that is longer than so many times its width is squeezed to that
 

@@ -17,7 +17,7 @@ Export = Callable[..., Path]
 
 def command(tiny: Path, out: Path, *more: object) -> list[str]:
     fixed = ["--backbone", tiny / "backbone.onnx", "--layers", "fine", "coarse", "--input-size", SIZE, "--out", out]
-    fixed += ["--local-scale", 0, "--smooth", 0, "--quick"]
+    fixed += ["--resize", "area", "--local-scale", 0, "--smooth", 0, "--quick"]
     return [sys.executable, "-m", "export", *map(str, [*(more or [tiny / "part"]), *fixed])]
 
 
