@@ -176,7 +176,7 @@ class Runtime:
 
     @property
     def points(self) -> tuple[str, ...]:
-        """Names of the open operating points, the one that sees most first. There is more than one only with a budget."""
+        """Names of the open operating points, those first that see most. There is more than one only with a budget."""
         return tuple(each.name for each in self._points)
 
     @property

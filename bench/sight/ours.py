@@ -9,14 +9,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.material import FIXED
 from bench.seen import see
 from bench.sight import record
 from bench.sight.record import Record
 from bench.sight.sets import LabelledSet
 from edge_ad import Runtime, build_info
+from edge_ad.calibration.promise import asked_rate
 from edge_ad.metrics import binary_auroc
-from edge_ad.spec import CalibrationSpec
-from export.options import Options, method_options
+from export.options import Options
 from export.pipeline import export_bundle
 
 DEFAULTS = "defaults"
@@ -29,10 +30,7 @@ def variants(weights: Path | None, coreset: float) -> Variants:
     found: Variants = {DEFAULTS: {}}
     if weights is not None:
         chosen = {"backbone": "resnet18", "weights": weights}
-        theirs = {"input_size": (256, 256), "coreset": coreset, "reweight": 9}
-        lacking = {"local_scale": 0.0, "smooth": 0.0}  # the peer has none
-        known = {option.name for option in method_options()}
-        theirs |= {name: value for name, value in lacking.items() if name in known}
+        theirs = {**FIXED, "coreset": coreset, "reweight": 9}
         found |= {"resnet18, chosen": chosen, "resnet18, the peer's settings": {**chosen, **theirs}}
     return found
 
@@ -76,11 +74,6 @@ class Ours:
         manifest = dataclasses.asdict(runtime.manifest)
         facts = {name: value for name, value in manifest.items() if name not in ("members", "probes")}
         facts |= {"threshold": runtime.threshold, "point": runtime.point, "versions": build_info()}
-        promised = promised_rate(runtime.manifest.calibration)
+        calibration = runtime.manifest.calibration
+        promised = asked_rate(calibration.rule, calibration.value)
         return Record(seen.scores.tolist(), seen.anomalous.tolist(), pixel, promised, seconds, facts)
-
-
-def promised_rate(calibration: CalibrationSpec) -> float | None:
-    """The rate of good parts that the rule of the threshold says it rejects; None if it says nothing of it."""
-    rates = {"percentile": 1 - calibration.value / 100, "false-reject": calibration.value}
-    return rates.get(calibration.rule)
