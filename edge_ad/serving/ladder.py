@@ -1,6 +1,6 @@
 """The ladder of operating points: one step down when frames keep missing the deadline, one step up when there is time.
 
-It is a state machine over the frames served; it reads no clock. A rung is an operating point, those first that see most.
+It is a state machine over the frames served; it reads no clock. A rung is an operating point, the best first.
 
 Down: `DOWN_MISSES` of the last `WINDOW` frames missed the deadline. If one frame in a hundred is late, as a fitting p99
 allows, this happens by chance once in millions of frames. If all frames are late, it takes five frames.
