@@ -122,10 +122,10 @@ def main() -> int:
     for engine in engines:
         macs, size, fixed = fit_graphs(timed, engine)
         print(f"{engine}: best fit {macs:.3g} multiply-adds, {size:.3g} bytes a ms, {fixed:.2f} ms fixed")
-    print("\n| search | ms | model | multiply-adds a ms |\n|---|---|---|---|")
+    print("\n| search | ms | model | patches x rows x dimensions a ms |\n|---|---|---|---|")
     for patches, rows, dim, ms in time_search(options.threads):
         work = patches * rows * dim
-        model = work / SMALL_PC.search_macs_per_ms
+        model = work / SMALL_PC.exact_per_ms
         print(f"| {patches} in {rows} x {dim} | {ms:.1f} | {model:.1f} | {work / ms:.3g} |")
     return 0
 

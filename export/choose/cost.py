@@ -19,48 +19,57 @@ _COUNTED = {"Conv", "ConvTranspose", "MatMul", "Gemm"}
 
 @dataclass(frozen=True)
 class Machine:
-    """A kind of PC. The figures were fitted once, with two threads, f32.
+    """A kind of PC. The figures were fitted once, with two threads, f32 (bench/NOTES.md, "Cost").
 
     Attributes:
-        macs_per_ms: multiply-adds of a graph in a millisecond.
-        bytes_per_ms: bytes of a graph's tensors, written and read, in a millisecond.
-        search_macs_per_ms: products of the exact search's bounds in a millisecond.
-        fixed_ms: of a frame: resize, calls, map.
+        macs_per_ms: multiply-adds of a network in a millisecond.
+        bytes_per_ms: bytes of a network's tensors and weights in a millisecond.
+        exact_per_ms: patches x rows x dimensions of exact search by bounds in a millisecond.
+        walks_per_ms: patches whose nearest row the HNSW graph finds in a millisecond.
+        rechecked: share of the patches that graph search looks up again by exact search.
+        fixed_ms: of each input size: resize, calls.
     """
 
     macs_per_ms: float
     bytes_per_ms: float
-    search_macs_per_ms: float
+    exact_per_ms: float
+    walks_per_ms: float
+    rechecked: float
     fixed_ms: float
 
 
-SMALL_PC = Machine(macs_per_ms=8.0e7, bytes_per_ms=5.0e7, search_macs_per_ms=9.0e7, fixed_ms=0.6)  # 2 cores, AVX2
+SMALL_PC = Machine(  # 2 cores, AVX2
+    macs_per_ms=7.0e7, bytes_per_ms=5.0e7, exact_per_ms=1.2e8, walks_per_ms=250, rechecked=0.08, fixed_ms=0.6
+)
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a frame asks of a machine.
+    """What one input size asks of a machine.
 
     Attributes:
-        macs: multiply-adds of the graph.
+        macs: multiply-adds of the network.
         bytes: of all its tensors and weights, float32.
-        search: multiply-adds of the search: patches x rows x dimensions.
+        patches, rows, dim: the search: so many patches, in a coreset of so many rows and dimensions.
     """
 
     macs: float
     bytes: float
-    search: float
+    patches: int
+    rows: int
+    dim: int
 
     def ms(self, machine: Machine = SMALL_PC) -> float:
         """Milliseconds of a frame."""
-        graph = self.macs / machine.macs_per_ms + self.bytes / machine.bytes_per_ms
-        return graph + self.search / machine.search_macs_per_ms + machine.fixed_ms
+        network = self.macs / machine.macs_per_ms + self.bytes / machine.bytes_per_ms
+        exact = self.patches * self.rows * self.dim / machine.exact_per_ms
+        walk = self.patches / machine.walks_per_ms + machine.rechecked * exact
+        return network + min(exact, walk) + machine.fixed_ms
 
 
 def work_of(graph: PatchGraph, patches: int, rows: int) -> Work:
-    """The work of a frame: its graph, and the search of so many patches in so many rows of a coreset."""
-    macs, size = graph_work(graph.model)
-    return Work(macs, size, float(patches) * rows * graph.dim)
+    """The work of a frame: its network, and the search of so many patches in so many rows of a coreset."""
+    return Work(*graph_work(graph.model), patches, rows, graph.dim)
 
 
 def graph_work(model: onnx.ModelProto) -> tuple[float, float]:

@@ -27,7 +27,7 @@ from export.summary import Summary
 IMAGES = {"usual": 48, "thorough": 200}  # good images in a trial
 DEFECTS = {"usual": 1, "thorough": 4}  # of each kind, size and contrast
 LEAST_IMAGES = 16  # with fewer there is nothing to hold out
-ROWS = 2000  # patches of the coreset of a half: search must not cost more than the backbone
+ROWS = 2000  # patches in the coreset of a fold of a trial: search must not cost more than the backbone
 THOROUGH = (256**2, 320**2, 384**2, 448**2, 512**2, 640**2)
 
 

@@ -1,7 +1,7 @@
 """A trial: what an input size sees, with any local scale and smoothing, on good images that its coreset has not seen.
 
-The images of a trial are in two halves. Each half is scored against a coreset of the other, and so are the synthetic
-defects on its images. A bundle learns from more images than that; but all candidates are handicapped alike.
+The images of a trial are held out fold by fold, as for the threshold of a bundle: each fold is scored against a coreset
+of the others, and so are the synthetic defects on its images.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from edge_ad.heads.local import Local, Smoothing
 from edge_ad.system.progress import Progress
 from export.coreset import project, select_coreset
 from export.features import extract
+from export.folds import folds
 from export.local_scale import local_scale, row_neighbours, row_statistics
 from export.power import SynthDefects, patches_with
 from export.projection import choose_basis
@@ -56,12 +57,12 @@ Found = tuple[NDArray[np.float32], NDArray[np.int32]]  # distances and coreset r
 
 
 @dataclass(frozen=True)
-class _Half:
-    """A coreset of one half, and what was scored against it.
+class _Fold:
+    """A coreset of the images outside a fold, and what was scored against it.
 
     Attributes:
         factors: exponent -> (N,) factors of the rows.
-        good: of the other half's images.
+        good: of the images in the fold.
         defects: of the synthetic defects on those.
     """
 
@@ -77,8 +78,8 @@ class Trial:
         stages: at that size.
         paths: files of the good images in the trial.
         drawn: synthetic defects on them; `SynthDefect.image` counts `paths`.
-        rows: patches to keep in the coreset of a half.
-        seed: of the halves and the coresets.
+        rows: patches to keep in the coreset of a fold, at most.
+        seed: of the folds and the coresets.
         pool: threads.
     """
 
@@ -86,50 +87,48 @@ class Trial:
         self, stages: Stages, paths: Sequence[Path], drawn: SynthDefects, rows: int, seed: int, pool: native.Pool
     ) -> None:
         self._stages, self._pool = stages, pool
-        height, width = stages.backbone.input_size
-        label = f"trial of {height} x {width}"
+        label = "trial of {} x {}".format(*stages.backbone.input_size)
         patches = np.empty((len(paths), stages.masks.count, stages.backbone.dim), np.float32)
         extract(patches, paths, stages.frame, stages.crop, stages.engine, stages.masks.rows, label)
-        order = np.random.default_rng([seed, 2]).permutation(len(paths))
-        halves = [np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])]
+        pairs = folds(len(paths), "crossfit", seed).pairs
         projected = project(patches, seed)
-        coresets = [self._coreset(patches, projected, half, rows, seed) for half in halves]
-        held = [self._search(coreset, patches[other]) for coreset, other in zip(coresets, halves[::-1], strict=True)]
+        coresets = [self._coreset(patches, projected, train, rows, seed) for train, _ in pairs]
+        good = [self._search(coreset, patches[held]) for coreset, (_, held) in zip(coresets, pairs, strict=True)]
         distances = np.empty(patches.shape[:2], np.float32)
-        for other, (found, _) in zip(halves[::-1], held, strict=True):
-            distances[other] = found
-        self._halves = []
+        for (_, held), (found, _) in zip(pairs, good, strict=True):
+            distances[held] = found
+        self._folds = []
         with Progress(f"{label} with defects", len(drawn.defects), unit="defects") as progress:
-            for coreset, own, other, good in zip(coresets, halves, halves[::-1], held, strict=True):
+            for coreset, (train, held), own in zip(coresets, pairs, good, strict=True):
                 scored = []
-                for spoiled in patches_with(drawn.on(other), paths, stages):
+                for spoiled in patches_with(drawn.on(held), paths, stages):
                     scored.append(self._search(coreset, spoiled[None]))
                     progress.update(1)
                 defects = (*map(np.concatenate, zip(*scored, strict=True)),) if scored else _nothing(patches)
-                factors = self._factors(coreset, patches, distances, own)
-                self._halves.append(_Half(factors, good, defects))  # type: ignore[arg-type]
+                factors = self._factors(coreset, patches, distances, train)
+                self._folds.append(_Fold(factors, own, defects))  # type: ignore[arg-type]
 
     def seen(self, exponent: float, sigma: float) -> Seen:
         """The scores with this local scale and smoothing; 0 for none of them."""
         masks = self._stages.masks
         smoothing = Smoothing(sigma, masks.grid, masks.rows) if sigma else None
         good, defects = [], []
-        for half in self._halves:
-            local = Local(half.factors(exponent) if exponent else None, smoothing)
-            good.append(_scores(local, half.good))
-            defects.append(_scores(local, half.defects))
+        for fold in self._folds:
+            local = Local(fold.factors(exponent) if exponent else None, smoothing)
+            good.append(_scores(local, fold.good))
+            defects.append(_scores(local, fold.defects))
         return Seen(np.concatenate(good), np.concatenate(defects))
 
     def _coreset(
         self,
         patches: NDArray[np.float32],
         projected: NDArray[np.float32],
-        half: NDArray[np.int64],
+        train: NDArray[np.int64],
         rows: int,
         seed: int,
     ) -> native.Coreset:
-        fraction = min(1.0, rows / (len(half) * patches.shape[1]))
-        chosen = select_coreset(projected, half, fraction, seed, self._pool, "trial coreset")
+        fraction = min(1.0, rows / (len(train) * patches.shape[1]))
+        chosen = select_coreset(projected, train, fraction, seed, self._pool, "trial coreset")
         vectors = np.ascontiguousarray(patches.reshape(-1, patches.shape[2])[chosen])
         return native.Coreset(vectors, choose_basis(vectors, seed), pool=self._pool)
 

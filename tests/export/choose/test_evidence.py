@@ -12,12 +12,13 @@ pytest.importorskip("hnswlib", reason="the export needs hnswlib")
 
 from edge_ad import Runtime, SpecError
 from edge_ad.bundle.file import Bundle
+from export import power
 from export.choose import evidence
 from export.options import Options, parse_options
 from export.pipeline import export_bundle
 from tests.tiny import good_frame, picture, tiny_options, write_backbone
 
-AREAS = (48**2, 64**2, 80**2)  # instead of those of real networks: seconds
+AREAS = (48**2, 64**2)  # instead of those of real networks: seconds
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,9 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def areas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence, "AREAS", AREAS)
     monkeypatch.setattr(evidence, "ROWS", 60)
+    monkeypatch.setattr(power, "SIZES", (0.05, 0.2))
+    monkeypatch.setattr(power, "CONTRASTS", (0.15, 0.4))
+    monkeypatch.setitem(power.POWER_DEFECTS, "usual", 1)
 
 
 def opened(folder: Path, out: Path, **changes: object) -> tuple[Bundle, str]:
