@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,12 @@ def made(part: LabelledSet, good: Sequence[float], bad: Sequence[float], thresho
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     code = command.main([str(argument) for argument in arguments])
     return code, *capsys.readouterr()
+
+
+@pytest.fixture(autouse=True)
+def quick_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is chosen by trials: that has tests of its own, and takes minutes by the embedded backbone."""
+    monkeypatch.setattr(ours, "Options", partial(ours.Options, effort="quick", input_size=(64, 64)))
 
 
 # Sets.
