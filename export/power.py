@@ -137,7 +137,8 @@ def patches_with(
 
 def frames_with(defects: Sequence[SynthDefect], paths: Sequence[Path], frame: FrameSpec) -> Iterator[Frame]:
     """The frames with the defects, in their order, each an array of its own. An image with several is read once."""
-    at, good = -1, np.empty(0, np.uint8)
+    at = -1
+    good: Frame = np.empty((0, 0), np.uint8)
     for defect in defects:
         if defect.image != at:
             at, path = defect.image, paths[defect.image]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,8 +52,9 @@ class Chosen:
         first, second = self.sizes[0], self.sizes[1] if len(self.sizes) > 1 else None
         was_open = options.input_size is None
         more = (first,) if was_open and second is not None else options.more_sizes
-        values = {"input_size": first, "second_size": second, "more_sizes": more}
-        return replace(options, **values, local_scale=self.local_scale, smooth=self.smooth)  # type: ignore[arg-type]
+        values: dict[str, Any] = {"input_size": first, "second_size": second, "more_sizes": more}
+        values |= {"local_scale": self.local_scale, "smooth": self.smooth}
+        return replace(options, **values)
 
 
 @dataclass(frozen=True)
