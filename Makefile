@@ -70,7 +70,7 @@ bench: $(EXPORT)/ready
 # make demo DATA=folder CATEGORY=bottle BACKBONE=resnet18 WEIGHTS=resnet18.pth
 demo: $(DEMO_ENV)/ready
 	@test -d $(DATA)/$(CATEGORY) || $(DEMO_ENV)/bin/python -m export.sample $(CATEGORY) $(DATA)
-	$(DEMO_ENV)/bin/python -m export $(CATEGORY) --data $(DATA) --to openvino --coreset 0.05 --out $(CATEGORY).bundle \
+	$(DEMO_ENV)/bin/python -m export $(CATEGORY) --data $(DATA) --to openvino --out $(CATEGORY).bundle \
 		$(if $(BACKBONE),--backbone $(BACKBONE)) $(if $(WEIGHTS),--weights $(WEIGHTS))
 	@mkdir -p outputs
 	@$(DEMO_ENV)/bin/edge-ad inspect $(CATEGORY).bundle $(DATA)/$(CATEGORY)/test \
