@@ -50,7 +50,7 @@ def arguments(
     command = ["eval", "--methods", methods, "--backbones", str(work / "net.onnx")]
     command += ["--layers", f"{work / 'net.onnx'}=fine,coarse", "--data", *(str(work / name) for name in data)]
     command += ["--out", str(work / "out"), "--no-report", "--pictures", "none", *more]
-    return [*command, "--export-options", "--to", "onnx", "--input-size", str(SIZE), *export]
+    return [*command, "--export-options", "--to", "onnx", "--input-size", str(SIZE), "--quick", *export]
 
 
 def table(work: Path) -> list[dict[str, str]]:

@@ -272,7 +272,7 @@ def test_a_bundle_goes_into_a_pipe(golden: Path, tmp_path: Path) -> None:
 def test_an_export_goes_into_a_pipe(tiny: Path, tmp_path: Path) -> None:
     pytest.importorskip("hnswlib", reason="the export needs hnswlib")
     command = [sys.executable, "-m", "export", "part", "--data", tiny, "--backbone", tiny / "backbone.onnx"]
-    command += ["--layers", "fine", "coarse", "--input-size", "64", "--to", "onnx", "--out", "/dev/stdout"]
+    command += ["--layers", "fine", "coarse", "--input-size", "64", "--to", "onnx", "--quick", "--out", "/dev/stdout"]
     done = subprocess.run(command, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr
     (tmp_path / "got.bundle").write_bytes(done.stdout)
