@@ -119,7 +119,7 @@ def join_factor(first: Sequence[float], second: Sequence[float], sizes: Sequence
             "the scores at two input sizes cannot be joined",
             expected="median scores of held-out good images above 0",
             got=" and ".join(f"{m:g} at {h}x{w}" for m, (h, w) in zip(medians, sizes, strict=True)),
-            remedy="Export without --second-size, or give good images that differ.",
+            remedy="Give one --input-size, good images that differ, or --white-level if they are dark.",
         )
     return medians[0] / medians[1]
 

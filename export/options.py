@@ -101,7 +101,8 @@ class Options:
                 raise SpecError(what, expected="no --second-size", got=self.second_size)
 
         if self.second_size is not None and self.input_size is None:
-            raise SpecError("--second-size stands alone", expected="--input-size too, or neither", got=self.second_size)
+            what = "--second-size joins another size to --input-size"
+            raise SpecError(what, expected="both, or neither", got=self.second_size)
 
     @property
     def backbone_name(self) -> str:

@@ -24,6 +24,7 @@ from edge_ad.calibration.rules import LABELLED
 from edge_ad.data.layouts import Category, Facts, TestImage, check_images, find_category, load_category
 from edge_ad.engines import Engine
 from edge_ad.errors import BundleError, DatasetError, SpecError
+from edge_ad.metrics.power import describe_power, describe_seen
 from edge_ad.registry import ENGINES, engine_package
 from edge_ad.runtime import Runtime
 from edge_ad.serving.fidelity import describe_fidelity
@@ -65,7 +66,7 @@ def export_bundle(options: Options) -> Summary:
     with summary.stage("images"):
         good_images, frame, sizes = _images(category, options, summary)
         require_good(plans, len(good_images))
-        tests = _tests(category, options, compare=len(plans) > 1)
+        tests = _tests(category, options, compare=len(plans) > 1 or options.input_size is None)
     with summary.stage("graph"):
         network = open_network(options)
         region = read_roi(options.roi, frame.size) if options.roi and frame.size else None
@@ -80,6 +81,10 @@ def export_bundle(options: Options) -> Summary:
     stages = bases[plans[0].sizes[0]]
     job = _job(options, good_images, tests, pool, scratch_for(out).parent, canvas)
     job, reference = _reference(plans, bases, job, canvas, summary)
+    if reference.power is not None:
+        threshold = reference.calibration.threshold
+        summary.say("power", describe_power(reference.power, threshold))
+        summary.say("sees", f"{describe_seen(reference.power, threshold)} (synthetic defects)")
     points = _further_points(plans[1:], bases, reference, job, summary)
     manifest = Manifest(
         name=printable(category.name),
@@ -147,7 +152,7 @@ def _reference(
 ) -> tuple[Job, MadePoint]:
     """The job and its reference point. It names odd good images; with --drop-outliers it goes on without them.
 
-    Then the point is made again, as if they had never been in the folder.
+    Then the point is made again, as if they had never been in the folder; the choice of sizes stands.
     """
     first = Summary(summary.bundle)
     made = make_point(plans[0], bases, job, first)
@@ -216,8 +221,8 @@ def _check_outputs(out: Path, category: Category, options: Options) -> None:
     check_outputs(outputs, inputs)
 
 
-def _images(category: Category, options: Options, summary: Summary) -> tuple[list[Path], FrameSpec, frozenset[Size]]:
-    """The good images to learn from, what frames are, and the (H, W) that were seen."""
+def _images(category: Category, options: Options, summary: Summary) -> tuple[list[Path], FrameSpec, tuple[Size, ...]]:
+    """The good images to learn from, what frames are, and the (H, W) of each."""
     with Progress("reading", len(category.train_good), unit="images") as progress:
         good_images, facts = check_images(category.train_good, options.skip_bad, progress)
     summary.say("images", f"{len(good_images)} good, layout {category.layout}, {_describe_sizes(facts)}")
@@ -245,7 +250,7 @@ def _images(category: Category, options: Options, summary: Summary) -> tuple[lis
         white = (1 << facts.max_value.bit_length()) - 1
         summary.say("note", f"16-bit images no brighter than {facts.max_value}: is --white-level {white} meant?")
     spec = FrameSpec(size, options.color_order, depth, options.white_level)  # type: ignore[arg-type]
-    return list(good_images), spec, facts.sizes
+    return list(good_images), spec, facts.frames
 
 
 def _tests(category: Category, options: Options, *, compare: bool) -> list[TestImage]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ad.engines.finite import require_finite
 from edge_ad.errors import DatasetError
 from edge_ad.frames.check import check_frame, read_frame
 from edge_ad.spec import Box, Frame, FrameSpec
@@ -130,8 +131,11 @@ def patches_with(
     defects: Sequence[SynthDefect], paths: Sequence[Path], stages: Stages
 ) -> Iterator[NDArray[np.float32]]:
     """(R, D) patches of the frame with each defect, in their order, as `export.features.stream` gives them."""
-    for frame in frames_with(defects, paths, stages.frame):
+    by = f"{stages.engine.name} {stages.engine.version} in {stages.engine.precision}"
+    for defect, frame in zip(defects, frames_with(defects, paths, stages.frame), strict=True):
         patches = stages.engine(stages.crop(frame, from_file=True))
+        of = f"{paths[defect.image]} with a synthetic defect"
+        require_finite(patches, of=of, by=by, remedy="Check the weights of the backbone.")
         yield patches if stages.masks.rows is None else patches[stages.masks.rows]
 
 

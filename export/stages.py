@@ -93,7 +93,7 @@ def open_stages(
     models = _models(graph, options.to)
     masks, roi = RoiMasks(graph.grid), None
     if region:
-        mask = tensor_mask(region, box, size)
+        mask = tensor_mask(region, box, size, options.resize)
         masks = RoiMasks(graph.grid, mask, patch_mask(mask, graph.grid))
         roi = reference.roi if reference else _region_spec(region, options, frame, backbone, mask, good_images)
     crop = Crop(frame, backbone, roi, masks.pixels)

@@ -20,6 +20,7 @@ from edge_ad.spec import (
     Manifest,
 )
 from edge_ad.spec.codec import encode
+from edge_ad.system.names import printable
 from edge_ad.system.tables import aligned, named
 from edge_ad.system.versions import build_info
 
@@ -46,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(document, indent=2))
         return 0
     facts = {"bundle": f"{options.bundle} ({identity})", **describe(manifest), "profile": profile}
-    print(named(facts.items()))
+    print(named((name, printable(text)) for name, text in facts.items()))
     if manifest.points:
         print()
         print(aligned(describe_points(manifest)))

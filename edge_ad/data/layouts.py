@@ -86,6 +86,7 @@ class Facts:
 
     Attributes:
         sizes: every (H, W) that was seen.
+        frames: the (H, W) of each image.
         bit_depth: 16 if any image has 16 bits, else 8.
         max_value: brightest pixel of the 16-bit images, 0 without any: 4095 or less hints at a 12-bit camera.
         bad: images left out, each with the reason.
@@ -93,6 +94,7 @@ class Facts:
     """
 
     sizes: frozenset[Size]
+    frames: tuple[Size, ...]
     bit_depth: int
     max_value: int
     bad: tuple[tuple[Path, str], ...]
@@ -307,6 +309,7 @@ def check_images(
     looks = seen.values()
     return tuple(seen), Facts(
         sizes=frozenset(look.size for look in looks),
+        frames=tuple(look.size for look in looks),
         bit_depth=max(look.bit_depth for look in looks),
         max_value=max(look.max_value for look in looks),
         bad=tuple(bad),

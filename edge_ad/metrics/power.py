@@ -25,9 +25,8 @@ def detection_rates(spec: PowerSpec, threshold: float) -> NDArray[np.float64]:
 
 
 def detection_power(spec: PowerSpec, threshold: float) -> float:
-    """One number from 0 to 1: the mean of `detection_rates` over the cells that hold defects; 0 without any."""
-    rates = detection_rates(spec, threshold)
-    return float(np.nanmean(rates)) if np.isfinite(rates).any() else 0.0
+    """One number from 0 to 1: the mean of `detection_rates` over the cells that hold defects."""
+    return float(np.nanmean(detection_rates(spec, threshold)))
 
 
 def smallest_found(spec: PowerSpec, threshold: float) -> dict[str, float | None]:
@@ -54,7 +53,7 @@ def describe_power(spec: PowerSpec, threshold: float) -> str:
     """In words: the number, and what it is of."""
     return (
         f"{detection_power(spec, threshold):.1%} of {len(spec.scores)} synthetic defects "
-        f"on {spec.images} held-out good images"
+        f"on {spec.images} held-out good image{'' if spec.images == 1 else 's'}"
     )
 
 
@@ -63,5 +62,7 @@ def describe_seen(spec: PowerSpec, threshold: float) -> str:
     found = smallest_found(spec, threshold)
     seen = [f"{kind} from {size:.0%}" for kind, size in found.items() if size is not None]
     unseen = [kind for kind, size in found.items() if size is None]
-    text = ", ".join(seen) or "no kind at any size"
-    return f"{text} of the shorter side" + (f"; not reliably: {', '.join(unseen)}" if seen and unseen else "")
+    if not seen:
+        return f"no kind reliably, at any size up to {spec.sizes[-1]:.0%} of the shorter side"
+    text = ", ".join(seen)
+    return f"{text} of the shorter side" + (f"; not reliably: {', '.join(unseen)}" if unseen else "")

@@ -93,7 +93,8 @@ void pack(const Coreset& coreset, const Kernels& with, const Queries& queries, T
         const bool good = std::isfinite(squared);
         for (std::size_t k = 0; k < dim; ++k)
             tile.packed[k * width + lane] = good ? query[k] - coreset.mean[k] : 0.0f;
-        tile.norms[lane] = good ? 1.001 * std::sqrt(static_cast<double>(squared)) : -1.0;
+        const double norm = 1.001 * std::sqrt(static_cast<double>(squared)) + 4e-23 * std::sqrt(dim);
+        tile.norms[lane] = good ? norm : -1.0;
         tile.running[lane] = kInf;
         tile.nearest(lane).clear();
     }
@@ -114,10 +115,11 @@ float kth_value(const Tile& tile, std::size_t lane, std::size_t groups, float* c
 
 // How far above the least computed value the true winner's computed value can be. A dot product of dim
 // terms errs by at most dim * u * |a| |b| (u = 2^-24; Higham 2002, 3.5), a distance in the difference
-// form by (dim + 8) * u of its square; a few u more for the rounded terms.
+// form by (dim + 8) * u of its square; a few u more for the rounded terms. Where squares underflow, each
+// term errs by the smallest float too.
 void set_limits(const Coreset& coreset, std::size_t groups, Tile& tile, Scratch& scratch) {
     constexpr double u = 1.0 / (1 << 24);
-    const double terms = static_cast<double>(coreset.dim) + 8.0;
+    const double terms = static_cast<double>(coreset.dim) + 8.0, lost = terms * 3e-45;
     float* column = scratch.get<float>(5, groups);
     for (std::size_t lane = 0; lane < tile.width; ++lane) {
         const double norm = tile.norms[lane], least = kth_value(tile, lane, groups, column);
@@ -125,9 +127,10 @@ void set_limits(const Coreset& coreset, std::size_t groups, Tile& tile, Scratch&
             tile.limits[lane] = -kInf;
             continue;
         }
-        const double error = u * (terms * norm * coreset.most_norm + 2.0 * coreset.most_half_norm);
+        const double most_norm = coreset.most_norm + 4e-23 * std::sqrt(terms);
+        const double error = u * (terms * norm * most_norm + 2.0 * coreset.most_half_norm) + lost;
         const double squared = std::max(0.0, 2.0 * (least + error) + norm * norm);
-        const double limit = least + 2.0 * error + terms * u * squared;
+        const double limit = least + 2.0 * error + terms * u * squared + lost;
         tile.limits[lane] = std::nextafter(static_cast<float>(limit), kInf);
     }
 }

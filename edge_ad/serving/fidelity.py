@@ -32,7 +32,7 @@ def _points(manifest: Manifest) -> list[tuple[str, Manifest]]:
 
 
 def _size(spec: Manifest) -> tuple[object, ...]:
-    return (spec.backbone.input_size,)
+    return tuple(sight.backbone.input_size for sight in spec.sights)
 
 
 def _power(spec: Manifest) -> float | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from edge_ad.spec.base import Finite, Range, check_fields, require
+from edge_ad.spec.base import Finite, Matching, Range, check_fields, require
 
 MOST_DEFECTS = 100_000
+_KIND = Matching(re.compile(r"[a-z0-9_-]+"), 32, "1..32 of a-z 0-9 _ -")
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,21 @@ class PowerSpec:
 
     def __post_init__(self) -> None:
         check_fields(self, "power")
+        for kind in self.kinds:
+            _KIND.check(kind, "power.kinds")
+        for name, values in (("sizes", self.sizes), ("contrasts", self.contrasts)):
+            rising = all(a < b for a, b in itertools.pairwise(values))
+            require(rising, f"power.{name} is not in order", expected="ascending", got=values)
+        require(
+            len(set(self.kinds)) == len(self.kinds), "power.kinds has one twice", expected="each once", got=self.kinds
+        )
         count = len(self.kinds) * len(self.sizes) * len(self.contrasts)
         require(0 < count <= MOST_DEFECTS, "power has no cells", expected=f"1..{MOST_DEFECTS}", got=count)
         require(
-            len(self.cells) == len(self.scores) <= MOST_DEFECTS,
-            "power.cells does not fit power.scores",
-            expected=f"as many numbers, {MOST_DEFECTS} at most",
-            got=(len(self.cells), len(self.scores)),
+            self.images <= len(self.cells) == len(self.scores) <= MOST_DEFECTS,
+            "power.cells does not fit power.scores, or power.images",
+            expected=f"as many numbers, {MOST_DEFECTS} at most, and no more images",
+            got=(len(self.cells), len(self.scores), self.images),
         )
         require(
             all(0 <= cell < count for cell in self.cells),

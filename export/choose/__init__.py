@@ -2,6 +2,6 @@
 
     sizes -> cost (a model, not a stopwatch) -> trials on held-out good images with synthetic defects -> choice
 
-The evidence is detection power (`export.power`); no label of a test image is used. The same images, options and seed
-give the same choice on every machine.
+The evidence is how well held-out good images and synthetic defects on them (`export.power`) are told apart; no label of
+a test image is used.
 """

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from edge_ad.spec import Size
+from edge_ad.system.tables import aligned
 from export.choose.trial import Seen, joined
 
 LOCAL = ((0.0, 0.0), (0.0, 0.7), (0.5, 0.7), (0.75, 0.7))  # (exponent of the local scale, sigma of the smoothing)
@@ -15,7 +16,7 @@ SURE = 0.03  # power that a single size must have above two joined ones
 SURE_LOCAL = 0.01  # power that another scale or smoothing must have above the usual one
 
 
-Evidence = Mapping[Size, Mapping[tuple[float, float], Seen]]  # size -> (exponent, sigma) -> scores
+Evidence = Mapping[Size, Mapping[tuple[float, float], Seen | None]]  # size -> (exponent, sigma) -> scores, if tried
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,14 @@ class Candidate:
         sizes: one or two input sizes, the smaller first.
         exponent, sigma: local scale and smoothing; 0 for none.
         ms: of a frame on a small PC, by the model of `export.choose.cost`.
-        power: 0 to 1, as `export.choose.trial.Seen` has it.
+        power: 0 to 1, as `export.choose.trial.Seen` has it; None if it was not tried.
     """
 
     sizes: tuple[Size, ...]
     exponent: float
     sigma: float
     ms: float
-    power: float
+    power: float | None
 
     @property
     def name(self) -> str:
@@ -53,9 +54,12 @@ def candidates(seen: Evidence, cost_ms: Mapping[Size, float], *, fixed: bool = F
     every = [*((size,) for size in seen), *combinations(seen, 2)]
     for sizes in [tuple(seen)] if fixed else every:
         for local in seen[sizes[0]]:
-            parts = [seen[size][local] for size in sizes]
-            answer = parts[0] if len(parts) == 1 else joined(*parts)
-            found.append(Candidate(sizes, *local, sum(cost_ms[size] for size in sizes), answer.power))
+            parts = [own for size in sizes if (own := seen[size][local]) is not None]
+            answer = joined(*parts) if len(parts) == 2 else parts[0] if parts else None
+            if parts and answer is None:
+                continue  # scores without a scale cannot be joined
+            power = None if answer is None else answer.power
+            found.append(Candidate(sizes, *local, sum(cost_ms[size] for size in sizes), power))
     return found
 
 
@@ -73,7 +77,7 @@ def choose(found: Sequence[Candidate], budget_ms: float) -> Candidate:
     pairs = _steady(c for c in able if len(c.sizes) == 2)
     best = max(singles, key=_rank, default=None)
     pair = max(pairs, key=_rank, default=None)
-    if pair is None or (best is not None and best.power > pair.power + SURE):
+    if pair is None or (best is not None and _power(best) > _power(pair) + SURE):
         assert best is not None, "there is a candidate of one size or of two"
         return best
     return pair
@@ -88,9 +92,25 @@ def _steady(found: Iterable[Candidate]) -> list[Candidate]:
     for own in by_sizes.values():
         best = max(own, key=_rank)
         usual = next((c for c in own if (c.exponent, c.sigma) == USUAL_LOCAL), None)
-        chosen.append(best if usual is None or best.power > usual.power + SURE_LOCAL else usual)
+        chosen.append(best if usual is None or _power(best) > _power(usual) + SURE_LOCAL else usual)
     return chosen
 
 
+def _power(candidate: Candidate) -> float:
+    return candidate.power or 0.0
+
+
 def _rank(candidate: Candidate) -> tuple[float, float]:
-    return candidate.power, -candidate.ms
+    return _power(candidate), -candidate.ms
+
+
+def table(found: Sequence[Candidate], best: Candidate, budget_ms: float) -> str:
+    """For each size or pair the candidate that tells most defects apart; the one that was taken is marked."""
+    shown: dict[str, Candidate] = {}
+    for candidate in sorted(found, key=lambda c: (c == best, _power(c))):
+        shown[candidate.name] = candidate
+    rows = [("", "size", "scale", "smooth", "ms (model)", "told apart (synthetic)")]
+    for name, c in sorted(shown.items(), key=lambda item: item[1].ms):
+        marks = ["*"] * (c == best) + ["over the budget"] * (c.ms > budget_ms)
+        rows.append((" ".join(marks), name, f"{c.exponent:g}", f"{c.sigma:g}", f"{c.ms:.0f}", f"{_power(c):.3f}"))
+    return "\n".join(["", aligned(rows)])

@@ -12,8 +12,7 @@ import numpy as np
 from edge_ad import native
 from edge_ad.errors import BackboneError
 from edge_ad.spec import FrameSpec, Size
-from edge_ad.system.tables import aligned
-from export.choose.choice import LOCAL, USUAL_LOCAL, Candidate, Evidence, candidates, choose
+from export.choose.choice import LOCAL, USUAL_LOCAL, Evidence, candidates, choose, table
 from export.choose.cost import work_of
 from export.choose.sizes import AREAS, candidate_sizes
 from export.choose.trial import Seen, Trial
@@ -27,6 +26,7 @@ from export.summary import Summary
 
 IMAGES = {"usual": 48, "thorough": 200}  # good images in a trial
 DEFECTS = {"usual": 1, "thorough": 4}  # of each kind, size and contrast
+MEMORY = 2**30  # bytes of patches that a trial may hold
 LEAST_IMAGES = 16  # with fewer there is nothing to hold out
 ROWS = 2000  # patches in the coreset of a fold of a trial: search must not cost more than the backbone
 THOROUGH = (256**2, 320**2, 384**2, 448**2, 512**2, 640**2)
@@ -49,12 +49,10 @@ class Chosen:
 
     def settle(self, options: Options) -> Options:
         """The options with nothing left open. Of two joined sizes, the smaller is also made a point of its own."""
-        first, second = self.sizes[0], self.sizes[1] if len(self.sizes) > 1 else None
-        was_open = options.input_size is None
-        more = (first,) if was_open and second is not None else options.more_sizes
-        values: dict[str, Any] = {"input_size": first, "second_size": second, "more_sizes": more}
-        values |= {"local_scale": self.local_scale, "smooth": self.smooth}
-        return replace(options, **values)
+        first, second = (*self.sizes, None)[:2]
+        more = (first,) if options.input_size is None and second is not None else options.more_sizes
+        local: dict[str, Any] = {"local_scale": self.local_scale, "smooth": self.smooth}
+        return replace(options, input_size=first, second_size=second, more_sizes=more, **local)
 
 
 @dataclass(frozen=True)
@@ -84,20 +82,39 @@ def decide(subject: Subject, summary: Summary) -> Chosen:
     fixed = options.input_size is not None
     if options.method != "patchcore":
         return Chosen(tuple(sizes if fixed else sizes[:1]), *USUAL_LOCAL, {})
-    few = len(subject.good_images) < LEAST_IMAGES
-    if options.effort == "quick" or few or (fixed and len(local) == 1):
-        if few and not (options.effort == "quick" or fixed):
-            summary.say("choice", f"nothing was tried, as that takes {LEAST_IMAGES} good images or more")
-        return Chosen(tuple(sizes if fixed else sizes[:2]), *local[0], {})
     with summary.stage("trials"):
         opened = _open(sizes, subject, summary)
-        seen = _try(opened, local, subject)
+        seen = _seen(opened, local, subject, summary)
     cost = {size: _cost_ms(stages, subject) for size, stages in opened.items()}
     found = candidates(seen, cost, fixed=fixed)
     best = choose(found, options.budget_ms)
-    summary.say("choice", f"{best.name}, local scale {best.exponent:g}, smoothing {best.sigma:g}")
-    summary.say("tried", _table(found, best, options.budget_ms))
+    open_left = not fixed or len(local) > 1
+    if open_left:
+        summary.say("choice", f"{best.name}, local scale {best.exponent:g}, smoothing {best.sigma:g}")
+    if len(found) > 1 and any(candidate.power is not None for candidate in found):
+        summary.say("tried", table(found, best, options.budget_ms))
+    if best.ms > options.budget_ms:
+        what = "this takes" if fixed else "nothing is within the budget; the cheapest takes"
+        summary.say("note", f"{what} {best.ms:.0f} ms by the model, above --budget-ms {options.budget_ms:g}")
     return Chosen(best.sizes, best.exponent, best.sigma, opened)
+
+
+def _seen(
+    opened: Mapping[Size, Stages], local: Sequence[tuple[float, float]], subject: Subject, summary: Summary
+) -> Evidence:
+    """What each size saw in a trial; nothing where none is made: then the usual is taken."""
+    nothing: Evidence = {size: {local[0]: None} for size in opened}
+    if subject.options.effort == "quick" or (len(local) == 1 and len(opened) == 1):
+        return nothing
+    if subject.options.input_size is not None and len(local) == 1:
+        return nothing
+    if len(subject.good_images) < LEAST_IMAGES:
+        summary.say("choice", f"nothing was tried, as that takes {LEAST_IMAGES} good images or more")
+        return nothing
+    found = _try(opened, local, subject)
+    if found is None:
+        summary.say("choice", "nothing was tried, as no synthetic defect can be drawn on these images")
+    return found or nothing
 
 
 def _sizes(subject: Subject) -> list[Size]:
@@ -111,14 +128,12 @@ def _sizes(subject: Subject) -> list[Size]:
 
 def _local(options: Options) -> list[tuple[float, float]]:
     """The (exponent, sigma) to try, the usual one first."""
-    every = [USUAL_LOCAL, *LOCAL]
-    own = [(options.local_scale, options.smooth)] * len(every)
-    return list(
-        dict.fromkeys(
-            (exponent if given[0] is None else given[0], sigma if given[1] is None else given[1])
-            for (exponent, sigma), given in zip(every, own, strict=True)
-        )
-    )
+    scale, smooth = options.local_scale, options.smooth
+    found = [
+        (exponent if scale is None else scale, sigma if smooth is None else smooth)
+        for exponent, sigma in (USUAL_LOCAL, *LOCAL)
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _cost_ms(stages: Stages, subject: Subject) -> float:
@@ -131,44 +146,36 @@ def _cost_ms(stages: Stages, subject: Subject) -> float:
 def _open(sizes: Sequence[Size], subject: Subject, summary: Summary) -> dict[Size, Stages]:
     """Stages of each size that the network can have."""
     opened: dict[Size, Stages] = {}
-    first, refused = None, None
-    for size in sizes:
+    first = None
+    for number, size in enumerate(sizes, 1):
         given = subject.options, subject.network, subject.frame, subject.region, subject.good_images, size
         try:
             opened[size] = open_stages(*given, first)
         except BackboneError as error:
+            if subject.options.input_size is not None or (number == len(sizes) and not opened):
+                raise
             summary.say("not tried", f"{size[0]} x {size[1]}: {error.what}")
-            refused = error
             continue
         first = first or opened[size]
-    if not opened:
-        assert refused is not None
-        raise refused
     return opened
 
 
-def _try(opened: Mapping[Size, Stages], local: Sequence[tuple[float, float]], subject: Subject) -> Evidence:
+def _try(opened: Mapping[Size, Stages], local: Sequence[tuple[float, float]], subject: Subject) -> Evidence | None:
     options, good_images = subject.options, subject.good_images
     generator = np.random.default_rng([options.seed, 3])
-    numbers = np.sort(generator.permutation(len(good_images))[: IMAGES[options.effort]])
+    each = 4 * max(
+        stages.masks.count * stages.backbone.dim for stages in opened.values()
+    )  # bytes of an image's patches
+    most = max(LEAST_IMAGES, min(IMAGES[options.effort], MEMORY // each))
+    numbers = np.sort(generator.permutation(len(good_images))[:most])
     paths = [good_images[number] for number in numbers]
     mask = None if subject.region is None else subject.region.mask
     count = DEFECTS[options.effort]
     drawn = draw_defects(paths, np.arange(len(paths)), mask, subject.frame, options.seed, count)
-    seen: dict[Size, dict[tuple[float, float], Seen]] = {}
+    if not drawn.defects:
+        return None
+    seen: dict[Size, dict[tuple[float, float], Seen | None]] = {}
     for size, stages in opened.items():
         trial = Trial(stages, paths, drawn, ROWS, options.seed, subject.pool)
         seen[size] = {own: trial.seen(*own) for own in local}
     return seen
-
-
-def _table(found: Sequence[Candidate], best: Candidate, budget_ms: float) -> str:
-    """For each size or pair the candidate with the most power; the one that was taken is marked."""
-    shown: dict[str, Candidate] = {}
-    for candidate in sorted(found, key=lambda c: (c == best, c.power)):
-        shown[candidate.name] = candidate
-    rows = [("", "size", "scale", "smooth", "ms (model)", "power (synthetic)")]
-    for name, c in sorted(shown.items(), key=lambda item: item[1].ms):
-        mark = "*" if c == best else "over the budget" if c.ms > budget_ms else ""
-        rows.append((mark, name, f"{c.exponent:g}", f"{c.sigma:g}", f"{c.ms:.0f}", f"{c.power:.3f}"))
-    return "\n".join(["", aligned(rows)])

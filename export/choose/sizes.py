@@ -10,10 +10,13 @@ from edge_ad.spec import MAX_SIDE, MIN_FRAME_SIDE, Box, Size
 AREAS = (256**2, 384**2)  # pixels that the backbone sees
 STRIDE = 16  # sides are multiples of it: the stride of the deepest usual layer
 _LONGEST = 8.0  # a frame that is longer than so many times its width is squeezed to that
+_MOST_ENLARGED = 2.0  # times the side of a frame: more pixels than that hold nothing new
 
 
 def candidate_sizes(frames: Iterable[Size], region: Box | None = None, areas: Sequence[int] = AREAS) -> list[Size]:
     """(H, W) of whole frames at several areas, ascending, each once.
+
+    A frame is enlarged twice at most, and no side is longer than an engine takes; then there may be fewer sizes.
 
     Args:
         frames: the (H, W) of the good images; their median aspect ratio counts.
@@ -25,9 +28,11 @@ def candidate_sizes(frames: Iterable[Size], region: Box | None = None, areas: Se
     height, width = sizes[len(sizes) // 2]
     ratio = min(max(height / width, 1 / _LONGEST), _LONGEST)
     share = 1.0 if region is None else (region[2] - region[0]) * (region[3] - region[1]) / (height * width)
+    longest = MAX_SIDE // STRIDE * STRIDE
+    most = min(_MOST_ENLARGED**2 * height * width, longest**2 / max(ratio, 1 / ratio))
     found: list[Size] = []
     for area in areas:
-        whole = area / share
+        whole = min(area / share, most)
         size = (_side(math.sqrt(whole * ratio)), _side(math.sqrt(whole / ratio)))
         if size not in found:
             found.append(size)
@@ -35,5 +40,4 @@ def candidate_sizes(frames: Iterable[Size], region: Box | None = None, areas: Se
 
 
 def _side(length: float) -> int:
-    most = MAX_SIDE // STRIDE * STRIDE
-    return int(min(max(round(length / STRIDE) * STRIDE, max(STRIDE * 2, MIN_FRAME_SIDE)), most))
+    return max(round(length / STRIDE) * STRIDE, STRIDE * 2, MIN_FRAME_SIDE)

@@ -44,9 +44,11 @@ class Seen:
         return float(below.mean() / len(self.good))
 
 
-def joined(first: Seen, second: Seen) -> Seen:
-    """Two sizes as one point has them: the larger score, each in units of its good images' median."""
-    units = [float(np.median(seen.good)) or 1.0 for seen in (first, second)]
+def joined(first: Seen, second: Seen) -> Seen | None:
+    """Two sizes as one point has them: the larger score, each in units of its good images' median; None if one is 0."""
+    units = [float(np.median(seen.good)) for seen in (first, second)]
+    if min(units) <= 0:
+        return None
     return Seen(
         np.maximum(first.good / units[0], second.good / units[1]),
         np.maximum(first.defects / units[0], second.defects / units[1]),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.frames.crop import resize
+from edge_ad.spec import RESIZES
 from export.roi import ALIGN_PX, DrawnRoi, patch_mask, read_roi, roi_crop, tensor_mask
 
 SIZE = (60, 80)
@@ -145,9 +146,10 @@ def regions(draw: st.DrawFn) -> tuple[DrawnRoi, tuple[int, int], int]:
     return region, input_size, draw(st.integers(0, 40))
 
 
+@pytest.mark.parametrize("by", RESIZES)
 @settings(max_examples=200, deadline=None)
 @given(regions(), st.integers(0, 2**32 - 1))
-def test_nothing_outside_reaches_a_kept_pixel(found: tuple[DrawnRoi, tuple[int, int], int], seed: int) -> None:
+def test_nothing_outside_reaches_a_kept_pixel(by: str, found: tuple[DrawnRoi, tuple[int, int], int], seed: int) -> None:
     """Whatever the frame is outside the region, the tensor is the same wherever the mask is white."""
     region, input_size, halo = found
     crop = roi_crop(region, input_size, halo)
@@ -155,7 +157,7 @@ def test_nothing_outside_reaches_a_kept_pixel(found: tuple[DrawnRoi, tuple[int, 
     assert 0 <= crop[1] < crop[3] <= input_size[1]
     assert all(side % ALIGN_PX == 0 or side in input_size for side in crop)
     try:
-        mask = tensor_mask(region, crop, input_size)
+        mask = tensor_mask(region, crop, input_size, by)
     except SpecError as error:
         assert "too thin" in str(error)  # noqa: PT017
         return
@@ -167,18 +169,21 @@ def test_nothing_outside_reaches_a_kept_pixel(found: tuple[DrawnRoi, tuple[int, 
     frame = np.random.default_rng(seed).integers(0, 256, size, np.uint8)
     for value in (0, 255):
         other = np.where(region.mask, frame, np.uint8(value))
-        a, b = (resize(image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)], mask.shape) for image in (frame, other))
+        a, b = (
+            resize(image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)], mask.shape, by=by) for image in (frame, other)
+        )
         np.testing.assert_array_equal(a[mask == 255], b[mask == 255])
 
 
-def test_the_whole_frame_is_kept_whole() -> None:
+@pytest.mark.parametrize("by", RESIZES)
+def test_the_whole_frame_is_kept_whole(by: str) -> None:
     region = boxed((100, 120), (0, 0, 100, 120))
-    assert (tensor_mask(region, (0, 0, 64, 64), (64, 64)) == 255).all()
+    assert (tensor_mask(region, (0, 0, 64, 64), (64, 64), by) == 255).all()
 
 
 def test_too_thin() -> None:
     with pytest.raises(SpecError, match="too thin"):
-        tensor_mask(boxed((512, 512), (100, 100, 102, 400)), (0, 0, 64, 64), (64, 64))
+        tensor_mask(boxed((512, 512), (100, 100, 102, 400)), (0, 0, 64, 64), (64, 64), "area")
 
 
 def test_a_patch_is_kept_when_any_of_its_pixels_is() -> None:

@@ -11,7 +11,7 @@ from edge_ad.errors import SpecError
 from edge_ad.spec import PowerSpec
 from edge_ad.spec.codec import decode, encode
 
-GOOD = PowerSpec(("scratch",), (0.01, 0.1), (0.05, 0.4), (0, 3, 3), (1.5, 2.0, 0.0), 4, 7)
+GOOD = PowerSpec(("scratch", "spot"), (0.01, 0.1), (0.05, 0.4), (0, 3, 7), (1.5, 2.0, 0.0), 3, 7)
 
 
 def test_there_and_back() -> None:
@@ -22,7 +22,7 @@ def test_there_and_back() -> None:
     ("field", "value"),
     [
         ("cells", (0, 3)),
-        ("cells", (0, 3, 4)),
+        ("cells", (0, 3, 8)),
         ("cells", (0, 3, -1)),
         ("scores", (1.0, 2.0, float("nan"))),
         ("scores", (1.0, 2.0, float("inf"))),
@@ -30,6 +30,11 @@ def test_there_and_back() -> None:
         ("sizes", (0.0, 0.1)),
         ("contrasts", (0.1, 1.5)),
         ("images", 0),
+        ("images", 4),
+        ("kinds", ("scratch", "scratch")),
+        ("kinds", ("scratch", "\x1b[31m")),
+        ("sizes", (0.1, 0.01)),
+        ("contrasts", (0.4, 0.4)),
         ("seed", -1),
     ],
 )

@@ -48,8 +48,8 @@ struct Simd {
     EDGE_AD_INLINE void prefetch(const float* p) { __builtin_prefetch(p); }
 };
 
-#include "simd/resample.inl"
 #include "simd/kernels.inl"
+#include "simd/resample.inl"
 
 }  // namespace
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export.choose.choice import SURE, SURE_LOCAL, USUAL_LOCAL, Candidate, candidates, choose
+pytest.importorskip("onnx", reason="the export needs onnx")
+
+from export.choose.choice import SURE, SURE_LOCAL, USUAL_LOCAL, Candidate, candidates, choose, table
 from export.choose.trial import Seen, joined
 
 SMALL, MIDDLE, LARGE = (256, 256), (384, 384), (512, 512)
@@ -32,12 +34,29 @@ def test_power_does_not_depend_on_units() -> None:
 def test_joined_takes_the_larger_score_in_units_of_the_median() -> None:
     first, second = seen([1, 2, 3], [4, 2]), seen([10, 20, 30], [20, 60])
     found = joined(first, second)
+    assert found is not None
     np.testing.assert_allclose(found.good, [0.5, 1, 1.5])
     np.testing.assert_allclose(found.defects, [2, 3])
 
 
 def test_joined_of_scores_without_a_scale() -> None:
-    assert np.isfinite(joined(seen([0, 0, 0], [1]), seen([1, 1, 1], [2])).good).all()
+    assert joined(seen([0, 0, 0], [1]), seen([1, 1, 1], [2])) is None
+    none = {USUAL_LOCAL: seen([0, 0, 0], [1])}
+    found = candidates({SMALL: none, MIDDLE: none}, {SMALL: 5.0, MIDDLE: 11.0})
+    assert [c.sizes for c in found] == [(SMALL,), (MIDDLE,)]
+
+
+def test_without_trials_two_sizes_are_taken_if_the_budget_affords_them() -> None:
+    nothing = {USUAL_LOCAL: None}
+    found = candidates({SMALL: nothing, MIDDLE: nothing}, {SMALL: 5.0, MIDDLE: 11.0})
+    assert choose(found, 50).sizes == (SMALL, MIDDLE)
+    assert choose(found, 12).sizes == (SMALL,)
+
+
+def test_the_table_marks_the_choice_and_what_is_over_the_budget() -> None:
+    pair, single = candidate(SMALL, MIDDLE, power=0.7, ms=60), candidate(SMALL, power=0.6, ms=10)
+    lines = table([pair, single], pair, 50).splitlines()
+    assert [line.split("256")[0].strip() for line in lines[2:]] == ["", "* over the budget"]
 
 
 def test_candidates_are_each_size_and_each_pair() -> None:

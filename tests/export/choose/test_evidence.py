@@ -53,7 +53,8 @@ def test_what_is_not_given_is_chosen(many: Path, tmp_path: Path) -> None:
     sizes = [sight.backbone.input_size for sight in manifest.sights]
     for height, width in sizes:
         assert width == pytest.approx(2 * height, abs=16)  # the aspect of the frames
-    assert "power (synthetic)" in text
+    assert "told apart (synthetic)" in text
+    assert "held-out good images" in text  # the power of the finished bundle
     assert "\n*" in text  # the table marks the choice
     assert manifest.power is not None
     if len(sizes) == 2:  # the smaller one alone is a cheaper point
@@ -115,7 +116,7 @@ def test_options() -> None:
     assert parse_options(["part"]).input_size is None
     with pytest.raises(SystemExit):
         parse_options(["part", "--quick", "--thorough"])
-    with pytest.raises(SpecError, match="--second-size stands alone"):
+    with pytest.raises(SpecError, match="--second-size joins"):
         replace(Options("part"), second_size=(64, 64))
     with pytest.raises(SpecError, match="--budget-ms"):
         replace(Options("part"), budget_ms=0.0)

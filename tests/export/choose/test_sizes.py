@@ -7,7 +7,7 @@ import pytest
 from export.choose.sizes import AREAS, STRIDE, candidate_sizes
 
 
-@pytest.mark.parametrize("frame", [(512, 512), (380, 550), (2000, 800), (900, 2400), (64, 64), (17, 40)])
+@pytest.mark.parametrize("frame", [(512, 512), (380, 550), (2000, 800), (900, 2400)])
 def test_areas_and_aspect(frame: tuple[int, int]) -> None:
     found = candidate_sizes([frame])
     assert len(found) == len(AREAS)
@@ -31,6 +31,12 @@ def test_extreme_frames_stay_possible() -> None:
         for height, width in candidate_sizes([frame]):
             assert STRIDE * 2 <= height <= 4096
             assert STRIDE * 2 <= width <= 4096
+
+
+def test_a_frame_is_enlarged_twice_at_most() -> None:
+    assert candidate_sizes([(64, 96)]) == [(128, 192)]
+    assert candidate_sizes([(2048, 2448)], (100, 100, 120, 120)) == [(3424, 4096)]  # the aspect of the frame
+    assert candidate_sizes([(1000, 1000)], (0, 0, 50, 50)) == [(2000, 2000)]
 
 
 def test_each_size_once() -> None:

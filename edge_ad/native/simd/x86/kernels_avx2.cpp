@@ -52,8 +52,8 @@ struct Simd {
     }
 };
 
-#include "simd/x86/resample_avx2.inl"
 #include "simd/kernels.inl"
+#include "simd/x86/resample_avx2.inl"
 
 }  // namespace
 
