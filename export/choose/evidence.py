@@ -49,7 +49,7 @@ class Chosen:
 
     def settle(self, options: Options) -> Options:
         """The options with nothing left open. Of two joined sizes, the smaller is also made a point of its own."""
-        first, second = (*self.sizes, None)[:2]
+        first, second = self.sizes[0], self.sizes[1] if len(self.sizes) == 2 else None
         more = (first,) if options.input_size is None and second is not None else options.more_sizes
         local: dict[str, Any] = {"local_scale": self.local_scale, "smooth": self.smooth}
         return replace(options, input_size=first, second_size=second, more_sizes=more, **local)
