@@ -183,9 +183,10 @@ def tensor_mask(region: DrawnRoi, crop: Box, input_size: Size, by: str) -> NDArr
     scales = [max(1.0, (y1 - y0) / height), max(1.0, (x1 - x0) / width)]
     reach = [math.ceil(_BEYOND[by] * scale) + 1 for scale in scales]  # frame pixels beyond those of a tensor pixel
     outside = cv2.dilate(outside, np.ones([2 * side + 1 for side in reach], np.uint8), borderValue=0)
-    shrinks = y1 - y0 >= height and x1 - x0 >= width
-    found = cv2.resize(outside, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    mask = np.where(found == 0, np.uint8(255), np.uint8(0))
+    for side, (now, wanted) in enumerate([(y1 - y0, height), (x1 - x0, width)]):  # one may shrink, the other grow
+        shape = (outside.shape[1], wanted) if side == 0 else (wanted, outside.shape[0])
+        outside = cv2.resize(outside, shape, interpolation=cv2.INTER_AREA if now >= wanted else cv2.INTER_LINEAR)
+    mask = np.where(outside == 0, np.uint8(255), np.uint8(0))
     if not mask.any():
         raise SpecError(
             "the region of interest is too thin",

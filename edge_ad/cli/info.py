@@ -73,9 +73,8 @@ def describe(manifest: Manifest) -> dict[str, str]:
         "backbone": f"{backbone.name} [{' '.join(backbone.layers)}], weights {backbone.weights}",
         "models": " ".join(targets),
         **_joined(manifest),
-        "tensor": _each(
-            "{} x {} of {} x {}, resized by {}".format(*b.tensor_size, *b.input_size, b.resize) for b in backbones
-        ),
+        "tensor": _each("{} x {} of {} x {}".format(*b.tensor_size, *b.input_size) for b in backbones)
+        + f", resized by {_each(b.resize for b in backbones)}",
         "patches": _each(f"{b.grid[0]} x {b.grid[1]}, D = {b.dim}" for b in backbones),
         "coreset": _each(_coreset(sight.index) for sight in sights),
         "graph": _each(_graph(sight.index) for sight in sights),

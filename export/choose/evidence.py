@@ -11,6 +11,7 @@ import numpy as np
 
 from edge_ad import native
 from edge_ad.errors import BackboneError
+from edge_ad.registry import METHODS
 from edge_ad.spec import FrameSpec, Size
 from export.choose.choice import LOCAL, USUAL_LOCAL, Evidence, candidates, choose, table
 from export.choose.cost import work_of
@@ -80,7 +81,7 @@ def decide(subject: Subject, summary: Summary) -> Chosen:
     options = subject.options
     sizes, local = _sizes(subject), _local(options)
     fixed = options.input_size is not None
-    if options.method != "patchcore":
+    if all(option.name != "local_scale" for option in METHODS[options.method].options):  # nothing to try
         return Chosen(tuple(sizes if fixed else sizes[:1]), *USUAL_LOCAL, {})
     with summary.stage("trials"):
         opened = _open(sizes, subject, summary)

@@ -48,8 +48,9 @@ struct Simd {
     EDGE_AD_INLINE void prefetch(const float* p) { __builtin_prefetch(p); }
 };
 
-#include "simd/kernels.inl"
 #include "simd/resample.inl"
+
+#include "simd/kernels.inl"  // after the others: it lists what they define
 
 }  // namespace
 

@@ -18,7 +18,7 @@ def test_areas_and_aspect(frame: tuple[int, int]) -> None:
 
 
 def test_the_median_aspect_counts() -> None:
-    assert candidate_sizes([(100, 100)] * 3 + [(900, 100)]) == candidate_sizes([(200, 200)])
+    assert candidate_sizes([(1000, 1000)] * 3 + [(9000, 1000)]) == candidate_sizes([(2000, 2000)])
 
 
 def test_of_a_region_the_crop_has_the_area() -> None:

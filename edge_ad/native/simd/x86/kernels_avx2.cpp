@@ -52,8 +52,9 @@ struct Simd {
     }
 };
 
-#include "simd/kernels.inl"
 #include "simd/x86/resample_avx2.inl"
+
+#include "simd/kernels.inl"  // after the others: it lists what they define
 
 }  // namespace
 
