@@ -61,7 +61,7 @@ def test_export_and_runtime_resize_by_the_same_filter(export: Export) -> None:
         runtime = Runtime(export(input_size=(48, 40), resize=by), self_check=True)
         assert runtime.manifest.backbone.resize == by
         expected = native.resample(bad_frame(1), (48, 40), by)
-        np.testing.assert_array_equal(runtime._point.crop(bad_frame(1))[0], expected)
+        np.testing.assert_array_equal(runtime._point.sights[0].crop(bad_frame(1))[0], expected)
 
 
 def test_the_same_seed_gives_the_same_bytes(export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,7 +136,7 @@ def test_bad_options_are_refused_before_the_images_are_read(tmp_path: Path, chan
 
 def test_the_command_line() -> None:
     plain = parse_options(["part"])
-    assert (plain.input_size, plain.more_sizes, plain.points, plain.max_drop) == ((256, 256), (), ("f32",), 0.005)
+    assert (plain.input_size, plain.more_sizes, plain.points, plain.max_drop) == (None, (), ("f32",), 0.005)
     several = parse_options(
         ["--input-size", "256", "--points", "f32, bf16,int8", "--max-drop", "0.01", "--input-size", "192,128", "part"]
     )

@@ -14,6 +14,7 @@ from edge_ad.bundle.file import Bundle
 from edge_ad.serving.chooser import QUICK_FRAMES, SURE_FRAMES
 from edge_ad.serving.fidelity import best_first
 from edge_ad.serving.timing import WARM_UP
+from edge_ad.spec import BackboneSpec, PowerSpec, SecondSpec
 from tests.edited import edited
 from tests.serving.budgeted import FRAME
 from tests.slow import World
@@ -126,3 +127,29 @@ def test_the_best_first(bundle: Path, tmp_path: Path) -> None:
     path = edited(bundle, tmp_path / "b.bundle", points=(less, points[1]))
     with Bundle.open(path) as opened:
         assert best_first(opened.manifest) == ("f32", "fast", "middle")
+
+
+def test_what_sees_most_is_first_and_arithmetic_goes_by_fidelity(bundle: Path) -> None:
+    """Of the sizes the joined one sees most, then the larger alone; int8 of the joined size comes before both."""
+    with Bundle.open(bundle) as opened:
+        manifest = opened.manifest
+    threshold, any_point = manifest.calibration.threshold, manifest.points[0]
+
+    def power(found: int) -> PowerSpec:
+        scores = tuple(threshold * (2 if i < found else 0.5) for i in range(10))
+        return PowerSpec(("spot",), (0.1,), (0.2,), (0,) * 10, scores, 1, 0)
+
+    def sized(size: int, precision: str = "f32") -> BackboneSpec:
+        return dataclasses.replace(
+            manifest.backbone, input_size=(size, size), crop=(0, 0, size, size), precision=precision
+        )
+
+    def joined(precision: str) -> dict[str, Any]:
+        second = SecondSpec(sized(96, precision), manifest.head, manifest.index, 1.0)
+        return {"backbone": sized(64, precision), "second": second}
+
+    small = dataclasses.replace(any_point, name="small", backbone=sized(64), power=power(3))
+    large = dataclasses.replace(any_point, name="large", backbone=sized(96), power=power(5))
+    int8 = dataclasses.replace(any_point, name="int8", **joined("int8"))
+    whole = dataclasses.replace(manifest, **joined("f32"), points=(small, int8, large), power=power(7))
+    assert best_first(whole) == ("f32", "int8", "large", "small")
