@@ -359,9 +359,7 @@ def test_bottle_with_the_embedded_backbone(shared: Path, tmp_path: Path, capsys:
     (bottle / "test").symlink_to(shared / "data/bottle/test")
     for path in sorted((shared / "data/bottle/train/good").iterdir())[:60]:
         (bottle / "train/good" / path.name).symlink_to(path)
-    source = export_bundle(
-        Options(str(bottle), input_size=(256, 256), coreset=0.02, effort="quick", out=tmp_path / "bottle.bundle")
-    ).bundle
+    source = export_bundle(Options(str(bottle), coreset=0.02, effort="quick", out=tmp_path / "bottle.bundle")).bundle
     found = calibration(new := calibrated(source, "--data", bottle, "--threshold-rule", "f1"))
     goods, defects = np.array(found.good_scores), np.array(found.defect_scores)
     assert (len(goods), len(defects)) == (20, 63)
