@@ -328,7 +328,7 @@ def _add_choice(parser: argparse.ArgumentParser, d: Options) -> None:
         help="what a frame may take on a small PC (2 cores, AVX2), by the model of cost",
     )
     effort = group.add_mutually_exclusive_group()
-    for name, meaning in (("quick", "try nothing: seconds"), ("thorough", "try more, with more defects: an hour")):
+    for name, meaning in (("quick", "try nothing: seconds"), ("thorough", "try more, with more defects: much longer")):
         effort.add_argument(
             f"--{name}", dest="effort", action="store_const", const=name, default=d.effort, help=meaning
         )

@@ -1,4 +1,7 @@
-"""`edge-ad eval --methods ... --backbones ...`: bundles that are made first, side by side, resumption, what fails."""
+"""`edge-ad eval --methods ... --backbones ...`: bundles that are made first, side by side, resumption, what fails.
+
+Over 400 lines: the command is tried whole, and its helpers serve every test.
+"""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def test_the_command_line() -> None:
         ({"second_size": (64, 5000)}, "--second-size is out of range"),
         ({"second_size": SECOND, "more_sizes": (FIRST, FIRST)}, "--second-size is out of range"),
         (
-            {"second_size": SECOND, "method": "centroid", "normal_embed": Path("/tmp/x.json")},
+            {"second_size": SECOND, "method": "centroid", "normal_embed": Path("x.json")},
             "the file of --normal-embed describes one input size",
         ),
     ],

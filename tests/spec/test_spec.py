@@ -1,4 +1,7 @@
-"""The manifest: what it holds comes back, and each wrong type, range or missing field is named."""
+"""The manifest: what it holds comes back, and each wrong type, range or missing field is named.
+
+Over 400 lines: one manifest, and every way to spoil it.
+"""
 
 from __future__ import annotations
 
