@@ -40,22 +40,13 @@ from export.plan import (  # noqa: E402
 )
 from export.stages import Stages, at_point  # noqa: E402
 from export.summary import Summary  # noqa: E402
-from tests.tiny import SIZE, bad_frame, good_frame, tiny_options, write_backbone, write_category  # noqa: E402
+from tests.tiny import SIZE, bad_frame, good_frame, tiny_options, write_category  # noqa: E402
 
 ROI = "20,18,46,44"
 SMALL = (48, 64)
 HAS_ORT = "onnxruntime" in installed_engines()
 HAS_OPENVINO = "openvino" in installed_engines() and importlib.util.find_spec("nncf") is not None
 Export = Callable[..., Summary]
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as the fixture `tiny` has it, with more good images: enough to calibrate int8."""
-    folder = tmp_path_factory.mktemp("parts")
-    write_category(folder / "part", goods=24, tests=6)
-    write_backbone(folder / "backbone.onnx")
-    return folder
 
 
 @pytest.fixture(scope="module")

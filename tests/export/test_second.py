@@ -24,21 +24,13 @@ from export.options import parse_options  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
 from export.plan import plan_points  # noqa: E402
 from export.summary import Summary  # noqa: E402
-from tests.tiny import SIZE, bad_frame, good_frame, tiny_options, write_backbone, write_category  # noqa: E402
+from tests.tiny import SIZE, bad_frame, good_frame, tiny_options  # noqa: E402
 
 FIRST, SECOND = (SIZE, SIZE), (96, 80)
 ROI = "20,18,46,44"
 Export = Callable[..., Summary]
 
 pytestmark = pytest.mark.skipif("onnxruntime" not in installed_engines(), reason="needs ONNX Runtime")
-
-
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("parts")
-    write_category(folder / "part", goods=24, tests=6)
-    write_backbone(folder / "backbone.onnx")
-    return folder
 
 
 @pytest.fixture(scope="module")
