@@ -1,4 +1,4 @@
-"""Trains a small backbone to give a large one's patches: `python -m export.distill IMAGES --weights FILE`.
+"""Trains a small backbone to give two networks' patches: `python -m export.distill IMAGES --weights FILE`.
 
 See export.distill.options for the options and export/models/EDGE_S.md for what was made with it.
 """
@@ -11,7 +11,7 @@ from edge_ad.frames.listing import list_images
 from edge_ad.system.entry import run_command
 from edge_ad.system.files import check_outputs, check_target
 from edge_ad.system.names import printable
-from export.distill.options import DistillOptions, parse_options
+from export.distill.options import TRUNK_TEACHER, DistillOptions, parse_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +26,8 @@ def _distill(options: DistillOptions) -> int:
         check_target(option, path)
     files = list_images(options.images) if options.images.is_dir() else []
     inputs = [("an image", path) for path in files]
-    check_outputs(outputs, inputs if options.weights is None else [*inputs, ("--weights", options.weights)])
+    named = [("--weights", options.weights), ("--trunk-weights", options.trunk_weights), ("--start", options.start)]
+    check_outputs(outputs, inputs + [(option, path) for option, path in named if path is not None])
     # late, so that --help and typos answer at once; the backbone first, which says how to install torch
     from export.backbone import torchvision_backbone
     from export.distill.images import ImagePool
@@ -34,9 +35,12 @@ def _distill(options: DistillOptions) -> int:
 
     set_threads(options.threads)
     recipe = options.recipe
-    teacher = torchvision_backbone(recipe.teacher, options.layers, options.weights)
+    first = torchvision_backbone(TRUNK_TEACHER, None, options.trunk_weights).extractor
+    second = torchvision_backbone(recipe.teacher, options.layers, options.weights).extractor
     images = ImagePool(options.images, recipe.size, recipe.seed, recipe.textures)
-    distillation = Distillation(recipe, images, teacher.extractor, choose_device(options.device))
+    distillation = Distillation(recipe, images, (first, second), choose_device(options.device))
+    if options.start is not None:
+        distillation.start_from(options.start)
     if options.resume:
         distillation.load(options.out.with_suffix(".ckpt"))
     train(distillation, options.out, options.every)

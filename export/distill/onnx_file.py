@@ -1,8 +1,8 @@
 """The student as an ONNX file. No torch: the graph is written node by node from named arrays.
 
-The teacher's layers are tensors inside, `layer2` and `layer3`. The outputs are what to search in: `fine` and `deep`,
-each a layer on half as many axes, its principal ones in falling order: distances are nearly kept and cost half. The
-deep layer counts double in squared distances.
+Inside are four layers: `trunk8` and `trunk16`, `copied8` and `copied16`. The outputs are what to search in: `fine` and
+`deep`, each the trunk's layer and the copied one on fewer axes, its principal ones in falling order, each times a
+number that makes them count alike: distances are nearly kept and cost less.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_ad.system.files import write_output
+from export.distill.shape import LAYERS, READ, STRIDES
 
 OPSET = 18
 IR_VERSION = 10
-LAYERS = ("layer2", "layer3")
 OUTPUTS = ("fine", "deep")
-SCALES = (1.0, 2**0.5)  # of the outputs
 PRODUCER = "edge-ad distill"
 
 
@@ -34,25 +33,26 @@ def student_onnx(
 
     Args:
         arrays: by the names of `export.distill.student.Student`'s state.
-        axes: (K, C) orthonormal rows for each layer, that the output is given on, times `SCALES`.
+        axes: (K, C) rows for each of `LAYERS`, that the outputs are given on.
         about: metadata to store.
     """
-    heads = {
-        f"{name}.weight": (rows * np.float32(scale))[..., None, None]
-        for name, rows, scale in zip(OUTPUTS, axes, SCALES, strict=True)
-    }
+    heads = {f"{name}.axes.weight": rows[..., None, None] for name, rows in zip(LAYERS, axes, strict=True)}
     graph = _Graph({**arrays, **heads})
-    x = graph.relu(graph.convolution("stem", "image", 2))
-    x = graph.node("MaxPool", [x], "pool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
-    for stage in ("layer1", *LAYERS):
-        blocks = sorted({int(name.split(".")[1]) for name in arrays if name.startswith(stage + ".")})
-        for i in blocks:
-            stride = 2 if i == 0 and stage != "layer1" else 1
-            x = graph.block(f"{stage}.{i}", x, stride, stage if i == blocks[-1] else None)
+    x = graph.clip(graph.convolution("stem", "image", 2))
+    names = dict(zip(READ, ("trunk4", "trunk8", "trunk16"), strict=True))
+    for i, stride in enumerate(STRIDES):
+        x = graph.inverted(f"blocks.{i}", x, stride, names.get(i))
+    x = graph.block("fine", graph.relu(graph.convolution("enter", "trunk4", 2)))
+    graph.copied("fine_out", [x, "trunk8"], "copied8")
+    sums = [graph.convolution("down", x, 2), graph.convolution("side", "trunk16", 1)]
+    x = graph.block("deep", graph.relu(graph.node("Add", sums, "deep.entered")))
+    graph.copied("deep_out", [x, "trunk16"], "copied16")
     outputs = []
-    for layer, name, rows in zip(LAYERS, OUTPUTS, axes, strict=True):
-        graph.convolution(name, layer, 1)
-        shape = ["N", len(rows), f"{name}_h", f"{name}_w"]
+    for number, name in enumerate(OUTPUTS):
+        pair = slice(2 * number, 2 * number + 2)
+        parts = [graph.convolution(f"{layer}.axes", layer, 1) for layer in LAYERS[pair]]
+        graph.node("Concat", parts, name, axis=1)
+        shape = ["N", sum(len(rows) for rows in axes[pair]), f"{name}_h", f"{name}_w"]
         outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, "H", "W"])
     model = helper.make_model(
@@ -77,7 +77,7 @@ class _Graph:
     def __init__(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
         self._arrays = arrays
         self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[TensorProto] = []
+        self.weights = [numpy_helper.from_array(np.float32(6), "six"), numpy_helper.from_array(np.float32(0), "zero")]
 
     def node(self, kind: str, inputs: list[str], output: str, **attributes: object) -> str:
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
@@ -86,16 +86,37 @@ class _Graph:
     def relu(self, x: str, output: str | None = None) -> str:
         return self.node("Relu", [x], output or f"{x}.relu")
 
-    def convolution(self, name: str, x: str, stride: int) -> str:
-        names = [n for n in (f"{name}.weight", f"{name}.bias") if n in self._arrays]
-        self.weights += [numpy_helper.from_array(self._arrays[n], n) for n in names]
-        side = self._arrays[names[0]].shape[2]
-        pads = [side // 2] * 4
-        return self.node("Conv", [x, *names], name, kernel_shape=[side] * 2, strides=[stride] * 2, pads=pads)
+    def clip(self, x: str) -> str:
+        return self.node("Clip", [x, "zero", "six"], f"{x}.clip")
 
-    def block(self, name: str, x: str, stride: int, output: str | None) -> str:
-        inner = self.relu(self.convolution(f"{name}.conv1", x, stride))
-        sums = [self.convolution(f"{name}.conv2", inner, 1)]
-        has_skip = f"{name}.skip.weight" in self._arrays
-        sums.append(self.convolution(f"{name}.skip", x, stride) if has_skip else x)
-        return self.relu(self.node("Add", sums, f"{name}.sum"), output)
+    def convolution(self, name: str, x: str, stride: int, output: str | None = None) -> str:
+        names = [n for n in (f"{name}.weight", f"{name}.bias") if n in self._arrays]
+        self.weights += [numpy_helper.from_array(np.ascontiguousarray(self._arrays[n]), n) for n in names]
+        count, inner, side = self._arrays[names[0]].shape[:3]
+        return self.node(
+            "Conv",
+            [x, *names],
+            output or name,
+            kernel_shape=[side] * 2,
+            strides=[stride] * 2,
+            pads=[side // 2] * 4,
+            group=count if inner == 1 else 1,
+        )
+
+    def inverted(self, name: str, x: str, stride: int, output: str | None) -> str:
+        """As `export.distill.student.Inverted`."""
+        widens = f"{name}.expand.weight" in self._arrays
+        y = self.clip(self.convolution(f"{name}.expand", x, 1)) if widens else x
+        y = self.clip(self.convolution(f"{name}.depth", y, stride))
+        before = self._arrays[f"{name}.expand.weight" if widens else f"{name}.depth.weight"].shape[1 if widens else 0]
+        adds = stride == 1 and before == len(self._arrays[f"{name}.project.weight"])
+        y = self.convolution(f"{name}.project", y, 1, None if adds else output)
+        return self.node("Add", [y, x], output or f"{name}.sum") if adds else y
+
+    def block(self, name: str, x: str) -> str:
+        """Two 3x3 convolutions beside a skip."""
+        inner = self.relu(self.convolution(f"{name}1", x, 1))
+        return self.relu(self.node("Add", [x, self.convolution(f"{name}2", inner, 1)], f"{name}.sum"))
+
+    def copied(self, name: str, parts: list[str], output: str) -> str:
+        return self.relu(self.convolution(name, self.node("Concat", parts, f"{name}.parts", axis=1), 1), output)

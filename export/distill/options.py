@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+TRUNK_TEACHER = "mobilenet_v2"  # the first teacher: the trunk is shaped like it
+
 
 @dataclass(frozen=True)
 class Recipe:
     """What decides the result; a checkpoint goes on only under the same recipe. The help says what each is."""
 
     teacher: str = "resnet18"
+    trunk: float = 0.1
     steps: int = 8000
     batch: int = 16
     size: int = 192
@@ -32,6 +35,8 @@ class DistillOptions:
     out: Path
     layers: tuple[str, ...] | None
     weights: Path | None
+    trunk_weights: Path | None
+    start: Path | None
     resume: bool
     every: int
     threads: int | None
@@ -55,14 +60,17 @@ def _positive(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m export.distill",
-        description="Trains a small backbone to give a large one's patches, and writes it as ONNX.",
+        description="Trains a small backbone that starts as a MobileNetV2 to give a second network's patches too, and "
+        "writes it as ONNX.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("images", type=Path, help="folder of photographs; a thousand of many kinds are enough")
     add("--out", type=Path, default=Path("edge-s.onnx"), help="the ONNX file to write; a .csv and a .ckpt go beside it")
-    add("--layers", nargs=2, help="the teacher's nodes at strides 8 and 16; by default those PatchCore uses")
-    add("--weights", type=Path, help="the teacher's state dict; by default torchvision's")
+    add("--layers", nargs=2, help="the second teacher's nodes at strides 8 and 16; by default those PatchCore uses")
+    add("--weights", type=Path, help="the second teacher's state dict; by default torchvision's")
+    add("--trunk-weights", type=Path, help="MobileNetV2's state dict; by default torchvision's")
+    add("--start", type=Path, help="a checkpoint to take the student's weights from, whatever its recipe")
     add("--resume", action="store_true", help="go on from the checkpoint beside --out")
     add("--every", type=_positive, default=250, help="steps from one checkpoint and ONNX file to the next")
     add("--threads", type=_positive, help="threads of torch in each of two workers; by default one for each core")
@@ -73,7 +81,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_recipe(group: argparse._ArgumentGroup) -> None:
     d, add = Recipe(), group.add_argument
-    add("--teacher", default=d.teacher, help="a torchvision network")
+    add("--teacher", default=d.teacher, help="the second teacher: a torchvision network")
+    add("--trunk", type=float, default=d.trunk, help="the trunk's share of the learning rate; 0 leaves it as it is")
     add("--steps", type=_positive, default=d.steps, help="training steps in all")
     add("--batch", type=_positive, default=d.batch, help="crops in a step")
     add("--size", type=_positive, default=d.size, help="pixels of a crop's side, divisible by 16")

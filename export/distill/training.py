@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,8 @@ from edge_ad.system.progress import Progress
 from export.distill.images import ImagePool
 from export.distill.onnx_file import save_onnx, student_onnx
 from export.distill.options import Recipe
-from export.distill.student import Student, make_student
+from export.distill.shape import AXES, LAYERS, WEIGHTS
+from export.distill.student import TRUNK, Student, make_student
 from export.options import IMAGENET_MEAN, IMAGENET_STD
 
 HELD_OUT = 64  # crops
@@ -43,19 +45,26 @@ Batch = tuple[torch.Tensor, list[torch.Tensor]]  # images, and the teacher's lay
 class Distillation:
     """One training: teacher, student, its moving average, optimiser, and how far it is."""
 
-    def __init__(self, recipe: Recipe, images: ImagePool, teacher: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, images: ImagePool, teachers: tuple[nn.Module, nn.Module], device: torch.device
+    ) -> None:
         self.recipe, self.images, self.device, self.step = recipe, images, device, 0
         torch.manual_seed(recipe.seed)
-        with torch.no_grad():
-            probe = list(teacher(torch.zeros(1, 3, recipe.size, recipe.size)).values())
-        _check_strides(recipe.size, [p.shape[2] for p in probe])
-        channels = [p.shape[1] for p in probe]
-        self.student = make_student(teacher, channels).to(device, memory_format=torch.channels_last)
-        self.average = make_student(teacher, channels).to(device, memory_format=torch.channels_last)
+        channels = []
+        for teacher in teachers:
+            with torch.no_grad():
+                probe = list(teacher(torch.zeros(1, 3, recipe.size, recipe.size)).values())
+            _check_strides(recipe.size, [p.shape[2] for p in probe])
+            channels.append([p.shape[1] for p in probe])
+        self.student = make_student(teachers[0], channels[1]).to(device, memory_format=torch.channels_last)
+        self.average = make_student(teachers[0], channels[1]).to(device, memory_format=torch.channels_last)
         self.average.load_state_dict(self.student.state_dict())
         half = torch.bfloat16 if recipe.bf16 else torch.float32
-        self._teacher = teacher.to(device, half, memory_format=torch.channels_last).eval()
-        self._optimiser = torch.optim.AdamW(self.student.parameters(), recipe.rate, weight_decay=recipe.decay)
+        self._teachers = [teacher.to(device, half, memory_format=torch.channels_last).eval() for teacher in teachers]
+        trunk = [p for name, p in self.student.named_parameters() if name.startswith(TRUNK)]
+        branch = [p for name, p in self.student.named_parameters() if not name.startswith(TRUNK)]
+        groups = [{"params": trunk, "share": recipe.trunk}, {"params": branch, "share": 1.0}]
+        self._optimiser = torch.optim.AdamW(groups, recipe.rate, weight_decay=recipe.decay)
         self.curve: list[tuple[int, float, float]] = []
         self._spreads = self._measure()
         self._held_out = images.held_out(HELD_OUT)
@@ -68,7 +77,7 @@ class Distillation:
     def advance(self, batch: Batch) -> float:
         """One step; gives the loss."""
         for group in self._optimiser.param_groups:
-            group["lr"] = self.recipe.rate * one_cycle(self.step, self.recipe.steps)
+            group["lr"] = group["share"] * self.recipe.rate * one_cycle(self.step, self.recipe.steps)
         loss = self._loss(self.student, *batch)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -91,11 +100,11 @@ class Distillation:
         return sum(parts) / HELD_OUT
 
     def axes(self) -> list[NDArray[np.float32]]:
-        """For each layer of the average, (half as many as its channels, channels): its principal axes, first to last.
+        """For each layer of the average, (K, channels): its first K principal axes, times its `WEIGHTS`.
 
         Of what varies inside images after pooling; an axis points to where its largest component is positive.
         """
-        maps: list[list[torch.Tensor]] = [[], []]
+        maps: list[list[torch.Tensor]] = [[] for _ in LAYERS]
         for number in range(STATISTICS_BATCHES):
             pixels = self.images.batch(self.recipe.steps + number, self.recipe.batch)
             with torch.no_grad():
@@ -103,25 +112,17 @@ class Distillation:
                     places = _pooled(layer).flatten(2)
                     kept.append((places - places.mean(2, keepdim=True)).transpose(1, 2).flatten(0, 1))
         found = []
-        for kept in maps:
+        for kept, count, weight in zip(maps, AXES, WEIGHTS, strict=True):
             values = torch.cat(kept).double()
-            basis = torch.linalg.eigh(values.T @ values).eigenvectors.T.flip(0)[: values.shape[1] // 2]
+            basis = torch.linalg.eigh(values.T @ values).eigenvectors.T.flip(0)[:count]
             largest = basis.gather(1, basis.abs().argmax(1, keepdim=True))
-            found.append((basis * largest.sign()).float().cpu().contiguous().numpy())
+            found.append((weight * basis * largest.sign()).float().cpu().contiguous().numpy())
         return found
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint, whole or not at all."""
-        state = {
-            "recipe": asdict(self.recipe),
-            "step": self.step,
-            "student": self.student.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-            "curve": self.curve,
-        }
         file = io.BytesIO()
-        torch.save(state, file)
+        torch.save(self._state(), file)
         write_output(path, [file.getbuffer()])
 
     def load(self, path: Path) -> None:
@@ -130,13 +131,8 @@ class Distillation:
         Raises:
             BackboneError: it cannot be read, or is of another recipe.
         """
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            recipe = state["recipe"]
-        except Exception as error:  # torch.load has no error class of its own
-            raise BackboneError(
-                f"cannot read the checkpoint {path}", expected="one written by this command", got=error
-            ) from error
+        state = self._read(path)
+        recipe = state["recipe"]
         if recipe != asdict(self.recipe):
             raise BackboneError(
                 f"the checkpoint {path} is of another recipe",
@@ -149,19 +145,54 @@ class Distillation:
         self.average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
 
+    def start_from(self, path: Path) -> None:
+        """Begins with the average of another training's checkpoint.
+
+        Raises:
+            BackboneError: it cannot be read, or is of a student of other channels.
+        """
+        average = self._read(path)["average"]
+        try:
+            self.student.load_state_dict(average)
+            self.average.load_state_dict(average)
+        except (RuntimeError, AttributeError, TypeError) as error:
+            raise BackboneError(
+                f"the checkpoint {path} is of another student", expected="the same second teacher", got=error
+            ) from error
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            return {name: state[name] for name in self._state()}
+        except Exception as error:  # torch.load has no error class of its own
+            raise BackboneError(
+                f"cannot read the checkpoint {path}", expected="one written by this command", got=error
+            ) from error
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "recipe": asdict(self.recipe),
+            "step": self.step,
+            "student": self.student.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "curve": self.curve,
+        }
+
     def _tensor(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
         image = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() / 255  # channels last in memory
         mean = torch.tensor(IMAGENET_MEAN, device=self.device).view(1, 3, 1, 1)
         return (image - mean) / torch.tensor(IMAGENET_STD, device=self.device).view(1, 3, 1, 1)
 
     def _targets(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """As the student gives them: both teachers' layers at stride 8, then both at stride 16."""
         with torch.no_grad():
-            given = self._teacher(image.to(next(self._teacher.parameters()).dtype))
-        return [layer.float() for layer in given.values()]
+            given = [list(one(image.to(next(one.parameters()).dtype)).values()) for one in self._teachers]
+        return [layer.float() for both in zip(*given, strict=True) for layer in both]
 
     def _measure(self) -> list[tuple[torch.Tensor, float]]:
         """For each layer: the weight of each channel, and the usual weighted variance inside an image."""
-        maps: list[list[torch.Tensor]] = [[], []]
+        maps: list[list[torch.Tensor]] = [[] for _ in LAYERS]
         for number in range(STATISTICS_BATCHES):
             pixels = self.images.batch(self.recipe.steps + number, self.recipe.batch)
             for kept, layer in zip(maps, self._targets(self._tensor(pixels)), strict=True):

@@ -21,26 +21,49 @@ ort = pytest.importorskip("onnxruntime")
 from export.distill import command as distill  # noqa: E402
 from export.distill import training as distill_training  # noqa: E402
 from export.distill.images import ImagePool  # noqa: E402
-from export.distill.onnx_file import LAYERS, OUTPUTS, SCALES, save_onnx, student_onnx  # noqa: E402
+from export.distill.onnx_file import OUTPUTS, save_onnx, student_onnx  # noqa: E402
 from export.distill.options import Recipe  # noqa: E402
-from export.distill.student import Student, Widths, make_student  # noqa: E402
+from export.distill.shape import LAYERS  # noqa: E402
+from export.distill.student import TRUNK, Student, make_student  # noqa: E402
 from export.graph import build_graph  # noqa: E402
 
 pytestmark = pytest.mark.torch
+DIM = 192  # numbers a patch has by the embedded backbone
 TINY = Recipe(steps=6, batch=2, size=48, textures=4, seed=3)
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ResNet-18 up to layer3, with random weights."""
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """State dicts of both teachers, random but for moved statistics: a ResNet-18 up to layer3, a MobileNetV2."""
     import torchvision
 
     torch.manual_seed(1)
-    model = torchvision.models.resnet18(weights=None)
-    state = {k: v for k, v in model.state_dict().items() if not k.startswith(("layer4", "fc"))}
-    path = tmp_path_factory.mktemp("teacher") / "teacher.pth"
-    torch.save(state, path)
-    return path
+    folder = tmp_path_factory.mktemp("teachers")
+    paths = {}
+    for name, after in (("mobilenet_v2", ("classifier",)), ("resnet18", ("layer4", "fc"))):
+        model = torchvision.models.get_model(name, weights=None)
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.05)
+                module.running_var.uniform_(0.5, 1)
+        state = {key: value for key, value in model.state_dict().items() if not key.startswith(after)}
+        paths[name] = folder / f"{name}.pth"
+        torch.save(state, paths[name])
+    return paths
+
+
+Teachers = tuple[torch.nn.Module, torch.nn.Module]
+
+
+@pytest.fixture
+def teachers(weights: dict[str, Path]) -> Teachers:
+    return _teacher(weights, "mobilenet_v2"), _teacher(weights, "resnet18")
+
+
+def _teacher(weights: dict[str, Path], name: str, layers: list[str] | None = None) -> torch.nn.Module:
+    from export.backbone import torchvision_backbone
+
+    return torchvision_backbone(name, layers, weights[name]).extractor
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +77,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def command(weights: Path, photographs: Path, tmp_path: Path) -> Callable[..., list[str]]:
+def command(weights: dict[str, Path], photographs: Path, tmp_path: Path) -> Callable[..., list[str]]:
     def build(name: str, *more: str) -> list[str]:
         options = {"steps": TINY.steps, "batch": TINY.batch, "size": TINY.size, "textures": TINY.textures, "seed": 3}
         given = [str(part) for key, value in options.items() for part in (f"--{key}", value)]
@@ -62,7 +85,9 @@ def command(weights: Path, photographs: Path, tmp_path: Path) -> Callable[..., l
         return [
             str(photographs),
             "--weights",
-            str(weights),
+            str(weights["resnet18"]),
+            "--trunk-weights",
+            str(weights["mobilenet_v2"]),
             "--out",
             out,
             "--threads",
@@ -91,9 +116,10 @@ def _run(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> list[np.ndarr
 
 
 def _axes(seed: int) -> list[np.ndarray]:
+    """Of 32, 128, 96 and 256 channels: on half as many axes, times 1, 2, 3 and 4."""
     generator = np.random.default_rng(seed)
-    bases = [np.linalg.qr(generator.standard_normal((c, c)))[0] for c in (128, 256)]
-    return [basis[: len(basis) // 2].astype(np.float32) for basis in bases]
+    bases = [np.linalg.qr(generator.standard_normal((c, c)))[0] for c in (32, 128, 96, 256)]
+    return [(number * basis[: len(basis) // 2]).astype(np.float32) for number, basis in enumerate(bases, 1)]
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 64, 64), (2, 3, 48, 80)])
@@ -103,14 +129,15 @@ def test_the_onnx_file_gives_what_the_student_gives(shape: tuple[int, ...]) -> N
     axes = _axes(0)
     found = _run(student_onnx(student.arrays(), axes), {"image": image})
     with torch.no_grad():
-        layers = student(torch.from_numpy(image))
-    for output, mine, layer, rows, scale in zip(OUTPUTS, found, layers, axes, SCALES, strict=True):
-        expected = scale * np.einsum("kc,nchw->nkhw", rows, layer.numpy())
+        layers = [layer.numpy() for layer in student(torch.from_numpy(image))]
+    given = [np.einsum("kc,nchw->nkhw", rows, layer) for rows, layer in zip(axes, layers, strict=True)]
+    for output, mine, both in zip(OUTPUTS, found, (given[:2], given[2:]), strict=True):
+        expected = np.concatenate(both, axis=1)
         np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max(), err_msg=output)
-        assert expected.std() > 0.01
+        assert all(part.std() > 0.01 for part in both)
 
 
-@pytest.mark.parametrize(("layers", "dim"), [(OUTPUTS, 192), (LAYERS, 384)])
+@pytest.mark.parametrize(("layers", "dim"), [(OUTPUTS, 256), (LAYERS, 512)])
 def test_the_onnx_file_fits_the_backbone_graph(layers: tuple[str, ...], dim: int, tmp_path: Path) -> None:
     save_onnx(student_onnx(_random_student(2).arrays(), _axes(0), {"seed": "2"}), tmp_path / "student.onnx")
     stored = onnx.load(str(tmp_path / "student.onnx"))
@@ -123,27 +150,26 @@ def test_the_onnx_file_fits_the_backbone_graph(layers: tuple[str, ...], dim: int
     assert np.isfinite(patches).all()
 
 
-def test_the_outputs_keep_the_distances_of_the_layers(weights: Path, photographs: Path) -> None:
-    from export.backbone import torchvision_backbone
-
+def test_the_outputs_keep_the_distances_of_the_layers(teachers: Teachers, photographs: Path) -> None:
     images = ImagePool(photographs, 64, 0, textures=8)
-    teacher = torchvision_backbone("resnet18", None, weights).extractor
-    training = distill_training.Distillation(Recipe(batch=4, size=64), images, teacher, torch.device("cpu"))
+    training = distill_training.Distillation(Recipe(batch=4, size=64), images, teachers, torch.device("cpu"))
     axes = training.axes()
+    lengths = []
     for rows in axes:
-        np.testing.assert_allclose(rows @ rows.T, np.eye(len(rows)), atol=1e-5)
+        lengths.append(np.linalg.norm(rows[0]))
+        np.testing.assert_allclose(rows @ rows.T, lengths[-1] ** 2 * np.eye(len(rows)), atol=1e-4 * lengths[-1] ** 2)
     model = student_onnx(training.average.arrays(), axes)
     frame = images.held_out(1)
-    for layer, output, scale in zip(LAYERS, OUTPUTS, SCALES, strict=True):
-        patches = []
-        for name in (layer, output):
-            graph = build_graph(model, [name], (64, 64), IMAGENET_MEAN, IMAGENET_STD)
-            patches.append(_run(graph.model, {"frame": frame})[0])
-        whole, short = (np.linalg.norm(p[:, None] - p[None], axis=2) for p in patches)
-        assert (short <= scale * (whole * 1.001 + 1e-4)).all()
-        assert short.sum() > 0.8 * scale * whole.sum()
-        spreads = patches[1].var(0)
-        assert spreads[:8].sum() > spreads[-8:].sum()
+    found = {}
+    for name in (*LAYERS, *OUTPUTS):
+        graph = build_graph(model, [name], (64, 64), IMAGENET_MEAN, IMAGENET_STD)
+        found[name] = _run(graph.model, {"frame": frame})[0]
+    for number, output in enumerate(OUTPUTS):
+        pair = slice(2 * number, 2 * number + 2)
+        whole = np.hstack([length * found[name] for length, name in zip(lengths[pair], LAYERS[pair], strict=True)])
+        long, short = (np.linalg.norm(p[:, None] - p[None], axis=2) for p in (whole, found[output]))
+        assert (short <= long * 1.001 + 1e-3).all()
+        assert short.sum() > 0.8 * long.sum()
 
 
 def test_the_embedded_backbone_fits_the_backbone_graph() -> None:
@@ -154,38 +180,41 @@ def test_the_embedded_backbone_fits_the_backbone_graph() -> None:
     generator = np.random.default_rng(0)
     for size in ((256, 256), (96, 160)):
         graph = build_graph(model, OUTPUTS, size, IMAGENET_MEAN, IMAGENET_STD)
-        assert (graph.grid, graph.dim) == ((size[0] // 8, size[1] // 8), 192)
+        assert (graph.grid, graph.dim) == ((size[0] // 8, size[1] // 8), DIM)
         frame = cv2.resize(generator.integers(0, 255, (12, 12, 3), np.uint8), size[::-1])[None]
         patches = _run(graph.model, {"frame": frame})[0]
         assert np.isfinite(patches).all()
-        assert patches[:, :64].std() > 0.1
-        assert patches[:, 64:].std() > 0.1
+        assert (patches.std(0) > 1e-3).all()
 
 
-def test_a_student_as_wide_as_its_teacher_is_its_teacher(weights: Path) -> None:
-    from export.backbone import torchvision_backbone
-
-    teacher = torchvision_backbone("resnet18", None, weights).extractor
-    whole = make_student(teacher, (128, 256), Widths(64, ((64, 64), (128, 128), (256, 256))))  # nothing pruned
-    thin = make_student(teacher, (128, 256))
-    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+def test_the_trunk_starts_as_the_first_teacher(teachers: Teachers) -> None:
+    student = make_student(teachers[0], (128, 256))
+    image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        expected, mine, pruned = list(teacher(image).values()), whole(image), thin(image)
-    for a, b, c in zip(expected, mine, pruned, strict=True):
-        torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-3 * float(a.abs().max()))
-        assert c.shape == a.shape
-        assert not torch.allclose(c, a, rtol=0.1)
+        fine, deep = teachers[0](image).values()
+        trunk8, copied8, trunk16, copied16 = student(image)
+    torch.testing.assert_close(trunk8, fine, rtol=1e-3, atol=1e-3 * float(fine.abs().max()))
+    torch.testing.assert_close(trunk16, deep, rtol=1e-3, atol=1e-3 * float(deep.abs().max()))
+    assert copied8.shape == (1, 128, 8, 12)
+    assert copied16.shape == (1, 256, 4, 6)
 
 
-def test_a_teacher_of_another_kind_gives_a_student_with_random_weights() -> None:
-    torch.manual_seed(0)
-    teacher = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3))
-    student = make_student(teacher, (24, 40))
-    with torch.no_grad():
-        fine, deep = student(torch.randn(1, 3, 32, 32))
-    assert fine.shape == (1, 24, 4, 4)
-    assert deep.shape == (1, 40, 2, 2)
-    assert float(deep.std()) > 0
+def test_a_first_teacher_of_another_kind_is_refused(weights: dict[str, Path]) -> None:
+    with pytest.raises(BackboneError, match="cannot start from the first teacher"):
+        make_student(_teacher(weights, "resnet18"), (128, 256))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_the_trunk_learns_by_its_share(share: float, teachers: Teachers, photographs: Path) -> None:
+    recipe = Recipe(trunk=share, steps=4, batch=2, size=48, textures=4)
+    images = ImagePool(photographs, recipe.size, recipe.seed, recipe.textures)
+    training = distill_training.Distillation(recipe, images, teachers, torch.device("cpu"))
+    before = {name: value.clone() for name, value in training.student.state_dict().items()}
+    for number in range(2):
+        training.advance(training.prepare(images.batch(number, recipe.batch)))
+    moved = {name: not torch.equal(value, before[name]) for name, value in training.student.state_dict().items()}
+    assert all(moved[name] for name in moved if not name.startswith(TRUNK))
+    assert any(moved[name] for name in moved if name.startswith(TRUNK)) == (share > 0)
 
 
 def test_batches_depend_on_seed_and_number_alone(photographs: Path) -> None:
@@ -234,13 +263,10 @@ def test_training_resumes_as_if_it_had_not_stopped(
     )
 
 
-def test_the_student_learns(weights: Path, photographs: Path) -> None:
-    from export.backbone import torchvision_backbone
-
+def test_the_student_learns(teachers: Teachers, photographs: Path) -> None:
     recipe = Recipe(steps=30, batch=4, size=48, textures=8)
     images = ImagePool(photographs, recipe.size, recipe.seed, recipe.textures)
-    teacher = torchvision_backbone("resnet18", None, weights).extractor
-    training = distill_training.Distillation(recipe, images, teacher, torch.device("cpu"))
+    training = distill_training.Distillation(recipe, images, teachers, torch.device("cpu"))
     before = training.held_out_loss()
     for number in range(recipe.steps):
         training.advance(training.prepare(images.batch(number, recipe.batch)))
@@ -258,6 +284,20 @@ def test_a_checkpoint_of_another_recipe_or_a_broken_one_is_refused(
     assert "cannot read the checkpoint" in capsys.readouterr().err
 
 
+def test_a_training_starts_from_another_ones_checkpoint(
+    command: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert distill.main(command("first")) == 0
+    first = str(tmp_path / "first.ckpt")
+    assert distill.main(command("second", "--start", first, "--steps", "1", "--trunk", "0", "--rate", "1e-9")) == 0
+    states = [torch.load(tmp_path / f"{name}.ckpt", weights_only=True)["average"] for name in ("first", "second")]
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=1e-4, atol=1e-6)
+    assert distill.main(command("third", "--start", str(tmp_path / "first.csv"))) == 2
+    assert "cannot read the checkpoint" in capsys.readouterr().err
+    assert distill.main(command("fifth", "--start", str(tmp_path / "none.ckpt"))) == 2
+
+
 def test_a_diverging_training_stops_and_leaves_no_model(
     command: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -268,14 +308,12 @@ def test_a_diverging_training_stops_and_leaves_no_model(
 
 @pytest.mark.parametrize(("size", "layers"), [(40, None), (56, None), (32, None), (64, ["layer1", "layer2"])])
 def test_layers_and_sizes_that_do_not_fit_are_refused(
-    weights: Path, photographs: Path, size: int, layers: list[str] | None
+    weights: dict[str, Path], photographs: Path, size: int, layers: list[str] | None
 ) -> None:
-    from export.backbone import torchvision_backbone
-
-    teacher = torchvision_backbone("resnet18", layers, weights).extractor
+    pair = _teacher(weights, "mobilenet_v2"), _teacher(weights, "resnet18", layers)
     images = ImagePool(photographs, size, 0, textures=1)
     with pytest.raises(BackboneError, match="strides 8 and 16"):
-        distill_training.Distillation(Recipe(size=size, batch=1), images, teacher, torch.device("cpu"))
+        distill_training.Distillation(Recipe(size=size, batch=1), images, pair, torch.device("cpu"))
 
 
 def test_one_cycle_rises_and_falls_to_nothing() -> None:
