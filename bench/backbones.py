@@ -64,8 +64,13 @@ def main() -> int:
     parser.add_argument("--leave-out", nargs="*", default=["uneven"], help="kinds of defect")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", metavar="BACKBONE", help="these; by default all")
     options = parser.parse_args()
     cases = backbones(options.weights_folder)
+    if options.only is not None:
+        if unknown := sorted(set(options.only) - set(cases)):
+            parser.error(f"--only: there is no {', '.join(unknown)}; there are {', '.join(cases)}")
+        cases = {name: cases[name] for name in options.only}
     tests = {path: load_category(path).test for path in options.categories}
     rows: dict[str, list[str]] = {name: [] for name in cases}
     with tempfile.TemporaryDirectory() as folder:
