@@ -295,7 +295,13 @@ def test_a_training_starts_from_another_ones_checkpoint(
         torch.testing.assert_close(states[1][name], value, rtol=1e-4, atol=1e-6)
     assert distill.main(command("third", "--start", str(tmp_path / "first.csv"))) == 2
     assert "cannot read the checkpoint" in capsys.readouterr().err
-    assert distill.main(command("fifth", "--start", str(tmp_path / "none.ckpt"))) == 2
+    assert distill.main(command("fourth", "--start", str(tmp_path / "none.ckpt"))) == 2
+    state = torch.load(first, weights_only=True)
+    del state["average"]["side.bias"]
+    torch.save(state, tmp_path / "other.ckpt")
+    capsys.readouterr()
+    assert distill.main(command("fifth", "--start", str(tmp_path / "other.ckpt"))) == 2
+    assert "of another student" in capsys.readouterr().err
 
 
 def test_a_diverging_training_stops_and_leaves_no_model(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -212,6 +214,15 @@ def test_any_array_gives_a_verdict_or_a_frame_error(runtime: Runtime, shape: tup
     else:
         with pytest.raises(FrameError):
             runtime.inspect(frame)
+
+
+def test_a_plain_frame_does_not_load_numpy_ma() -> None:
+    code = (
+        "import sys, numpy; from edge_ad.frames.check import check_frame; from edge_ad.spec import FrameSpec; "
+        "check_frame(numpy.zeros((64, 64, 3), numpy.uint8), FrameSpec(None, 'bgr', 8, 65535)); "
+        "sys.exit('numpy.ma' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_masked_pixels_are_no_pixels(runtime: Runtime) -> None:
