@@ -16,11 +16,17 @@ CORE := $(wildcard $(foreach suffix,cpp hpp inl,$(addsuffix *.$(suffix),$(FOLDER
 NATIVE := pyproject.toml CMakeLists.txt $(CORE)
 
 , := ,
-# $(1): environment, $(2): extras
+# What the core is built with stands once beside the environments, so that the second of them finds it built.
+TOOLS := build/tools
+
+# $(1): environment, $(2): extras. First edge-ad by itself: the tools must not count as installed there.
+PIP_INSTALL = $(1)/bin/pip install --quiet --disable-pip-version-check
 define environment
 	$(PYTHON) -m venv --clear $(1)
-	$(1)/bin/pip install --quiet --disable-pip-version-check scikit-build-core nanobind cmake ninja
-	$(1)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[$(2)]'
+	test -e $(TOOLS)/ready || $(PIP_INSTALL) --target $(TOOLS) scikit-build-core nanobind cmake ninja
+	touch $(TOOLS)/ready
+	PYTHONPATH=$(CURDIR)/$(TOOLS) $(PIP_INSTALL) --no-build-isolation --no-deps --editable .
+	$(PIP_INSTALL) 'edge-ad[$(2)]'
 	touch $(1)/ready
 endef
 
