@@ -59,15 +59,17 @@ Found = tuple[NDArray[np.float32], NDArray[np.int32]]  # distances and coreset r
 
 
 @dataclass(frozen=True)
-class _Fold:
+class Fold:
     """A coreset of the images outside a fold, and what was scored against it.
 
     Attributes:
+        coreset: of those images.
         factors: exponent -> (N,) factors of the rows.
         good: of the images in the fold.
         defects: of the synthetic defects on those.
     """
 
+    coreset: native.Coreset
     factors: Callable[[float], NDArray[np.float32]]
     good: Found
     defects: Found
@@ -83,6 +85,9 @@ class Trial:
         rows: patches to keep in the coreset of a fold, at most.
         seed: of the folds and the coresets.
         pool: threads.
+
+    Attributes:
+        folds: what they were scored against.
     """
 
     def __init__(
@@ -95,31 +100,40 @@ class Trial:
         pairs = folds(len(paths), "crossfit", seed).pairs
         projected = project(patches, seed)
         coresets = [self._coreset(patches, projected, train, rows, seed) for train, _ in pairs]
-        good = [self._search(coreset, patches[held]) for coreset, (_, held) in zip(coresets, pairs, strict=True)]
+        good = [self.search(coreset, patches[held]) for coreset, (_, held) in zip(coresets, pairs, strict=True)]
         distances = np.empty(patches.shape[:2], np.float32)
         for (_, held), (found, _) in zip(pairs, good, strict=True):
             distances[held] = found
-        self._folds = []
+        self.folds: list[Fold] = []
         with Progress(f"{label} with defects", len(drawn.defects), unit="defects") as progress:
             for coreset, (train, held), own in zip(coresets, pairs, good, strict=True):
                 scored = []
                 for spoiled in patches_with(drawn.on(held), paths, stages):
-                    scored.append(self._search(coreset, spoiled[None]))
+                    scored.append(self.search(coreset, spoiled[None]))
                     progress.update(1)
                 defects = (*map(np.concatenate, zip(*scored, strict=True)),) if scored else _nothing(patches)
                 factors = self._factors(coreset, patches, distances, train)
-                self._folds.append(_Fold(factors, own, defects))  # type: ignore[arg-type]
+                self.folds.append(Fold(coreset, factors, own, defects))  # type: ignore[arg-type]
 
     def seen(self, exponent: float, sigma: float) -> Seen:
         """The scores with this local scale and smoothing; 0 for none of them."""
-        masks = self._stages.masks
-        smoothing = Smoothing(sigma, masks.grid, masks.rows) if sigma else None
-        good, defects = [], []
-        for fold in self._folds:
-            local = Local(fold.factors(exponent) if exponent else None, smoothing)
-            good.append(_scores(local, fold.good))
-            defects.append(_scores(local, fold.defects))
+        good = [self.scores(fold, fold.good, exponent, sigma) for fold in self.folds]
+        defects = [self.scores(fold, fold.defects, exponent, sigma) for fold in self.folds]
         return Seen(np.concatenate(good), np.concatenate(defects))
+
+    def scores(self, fold: Fold, found: Found, exponent: float, sigma: float) -> Scores:
+        """(n,) image scores of what was found in the coreset of a fold."""
+        masks = self._stages.masks
+        local = Local(
+            fold.factors(exponent) if exponent else None,
+            Smoothing(sigma, masks.grid, masks.rows) if sigma else None,
+        )
+        return np.array([float(local(*one).max()) for one in zip(*found, strict=True)])
+
+    def search(self, coreset: native.Coreset, patches: NDArray[np.float32]) -> Found:
+        """Distances and rows, each (n, R), of (n, R, D) patches."""
+        distances, rows = native.exact_search(coreset, patches.reshape(-1, patches.shape[2]), self._pool)
+        return distances.reshape(patches.shape[:2]), rows.reshape(patches.shape[:2])
 
     def _coreset(
         self,
@@ -134,11 +148,6 @@ class Trial:
         vectors = np.ascontiguousarray(patches.reshape(-1, patches.shape[2])[chosen])
         return native.Coreset(vectors, choose_basis(vectors, seed), pool=self._pool)
 
-    def _search(self, coreset: native.Coreset, patches: NDArray[np.float32]) -> Found:
-        """Distances and rows, each (n, R), of (n, R, D) patches."""
-        distances, rows = native.exact_search(coreset, patches.reshape(-1, patches.shape[2]), self._pool)
-        return distances.reshape(patches.shape[:2]), rows.reshape(patches.shape[:2])
-
     def _factors(
         self,
         coreset: native.Coreset,
@@ -150,10 +159,6 @@ class Trial:
         sums, counts = row_statistics(coreset, patches, distances, own, self._pool)
         neighbours, mean = row_neighbours(coreset, self._pool), float(distances[own].mean(dtype=np.float64))
         return lambda exponent: local_scale(sums, counts, neighbours, mean, exponent)
-
-
-def _scores(local: Local, found: Found) -> Scores:
-    return np.array([float(local(*one).max()) for one in zip(*found, strict=True)])
 
 
 def _nothing(patches: NDArray[np.float32]) -> Found:

@@ -359,7 +359,8 @@ def test_bottle_with_the_embedded_backbone(shared: Path, tmp_path: Path, capsys:
     (bottle / "test").symlink_to(shared / "data/bottle/test")
     for path in sorted((shared / "data/bottle/train/good").iterdir())[:60]:
         (bottle / "train/good" / path.name).symlink_to(path)
-    source = export_bundle(Options(str(bottle), coreset=0.02, effort="quick", out=tmp_path / "bottle.bundle")).bundle
+    fast = {"coreset": 0.02, "effort": "quick", "input_size": (256, 256)}
+    source = export_bundle(Options(str(bottle), **fast, out=tmp_path / "bottle.bundle")).bundle  # type: ignore[arg-type]
     found = calibration(new := calibrated(source, "--data", bottle, "--threshold-rule", "f1"))
     goods, defects = np.array(found.good_scores), np.array(found.defect_scores)
     assert (len(goods), len(defects)) == (20, 63)

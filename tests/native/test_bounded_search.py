@@ -18,7 +18,10 @@ def basis(vectors: np.ndarray, width: int, seed: int = 0) -> np.ndarray:
     centred = np.nan_to_num(vectors.astype(np.float64), posinf=0.0, neginf=0.0)
     centred -= centred.mean(axis=0)
     centred /= max(1e-300, float(np.abs(centred).max()))
-    directions = np.linalg.svd(centred.T @ centred)[0][:, :width]
+    if width <= len(centred) < centred.shape[1]:  # far less work than by the (D, D) product
+        directions = np.linalg.svd(centred, full_matrices=False)[2][:width].T
+    else:
+        directions = np.linalg.svd(centred.T @ centred)[0][:, :width]
     rotation = np.linalg.qr(np.random.default_rng(seed).normal(size=(width, width)))[0]
     return np.ascontiguousarray((directions @ rotation).T, np.float32)
 
