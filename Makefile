@@ -30,7 +30,7 @@ define environment
 	touch $(1)/ready
 endef
 
-.PHONY: test test-runtime test-export demo bench lint docs clean
+.PHONY: test test-runtime test-export test-making test-using demo bench lint docs clean
 
 test: test-export test-runtime lint # the longest first, for --jobs
 
@@ -53,8 +53,15 @@ test-runtime: $(RUNTIME)/ready
 	$(RUNTIME)/bin/python -m pytest -q
 
 # Without the tests of the core, which need neither engine nor export: the environment above passes them.
-test-export: $(EXPORT)/ready
-	$(EXPORT)/bin/python -m pytest -q --ignore tests/native
+# In two parts of about the same length, so that --jobs 2 keeps two cores busy to the end.
+MAKING := tests/export tests/evaluation tests/test_acceptance.py
+test-export: test-making test-using
+
+test-making: $(EXPORT)/ready
+	$(EXPORT)/bin/python -m pytest -q $(MAKING)
+
+test-using: $(EXPORT)/ready
+	$(EXPORT)/bin/python -m pytest -q tests --ignore tests/native $(addprefix --ignore ,$(MAKING))
 
 lint: $(EXPORT)/ready
 	$(EXPORT)/bin/ruff check .
