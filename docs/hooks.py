@@ -79,6 +79,10 @@ def parser_of(command: str) -> argparse.ArgumentParser:
         from export.synth.options import parse_options as parse_synth
 
         return _caught(parse_synth)
+    if command == "edge-ad teach":
+        from export.teach.command import main as teach
+
+        return _caught(teach)
     from edge_ad.cli import main
 
     for action in _caught(main)._actions:

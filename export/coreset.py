@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.system.progress import Progress
+from export.projection import choose_basis
 
 PROJECTED_DIM = 128
 USUAL_SHARE, MOST_ROWS = 0.1, 4000  # of the patches, where no share is asked for
 _PICKS = 64  # between two looks at the progress bar and at Ctrl-C
+_CANDIDATES = 8  # for each wanted row that is added to known ones: the patches farthest from those
 
 
 def kept_share(asked: float | None, patches: int) -> float:
@@ -76,4 +78,42 @@ def select_coreset(
             count += picked
             progress.update(picked)
     selected = picker.selected.astype(np.int64)
+    return images[selected // rows] * rows + selected % rows
+
+
+def select_beyond(
+    known: NDArray[np.float32],
+    projected: NDArray[np.float32],
+    images: NDArray[np.int64],
+    fraction: float,
+    seed: int,
+    pool: native.Pool,
+    label: str = "coreset",
+) -> NDArray[np.int64]:
+    """Rows to add to a coreset: the same greedy selection, as if the known rows had been picked first.
+
+    So what is new is picked before what lies among the known rows. Candidates are the patches farthest from those.
+
+    Args:
+        known: (N, d) float32 projected rows.
+        projected, images, fraction, seed, pool, label: as for `select_coreset`.
+    """
+    rows, dim = projected.shape[1:]
+    points = np.ascontiguousarray(projected[images].reshape(-1, dim))
+    wanted = max(1, round(fraction * len(points)))
+    start = native.Coreset(known, choose_basis(known, seed), pool=pool)
+    far = native.exact_search(start, points, pool)[0]
+    candidates = np.sort(np.argsort(-far, kind="stable")[: _CANDIDATES * wanted])
+    points, left = points[candidates], far[candidates].astype(np.float64) ** 2
+    squares = np.einsum("nd,nd->n", points, points, dtype=np.float64)
+    picked: list[int] = []
+    with Progress(label, wanted, unit="patches") as progress:
+        while len(picked) < wanted and left.max() > 0:
+            pick = int(left.argmax())
+            picked.append(pick)
+            apart = squares + squares[pick] - 2 * (points @ points[pick])
+            left = np.minimum(left, np.maximum(apart, 0))
+            left[pick] = 0
+            progress.update(1)
+    selected = candidates[picked]
     return images[selected // rows] * rows + selected % rows

@@ -29,7 +29,7 @@ from export.held_out import HeldOut, calibrate, cross_fit, defects_in_order, joi
 from export.options import Options
 from export.plan import Plan
 from export.power import NO_DEFECTS, SynthDefects
-from export.stages import Stages, at_point, size_text
+from export.stages import GraphStages, Stages, at_point, size_text
 from export.summary import Summary
 
 PREFIXES = ("", "second/")  # of the members of each input size
@@ -130,7 +130,7 @@ class MadePoint:
         return {prefix + name: value for prefix, sight in parts for name, value in sight.members.items()}
 
 
-def make_point(plan: Plan, bases: Mapping[Size, Stages], job: Job, summary: Summary) -> MadePoint:
+def make_point(plan: Plan, bases: Mapping[Size, GraphStages], job: Job, summary: Summary) -> MadePoint:
     """Extracts, fits and calibrates through the stages of the point.
 
     Args:
@@ -160,7 +160,7 @@ def make_point(plan: Plan, bases: Mapping[Size, Stages], job: Job, summary: Summ
     return MadePoint(plan, sights, factor, calibration, numbers, tests, power)
 
 
-def _make_sight(plan: Plan, base: Stages, splits: Splits, job: Job, summary: Summary) -> MadeSight:
+def _make_sight(plan: Plan, base: GraphStages, splits: Splits, job: Job, summary: Summary) -> MadeSight:
     """One input size of a point. It is the same in every point that has it, and made once."""
     options, size = job.options, base.backbone.input_size
     key = (plan.precision, plan.engine, size)

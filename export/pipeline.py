@@ -31,7 +31,7 @@ from edge_ad.serving.fidelity import describe_fidelity
 from edge_ad.spec import FidelitySpec, FrameSpec, Manifest, Size
 from edge_ad.system.cpu import default_threads, detect_cpu
 from edge_ad.system.files import check_outputs, check_target, folder_beside, is_special, scratch_for, write_output
-from edge_ad.system.names import printable
+from edge_ad.system.names import listed, printable
 from edge_ad.system.progress import Progress
 from edge_ad.system.versions import timestamp
 from export.choose.evidence import Subject, decide
@@ -46,23 +46,27 @@ from export.plan import Plan, hindrance, plan_points, require_good, require_pack
 from export.power import POWER_DEFECTS, draw_defects
 from export.probes import make_probes, probe_frames
 from export.roi import DrawnRoi, read_roi
-from export.stages import Stages, open_stages, prove_parity
+from export.stages import GraphStages, open_stages, prove_parity
 from export.summary import Summary
 
+_LISTED = 3  # folders in the summary
 
-def export_bundle(options: Options) -> Summary:
+
+def export_bundle(options: Options, category: Category | None = None) -> Summary:
     """Makes the bundle that `options` describe. It writes the target in the last step only.
+
+    Args:
+        category: its images; by default those that `options.category` names.
 
     Raises:
         EdgeADError: something is wrong with the options, the images, the backbone or the target.
     """
     plans = _check(options)
-    folder = find_category(options.category, options.data)
-    category = load_category(folder)
+    category, where = _found(options, category)
     out = options.out or Path(f"{category.name}.bundle")
     _check_outputs(out, category, options)
     summary = Summary(out)
-    summary.say("folder", os.path.abspath(folder))
+    summary.say("folder", where)
     with summary.stage("images"):
         good_images, frame, sizes = _images(category, options, summary)
         require_good(plans, len(good_images))
@@ -98,7 +102,7 @@ def export_bundle(options: Options) -> Summary:
     members = dict(reference.members)
     for point, _ in points:
         members |= point_members(point, reference)
-    _finish(out, manifest, members, job.good_images[0], options, summary)
+    finish(out, manifest, members, job.good_images[0], options, summary)
     for label, text in write_more(options, manifest, reference.members).items():
         summary.say(label, text)
     return summary
@@ -114,14 +118,14 @@ class Canvas:
 
 def _open_bases(
     plans: Sequence[Plan],
-    opened: Mapping[Size, Stages],
+    opened: Mapping[Size, GraphStages],
     options: Options,
     network: Network,
     canvas: Canvas,
     good_images: Sequence[Path],
-) -> dict[Size, Stages]:
+) -> dict[Size, GraphStages]:
     """The stages in f32 at each size of the plans; those that are open are used again."""
-    bases: dict[Size, Stages] = {}
+    bases: dict[Size, GraphStages] = {}
     first = next(iter(opened.values()), None)
     for size in dict.fromkeys(size for plan in plans for size in plan.sizes):
         given = options, network, canvas.frame, canvas.region, good_images, size
@@ -148,7 +152,7 @@ def _job(
 
 
 def _reference(
-    plans: Sequence[Plan], bases: Mapping[Size, Stages], job: Job, canvas: Canvas, summary: Summary
+    plans: Sequence[Plan], bases: Mapping[Size, GraphStages], job: Job, canvas: Canvas, summary: Summary
 ) -> tuple[Job, MadePoint]:
     """The job and its reference point. It names odd good images; with --drop-outliers it goes on without them.
 
@@ -172,7 +176,7 @@ def _reference(
 
 
 def _further_points(
-    plans: Sequence[Plan], bases: Mapping[Size, Stages], reference: MadePoint, job: Job, summary: Summary
+    plans: Sequence[Plan], bases: Mapping[Size, GraphStages], reference: MadePoint, job: Job, summary: Summary
 ) -> list[tuple[MadePoint, FidelitySpec]]:
     """Makes the other operating points, and returns those that are faithful enough. Prints the result of each."""
     found: list[tuple[MadePoint, FidelitySpec]] = []
@@ -193,6 +197,15 @@ def _further_points(
         summary.say("point", f"{plan.name}: threshold {made.calibration.threshold:.4g}, {describe_fidelity(fidelity)}")
         found.append((made, fidelity))
     return found
+
+
+def _found(options: Options, given: Category | None) -> tuple[Category, str]:
+    """The images to export, and where they are: those given, or those that the options name."""
+    if given is not None:
+        folders = dict.fromkeys(os.path.abspath(path.parent) for path in given.train_good)
+        return given, listed([*folders], _LISTED)
+    folder = find_category(options.category, options.data)
+    return load_category(folder), os.path.abspath(folder)
 
 
 def _check(options: Options) -> list[Plan]:
@@ -281,7 +294,7 @@ def _describe_sizes(facts: Facts) -> str:
     return one if len(sizes) == 1 else f"{len(sizes)} sizes from {one} to {'x'.join(map(str, sizes[-1]))}"
 
 
-def _finish(out: Path, manifest: Manifest, members: Members, good: Path, options: Options, summary: Summary) -> None:
+def finish(out: Path, manifest: Manifest, members: Members, good: Path, options: Options, summary: Summary) -> None:
     """Writes the bundle, opens it again and checks it.
 
     A pipe or a device cannot be opened again. So a copy is checked first.

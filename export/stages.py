@@ -47,15 +47,12 @@ class Stages:
     """The stages of an operating point, the same as in the runtime, and the members that they need.
 
     Attributes:
-        network, graph: the backbone, and its graph in f32 at the point's input size.
         frame, backbone, roi: specs of the bundle.
         masks: the part of the crop that is inspected.
         models: member name of FORMAT.md -> member.
         crop, engine: stages ready to run.
     """
 
-    network: Network
-    graph: PatchGraph
     frame: FrameSpec
     backbone: BackboneSpec
     roi: RoiSpec | None
@@ -63,6 +60,18 @@ class Stages:
     models: Members
     crop: Crop
     engine: Engine
+
+
+@dataclass(frozen=True)
+class GraphStages(Stages):
+    """Stages that were made from a network, and not opened from a bundle.
+
+    Attributes:
+        network, graph: the backbone, and its graph in f32 at the point's input size.
+    """
+
+    network: Network
+    graph: PatchGraph
 
 
 def open_stages(
@@ -73,7 +82,7 @@ def open_stages(
     good_images: Sequence[Path],
     size: Size,
     reference: Stages | None = None,
-) -> Stages:
+) -> GraphStages:
     """The stages in f32 at an input size. Every size uses the fill colour of `reference`."""
     box = roi_crop(region, size, options.halo) if region else (0, 0, *size)
     graph = network.graph((box[2] - box[0], box[3] - box[1]))
@@ -98,10 +107,10 @@ def open_stages(
         roi = reference.roi if reference else _region_spec(region, options, frame, backbone, mask, good_images)
     crop = Crop(frame, backbone, roi, masks.pixels)
     engine = _open(models, "auto", PRECISIONS[backbone.precision].arithmetic, options.threads)
-    return Stages(network, graph, frame, backbone, roi, masks, models, crop, engine)
+    return GraphStages(frame, backbone, roi, masks, models, crop, engine, network, graph)
 
 
-def at_point(base: Stages, plan: Plan, good_images: Sequence[Path], threads: int | None) -> Stages:
+def at_point(base: GraphStages, plan: Plan, good_images: Sequence[Path], threads: int | None) -> GraphStages:
     """The stages of an operating point at the input size of `base`, which is f32.
 
     Args:
@@ -127,7 +136,7 @@ def size_text(stages: Stages) -> str:
     return "{}x{}".format(*stages.backbone.input_size)
 
 
-def prove_parity(stages: Stages, summary: Summary, *, several: bool = False) -> None:
+def prove_parity(stages: GraphStages, summary: Summary, *, several: bool = False) -> None:
     """Compares torch, ONNX and IR in f32 on seeded noise, which is the hardest picture, and prints the differences.
 
     Args:

@@ -1,4 +1,4 @@
-"""The `edge-ad` command: info, inspect, check, tune, calibrate, eval, export.
+"""The `edge-ad` command: info, inspect, check, tune, calibrate, eval, export, teach.
 
 Exit codes: 0 all good, 1 some anomalous, 2 error. `edge_ad.system.entry` lists all of them.
 """
@@ -17,6 +17,7 @@ from edge_ad.system.notices import show_image_warnings
 __all__ = ["ANOMALOUS", "ERROR", "OK", "RUNTIME_OPTIONS", "add_runtime_options", "given_path", "main"]
 
 _EXPORT = "Makes a bundle from images of good parts: the same as python -m export."
+_TEACH = "Makes a bundle of a few good images in seconds, or adds good images to a bundle, on the PC without torch."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,10 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: Sequence[str]) -> int:
-    from edge_ad.cli import calibrate, check, eval, export, info, inspect, tune
+    from edge_ad.cli import calibrate, check, eval, export, info, inspect, teach, tune
 
-    if given[:1] == ["export"]:  # it has a parser of its own
-        return export.run(given[1:])
+    for name, forwarded in (("export", export), ("teach", teach)):  # they have parsers of their own
+        if given[:1] == [name]:
+            return forwarded.run(given[1:])
     parser = argparse.ArgumentParser(prog="edge-ad", description="Inspects images with a bundle, without torch.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (info, inspect, check, tune, calibrate, eval):
@@ -38,6 +40,7 @@ def _run(given: Sequence[str]) -> int:
         command.add_arguments(sub)
         sub.set_defaults(run=command.run)
     commands.add_parser("export", help=_EXPORT, add_help=False)
+    commands.add_parser("teach", help=_TEACH, add_help=False)
     options = parser.parse_args(given)
     with show_image_warnings():
         code: int = options.run(options)

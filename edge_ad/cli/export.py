@@ -1,7 +1,7 @@
 """`edge-ad export ...`: a second name for `python -m export`, which a file export.py in the working directory shadows.
 
-edge_ad does not import the export, as an edge PC may not have it. It starts the module `export` of the folder that
-holds edge_ad itself.
+edge_ad does not import the export, as an edge PC may not have it. `export_module` finds the package `export` in the
+folder that holds edge_ad itself.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from edge_ad.errors import EdgeADError
 
@@ -23,6 +24,20 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         EdgeADError: the export is not installed.
     """
+    code: int = export_module("__main__", "Run pip install 'edge-ad[demo]' on the workstation.").main(arguments)
+    return code
+
+
+def export_module(name: str, remedy: str) -> ModuleType:
+    """A module of the export.
+
+    Args:
+        name: without the package's name.
+        remedy: what installs it.
+
+    Raises:
+        EdgeADError: the export is not installed.
+    """
     root = Path(__file__).absolute().parents[2] / _NAME
     init = root / "__init__.py"
     known = sys.modules.get(_NAME)
@@ -30,14 +45,10 @@ def run(arguments: Sequence[str]) -> int:
         spec = importlib.util.spec_from_file_location(_NAME, init, submodule_search_locations=[str(root)])
         if not init.is_file() or spec is None or spec.loader is None:
             raise EdgeADError(
-                "the export is not installed here",
-                expected=f"the package {root}",
-                got="nothing",
-                remedy="Run pip install 'edge-ad[demo]' on the workstation.",
+                "the export is not installed here", expected=f"the package {root}", got="nothing", remedy=remedy
             )
-        for name in [name for name in sys.modules if name == _NAME or name.startswith(f"{_NAME}.")]:
-            del sys.modules[name]
+        for loaded in [module for module in sys.modules if module == _NAME or module.startswith(f"{_NAME}.")]:
+            del sys.modules[loaded]
         sys.modules[_NAME] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[_NAME])
-    code: int = importlib.import_module(f"{_NAME}.__main__").main(arguments)
-    return code
+    return importlib.import_module(f"{_NAME}.{name}")

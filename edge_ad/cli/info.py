@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from edge_ad.bundle.file import Bundle
 from edge_ad.bundle.models import MEMBERS
+from edge_ad.calibration.promise import promise
 from edge_ad.calibration.rules import describe_rule
 from edge_ad.engines import TARGETS
 from edge_ad.metrics.power import describe_power, describe_seen
@@ -81,9 +82,24 @@ def describe(manifest: Manifest) -> dict[str, str]:
         "threshold": f"{calibration.threshold:.4g} ({describe_rule(calibration.rule, calibration.value)} of "
         f"{len(calibration.good_scores)} held-out good images, {calibration.split}{left_out}; "
         f"95% {calibration.interval[0]:.4g}..{calibration.interval[1]:.4g})",
+        "promise": promise(calibration.rule, calibration.value, calibration.threshold, calibration.good_scores),
         **_seen(manifest),
-        "calibrated": "at export" if calibration.source is None else _source(calibration.source),
+        "calibrated": _origin(manifest) if calibration.source is None else _source(calibration.source),
+        **_taught(manifest),
     }
+
+
+def _origin(manifest: Manifest) -> str:
+    return "when it was taught" if manifest.taught else "at export"
+
+
+def _taught(manifest: Manifest) -> dict[str, str]:
+    """What it has learned since its export; nothing if it has not."""
+    lessons = (
+        f"{lesson.images} good images, {lesson.created} by edge-ad {lesson.edge_ad}, from bundle {lesson.bundle}"
+        for lesson in manifest.taught
+    )
+    return {"taught": "; ".join(lessons)} if manifest.taught else {}
 
 
 def _seen(manifest: Manifest) -> dict[str, str]:

@@ -25,6 +25,7 @@ from edge_ad.spec.manifest import (
 from edge_ad.spec.methods import GraphSpec, HeadSpec, IndexSpec, ProjectionSpec
 from edge_ad.spec.power import PowerSpec
 from edge_ad.spec.probes import ProbesSpec
+from edge_ad.spec.taught import TaughtSpec
 
 __all__ = [
     "DTYPES",
@@ -55,5 +56,6 @@ __all__ = [
     "RoiSpec",
     "SecondSpec",
     "Size",
+    "TaughtSpec",
     "require",
 ]

@@ -17,6 +17,7 @@ from edge_ad.spec.frame import FrameSpec, RoiSpec
 from edge_ad.spec.methods import HeadSpec, IndexSpec
 from edge_ad.spec.power import PowerSpec
 from edge_ad.spec.probes import ProbesSpec
+from edge_ad.spec.taught import TaughtSpec
 
 MANIFEST_NAME = "manifest.json"
 MAX_MEMBERS = 1_000
@@ -166,6 +167,7 @@ class Manifest:
         second: a second input size, whose answers are joined; None if the point has one size.
         points: operating points beside the reference.
         power: what the reference scores synthetic defects; None in older bundles, and where none could be made.
+        taught: what `edge-ad teach` added since, the oldest first.
         members: member name -> its size, digest, dtype and shape.
     """
 
@@ -183,6 +185,7 @@ class Manifest:
     members: dict[str, MemberSpec] = dataclasses.field(default_factory=dict)
     points: tuple[PointSpec, ...] = ()
     power: PowerSpec | None = None
+    taught: tuple[TaughtSpec, ...] = ()
 
     def __post_init__(self) -> None:
         require(

@@ -22,7 +22,7 @@ from export.network import Network
 from export.options import Options
 from export.power import draw_defects
 from export.roi import DrawnRoi
-from export.stages import Stages, open_stages
+from export.stages import GraphStages, open_stages
 from export.summary import Summary
 
 IMAGES = {"usual": 48, "thorough": 200}  # good images in a trial
@@ -46,7 +46,7 @@ class Chosen:
     sizes: tuple[Size, ...]
     local_scale: float
     smooth: float
-    opened: Mapping[Size, Stages]
+    opened: Mapping[Size, GraphStages]
 
     def settle(self, options: Options) -> Options:
         """The options with nothing left open. Of two joined sizes, the smaller is also made a point of its own."""
@@ -101,7 +101,7 @@ def decide(subject: Subject, summary: Summary) -> Chosen:
 
 
 def _seen(
-    opened: Mapping[Size, Stages], local: Sequence[tuple[float, float]], subject: Subject, summary: Summary
+    opened: Mapping[Size, GraphStages], local: Sequence[tuple[float, float]], subject: Subject, summary: Summary
 ) -> Evidence:
     """What each size saw in a trial; nothing where none is made: then the usual is taken."""
     nothing: Evidence = {size: {local[0]: None} for size in opened}
@@ -137,16 +137,16 @@ def _local(options: Options) -> list[tuple[float, float]]:
     return list(dict.fromkeys(found))
 
 
-def _cost_ms(stages: Stages, subject: Subject) -> float:
+def _cost_ms(stages: GraphStages, subject: Subject) -> float:
     patches = stages.masks.count
     total = patches * len(subject.good_images)
     rows = round(kept_share(subject.options.coreset, total) * total)
     return work_of(stages.graph, patches, rows).ms()
 
 
-def _open(sizes: Sequence[Size], subject: Subject, summary: Summary) -> dict[Size, Stages]:
+def _open(sizes: Sequence[Size], subject: Subject, summary: Summary) -> dict[Size, GraphStages]:
     """Stages of each size that the network can have."""
-    opened: dict[Size, Stages] = {}
+    opened: dict[Size, GraphStages] = {}
     first = None
     for number, size in enumerate(sizes, 1):
         given = subject.options, subject.network, subject.frame, subject.region, subject.good_images, size
@@ -161,7 +161,7 @@ def _open(sizes: Sequence[Size], subject: Subject, summary: Summary) -> dict[Siz
     return opened
 
 
-def _try(opened: Mapping[Size, Stages], local: Sequence[tuple[float, float]], subject: Subject) -> Evidence | None:
+def _try(opened: Mapping[Size, GraphStages], local: Sequence[tuple[float, float]], subject: Subject) -> Evidence | None:
     options, good_images = subject.options, subject.good_images
     generator = np.random.default_rng([options.seed, 3])
     each = 4 * max(

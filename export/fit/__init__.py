@@ -1,7 +1,8 @@
 """Fits a head to the patches of the good images. Each method has one module, which `edge_ad.registry.METHODS` names.
 
 A module has a class ``Fit`` (`export.fit.base.Method`). One whose method has options that name further files to write
-has a function ``write_more`` too, as `write_more` here calls it.
+has a function ``write_more`` too, as `write_more` here calls it; one whose bundles can learn from more images has
+``settings_of``, and heeds `export.fit.base.Material.kept`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from edge_ad.registry import METHODS
+from edge_ad.errors import SpecError
+from edge_ad.registry import METHODS, one_of
 
 if TYPE_CHECKING:
     from edge_ad.spec import Manifest
@@ -34,6 +36,25 @@ def write_more(options: Options, manifest: Manifest, members: Mapping[str, Any])
         return {}
     said: dict[str, str] = _module(options.method).write_more(options, manifest, members)
     return said
+
+
+def settings_of(manifest: Manifest) -> dict[str, Any]:
+    """The options of the method that make the head of this bundle again.
+
+    Raises:
+        SpecError: the method cannot learn from more images: it keeps no patches of the old ones.
+    """
+    method = manifest.head.method
+    able = tuple(name for name in METHODS if hasattr(_module(name), "settings_of"))
+    if method not in able:
+        raise SpecError(
+            f"a bundle of the method {method} cannot learn from more images",
+            expected=f"a bundle of {one_of(able)}, which keep patches of the images that they learned from",
+            got=METHODS[method].title,
+            remedy="Make the bundle anew, of all good images: edge-ad export.",
+        )
+    found: dict[str, Any] = _module(method).settings_of(manifest.head)
+    return found
 
 
 def _module(method: str) -> Any:

@@ -20,6 +20,21 @@ from export.summary import Summary
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What stays of a bundle that learns from more images.
+
+    Attributes:
+        rows: (N, D) float32: the patches that it searches in.
+        patches: how many they were chosen from.
+        scale: (N,) float32 factors of the rows; None if the bundle has none.
+    """
+
+    rows: NDArray[np.float32]
+    patches: int
+    scale: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
 class Material:
     """What a method is fitted to.
 
@@ -30,6 +45,7 @@ class Material:
         chosen: bytes of the images' numbers -> rows of the flattened patches that a method chose. The first operating
             point at an input size fills it, and the others use it. A greedy selection changes much after a change in
             the last digits. With the same rows, points differ only by their arithmetic.
+        kept: what a bundle that is taught again has learned before; None for a new one.
     """
 
     patches: NDArray[np.float32]
@@ -39,6 +55,7 @@ class Material:
     pool: native.Pool
     splits: Splits
     chosen: dict[bytes, NDArray[np.int64]] = field(default_factory=dict)
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +22,11 @@ NEIGHBORS = 3
 MAX_BANK_BYTES = 2**31  # a bundle is smaller than 4 GiB
 
 
+def settings_of(spec: KnnSpec) -> dict[str, Any]:
+    """The options that make such a head again."""
+    return {"neighbors": spec.neighbors}
+
+
 class Fit:
     """Random samples of the material's patches; all of them with ``--coreset 1``."""
 
@@ -34,11 +41,13 @@ class Fit:
 
     def finish(self, images: NDArray[np.int64], summary: Summary) -> Fitted:
         """The bank."""
-        total = len(images) * self._material.patches.shape[1]
+        kept = self._material.kept
+        total = len(images) * self._material.patches.shape[1] + (kept.patches if kept else 0)
         with summary.stage("bank"):
             bank = self._sample(images)
+        before = f"; {len(kept.rows):,} of them from before" if kept else ""
         text = f"{total:,} -> bank {len(bank):,} x {bank.shape[1]} ({len(bank) / total:.2%}), at random"
-        summary.say("patches", text)
+        summary.say("patches", text + before)
         with summary.stage("projection"):
             basis = choose_basis(bank, self._material.options.seed)
         members: Members = {"coreset": bank}
@@ -58,11 +67,14 @@ class Fit:
         Raises:
             SpecError: too few for K, or too many for a bundle.
         """
-        patches, options = self._material.patches, self._material.options
+        patches, options, kept = self._material.patches, self._material.options, self._material.kept
         rows, dim = patches.shape[1:]
         total = len(images) * rows
+        if not total and kept is not None:  # the only new image is held out
+            return kept.rows
         wanted = max(1, round((USUAL_SHARE if options.coreset is None else options.coreset) * total))
-        if wanted < self._neighbors or 4 * wanted * dim > MAX_BANK_BYTES:
+        old = 0 if kept is None else len(kept.rows)
+        if old + wanted < self._neighbors or 4 * (old + wanted) * dim > MAX_BANK_BYTES:
             raise SpecError(
                 "--coreset makes too small or too large a bank of patches",
                 expected=f"{self._neighbors} to {MAX_BANK_BYTES // (4 * dim)} patches",
@@ -74,4 +86,4 @@ class Fit:
         bounds = np.searchsorted(chosen, np.arange(len(images) + 1) * rows)
         for image, first, last in zip(images, bounds, bounds[1:], strict=False):  # image by image: may be on disk
             bank[first:last] = patches[image][chosen[first:last] % rows]
-        return bank
+        return bank if kept is None else np.concatenate([kept.rows, bank])

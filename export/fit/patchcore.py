@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from edge_ad.heads.index import Index
 from edge_ad.heads.local import Local, Smoothing
 from edge_ad.heads.patchcore import LEVELS, REACH, SCALE, PatchCore, PatchcoreSpec
 from edge_ad.spec import GraphSpec, IndexSpec, ProjectionSpec
-from export.coreset import kept_share, project, select_coreset
+from export.coreset import kept_share, project, select_beyond, select_coreset
 from export.features import tensors
 from export.fidelity import choose_ef
 from export.fit.base import Fitted, Material
@@ -22,6 +23,12 @@ from export.hnsw import EF_CONSTRUCTION, M, build_hnsw
 from export.local_scale import factor_reach, local_scale, row_neighbours, row_statistics
 from export.projection import choose_basis, put_in_order
 from export.summary import Summary
+
+
+def settings_of(spec: PatchcoreSpec) -> dict[str, Any]:
+    """The options that make such a head again."""
+    return {"reweight": spec.reweight_neighbors, "local_scale": spec.local_scale, "smooth": spec.smooth}
+
 
 _SPREAD = (0, 1, 0.25, 0.75)  # quantiles of the factors that a reader is told
 _FIDELITY_IMAGES = 8  # frames that graph search is compared with exact search on
@@ -46,13 +53,16 @@ class Fit:
 
     def finish(self, images: NDArray[np.int64], summary: Summary) -> Fitted:
         """Coreset, local scale and graph."""
-        options, total = self._material.options, len(images) * self._material.patches.shape[1]
+        options, kept = self._material.options, self._material.kept
+        fresh = len(images) * self._material.patches.shape[1]
+        total, old = fresh + (kept.patches if kept else 0), len(kept.rows) if kept else 0
         with summary.stage("coreset"):
             vectors = self._select(images, "coreset")
         text = f"{total:,} -> coreset {len(vectors):,} x {vectors.shape[1]} ({len(vectors) / total:.2%})"
-        asked = max(1, round(kept_share(options.coreset, total) * total))
+        asked = old + max(1, round(kept_share(options.coreset, fresh) * fresh))
         missing = f"; {asked - len(vectors):,} exact duplicates" if len(vectors) < asked else ""
-        summary.say("patches", text + missing)
+        before = f"; {old:,} of them from before" if kept else ""
+        summary.say("patches", text + missing + before)
         with summary.stage("projection"):
             basis = choose_basis(vectors, options.seed)
         members: Members = {"coreset": vectors}
@@ -109,7 +119,11 @@ class Fit:
         those images too. Where none of the images was held out, which is so with one split, the factors come from the
         images that were, and these are also scored for the threshold.
         """
-        material, distances = self._material, self._held_out
+        material, kept = self._material, self._material.kept
+        if kept is not None and kept.scale is not None:  # a new row counts as the known one that is nearest to it
+            known_rows = native.Coreset(kept.rows, choose_basis(kept.rows, material.options.seed), pool=material.pool)
+            return kept.scale[native.exact_search(known_rows, coreset.vectors, material.pool)[1]]
+        distances = self._held_out
         known = np.flatnonzero(~np.isnan(distances[:, 0]))
         own = np.intersect1d(images, known)
         own = own if len(own) else known
@@ -120,15 +134,25 @@ class Fit:
 
     def _select(self, images: NDArray[np.int64], label: str) -> NDArray[np.float32]:
         options, patches, chosen = self._material.options, self._material.patches, self._material.chosen
-        key = images.tobytes()
+        kept, key = self._material.kept, images.tobytes()
+        if not len(images) and kept is not None:  # the only new image is held out
+            return kept.rows
         if key not in chosen:
             pool, share = self._material.pool, kept_share(options.coreset, len(images) * patches.shape[1])
-            chosen[key] = select_coreset(self._projected, images, share, options.seed, pool, label)
-        return patches.reshape(-1, patches.shape[2])[chosen[key]]
+            given = self._projected, images, share, options.seed, pool, label
+            chosen[key] = select_coreset(*given) if kept is None else select_beyond(self._projected_rows, *given)
+        vectors = patches.reshape(-1, patches.shape[2])[chosen[key]]
+        return vectors if kept is None else np.concatenate([kept.rows, vectors])
 
     @cached_property
     def _projected(self) -> NDArray[np.float32]:
         return project(self._material.patches, self._material.options.seed)
+
+    @cached_property
+    def _projected_rows(self) -> NDArray[np.float32]:
+        """(N, d) float32: the kept rows, projected in the same way."""
+        assert self._material.kept is not None, "asked for only if rows are kept"
+        return project(self._material.kept.rows[None], self._material.options.seed)[0]
 
     def _head(self, coreset: native.Coreset, scale: NDArray[np.float32] | None) -> Head:
         stages, options = self._material.stages, self._material.options

@@ -1,0 +1,267 @@
+"""Teaches a bundle again: adds patches of more good images to those that it searches in.
+
+    images -> patches through the bundle's own graph -> coreset of the new patches, beside the rows that are there
+           -> held-out scores of the new images, beside the scores that the bundle keeps -> threshold -> bundle
+
+Backbone, input sizes, region of interest, method, scale, smoothing and threshold rule stay. It is the code of the
+export: methods are fitted and images held out as there (`export.fit`, `export.held_out`).
+
+The scores in the bundle are of images that were held out when it was made, from coresets with fewer rows than it has
+now. More rows bring no patch farther away, so these scores are a little too high, if anything: the threshold errs
+towards accepting, and the promise about false rejects holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from edge_ad import __version__, native
+from edge_ad.bundle.file import Bundle, Members
+from edge_ad.bundle.models import MEMBERS, models_of
+from edge_ad.bundle.roi import open_roi
+from edge_ad.calibration import rules
+from edge_ad.calibration.promise import describe_odd, promise
+from edge_ad.calibration.tail import odd_images
+from edge_ad.engines import Engine, Models, open_engine
+from edge_ad.errors import DatasetError, EngineUnavailableError, SpecError
+from edge_ad.frames.crop import Crop
+from edge_ad.heads.base import Opening, open_coreset
+from edge_ad.heads.patchcore import SCALE
+from edge_ad.registry import PRECISIONS
+from edge_ad.serving.point import runnable_engine
+from edge_ad.spec import REFERENCE, CalibrationSpec, Manifest, TaughtSpec
+from edge_ad.system.cpu import default_threads
+from edge_ad.system.files import scratch_for
+from edge_ad.system.names import listed
+from edge_ad.system.progress import Progress
+from edge_ad.system.versions import timestamp
+from export.features import extract, patch_store, stream
+from export.fit import open_method, settings_of
+from export.fit.base import Kept, Material
+from export.folds import Splits, folds
+from export.held_out import HeldOut, cross_fit
+from export.make_point import MadePoint, MadeSight, point_members
+from export.options import Options
+from export.pipeline import finish
+from export.plan import Plan
+from export.stages import Stages, size_text
+from export.summary import Summary
+from export.teach.images import check_for
+
+_SAME = 1e-3  # of the median distance: a patch that is nearer to a row is that row, whatever the engine
+_KNOWN = 0.5  # share of the rows that an image gives on average: with so many of its own, it was learned from before
+_LISTED = 5  # names in a message
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What all operating points of a bundle learn from.
+
+    Attributes:
+        options: seed, threads; the method's own come from the bundle.
+        images: new good images.
+        splits: how these are held out.
+        folder: where patches are stored that do not fit into memory.
+        made: what was taught already: an input size may be in several points.
+    """
+
+    options: Options
+    images: list[Path]
+    splits: Splits
+    pool: native.Pool
+    folder: Path
+    made: dict[tuple[object, ...], MadeSight]
+
+
+def teach_again(bundle: Bundle, paths: list[Path], out: Path, options: Options, summary: Summary) -> None:
+    """Writes a bundle that has learned from more good images.
+
+    Args:
+        bundle: opened with all its members.
+        options: seed, threads, the rate of false rejects and `skip_bad`; the others come from the bundle.
+
+    Raises:
+        SpecError: the method cannot learn from more, or the rule needs labelled defects.
+        DatasetError: the images do not fit the bundle, or it knows all of them.
+    """
+    manifest, pool = bundle.manifest, native.Pool(options.threads or default_threads())
+    settings_of(manifest)
+    _require_rule(manifest, options)
+    with summary.stage("images"):
+        images = check_for(manifest.frame, paths, options.skip_bad, summary)
+        images = _unknown(bundle, images, options, pool, summary)
+    summary.say("images", f"{len(images)} new good images")
+    splits = _splits(len(images), options.seed)
+    lesson = Lesson(options, images, splits, pool, scratch_for(out).parent, {})
+    reference = _teach(bundle, REFERENCE, lesson, summary)
+    points: list[tuple[str, MadePoint]] = []
+    for point in manifest.points:
+        quiet = Summary(out)  # these lines are printed for the reference only
+        try:
+            with summary.stage(point.name):
+                points.append((point.name, _teach(bundle, point.name, lesson, quiet)))
+        except EngineUnavailableError as error:
+            summary.say("left out", f"the operating point {point.name}, which does not run here: {error.what}")
+    for name, made in points:
+        summary.say("point", f"{name}: threshold {made.calibration.threshold:.4g}")
+    if manifest.power is not None:
+        summary.say("power", "not known any more: the synthetic defects were scored by what the bundle was before")
+    taught = TaughtSpec(bundle.id, len(images), __version__, timestamp())
+    by_name = {point.name: point for point in manifest.points}
+    specs = tuple(replace(by_name[name], **made.specs) for name, made in points)
+    new = replace(manifest, **reference.specs, points=specs, taught=(*manifest.taught, taught), members={})
+    members = dict(reference.members)
+    for _, made in points:
+        members |= point_members(made, reference)
+    finish(out, new, members, images[0], options, summary)
+
+
+def _require_rule(manifest: Manifest, options: Options) -> None:
+    rule = manifest.calibration.rule
+    if rule in rules.LABELLED and options.false_reject is None:
+        raise SpecError(
+            f"the threshold of this bundle was chosen by labelled defects ({rule})",
+            expected="a rule that needs good images only",
+            got=rule,
+            remedy="Give --false-reject, such as 0.01; then calibrate again with edge-ad calibrate.",
+        )
+
+
+def _splits(count: int, seed: int) -> Splits:
+    """How the new images are held out; a single one is scored by what the bundle knew before."""
+    if count > 1:
+        return folds(count, "crossfit", seed)
+    only = np.zeros(1, np.int64)
+    return Splits(((only[:0], only),), only, "held out")
+
+
+def _unknown(bundle: Bundle, images: list[Path], options: Options, pool: native.Pool, summary: Summary) -> list[Path]:
+    """The images that the bundle has not learned from before. The others would score far too low when held out.
+
+    The rows of an image that was learned from are patches of it, to the last digits.
+    """
+    sight = bundle.at(REFERENCE).sights()[0]
+    stages, kept = _open(bundle, REFERENCE, sight, options, pool)
+    rows = native.Coreset(kept.rows, None, pool=pool)
+    own = len(kept.rows) * stages.masks.count / kept.patches
+    found = []
+    with Progress("comparing", len(images), unit="images") as progress:
+        every = stream(images, stages.frame, stages.crop, stages.engine, stages.masks.rows)
+        for path, patches in zip(images, every, strict=True):
+            distances, nearest = native.exact_search(rows, np.ascontiguousarray(patches), pool)
+            same = np.unique(nearest[distances <= _SAME * np.median(distances)])
+            if len(same) < max(2, _KNOWN * own):
+                found.append(path)
+            progress.update(1)
+    known = [path.name for path in images if path not in set(found)]
+    if not found:
+        raise DatasetError(
+            "the bundle has learned from all of these images before",
+            expected="new images of good parts",
+            got=listed(known, _LISTED),
+        )
+    if known:
+        summary.say("left out", f"{len(known)} that the bundle has learned from before: {listed(known, _LISTED)}")
+    return found
+
+
+def _open(bundle: Bundle, name: str, sight: Bundle, options: Options, pool: native.Pool) -> tuple[Stages, Kept]:
+    """The stages of an input size of an operating point, and what it has learned.
+
+    Raises:
+        EngineUnavailableError: the point does not run here.
+    """
+    spec, masks = sight.manifest, open_roi(sight)
+    engine = runnable_engine(bundle, name, "auto", "CPU")
+    threads, arithmetic = options.threads or default_threads(), PRECISIONS[spec.backbone.precision].arithmetic
+
+    def compiled(models: Models) -> Engine:
+        return open_engine(engine, models, device="CPU", threads=threads, precision=arithmetic)
+
+    there = [member for members in MEMBERS.values() for member in members if member in sight]
+    models: Members = {member: bytes(sight.blob(member)) for member in there}
+    crop = Crop(spec.frame, spec.backbone, spec.roi, masks.pixels, pool)
+    stages = Stages(spec.frame, spec.backbone, spec.roi, masks, models, crop, compiled(models_of(sight)))
+    opening = Opening(sight, masks.rows, pool, "exact", compiled)
+    scale = opening.array(SCALE, (opening.index.size,)) if SCALE in sight else None
+    return stages, Kept(open_coreset(opening).vectors, opening.index.patches, scale)
+
+
+def _teach(bundle: Bundle, name: str, lesson: Lesson, summary: Summary) -> MadePoint:
+    """An operating point that has learned from the new images."""
+    own, point = bundle.at(name), bundle.manifest.find_point(name)
+    spec = own.manifest
+    sights = tuple(_teach_sight(bundle, name, sight, lesson, summary) for sight in own.sights())
+    good, factor = sights[0].good, 1.0
+    if spec.second is not None:
+        factor = spec.second.factor
+        good = good.joined(sights[1].good, factor)
+    calibration = _calibrate(spec, good, lesson, summary)
+    sizes = tuple(sight.stages.backbone.input_size for sight in sights)
+    plan = Plan(name, spec.backbone.precision, "any" if point is None else point.engine, sizes)
+    numbers = np.concatenate([held for _, held in lesson.splits.pairs])
+    return MadePoint(plan, sights, factor, calibration, numbers, [])
+
+
+def _teach_sight(bundle: Bundle, name: str, sight: Bundle, lesson: Lesson, summary: Summary) -> MadeSight:
+    stages, kept = _open(bundle, name, sight, lesson.options, lesson.pool)
+    key = (stages.engine.name, stages.backbone, kept.rows.tobytes())
+    if key in lesson.made:
+        return lesson.made[key]
+    options = _options(sight.manifest, lesson, summary)
+    own, label = Summary(summary.bundle), f"features {size_text(stages)}"
+    with patch_store((len(lesson.images), stages.masks.count, stages.backbone.dim), lesson.folder) as patches:
+        with own.stage("features"):
+            extract(patches, lesson.images, stages.frame, stages.crop, stages.engine, stages.masks.rows, label)
+        given = patches, lesson.images, stages, options, lesson.pool, lesson.splits
+        material = Material(*given, kept=kept)
+        method = open_method(material)
+        with own.stage("calibration"):
+            good = cross_fit(method, material, lesson.splits)
+        fitted = method.finish(lesson.splits.final, own)
+    summary.add(own, f"{size_text(stages)}: " if bundle.manifest.at(name).second is not None else "")
+    return lesson.made.setdefault(key, MadeSight(stages, fitted, good, []))
+
+
+def _options(spec: Manifest, lesson: Lesson, summary: Summary) -> Options:
+    """The options that the export would have had for this input size: as many rows of an image as before, and a graph
+    where there was one."""
+    index, options = spec.index, lesson.options
+    assert index is not None, "methods that keep patches have an index"
+    graph = index.graph is not None and find_spec("hnswlib") is not None
+    if index.graph is not None and not graph:
+        summary.say("search", "exact only: the graph is left out, as the package hnswlib is not installed")
+    own = {"method": spec.head.method, **settings_of(spec)}
+    return replace(options, coreset=index.size / index.patches, graph=graph, **own)
+
+
+def _calibrate(spec: Manifest, good: HeldOut, lesson: Lesson, summary: Summary) -> CalibrationSpec:
+    """The thresholds, from the scores that the bundle keeps and those of the new images."""
+    old, options, count = spec.calibration, lesson.options, len(good.scores)
+    scores, peaks = [*old.good_scores, *good.scores], [*old.good_peaks, *good.peaks]
+    rule, value = old.rule, old.value
+    if options.false_reject is not None:
+        rule, value = options.rule_for(len(scores))
+    kept = f"{len(old.good_scores)} scores of good images that the bundle keeps"
+    split = f"{lesson.splits.text} of {count} new good images, beside {kept}"
+    new = rules.calibrate(rule, value, scores, peaks, (), split, left_out=old.left_out)
+    bounds = "95% {:.4g}..{:.4g}".format(*new.interval)
+    summary.say(
+        "threshold",
+        f"set anew, {old.threshold:.4g} -> {new.threshold:.4g} ({bounds}): {rules.describe_rule(rule, value)} of "
+        f"{kept} and of {count} new ones, each scored before its own patches were learned",
+    )
+    over = sum(score >= old.threshold for score in good.scores)
+    summary.say(
+        "new images", f"{over} of {count} score above the old threshold; the highest has {max(good.scores):.4g}"
+    )
+    summary.say("promise", promise(rule, value, new.threshold, scores))
+    numbers = np.concatenate([held for _, held in lesson.splits.pairs])
+    fresh = [at - len(old.good_scores) for at in odd_images(np.array(scores))]
+    if odd := {lesson.images[numbers[at]]: good.scores[at] for at in fresh if at >= 0}:
+        summary.say("odd images", f"{describe_odd(odd, len(scores))}: are they good?")
+    return new

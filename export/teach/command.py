@@ -1,0 +1,163 @@
+"""`edge-ad teach NAME|BUNDLE IMAGES...`: its options, and which of the two things it does."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from edge_ad.bundle.file import Bundle
+from edge_ad.calibration.rules import RATE_HELP
+from edge_ad.data.layouts import Category
+from edge_ad.engines import installed_engines
+from edge_ad.errors import BackboneError, BundleError, BundleNotFoundError
+from edge_ad.registry import ENGINES, one_of
+from edge_ad.system.files import check_outputs, check_target, is_special, is_stdout
+from edge_ad.system.names import printable_lines
+from edge_ad.system.notices import show_image_warnings
+from edge_ad.system.versions import timestamp
+from export.options import Options
+from export.summary import Summary
+from export.teach.images import find_images
+
+_SUFFIX = ".bundle"
+_PIP = "Run pip install 'edge-ad[teach]'."
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The command line.
+
+    Attributes:
+        target: a bundle, or the name of one to make.
+        images, source: where the good images are.
+        out, force: the bundle to write, and whether it may be there.
+        options: the general ones of an export: seed, threads and the like.
+    """
+
+    target: Path
+    images: list[Path]
+    source: Path | None
+    out: Path | None
+    force: bool
+    options: Options
+
+    @property
+    def again(self) -> bool:
+        """Whether a bundle is there that is to learn more.
+
+        Raises:
+            BundleNotFoundError: it looks like a bundle, and is not there.
+        """
+        if self.target.is_file():
+            return True
+        if self.target.name.endswith(_SUFFIX):
+            raise BundleNotFoundError(
+                f"there is no bundle at {self.target}",
+                remedy=f"Check the path; to make a new one give its name without {_SUFFIX}.",
+            )
+        return False
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Teaches; returns the exit code.
+
+    Raises:
+        EdgeADError: something is wrong with the options, the images or the bundle.
+    """
+    asked = _parse(arguments)
+    _require_packages()
+    timestamp()  # refuses a bad SOURCE_DATE_EPOCH
+    with show_image_warnings():
+        images = find_images(asked.images, asked.source)
+        summary = _again(asked, images) if asked.again else _new(asked, images)
+    print(printable_lines(str(summary)), file=sys.stderr if is_stdout(summary.bundle) else sys.stdout)
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> Asked:
+    parser = argparse.ArgumentParser(
+        prog="edge-ad teach",
+        description="Makes NAME.bundle of a few good images in seconds: edge-ad teach cable photos/. Or adds good "
+        "images to a bundle: edge-ad teach cable.bundle new/. It needs no torch.",
+    )
+    add = parser.add_argument
+    add("target", type=_path, metavar="NAME|BUNDLE", help="name of a new bundle, or a bundle that is to learn more")
+    add(
+        "images",
+        type=_path,
+        nargs="*",
+        metavar="IMAGES",
+        help="files of good images, folders of them, or categories, whose good images to learn from are taken",
+    )
+    add("--source", type=_path, metavar="DIR", help="folder of a camera: all images in it and below it are good")
+    add(
+        "--out",
+        type=_path,
+        help="the bundle to write; by default NAME.bundle, or NAME.taught.bundle beside NAME.bundle",
+    )
+    add("--force", action="store_true", help="replace --out if it exists; never BUNDLE itself")
+    add("--false-reject", type=float, metavar="RATE", help=RATE_HELP)
+    add("--skip-bad", action="store_true", help="leave unreadable images out instead of stopping")
+    add("--seed", type=int, default=0, help="seed of every random choice")
+    add("--threads", type=int, help="most threads to use; by default one for each physical core")
+    given = parser.parse_args(arguments)
+    names = ("false_reject", "skip_bad", "seed", "threads")
+    options = Options(str(given.target), effort="quick", **{name: getattr(given, name) for name in names})
+    return Asked(given.target, given.images, given.source, given.out, given.force, options)
+
+
+def _path(text: str) -> Path:
+    if not text:  # an unset variable of a shell would be the working directory
+        raise argparse.ArgumentTypeError("the path is empty; expected a name, a file or a folder")
+    return Path(text)
+
+
+def _require_packages() -> None:
+    if find_spec("onnx") is None:
+        raise BackboneError("teaching needs the package onnx", expected="onnx", got="not installed", remedy=_PIP)
+    if not installed_engines():
+        titles = one_of(tuple(engine.title for engine in ENGINES.values()))
+        raise BackboneError("teaching needs an engine", expected=titles, got="none installed", remedy=_PIP)
+
+
+def _new(asked: Asked, images: list[Path]) -> Summary:
+    """The export with --quick, of these images: the embedded backbone, for the engines that are installed."""
+    from export.pipeline import export_bundle
+
+    out = asked.out or asked.target.with_name(asked.target.name + _SUFFIX)
+    _check_target(out, asked.force, f"To teach it more, give {out} in place of {asked.target}.")
+    # IR is written by OpenVINO; HNSW graphs, which large coresets are searched with, by hnswlib
+    to = "both" if "openvino" in installed_engines() else "onnx"
+    options = replace(asked.options, out=out, to=to, graph=find_spec("hnswlib") is not None)
+    return export_bundle(options, Category(asked.target.name, "files given", tuple(images), ()))
+
+
+def _again(asked: Asked, images: list[Path]) -> Summary:
+    from export.teach.again import teach_again
+
+    name = asked.target.name.removesuffix(_SUFFIX)
+    out = asked.out or asked.target.with_name(f"{name}.taught{_SUFFIX}")
+    check_outputs([("--out", out)], [("the bundle", asked.target), *(("an image", path) for path in images)])
+    _check_target(out, asked.force, "Give another --out, or --force to replace it.")
+    summary = Summary(out)
+    with Bundle.open(asked.target) as bundle:
+        summary.say("taught", f"{os.path.abspath(asked.target)} ({bundle.id})")
+        teach_again(bundle, images, out, asked.options, summary)
+    return summary
+
+
+def _check_target(out: Path, force: bool, remedy: str) -> None:
+    """Refuses a target before the work.
+
+    Raises:
+        SpecError: its folder is not there or may not be written.
+        BundleError: it exists, and is not to be replaced.
+    """
+    check_target("--out", out)
+    if out.exists() and not is_special(out) and not force:
+        raise BundleError(f"{out} exists already", expected="a new file", remedy=remedy)
