@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
 import http.client
 import io
+import math
 import os
 import pickle
+import re
+import types
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +24,13 @@ import onnx
 from edge_ad.errors import BackboneError
 from edge_ad.spec import Size
 from edge_ad.system.inputs import read_input
+from export.tokens import stride_for
 
 try:
     import torch
     import torchvision
     from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+    from torchvision.models.vision_transformer import VisionTransformer
 except ImportError as error:
     raise BackboneError(
         "torchvision backbones need torch and torchvision",
@@ -33,9 +39,9 @@ except ImportError as error:
         remedy="Run pip install 'edge-ad[export]', or give an ONNX file: --backbone my.onnx --layers a b.",
     ) from error
 
-# the finest and the next feature map that PatchCore uses: strides 8 and 16
-_DEFAULT_LAYERS = {"mobilenet_v2": ("features.6", "features.13")}
-_RESNETS = ("resnet", "resnext", "wide_resnet")
+_STRIDES = (8, 16)  # of the feature maps that PatchCore uses
+_PROBE = 256  # pixels: side of the image that is put through a network to find them
+_POSITIONS = "encoder.pos_embedding"  # of a vision transformer: (1, 1 + n * n, C)
 MIRROR_VARIABLE = "EDGE_AD_WEIGHTS_URL"
 
 
@@ -48,12 +54,38 @@ class TorchBackbone:
         layers: the given layers, or the defaults of the network.
         weights: origin of the weights, for a reader.
         sha256: SHA-256 of the weights file.
+        patch: side of the patches of a vision transformer; None for other networks.
     """
 
     extractor: torch.nn.Module
     layers: tuple[str, ...]
     weights: str
     sha256: str
+    patch: int | None = None
+
+    @property
+    def stride(self) -> int:
+        """Sides of inputs should be multiples of it."""
+        return stride_for(self.patch or 1)
+
+    def at(self, size: Size) -> torch.nn.Module:
+        """The extractor for an input of (H, W). A vision transformer was trained with positions of another grid, so
+        these are interpolated (bicubic, as DINOv2 does it).
+        """
+        if self.patch is None:
+            return self.extractor
+        grid = (size[0] // self.patch, size[1] // self.patch)
+        positions = self.extractor.get_parameter(_POSITIONS).detach()
+        trained = math.isqrt(positions.shape[1] - 1)
+        if grid == (trained, trained):
+            return self.extractor
+        first, places = positions[:, :1], positions[:, 1:].reshape(1, trained, trained, -1).permute(0, 3, 1, 2)
+        moved = torch.nn.functional.interpolate(places, grid, mode="bicubic", align_corners=False)
+        found = copy.deepcopy(self.extractor)
+        encoder, name = _POSITIONS.split(".")
+        moved = torch.cat([first, moved.flatten(2).permute(0, 2, 1)], dim=1)
+        setattr(found.get_submodule(encoder), name, torch.nn.Parameter(moved))
+        return found
 
     def to_onnx(self, size: Size) -> onnx.ModelProto:
         """ONNX with input (1, 3, H, W) and one output for each layer, with the layer's name."""
@@ -70,7 +102,7 @@ class TorchBackbone:
         buffer = io.BytesIO()
         try:
             torch.onnx.export(
-                Outputs(self.extractor, self.layers).eval(),
+                Outputs(self.at(size), self.layers).eval(),
                 (torch.zeros(1, 3, *size),),
                 buffer,
                 input_names=["image"],
@@ -85,11 +117,11 @@ class TorchBackbone:
         return onnx.load_from_string(buffer.getvalue())
 
     def features(self, tensor: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> list[np.ndarray]:
-        """The layers' feature maps (1, C, h, w) of a (1, H, W, 3) u8 BGR tensor, by torch: the parity reference."""
+        """The layers of a (1, H, W, 3) u8 BGR tensor, by torch: the parity reference."""
         image = torch.from_numpy(tensor[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
         image = (image - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
         with torch.no_grad():
-            found = self.extractor(image)
+            found = self.at((tensor.shape[1], tensor.shape[2]))(image)
         return [found[layer].numpy() for layer in self.layers]
 
 
@@ -102,8 +134,8 @@ def torchvision_backbone(name: str, layers: Sequence[str] | None, weights: Path 
     Args:
         name: as in `torchvision.models.list_models()`.
         layers: names of its nodes; None takes the defaults for the network.
-        weights: file of a state dict that has at least what the layers need; None takes torchvision's cache or
-            download.
+        weights: file of a state dict that has at least what the layers need, or a folder with one; None takes
+            torchvision's cache or download.
 
     Raises:
         BackboneError: no such network or layer; weights missing, unreadable, or not covering the layers.
@@ -118,7 +150,10 @@ def torchvision_backbone(name: str, layers: Sequence[str] | None, weights: Path 
             remedy=f"Did you mean {' or '.join(close)}?" if close else "See torchvision.models.list_models().",
         )
     model = torchvision.models.get_model(name, weights=None).eval()
-    chosen = tuple(layers) if layers else _default_layers(name)
+    transformer = isinstance(model, VisionTransformer)
+    if transformer:
+        model._process_input = types.MethodType(_tokens_of_any_size, model)
+    chosen = tuple(layers) if layers else _usual_layers(name, model)
     nodes = get_graph_node_names(model)[1]
     for layer in chosen:
         if not any(node == layer or node.startswith(layer + ".") for node in nodes):
@@ -131,17 +166,106 @@ def torchvision_backbone(name: str, layers: Sequence[str] | None, weights: Path 
                 got=repr(layer),
             )
     extractor = create_feature_extractor(model, {layer: layer for layer in chosen}).eval()
+    if weights is not None and weights.is_dir():
+        weights = _weights_of(name, weights)
     state, source, digest = _read_state(weights) if weights else _download_state(name)
     _load(extractor, state, source)
-    return TorchBackbone(extractor, chosen, source, digest)
+    return TorchBackbone(extractor, chosen, source, digest, model.patch_size if transformer else None)
 
 
-def _default_layers(name: str) -> tuple[str, ...]:
-    if name.startswith(_RESNETS):
-        return ("layer2", "layer3")
-    if name in _DEFAULT_LAYERS:
-        return _DEFAULT_LAYERS[name]
-    raise BackboneError(
+def weights_in(folder: Path) -> dict[str, Path]:
+    """Torchvision network -> the file of its weights, of those whose weights are in a folder, by name.
+
+    A file is named as torchvision names it, or begins with the name of the network: resnet18-f37072fd.pth,
+    resnet18_mine.pth.
+
+    Raises:
+        BackboneError: the folder cannot be read, has none, or has several of one network.
+    """
+    known = torchvision.models.list_models(module=torchvision.models)
+    usual = {
+        weights.url.rpartition("/")[2]: name
+        for name in known
+        for weights in torchvision.models.get_model_weights(name).__members__.values()
+    }
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix in (".pth", ".pt"))
+    except OSError as error:
+        raise BackboneError(f"cannot read the folder {folder}", expected="weights", got=error.strerror) from error
+    found: dict[str, Path] = {}
+    for file in files:
+        alike = [name for name in known if re.fullmatch(re.escape(name) + r"([^A-Za-z0-9].*)?", file.stem)]
+        name = usual.get(file.name) or max(alike, key=len, default=None)
+        if name in found:
+            raise BackboneError(
+                f"several files in {folder} may be the weights of {name}",
+                expected="one",
+                got=f"{found[name].name} and {file.name}",
+                remedy=f"Take one away, or say which: --backbone {name} --weights FILE.",
+            )
+        if name is not None:
+            found[name] = file
+    if not found:
+        raise BackboneError(
+            f"there are no weights of a torchvision network in {folder}",
+            expected="files named as torchvision names them, such as resnet18-f37072fd.pth",
+            got=", ".join(path.name for path in files[:5]) or "no .pth file",
+        )
+    return dict(sorted(found.items()))
+
+
+def _weights_of(name: str, folder: Path) -> Path:
+    found = weights_in(folder)
+    if name not in found:
+        raise BackboneError(
+            f"there are no weights of {name} in {folder}",
+            expected=f"a file such as {name}.pth",
+            got=", ".join(path.name for path in found.values()),
+        )
+    return found[name]
+
+
+def _tokens_of_any_size(model: VisionTransformer, image: torch.Tensor) -> torch.Tensor:
+    """What `VisionTransformer` does with an image, without asking for the size that it was trained with."""
+    tokens: torch.Tensor = model.conv_proj(image).flatten(2).permute(0, 2, 1)
+    return tokens
+
+
+def _usual_layers(name: str, model: torch.nn.Module) -> tuple[str, ...]:
+    """The last parts of a network that give strides 8 and 16; of a vision transformer, the blocks at a half and at
+    three quarters of its depth.
+    """
+    if isinstance(model, VisionTransformer):
+        blocks = len(model.encoder.layers)
+        return tuple(f"encoder.layers.encoder_layer_{last - 1}" for last in (blocks // 2, blocks * 3 // 4))
+    found: dict[int, str] = {}
+
+    def note(layer: str) -> Callable[[object, object, object], None]:
+        def hook(_: object, __: object, output: object) -> None:
+            if isinstance(output, torch.Tensor) and output.ndim == 4:
+                for stride in _STRIDES:
+                    if (_PROBE // stride,) * 2 in (tuple(output.shape[2:]), tuple(output.shape[1:3])):
+                        found[stride] = layer
+
+        return hook
+
+    parts = [(layer, part) for layer, part in model.named_modules() if layer and layer.count(".") < 2]
+    hooks = [part.register_forward_hook(note(layer)) for layer, part in parts]
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, 3, _PROBE, _PROBE))
+    except (RuntimeError, ValueError, AssertionError) as error:  # a network for one input size
+        raise _no_usual_layers(name) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if len(found) < len(_STRIDES):
+        raise _no_usual_layers(name)
+    return tuple(found[stride] for stride in _STRIDES)
+
+
+def _no_usual_layers(name: str) -> BackboneError:
+    return BackboneError(
         f"no layers are known for {name}",
         expected="--layers with two of its nodes, of strides 8 and 16",
         got="none",
@@ -152,6 +276,7 @@ def _default_layers(name: str) -> tuple[str, ...]:
 def _load(extractor: torch.nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
     """Loads what the cut network needs. Keys after the cut are ignored; a missing key before it is an error."""
     wanted = {k: v for k, v in extractor.state_dict().items() if not k.endswith("num_batches_tracked")}
+    _fit_positions(extractor, wanted, state)
     missing = [key for key in wanted if key not in state]
     if missing:
         raise BackboneError(
@@ -171,6 +296,17 @@ def _load(extractor: torch.nn.Module, state: dict[str, torch.Tensor], source: st
     if not all(bool(torch.isfinite(state[key]).all()) for key in wanted):
         raise BackboneError(f"the weights {source} hold NaN or Inf", expected="finite numbers", got="others")
     extractor.load_state_dict({key: state[key] for key in wanted}, strict=False)
+
+
+def _fit_positions(extractor: torch.nn.Module, wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor]) -> None:
+    """Makes room for the positions of a vision transformer that was trained with another grid."""
+    own, theirs = wanted.get(_POSITIONS), state.get(_POSITIONS)
+    if own is None or theirs is None or theirs.ndim != 3 or theirs.shape[2] != own.shape[2]:
+        return
+    if math.isqrt(theirs.shape[1] - 1) ** 2 == theirs.shape[1] - 1:
+        encoder, name = _POSITIONS.split(".")
+        setattr(extractor.get_submodule(encoder), name, torch.nn.Parameter(torch.zeros_like(theirs)))
+        wanted[_POSITIONS] = theirs
 
 
 def _read_state(path: Path) -> tuple[dict[str, torch.Tensor], str, str]:

@@ -1,7 +1,8 @@
 """Makes the backbone graph: one static ONNX graph that takes pixels and gives patches.
 
-    u8 NHWC BGR -> normalise -> backbone, cut after the layers -> 3x3 average pooling of each
+    u8 NHWC BGR -> normalise -> backbone, cut after the layers -> each as a map (1, C, h, w) -> 3x3 average pooling
                 -> bilinear upsampling to the finest grid -> concatenation -> (h*w, D) float32
+                -> for cosine distance: each patch divided by its length
 
 Source of the patch features: Roth et al. (2022), section 3.1, with mean pooling as the aggregation.
 """
@@ -16,16 +17,17 @@ import onnx
 from onnx import TensorProto, TypeProto, helper, numpy_helper
 
 from edge_ad.errors import BackboneError
-from edge_ad.spec import Size
-from export.layout import channel_axis
-from export.shapes import layer_shapes
+from edge_ad.spec import DISTANCES, Size
+from export.layout import AUTO, Asked, Form, Makers, map_form
+from export.shapes import Shape, layer_shapes
+from export.tail import OUTPUT, PREFIX, append_patches, constant, finest
+from export.tokens import convolutions_before, token_form
 from export.widen import OTHER_FLOATS, widen
 
 OPSET = 18
 NEWEST_OPSET = 21  # for operators that opset 18 lacks, such as Gelu; read by the same ONNX Runtimes
 IR_VERSION = 10  # read by every ONNX Runtime since 1.18
-_PREFIX = "edge_ad/"
-_INPUT, _OUTPUT = "frame", "patches"
+_INPUT = "frame"
 _MAX_BYTES = 2**31 - 2**20  # a protobuf message has 2 GiB at most; the difference is for the nodes
 
 
@@ -37,13 +39,13 @@ class PatchGraph:
         model: ONNX; input ``frame`` (1, H, W, 3) u8 BGR, output ``patches`` (h*w, D) float32.
         grid: (h, w).
         dim: D.
-        channel_axes: of each layer, the axis of its map that holds the channels: 1 or 3.
+        forms: of each layer.
     """
 
     model: onnx.ModelProto
     grid: Size
     dim: int
-    channel_axes: tuple[int, ...]
+    forms: tuple[Form, ...]
 
 
 def build_graph(
@@ -52,14 +54,18 @@ def build_graph(
     tensor_size: Size,
     mean: Sequence[float],
     std: Sequence[float],
+    asked: Asked = AUTO,
+    distance: str = DISTANCES[0],
 ) -> PatchGraph:
     """Makes the backbone graph.
 
     Args:
         backbone: ONNX with one float input of three channels (RGB, normalised by mean and std), NCHW or NHWC.
-        layers: names of tensors in it, of shape (1, C, h, w) or (1, h, w, C).
+        layers: names of tensors in it, of shape (1, C, h, w), (1, h, w, C) or (1, T, C).
         tensor_size: (H, W) of the crop.
         mean, std: (R, G, B), for pixels in [0, 1].
+        asked: what is said of the layers' layout.
+        distance: as `edge_ad.spec.BackboneSpec` has it.
 
     Raises:
         BackboneError: a layer is not in the graph, or the graph has another form.
@@ -70,24 +76,29 @@ def build_graph(
     widen(model.graph)
     model = _upgraded(model, layers)
     makers = {name: node for node in model.graph.node for name in node.output}
-    maps, axes = [], []
-    for layer, shape in zip(layers, layer_shapes(model, layers), strict=True):
-        axes.append(channel_axis(makers, layer, _checked(layer, shape), tensor_size))
-        maps.append(shape if axes[-1] == 1 else (shape[0], shape[3], shape[1], shape[2]))
+    forms = _forms(model, makers, layers, tensor_size, asked)
     _prepend_normalisation(model.graph, image, channels_last, tensor_size, mean, std)
-    grid = max((shape[2], shape[3]) for shape in maps)
-    dim = sum(shape[1] for shape in maps)
-    _append_patches(model.graph, layers, axes, maps, grid, dim)
+    append_patches(model.graph, layers, forms, distance)
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # ValidationError, and what shape inference raises
         raise BackboneError("the backbone does not make a valid graph", got=str(error).strip()[:300]) from error
-    return PatchGraph(model, grid, dim, tuple(axes))
+    return PatchGraph(model, finest(forms), sum(form.channels for form in forms), tuple(forms))
 
 
 def tensor_names(model: onnx.ModelProto) -> list[str]:
     """All outputs of the model's nodes, in order. Each of them may be a layer."""
     return [name for node in model.graph.node for name in node.output if name]
+
+
+def own_size(model: onnx.ModelProto) -> Size | None:
+    """The (H, W) that a network was exported for; None if it takes any, or its input is not an image."""
+    inputs = [value for value in model.graph.input if value.name not in {item.name for item in model.graph.initializer}]
+    dims = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim] if len(inputs) == 1 else []
+    if len(dims) != 4:
+        return None
+    height, width = (dims[1], dims[2]) if dims[3] == 3 and dims[1] != 3 else (dims[2], dims[3])
+    return (height, width) if min(height, width) > 0 else None
 
 
 def _upgraded(model: onnx.ModelProto, layers: Sequence[str]) -> onnx.ModelProto:
@@ -171,7 +182,7 @@ def _read_by(node: onnx.NodeProto) -> Iterator[str]:
 
 def _clear_our_names(model: onnx.ModelProto, layers: Sequence[str]) -> list[str]:
     """Renames the backbone's tensors that are named as ours; returns the layers by their new names."""
-    new = {name: f"{_PREFIX}backbone/{name}" for name in (_INPUT, _OUTPUT)}
+    new = {name: f"{PREFIX}backbone/{name}" for name in (_INPUT, OUTPUT)}
     for node in model.graph.node:
         for names in (node.input, node.output):
             names[:] = [new.get(name, name) for name in names]
@@ -217,14 +228,38 @@ def _described(value: onnx.ValueInfoProto) -> str:
     return f"{value.name}: {name} ({', '.join(str(d.dim_param or d.dim_value) for d in kind.shape.dim)})"
 
 
-def _checked(layer: str, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    if len(shape) == 4 and shape[0] == 1 and min(shape) >= 1:
-        return (shape[0], shape[1], shape[2], shape[3])
+def _forms(model: onnx.ModelProto, makers: Makers, layers: Sequence[str], size: Size, asked: Asked) -> list[Form]:
+    """How each layer becomes a map."""
+    shapes = list(zip(layers, layer_shapes(model, layers), strict=True))
+    for layer, shape in shapes:
+        _check_axes(layer, shape)
+    tokens = [layer for layer, shape in shapes if len(shape) == 3]
+    if asked.prefix is not None and not tokens:
+        raise BackboneError(
+            "--prefix-tokens is for layers of tokens",
+            expected="a layer of shape (1, T, C)",
+            got=", ".join(f"{layer} {shape}" for layer, shape in shapes),
+            remedy="Leave --prefix-tokens out.",
+        )
+    cutting = convolutions_before(makers, tokens)
+    grids = [shape[2:] for shape in layer_shapes(model, cutting) if len(shape) == 4] if cutting else []
+    return [
+        token_form(layer, shape, size, [(h, w) for h, w in grids], asked.prefix)
+        if layer in tokens
+        else map_form(makers, layer, shape, size, asked.layout)
+        for layer, shape in shapes
+    ]
+
+
+def _check_axes(layer: str, shape: Shape) -> None:
+    if len(shape) in (3, 4) and shape[0] == 1 and min(shape) >= 1:
+        return
+    whole = len(shape) == 2 and shape[0] == 1
     raise BackboneError(
         f"the layer {layer} is not a feature map",
-        expected="shape (1, C, h, w) or (1, h, w, C)",
-        got=f"{shape}, which looks like tokens in a row" if len(shape) == 3 and shape[0] == 1 else shape,
-        remedy="Name a tensor with --layers that has a height and a width.",
+        expected="shape (1, C, h, w), (1, h, w, C), or tokens (1, T, C)",
+        got=f"{shape}, which is one vector of the whole image" if whole else shape,
+        remedy="Name a tensor with --layers that has a height and a width, or tokens.",
     )
 
 
@@ -239,24 +274,24 @@ def _prepend_normalisation(
     scale = 255.0 * np.asarray(std, np.float64)
     offset = 255.0 * np.asarray(mean, np.float64)
     nodes = [
-        helper.make_node("Cast", [_INPUT], [_PREFIX + "float"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", [_PREFIX + "float"], [_PREFIX + "nchw"], perm=[0, 3, 1, 2]),
-        helper.make_node("Sub", [_PREFIX + "nchw", _PREFIX + "offset"], [_PREFIX + "centred"]),
+        helper.make_node("Cast", [_INPUT], [PREFIX + "float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", [PREFIX + "float"], [PREFIX + "nchw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Sub", [PREFIX + "nchw", PREFIX + "offset"], [PREFIX + "centred"]),
     ]
-    weights = [_constant("offset", offset[::-1].reshape(1, 3, 1, 1))]
+    weights = [constant("offset", offset[::-1].reshape(1, 3, 1, 1))]
     if _fold_into_convolutions(graph, image, scale):
         nodes[-1].output[0] = image
     else:
         nodes += [
-            helper.make_node("Gather", [_PREFIX + "centred", _PREFIX + "rgb"], [_PREFIX + "ordered"], axis=1),
-            helper.make_node("Div", [_PREFIX + "ordered", _PREFIX + "scale"], [image]),
+            helper.make_node("Gather", [PREFIX + "centred", PREFIX + "rgb"], [PREFIX + "ordered"], axis=1),
+            helper.make_node("Div", [PREFIX + "ordered", PREFIX + "scale"], [image]),
         ]
         if channels_last:
-            nodes[-1].output[0] = _PREFIX + "normalised"
-            nodes.append(helper.make_node("Transpose", [_PREFIX + "normalised"], [image], perm=[0, 2, 3, 1]))
+            nodes[-1].output[0] = PREFIX + "normalised"
+            nodes.append(helper.make_node("Transpose", [PREFIX + "normalised"], [image], perm=[0, 2, 3, 1]))
         weights += [
-            numpy_helper.from_array(np.array([2, 1, 0], np.int64), _PREFIX + "rgb"),
-            _constant("scale", scale.reshape(1, 3, 1, 1)),
+            numpy_helper.from_array(np.array([2, 1, 0], np.int64), PREFIX + "rgb"),
+            constant("scale", scale.reshape(1, 3, 1, 1)),
         ]
     old = list(graph.node)
     del graph.node[:]
@@ -281,48 +316,3 @@ def _fold_into_convolutions(graph: onnx.GraphProto, image: str, scale: np.ndarra
         kernel = numpy_helper.to_array(item).astype(np.float64) / scale.reshape(1, 3, 1, 1)
         item.CopyFrom(numpy_helper.from_array(kernel[:, ::-1].astype(np.float32), item.name))
     return True
-
-
-def _append_patches(
-    graph: onnx.GraphProto,
-    layers: Sequence[str],
-    axes: Sequence[int],
-    shapes: Sequence[tuple[int, ...]],
-    grid: Size,
-    dim: int,
-) -> None:
-    parts = []
-    for i, (layer, axis, shape) in enumerate(zip(layers, axes, shapes, strict=True)):
-        if axis == 3:
-            graph.node.append(helper.make_node("Transpose", [layer], [f"{_PREFIX}map{i}"], perm=[0, 3, 1, 2]))
-            layer = f"{_PREFIX}map{i}"
-        part = f"{_PREFIX}pooled{i}"
-        graph.node.append(
-            helper.make_node(
-                "AveragePool", [layer], [part], kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1
-            )
-        )
-        if shape[2:] != grid:
-            size = f"{_PREFIX}size{i}"
-            graph.initializer.append(numpy_helper.from_array(np.array([1, shape[1], *grid], np.int64), size))
-            graph.node.append(
-                helper.make_node(
-                    "Resize",
-                    [part, "", "", size],
-                    [f"{_PREFIX}upsampled{i}"],
-                    mode="linear",
-                    coordinate_transformation_mode="half_pixel",
-                )
-            )
-            part = f"{_PREFIX}upsampled{i}"
-        parts.append(part)
-    graph.node.append(helper.make_node("Concat", parts, [_PREFIX + "features"], axis=1))
-    graph.node.append(helper.make_node("Transpose", [_PREFIX + "features"], [_PREFIX + "nhwc"], perm=[0, 2, 3, 1]))
-    rows = grid[0] * grid[1]
-    graph.initializer.append(numpy_helper.from_array(np.array([rows, dim], np.int64), _PREFIX + "rows"))
-    graph.node.append(helper.make_node("Reshape", [_PREFIX + "nhwc", _PREFIX + "rows"], [_OUTPUT]))
-    graph.output.append(helper.make_tensor_value_info(_OUTPUT, TensorProto.FLOAT, [rows, dim]))
-
-
-def _constant(name: str, values: np.ndarray) -> TensorProto:
-    return numpy_helper.from_array(values.astype(np.float32), _PREFIX + name)

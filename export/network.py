@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,10 +13,12 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_ad.errors import BackboneError
-from edge_ad.spec import Size
-from export.graph import PatchGraph, build_graph, tensor_names
+from edge_ad.spec import DISTANCES, Size
+from export.graph import PatchGraph, build_graph, own_size, tensor_names
+from export.layout import AUTO, Asked
 from export.onnx_file import read_onnx
 from export.options import EMBEDDED, Options
+from export.tokens import STRIDE, patch_side, stride_for
 
 _EMBEDDED_FILE = Path(__file__).parent / "models" / "edge_s.onnx"  # models/EDGE_S.md says how it was made
 _EMBEDDED_LAYERS = ("fine", "deep")
@@ -28,8 +31,12 @@ class Network:
     Attributes:
         name, layers, weights, sha256: as `edge_ad.spec.BackboneSpec` has them.
         to_onnx: ONNX for a crop of (H, W).
-        features: the layers' maps of a (1, H, W, 3) u8 tensor by the original framework; None where the
-            ONNX file is the original.
+        features: the layers of a (1, H, W, 3) u8 tensor by the original framework; None where the ONNX file is the
+            original.
+        asked: what the options say of the layers' layout.
+        distance: as `edge_ad.spec.BackboneSpec` has it.
+        stride: sides of inputs should be multiples of it, so that patches cover them.
+        size: the only (H, W) that it takes; None for any.
     """
 
     name: str
@@ -40,27 +47,61 @@ class Network:
     std: tuple[float, float, float]
     to_onnx: Callable[[Size], onnx.ModelProto]
     features: Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]] | None
+    asked: Asked = AUTO
+    distance: str = DISTANCES[0]
+    stride: int = STRIDE
+    size: Size | None = None
 
     def graph(self, size: Size) -> PatchGraph:
         """The backbone graph for a crop of (H, W) `size`."""
-        return build_graph(self.to_onnx(size), self.layers, size, self.mean, self.std)
+        return build_graph(self.to_onnx(size), self.layers, size, self.mean, self.std, self.asked, self.distance)
 
     def reference_patches(self, tensor: NDArray[np.uint8], graph: PatchGraph) -> NDArray[np.float32] | None:
         """(h*w, D) float32 patches by the original framework and NumPy, to check the graph; None without one."""
         if self.features is None:
             return None
-        found = zip(self.features(tensor), graph.channel_axes, strict=True)
-        return patches_of([np.moveaxis(maps, axis, 1) for maps, axis in found], graph.grid)
+        found = zip(graph.forms, self.features(tensor), strict=True)
+        return patches_of([form.map_of(layer) for form, layer in found], graph.grid, self.distance)
 
 
-def patches_of(features: list[NDArray[np.float32]], grid: Size) -> NDArray[np.float32]:
-    """(h*w, D) patches of (1, C, h, w) feature maps: 3x3 mean, bilinear to the grid, joined. OpenCV and NumPy only."""
+def patches_of(features: list[NDArray[np.float32]], grid: Size, distance: str = DISTANCES[0]) -> NDArray[np.float32]:
+    """(h*w, D) patches of (1, C, h, w) feature maps: 3x3 mean, bilinear to the grid, joined; for cosine distance each
+    divided by its length. OpenCV and NumPy only.
+    """
     planes = []
     for maps in features:
         for plane in maps[0]:
             pooled = cv2.blur(plane, (3, 3), borderType=cv2.BORDER_CONSTANT)  # zeros count, as in the graph
             planes.append(cv2.resize(pooled, (grid[1], grid[0]), interpolation=cv2.INTER_LINEAR))
-    return np.stack(planes, axis=-1).reshape(grid[0] * grid[1], len(planes))
+    patches = np.stack(planes, axis=-1).reshape(grid[0] * grid[1], len(planes))
+    if distance == "cosine":
+        lengths = np.linalg.norm(patches.astype(np.float64), axis=1, keepdims=True)
+        patches = (patches / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    return patches
+
+
+def open_networks(options: Options) -> list[Network]:
+    """The networks that an export may choose from, the preferred one first: one, unless --weights is a folder and no
+    --backbone is named. Then these are the embedded one and all whose weights are in the folder.
+
+    Raises:
+        BackboneError: no such network, layers or weights, or torch is missing where it is needed.
+    """
+    folder = options.weights
+    if options.backbone is not None or folder is None or not folder.is_dir():
+        return [open_network(options)]
+    if options.layers is not None:
+        raise BackboneError(
+            "--layers names layers of one network",
+            expected="--backbone too, or no --layers",
+            got=f"the folder {folder} for --weights",
+        )
+    from export.backbone import weights_in
+
+    found = [open_network(replace(options, weights=None))]
+    for name, file in weights_in(folder).items():
+        found.append(open_network(replace(options, backbone=name, weights=file)))
+    return found
 
 
 def open_network(options: Options) -> Network:
@@ -87,6 +128,8 @@ def open_network(options: Options) -> Network:
         options.std,
         backbone.to_onnx,
         lambda tensor: backbone.features(tensor, options.mean, options.std),
+        stride=backbone.stride,
+        **_asked(options),
     )
 
 
@@ -102,4 +145,20 @@ def _onnx_network(options: Options, path: Path, name: str, layers: tuple[str, ..
             got="none",
             remedy=f"Its outputs are: {' '.join(names)}.",
         )
-    return Network(name, layers, path.name, digest, options.mean, options.std, lambda size: model, None)
+    return Network(
+        name,
+        layers,
+        path.name,
+        digest,
+        options.mean,
+        options.std,
+        lambda size: model,
+        None,
+        stride=stride_for(patch_side(model)),
+        size=own_size(model),
+        **_asked(options),
+    )
+
+
+def _asked(options: Options) -> dict[str, Any]:
+    return {"asked": Asked(options.layout, options.prefix_tokens), "distance": options.distance}

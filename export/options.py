@@ -12,13 +12,14 @@ from edge_ad.calibration.rules import RATE_HELP, RULE, RULES, rule_of, usual_val
 from edge_ad.engines import TARGETS
 from edge_ad.errors import SpecError
 from edge_ad.registry import BASE_PRECISION, METHODS, PRECISIONS, Option, one_of
-from edge_ad.spec import MAX_SIDE, RESIZES, Size
+from edge_ad.spec import DISTANCES, MAX_SIDE, RESIZES, Size
 from edge_ad.spec.base import OneOf, Range, check_fields, require
 from edge_ad.spec.frame import WHITE_LEVELS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 EMBEDDED = "edge-s"
+LAYOUTS = ("auto", "channels-first", "channels-last")  # of layers with a height and a width
 EFFORTS = ("usual", "quick", "thorough")  # how much is tried before the choice of what the options leave open
 FLAGS = {"rule": "threshold_rule", "value": "threshold_value"}  # options whose flag has another name
 
@@ -41,6 +42,9 @@ class Options:
     backbone: str | None = None
     layers: tuple[str, ...] | None = None
     weights: Path | None = None
+    layout: Annotated[str, OneOf(LAYOUTS)] = "auto"
+    prefix_tokens: Annotated[int, Range(0, 2**16)] | None = None
+    distance: Annotated[str, OneOf(DISTANCES)] = DISTANCES[0]
     mean: Annotated[tuple[float, float, float], Range()] = IMAGENET_MEAN
     std: Annotated[tuple[float, float, float], Range(0, above=True)] = IMAGENET_STD
     input_size: Size | None = None
@@ -90,6 +94,9 @@ class Options:
         if len(self.mean) != 3 or len(self.std) != 3:
             raise SpecError("--mean or --std is no normalisation", expected="3 numbers each", got=(self.mean, self.std))
         self.rule_for()
+        if self.distance not in METHODS[self.method].distances:
+            able = one_of(METHODS.having(lambda method: self.distance in method.distances))
+            raise SpecError(f"--distance {self.distance} is for --method {able}", expected=able, got=self.method)
         for option in method_options():
             value = self.own[option.name]
             option.check(value)
@@ -106,7 +113,7 @@ class Options:
 
     @property
     def backbone_name(self) -> str:
-        """The wanted backbone; by default the embedded one, or resnet18 if weights are given."""
+        """The wanted backbone; by default the embedded one, or resnet18 if a file of weights is given."""
         return self.backbone or (EMBEDDED if self.weights is None else "resnet18")
 
     def rule_for(self, n: int | None = None) -> tuple[str, float]:
@@ -242,10 +249,34 @@ def _add_backbone(parser: argparse.ArgumentParser, d: Options) -> None:
     add(
         "--backbone",
         help=f"{EMBEDDED} (comes with the package, needs no torch), a torchvision model, or your own .onnx file; "
-        f"by default {EMBEDDED}, or resnet18 if --weights is given",
+        f"by default {EMBEDDED}, or resnet18 if --weights is a file, or chosen by evidence if it is a folder",
     )
     add("--layers", nargs="+", help="layers or ONNX tensors to take features from; not needed for common backbones")
-    add("--weights", type=Path, help="state dict of the torchvision model; by default its ImageNet weights")
+    add(
+        "--weights",
+        type=Path,
+        help="state dict of the torchvision model, or a folder with some; by default its ImageNet weights",
+    )
+    add(
+        "--layout",
+        choices=LAYOUTS,
+        default=d.layout,
+        help="where the layers have their channels; found by the operators and sizes, and asked for where those do not "
+        "tell",
+    )
+    add(
+        "--prefix-tokens",
+        type=int,
+        metavar="N",
+        help="tokens of a vision transformer before those of the patches, such as a class token and registers; counted "
+        "by default",
+    )
+    add(
+        "--distance",
+        choices=DISTANCES,
+        default=d.distance,
+        help="how patches are compared: cosine brings each to length 1, so that only its direction counts",
+    )
     add(
         "--mean",
         type=float,

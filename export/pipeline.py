@@ -40,13 +40,13 @@ from export.fit import write_more
 from export.folds import folds
 from export.held_out import odd_ones
 from export.make_point import Job, MadePoint, choose_sample, compare, make_point, point_members, point_spec
-from export.network import Network, open_network
+from export.network import Network, open_networks
 from export.options import Options
 from export.plan import Plan, hindrance, plan_points, require_good, require_packages
 from export.power import POWER_DEFECTS, draw_defects
 from export.probes import make_probes, probe_frames
 from export.roi import DrawnRoi, read_roi
-from export.stages import GraphStages, open_stages, prove_parity
+from export.stages import GraphStages, open_stages, prove_parity, tell_layers
 from export.summary import Summary
 
 _LISTED = 3  # folders in the summary
@@ -72,16 +72,18 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
         require_good(plans, len(good_images))
         tests = _tests(category, options, compare=len(plans) > 1 or options.input_size is None)
     with summary.stage("graph"):
-        network = open_network(options)
+        networks = open_networks(options)
         region = read_roi(options.roi, frame.size) if options.roi and frame.size else None
     pool, canvas = native.Pool(options.threads or default_threads()), Canvas(frame, region)
-    chosen = decide(Subject(options, network, frame, region, good_images, sizes, pool), summary)
+    chosen = decide(Subject(options, networks, frame, region, good_images, sizes, pool), summary)
     options = chosen.settle(options)
     plans = plan_points(options)
     with summary.stage("graph"):
-        bases = _open_bases(plans, chosen.opened, options, network, canvas, good_images)
+        bases = _open_bases(plans, chosen.opened, options, chosen.network, canvas, good_images)
         for size, base in bases.items():  # of the reference's sizes it is told
-            prove_parity(base, summary if size in plans[0].sizes else Summary(out), several=len(plans[0].sizes) > 1)
+            told = summary if size in plans[0].sizes else Summary(out)
+            tell_layers(base, told)
+            prove_parity(base, told, several=len(plans[0].sizes) > 1)
     stages = bases[plans[0].sizes[0]]
     job = _job(options, good_images, tests, pool, scratch_for(out).parent, canvas)
     job, reference = _reference(plans, bases, job, canvas, summary)

@@ -1,8 +1,8 @@
 """Makes int8 models of a backbone graph by post-training quantisation, one for each engine.
 
-Input, normalisation and the tail after the layers (average pooling, upsampling, concatenation) do not change: u8 pixels
-in, f32 patches out. Only the backbone's convolutions and the operators between them run in int8. The tail costs little,
-and the method uses its sums and means directly.
+Input, normalisation and the tail after the layers (average pooling, upsampling, concatenation, lengths of patches) do
+not change: u8 pixels in, f32 patches out. Only the backbone's convolutions and products and the operators between them
+run in int8. The tail costs little, and the method uses its sums and means directly.
 """
 
 from __future__ import annotations
@@ -28,8 +28,14 @@ from export.openvino_ir import to_ir, write_ir
 
 Tensors = Sequence[NDArray[np.uint8]]  # (1, H, W, 3) u8 each, of good images that set the ranges of the activations
 
-_TAIL_IR = ("Reshape", "Transpose", "Concat", "Interpolate", "AvgPool")
-_TAIL_ONNX = ("Reshape", "Transpose", "Concat", "Resize", "AveragePool")
+_TAIL_IR = (
+    "Abs", "AvgPool", "Concat", "Divide", "Interpolate", "Maximum", "Multiply", "ReduceMax", "ReduceSum",
+    "Reshape", "Sqrt", "Transpose",
+)  # fmt: skip
+_TAIL_ONNX = (
+    "Abs", "AveragePool", "Concat", "Div", "Max", "Mul", "ReduceMax", "ReduceSum", "Reshape", "Resize", "Sqrt",
+    "Transpose",
+)  # fmt: skip
 
 
 def int8_ir(ir: tuple[bytes, bytes], tensors: Tensors) -> tuple[bytes, bytes]:

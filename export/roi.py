@@ -153,15 +153,15 @@ def _labelme_polygons(path: Path, content: dict[str, Any], size: Size) -> list[l
     return polygons
 
 
-def roi_crop(region: DrawnRoi, input_size: Size, halo_px: int) -> Box:
-    """The crop that the engine gets, at the input scale: the region's box plus the halo, on multiples of `ALIGN_PX`."""
+def roi_crop(region: DrawnRoi, input_size: Size, halo_px: int, align_px: int = ALIGN_PX) -> Box:
+    """The crop that the engine gets, at the input scale: the region's box plus the halo, on multiples of `align_px`."""
     y0, x0, y1, x1 = scale_box(region.box, (region.mask.shape[0], region.mask.shape[1]), input_size)
 
     def down(value: int) -> int:
-        return max(0, (value - halo_px) // ALIGN_PX * ALIGN_PX)
+        return max(0, (value - halo_px) // align_px * align_px)
 
     def up(value: int, limit: int) -> int:
-        return min(limit, -(-(value + halo_px) // ALIGN_PX) * ALIGN_PX)
+        return min(limit, -(-(value + halo_px) // align_px) * align_px)
 
     return (down(y0), down(x0), up(y1, input_size[0]), up(x1, input_size[1]))
 

@@ -29,7 +29,12 @@ def layer_shapes(model: onnx.ModelProto, layers: Sequence[str]) -> list[Shape]:
     try:
         inferred = onnx.shape_inference.infer_shapes(probe, strict_mode=True, data_prop=True)
     except Exception as error:  # InferenceError is not public
-        raise BackboneError("the backbone's shapes do not fit together", got=str(error).strip()[:300]) from error
+        raise BackboneError(
+            "the backbone's shapes do not fit together",
+            got=str(error).strip()[:300],
+            remedy="A network that stores positions for one input size needs that --input-size, or an export of its "
+            "own for another.",
+        ) from error
     known = {o.name: o.type.tensor_type for o in inferred.graph.output}
     shapes = [tuple(dim.dim_value for dim in known[name].shape.dim) for name in layers]
     if all(

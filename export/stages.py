@@ -84,7 +84,7 @@ def open_stages(
     reference: Stages | None = None,
 ) -> GraphStages:
     """The stages in f32 at an input size. Every size uses the fill colour of `reference`."""
-    box = roi_crop(region, size, options.halo) if region else (0, 0, *size)
+    box = roi_crop(region, size, options.halo, network.stride) if region else (0, 0, *size)
     graph = network.graph((box[2] - box[0], box[3] - box[1]))
     backbone = BackboneSpec(
         name=network.name,
@@ -98,6 +98,7 @@ def open_stages(
         grid=graph.grid,
         dim=graph.dim,
         resize=options.resize,
+        distance=options.distance,
     )
     models = _models(graph, options.to)
     masks, roi = RoiMasks(graph.grid), None
@@ -134,6 +135,13 @@ def at_point(base: GraphStages, plan: Plan, good_images: Sequence[Path], threads
 def size_text(stages: Stages) -> str:
     """The input size, for a reader."""
     return "{}x{}".format(*stages.backbone.input_size)
+
+
+def tell_layers(stages: GraphStages, summary: Summary) -> None:
+    """Says how the layers were read, where they are not maps with their channels first."""
+    for layer, form in zip(stages.backbone.layers, stages.graph.forms, strict=True):
+        if form.axis != 1:
+            summary.say("layer", f"{layer} at {size_text(stages)}: {form.text}")
 
 
 def prove_parity(stages: GraphStages, summary: Summary, *, several: bool = False) -> None:

@@ -15,6 +15,7 @@ from edge_ad.metrics.power import describe_power, describe_seen
 from edge_ad.serving.fidelity import describe_fidelity
 from edge_ad.serving.profile import describe_profile
 from edge_ad.spec import (
+    DISTANCES,
     REFERENCE,
     CalibrationSourceSpec,
     IndexSpec,
@@ -76,7 +77,8 @@ def describe(manifest: Manifest) -> dict[str, str]:
         **_joined(manifest),
         "tensor": _each("{} x {} of {} x {}".format(*b.tensor_size, *b.input_size) for b in backbones)
         + f", resized by {_each(b.resize for b in backbones)}",
-        "patches": _each(f"{b.grid[0]} x {b.grid[1]}, D = {b.dim}" for b in backbones),
+        "patches": _each(f"{b.grid[0]} x {b.grid[1]}, D = {b.dim}" for b in backbones)
+        + (f", of length 1: {backbone.distance} distance" if backbone.distance != DISTANCES[0] else ""),
         "coreset": _each(_coreset(sight.index) for sight in sights),
         "graph": _each(_graph(sight.index) for sight in sights),
         "threshold": f"{calibration.threshold:.4g} ({describe_rule(calibration.rule, calibration.value)} of "

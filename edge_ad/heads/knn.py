@@ -18,7 +18,7 @@ from edge_ad import native
 from edge_ad.errors import BundleCorruptError
 from edge_ad.heads.base import CORESET, INDEX_MEMBERS, Opening, Scored, largest, open_coreset
 from edge_ad.registry import Method, Option
-from edge_ad.spec import HeadSpec
+from edge_ad.spec import DISTANCES, HeadSpec
 from edge_ad.spec.methods import NEIGHBORS
 
 
@@ -85,4 +85,5 @@ METHOD = Method(
         ),
     ),
     needs_index=True,
+    distances=DISTANCES,
 )

@@ -22,7 +22,7 @@ from edge_ad.heads.base import CORESET, INDEX_MEMBERS, Opening, Scored, open_cor
 from edge_ad.heads.index import Index, choose_search
 from edge_ad.heads.local import Local, Reach, Smoothing
 from edge_ad.registry import Method, Option
-from edge_ad.spec import HeadSpec
+from edge_ad.spec import DISTANCES, HeadSpec
 from edge_ad.spec.base import Range
 
 REWEIGHT = Range(0, 1000)
@@ -221,4 +221,5 @@ METHOD = Method(
     ),
     needs_index=True,
     searches=("graph", "exact"),
+    distances=DISTANCES,
 )

@@ -6,7 +6,7 @@ form is the ``manifest.json`` of a bundle (FORMAT.md; `edge_ad.spec.codec` conve
 (`edge_ad.spec.table`).
 """
 
-from edge_ad.spec.backbone import RESIZES, BackboneSpec
+from edge_ad.spec.backbone import DISTANCES, RESIZES, BackboneSpec
 from edge_ad.spec.base import MAX_FRAME_PIXELS, MAX_SIDE, MIN_FRAME_SIDE, Box, Frame, Size, require
 from edge_ad.spec.calibration import CalibrationSourceSpec, CalibrationSpec
 from edge_ad.spec.frame import FrameSpec, RoiSpec
@@ -28,6 +28,7 @@ from edge_ad.spec.probes import ProbesSpec
 from edge_ad.spec.taught import TaughtSpec
 
 __all__ = [
+    "DISTANCES",
     "DTYPES",
     "MANIFEST_NAME",
     "MAX_FRAME_PIXELS",

@@ -10,6 +10,8 @@ from edge_ad.spec.base import MAX_SIDE, Box, OneOf, Range, Size, TensorSize, che
 
 RESIZES = ("area", "bilinear", "bicubic")  # the first where a manifest names none
 
+DISTANCES = ("euclidean", "cosine")  # the first where a manifest names none
+
 
 @dataclass(frozen=True)
 class BackboneSpec:
@@ -27,6 +29,8 @@ class BackboneSpec:
         dim: D, length of a patch vector.
         precision: precision of the engine that made the coreset and the threshold.
         resize: the filter that resizes the crop of a frame: area averages, or bilinear or bicubic with antialiasing.
+        distance: cosine if the graph divides each patch by its length, so that the squared Euclidean distance of two
+            patches is 2 - 2 cos; a patch of zeros stays one, at distance 1 of all others.
     """
 
     name: str
@@ -41,6 +45,7 @@ class BackboneSpec:
     dim: Annotated[int, Range(1, 2**16)]
     precision: Annotated[str, OneOf(PRECISIONS)] = "f32"
     resize: Annotated[str, OneOf(RESIZES)] = RESIZES[0]
+    distance: Annotated[str, OneOf(DISTANCES)] = DISTANCES[0]
 
     def __post_init__(self) -> None:
         check_fields(self, "backbone")

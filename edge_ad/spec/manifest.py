@@ -9,7 +9,7 @@ import typing
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from edge_ad.registry import ENGINES, METHODS
+from edge_ad.registry import ENGINES, METHODS, one_of
 from edge_ad.spec.backbone import BackboneSpec
 from edge_ad.spec.base import Digest, Matching, OneOf, Range, check_fields, is_box, require
 from edge_ad.spec.calibration import CalibrationSpec
@@ -195,6 +195,12 @@ class Manifest:
             got=self.roi and self.roi.box,
         )
         _check_index(self.head, self.index, "index")
+        require(
+            self.backbone.distance in METHODS[self.head.method].distances,
+            "backbone.distance does not fit the method",
+            expected=f"{one_of(METHODS[self.head.method].distances)} for {self.head.method}",
+            got=self.backbone.distance,
+        )
         if self.second is not None:
             self._check_second(self.second)
         require(
@@ -226,6 +232,7 @@ class Manifest:
         for name, own, other in (
             ("head.method", self.head.method, second.head.method),
             ("backbone.precision", self.backbone.precision, second.backbone.precision),
+            ("backbone.distance", self.backbone.distance, second.backbone.distance),
         ):
             require(own == other, f"second.{name} is not that of the first size", expected=own, got=other)
         _check_index(second.head, second.index, "second.index")

@@ -13,6 +13,7 @@ from export.choose.trial import Seen, joined
 LOCAL = ((0.0, 0.0), (0.0, 0.7), (0.5, 0.7), (0.75, 0.7))  # (exponent of the local scale, sigma of the smoothing)
 USUAL_LOCAL = (0.5, 0.7)
 SURE = 0.03  # power that a single size must have above two joined ones
+SURE_NETWORK = 0.05  # power that another network must have above the preferred one
 SURE_LOCAL = 0.01  # power that another scale or smoothing must have above the usual one
 
 
@@ -24,12 +25,14 @@ class Candidate:
     """What a trial can choose.
 
     Attributes:
+        network: its name.
         sizes: one or two input sizes, the smaller first.
         exponent, sigma: local scale and smoothing; 0 for none.
         ms: of a frame on a small PC, by the model of `export.choose.cost`.
         power: 0 to 1, as `export.choose.trial.Seen` has it; None if it was not tried.
     """
 
+    network: str
     sizes: tuple[Size, ...]
     exponent: float
     sigma: float
@@ -38,14 +41,15 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """For a table."""
+        """Its sizes, for a table."""
         return " + ".join(f"{height} x {width}" for height, width in self.sizes)
 
 
-def candidates(seen: Evidence, cost_ms: Mapping[Size, float], *, fixed: bool = False) -> list[Candidate]:
+def candidates(network: str, seen: Evidence, cost_ms: Mapping[Size, float], *, fixed: bool = False) -> list[Candidate]:
     """Each size alone and each pair of sizes, with each local scale and smoothing that was tried.
 
     Args:
+        network: its name.
         seen: what each size saw.
         cost_ms: size -> milliseconds of a frame.
         fixed: the sizes stand: all of them together are the only choice.
@@ -59,7 +63,7 @@ def candidates(seen: Evidence, cost_ms: Mapping[Size, float], *, fixed: bool = F
             if parts and answer is None:
                 continue  # scores without a scale cannot be joined
             power = None if answer is None else answer.power
-            found.append(Candidate(sizes, *local, sum(cost_ms[size] for size in sizes), power))
+            found.append(Candidate(network, sizes, *local, sum(cost_ms[size] for size in sizes), power))
     return found
 
 
@@ -68,11 +72,22 @@ def choose(found: Sequence[Candidate], budget_ms: float) -> Candidate:
 
     Synthetic defects are of all sizes, real ones of a part are not, and nothing tells which. Two sizes joined are never
     far from the better one (bench/NOTES.md), so they are what thin evidence falls back to. The same holds for the usual
-    local scale and smoothing. If nothing is within the budget, the cheapest is taken.
+    local scale and smoothing, and for the preferred network, which is that of the first candidate (`SURE_NETWORK`). If
+    nothing is within the budget, the cheapest is taken.
     """
     able = [candidate for candidate in found if candidate.ms <= budget_ms]
     if not able:
         able = [candidate for candidate in found if candidate.ms == min(c.ms for c in found)]
+    by_network: dict[str, list[Candidate]] = {}
+    for candidate in able:
+        by_network.setdefault(candidate.network, []).append(candidate)
+    chosen = {network: _of_network(own) for network, own in by_network.items()}
+    best = max(chosen.values(), key=_rank)
+    preferred = chosen.get(found[0].network)
+    return best if preferred is None or _power(best) > _power(preferred) + SURE_NETWORK else preferred
+
+
+def _of_network(able: Sequence[Candidate]) -> Candidate:
     singles = _steady(c for c in able if len(c.sizes) == 1)
     pairs = _steady(c for c in able if len(c.sizes) == 2)
     best = max(singles, key=_rank, default=None)
@@ -105,12 +120,14 @@ def _rank(candidate: Candidate) -> tuple[float, float]:
 
 
 def table(found: Sequence[Candidate], best: Candidate, budget_ms: float) -> str:
-    """For each size or pair the candidate that tells most defects apart; the one that was taken is marked."""
-    shown: dict[str, Candidate] = {}
+    """For each network and size or pair the candidate that tells most defects apart; the one taken is marked."""
+    shown: dict[tuple[str, str], Candidate] = {}
     for candidate in sorted(found, key=lambda c: (c == best, _power(c))):
-        shown[candidate.name] = candidate
-    rows = [("", "size", "scale", "smooth", "ms (model)", "told apart (synthetic)")]
-    for name, c in sorted(shown.items(), key=lambda item: item[1].ms):
+        shown[candidate.network, candidate.name] = candidate
+    several = len({network for network, _ in shown}) > 1
+    rows = [("", *["network"] * several, "size", "scale", "smooth", "ms (model)", "told apart (synthetic)")]
+    for (network, name), c in sorted(shown.items(), key=lambda item: item[1].ms):
         marks = ["*"] * (c == best) + ["over the budget"] * (c.ms > budget_ms)
-        rows.append((" ".join(marks), name, f"{c.exponent:g}", f"{c.sigma:g}", f"{c.ms:.0f}", f"{_power(c):.3f}"))
+        figures = (f"{c.exponent:g}", f"{c.sigma:g}", f"{c.ms:.0f}", f"{_power(c):.3f}")
+        rows.append((" ".join(marks), *[network] * several, name, *figures))
     return "\n".join(["", aligned(rows)])

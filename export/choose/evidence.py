@@ -1,4 +1,4 @@
-"""Makes the choice of an export: draws defects, tries the sizes, and tells what was tried."""
+"""Makes the choice of an export: draws defects, tries the networks and sizes, and tells what was tried."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edge_ad import native
 from edge_ad.errors import BackboneError
 from edge_ad.registry import METHODS
 from edge_ad.spec import FrameSpec, Size
-from export.choose.choice import LOCAL, USUAL_LOCAL, Evidence, candidates, choose, table
+from export.choose.choice import LOCAL, USUAL_LOCAL, Candidate, Evidence, candidates, choose, table
 from export.choose.cost import work_of
 from export.choose.sizes import AREAS, candidate_sizes
 from export.choose.trial import Seen, Trial
@@ -38,11 +38,13 @@ class Chosen:
     """What an export goes on with.
 
     Attributes:
+        network: the backbone.
         sizes: one input size, or two that are joined.
         local_scale, smooth: of PatchCore.
-        opened: stages at sizes that were tried; those of `sizes` may be used again.
+        opened: stages of the network at sizes that were tried; those of `sizes` may be used again.
     """
 
+    network: Network
     sizes: tuple[Size, ...]
     local_scale: float
     smooth: float
@@ -61,14 +63,15 @@ class Subject:
     """What the choice is made for.
 
     Attributes:
-        options, network, frame, region: of the export.
+        options, frame, region: of the export.
+        networks: those to choose from, the preferred one first.
         good_images: files to learn from.
         frames: their (H, W).
         pool: threads.
     """
 
     options: Options
-    network: Network
+    networks: Sequence[Network]
     frame: FrameSpec
     region: DrawnRoi | None
     good_images: Sequence[Path]
@@ -76,38 +79,45 @@ class Subject:
     pool: native.Pool
 
 
+Opened = Mapping[str, Mapping[Size, GraphStages]]  # network -> size -> stages
+
+
 def decide(subject: Subject, summary: Summary) -> Chosen:
     """What the options leave open, by evidence; what they fix stays."""
-    options = subject.options
-    sizes, local = _sizes(subject), _local(options)
+    options, networks = subject.options, {network.name: network for network in subject.networks}
+    preferred, local = subject.networks[0], _local(options)
     fixed = options.input_size is not None
     if all(option.name != "local_scale" for option in METHODS[options.method].options):  # nothing to try
-        return Chosen(tuple(sizes if fixed else sizes[:1]), *USUAL_LOCAL, {})
+        if len(networks) > 1:
+            summary.say("note", f"{preferred.name} is taken: networks are not compared for {options.method}")
+        sizes = _sizes(subject, preferred)
+        return Chosen(preferred, tuple(sizes if fixed else sizes[:1]), *USUAL_LOCAL, {})
     with summary.stage("trials"):
-        opened = _open(sizes, subject, summary)
+        opened = _open_all(subject, summary)
         seen = _seen(opened, local, subject, summary)
-    cost = {size: _cost_ms(stages, subject) for size, stages in opened.items()}
-    found = candidates(seen, cost, fixed=fixed)
+    found: list[Candidate] = []
+    for name, own in opened.items():
+        cost = {size: _cost_ms(stages, subject) for size, stages in own.items()}
+        found += candidates(name, seen[name], cost, fixed=fixed)
     best = choose(found, options.budget_ms)
-    open_left = not fixed or len(local) > 1
-    if open_left:
-        summary.say("choice", f"{best.name}, local scale {best.exponent:g}, smoothing {best.sigma:g}")
+    if not fixed or len(local) > 1 or len(networks) > 1:
+        named = f"{best.network}, " if len(networks) > 1 else ""
+        summary.say("choice", f"{named}{best.name}, local scale {best.exponent:g}, smoothing {best.sigma:g}")
     if len(found) > 1 and any(candidate.power is not None for candidate in found):
         summary.say("tried", table(found, best, options.budget_ms))
     if best.ms > options.budget_ms:
         what = "this takes" if fixed else "nothing is within the budget; the cheapest takes"
         summary.say("note", f"{what} {best.ms:.0f} ms by the model, above --budget-ms {options.budget_ms:g}")
-    return Chosen(best.sizes, best.exponent, best.sigma, opened)
+    return Chosen(networks[best.network], best.sizes, best.exponent, best.sigma, opened[best.network])
 
 
 def _seen(
-    opened: Mapping[Size, GraphStages], local: Sequence[tuple[float, float]], subject: Subject, summary: Summary
-) -> Evidence:
-    """What each size saw in a trial; nothing where none is made: then the usual is taken."""
-    nothing: Evidence = {size: {local[0]: None} for size in opened}
-    if subject.options.effort == "quick" or (len(local) == 1 and len(opened) == 1):
-        return nothing
-    if subject.options.input_size is not None and len(local) == 1:
+    opened: Opened, local: Sequence[tuple[float, float]], subject: Subject, summary: Summary
+) -> Mapping[str, Evidence]:
+    """What each size of each network saw in a trial; nothing where none is made: then the usual is taken."""
+    nothing: dict[str, Evidence] = {name: {size: {local[0]: None} for size in own} for name, own in opened.items()}
+    open_sizes = subject.options.input_size is None and any(len(own) > 1 for own in opened.values())
+    if subject.options.effort == "quick" or not (open_sizes or len(local) > 1 or len(opened) > 1):
         return nothing
     if len(subject.good_images) < LEAST_IMAGES:
         summary.say("choice", f"nothing was tried, as that takes {LEAST_IMAGES} good images or more")
@@ -118,13 +128,16 @@ def _seen(
     return found or nothing
 
 
-def _sizes(subject: Subject) -> list[Size]:
+def _sizes(subject: Subject, network: Network) -> list[Size]:
     """The sizes to try, ascending; those that are fixed, if some are."""
     options = subject.options
     if options.input_size is not None:
         return [options.input_size, *([options.second_size] if options.second_size else [])]
+    if network.size is not None:
+        return [network.size]
     box = None if subject.region is None else subject.region.box
-    return candidate_sizes(subject.frames, box, THOROUGH if options.effort == "thorough" else AREAS)
+    areas = THOROUGH if options.effort == "thorough" else AREAS
+    return candidate_sizes(subject.frames, box, areas, network.stride)
 
 
 def _local(options: Options) -> list[tuple[float, float]]:
@@ -144,12 +157,25 @@ def _cost_ms(stages: GraphStages, subject: Subject) -> float:
     return work_of(stages.graph, patches, rows).ms()
 
 
-def _open(sizes: Sequence[Size], subject: Subject, summary: Summary) -> dict[Size, GraphStages]:
+def _open_all(subject: Subject, summary: Summary) -> dict[str, dict[Size, GraphStages]]:
+    """Stages of each network at each size. A network other than the preferred one may fail."""
+    opened: dict[str, dict[Size, GraphStages]] = {}
+    for network in subject.networks:
+        try:
+            opened[network.name] = _open(network, subject, summary)
+        except BackboneError as error:
+            if network is subject.networks[0]:
+                raise
+            summary.say("not tried", f"{network.name}: {error.what}")
+    return opened
+
+
+def _open(network: Network, subject: Subject, summary: Summary) -> dict[Size, GraphStages]:
     """Stages of each size that the network can have."""
     opened: dict[Size, GraphStages] = {}
-    first = None
+    first, sizes = None, _sizes(subject, network)
     for number, size in enumerate(sizes, 1):
-        given = subject.options, subject.network, subject.frame, subject.region, subject.good_images, size
+        given = subject.options, network, subject.frame, subject.region, subject.good_images, size
         try:
             opened[size] = open_stages(*given, first)
         except BackboneError as error:
@@ -161,12 +187,11 @@ def _open(sizes: Sequence[Size], subject: Subject, summary: Summary) -> dict[Siz
     return opened
 
 
-def _try(opened: Mapping[Size, GraphStages], local: Sequence[tuple[float, float]], subject: Subject) -> Evidence | None:
+def _try(opened: Opened, local: Sequence[tuple[float, float]], subject: Subject) -> dict[str, Evidence] | None:
     options, good_images = subject.options, subject.good_images
     generator = np.random.default_rng([options.seed, 3])
-    each = 4 * max(
-        stages.masks.count * stages.backbone.dim for stages in opened.values()
-    )  # bytes of an image's patches
+    every = [stages for own in opened.values() for stages in own.values()]
+    each = 4 * max(stages.masks.count * stages.backbone.dim for stages in every)  # bytes of an image's patches
     most = max(LEAST_IMAGES, min(IMAGES[options.effort], MEMORY // each))
     numbers = np.sort(generator.permutation(len(good_images))[:most])
     paths = [good_images[number] for number in numbers]
@@ -175,8 +200,11 @@ def _try(opened: Mapping[Size, GraphStages], local: Sequence[tuple[float, float]
     drawn = draw_defects(paths, np.arange(len(paths)), mask, subject.frame, options.seed, count)
     if not drawn.defects:
         return None
-    seen: dict[Size, dict[tuple[float, float], Seen | None]] = {}
-    for size, stages in opened.items():
-        trial = Trial(stages, paths, drawn, ROWS, options.seed, subject.pool)
-        seen[size] = {own: trial.seen(*own) for own in local}
+    seen: dict[str, Evidence] = {}
+    for name, own in opened.items():
+        sizes: dict[Size, dict[tuple[float, float], Seen | None]] = {}
+        for size, stages in own.items():
+            trial = Trial(stages, paths, drawn, ROWS, options.seed, subject.pool)
+            sizes[size] = {one: trial.seen(*one) for one in local}
+        seen[name] = sizes
     return seen

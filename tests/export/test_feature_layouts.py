@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from edge_ad.engines import Models, installed_engines, open_engine  # noqa: E402
 from edge_ad.errors import BackboneError  # noqa: E402
 from export.graph import build_graph  # noqa: E402
-from export.layout import channel_axis  # noqa: E402
+from export.layout import Asked, channel_axis  # noqa: E402
 
 MEAN, STD = (0.485, 0.4, 0.3), (0.229, 0.31, 0.4)
 SIZE = (32, 48)
@@ -85,7 +85,7 @@ def test_the_strides_tell(shape: tuple[int, int, int, int], size: tuple[int, int
 @pytest.mark.parametrize(
     ("shape", "size", "says"),
     [
-        ((1, 64, 64, 64), (256, 256), "two feature maps.*another --input-size"),
+        ((1, 64, 64, 64), (256, 256), "two feature maps.*--layout channels-first"),
         ((1, 8, 16, 16), (256, 128), r"not a feature map.*got \(1, 8, 16, 16\)"),
         ((1, 49, 3, 96), (224, 224), "not a feature map"),
     ],
@@ -107,10 +107,56 @@ def test_operators_tell_before_strides() -> None:
         channel_axis(makers, "odd", (1, 8, 96, 12), SIZE)
 
 
-def test_tokens_are_named() -> None:
-    model = convolving(reshape("map", "tokens", "shape"), shape=np.array([1, 8, 96]))
-    with pytest.raises(BackboneError, match=r"\(1, 8, 96\), which looks like tokens in a row"):
-        build_graph(model, ("tokens",), SIZE, MEAN, STD)
+@pytest.mark.parametrize("channels", [8, 12])
+def test_a_layer_norm_and_a_product_with_weights_have_their_channels_last(channels: int) -> None:
+    """Where the strides cannot tell: the map is 8 x 12 and has as many channels."""
+    ones, eye = np.ones(channels, np.float32), np.eye(channels, dtype=np.float32)
+    back = [turn("map", "last", 0, 2, 3, 1), reshape("last", "flat", "rows"), reshape("flat", "hidden", "square")]
+    shapes = {"rows": np.array([96, channels]), "square": np.array([1, 8, 12, channels])}
+    expected = patches("onnxruntime", convolving(channels=channels), "map")
+    unclear = convolving(*back, channels=channels, **shapes)
+    if channels == 8:
+        with pytest.raises(BackboneError, match=r"two feature maps.*--layout channels-first or channels-last"):
+            build_graph(with_square(channels), ("hidden",), (32, 32), MEAN, STD)
+    graph = build_graph(unclear, ("hidden",), SIZE, MEAN, STD, Asked("channels-last"))
+    assert graph.forms[0].axis == 3
+    product = helper.make_node("MatMul", ["hidden", "eye"], ["product"])
+    np.testing.assert_allclose(
+        patches("onnxruntime", convolving(*back, product, channels=channels, eye=eye, **shapes), "product"),
+        expected,
+        atol=1e-6,
+    )
+    norm = helper.make_node("LayerNormalization", ["hidden", "ones"], ["norm"], axis=-1)
+    model = convolving(*back, norm, channels=channels, ones=ones, **shapes)
+    assert build_graph(model, ("norm",), SIZE, MEAN, STD).forms[0].axis == 3
+
+
+def with_square(channels: int) -> onnx.ModelProto:
+    """A map of 8 x 8 with 8 channels behind a Reshape: nothing tells its layout."""
+    nodes = [turn("map", "last", 0, 2, 3, 1), reshape("last", "flat", "rows"), reshape("flat", "hidden", "square")]
+    shapes = {"rows": np.array([64, channels]), "square": np.array([1, 8, 8, channels])}
+    model = convolving(*nodes, channels=channels, **shapes)
+    for dim, value in zip(model.graph.input[0].type.tensor_type.shape.dim, (1, 3, 32, 32), strict=True):
+        dim.dim_value = value
+    return model
+
+
+@pytest.mark.parametrize(("layout", "axis"), [("channels-first", 1), ("channels-last", 3)])
+def test_a_layout_is_asked_for_where_nothing_tells(layout: str, axis: int) -> None:
+    (form,) = build_graph(with_square(8), ("hidden",), (32, 32), MEAN, STD, Asked(layout)).forms
+    assert (form.axis, form.grid, form.channels) == (axis, (8, 8), 8)
+
+
+def test_a_layout_that_contradicts_the_operators_or_the_strides_is_refused() -> None:
+    with pytest.raises(BackboneError, match=r"does not have the layout that --layout names.*expected channels-first"):
+        build_graph(convolving(), ("map",), SIZE, MEAN, STD, Asked("channels-last"))
+    with pytest.raises(BackboneError, match="not a feature map"):
+        channel_axis({}, "layer", (1, 64, 64, 96), (256, 256), "channels-first")
+
+
+def test_prefix_tokens_are_refused_for_maps() -> None:
+    with pytest.raises(BackboneError, match=r"--prefix-tokens is for layers of tokens.*Leave"):
+        build_graph(convolving(), ("map",), SIZE, MEAN, STD, Asked(prefix=1))
 
 
 # ------------------------------------------------------------------------------------------------- torchvision
