@@ -59,6 +59,8 @@ class Options:
     drop_outliers: bool = False
     calibration: Annotated[str, OneOf(("auto", "split", "crossfit"))] = "auto"
     roi: str | None = None
+    roi_margin: Annotated[float, Range(-20, 50)] = 2.0
+    roi_preview: Path | None = None
     halo: Annotated[int, Range(0, MAX_SIDE)] = 16
     color_order: Annotated[str, OneOf(("bgr", "rgb"))] = "bgr"
     bit_depth: int | None = None
@@ -214,7 +216,24 @@ def _add_frames(parser: argparse.ArgumentParser, d: Options) -> None:
         default=d.resize,
         help="filter that resizes a frame: area averages, or bilinear or bicubic with antialiasing, as Pillow has them",
     )
-    add("--roi", help="region of interest: y0,x0,y1,x1, a mask image (white keeps), a polygon.json or a labelme file")
+    add(
+        "--roi",
+        help="region of interest: y0,x0,y1,x1, a mask image (white keeps), a polygon.json or a labelme file; or auto, "
+        "which finds the part before a plain background in the good images",
+    )
+    add(
+        "--roi-margin",
+        type=float,
+        default=d.roi_margin,
+        metavar="PERCENT",
+        help="margin of --roi auto around the part, of the longer side; below 0 the region ends inside the part",
+    )
+    add(
+        "--roi-preview",
+        type=Path,
+        metavar="FILE.png",
+        help="write a picture of the region there; by default --roi auto writes it beside the bundle, as NAME.roi.png",
+    )
     add(
         "--halo",
         type=int,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ from numpy.typing import NDArray
 from edge_ad.errors import DatasetError, SpecError
 from edge_ad.frames.crop import scale_box
 from edge_ad.frames.mask import marked_pixels
+from edge_ad.frames.roi import tensor_mask
 from edge_ad.spec import Box, Size
 from edge_ad.spec.base import is_box
 from edge_ad.system.inputs import read_input
 
 ALIGN_PX = 16  # the crop's edges, at the input scale: the stride of the deepest layer that PatchCore uses
-_BEYOND = {"area": 0.0, "bilinear": 0.5, "bicubic": 1.5}  # a filter's reach beyond a tensor pixel, in such pixels
 _CIRCLE_CORNERS = 256  # of the polygon that replaces a circle
 
 
@@ -166,27 +165,13 @@ def roi_crop(region: DrawnRoi, input_size: Size, halo_px: int) -> Box:
     return (down(y0), down(x0), up(y1, input_size[0]), up(x1, input_size[1]))
 
 
-def tensor_mask(region: DrawnRoi, crop: Box, input_size: Size, by: str) -> NDArray[np.uint8]:
-    """(H, W) u8 of the crop's size: 255 where every frame pixel that a tensor pixel is made of is inside, else 0.
-
-    This is strict, so that nothing outside the region can reach the tensor.
-
-    Args:
-        by: the filter that resizes frames, as `edge_ad.spec.backbone.BackboneSpec.resize` has it.
+def roi_mask(region: DrawnRoi, crop: Box, input_size: Size, by: str) -> NDArray[np.uint8]:
+    """The region as `edge_ad.frames.roi.tensor_mask`.
 
     Raises:
         SpecError: the region is thinner than a tensor pixel.
     """
-    y0, x0, y1, x1 = scale_box(crop, input_size, (region.mask.shape[0], region.mask.shape[1]))
-    outside = np.where(region.mask[y0:y1, x0:x1], np.float32(0), np.float32(1))
-    height, width = crop[2] - crop[0], crop[3] - crop[1]
-    scales = [max(1.0, (y1 - y0) / height), max(1.0, (x1 - x0) / width)]
-    reach = [math.ceil(_BEYOND[by] * scale) + 1 for scale in scales]  # frame pixels beyond those of a tensor pixel
-    outside = cv2.dilate(outside, np.ones([2 * side + 1 for side in reach], np.uint8), borderValue=0)
-    for side, (now, wanted) in enumerate([(y1 - y0, height), (x1 - x0, width)]):  # one may shrink, the other grow
-        shape = (outside.shape[1], wanted) if side == 0 else (wanted, outside.shape[0])
-        outside = cv2.resize(outside, shape, interpolation=cv2.INTER_AREA if now >= wanted else cv2.INTER_LINEAR)
-    mask = np.where(outside == 0, np.uint8(255), np.uint8(0))
+    mask = tensor_mask(region.mask, crop, input_size, by)
     if not mask.any():
         raise SpecError(
             "the region of interest is too thin",
@@ -195,13 +180,3 @@ def tensor_mask(region: DrawnRoi, crop: Box, input_size: Size, by: str) -> NDArr
             remedy="Widen it, or raise --input-size.",
         )
     return mask
-
-
-def patch_mask(mask: NDArray[np.uint8], grid: Size) -> NDArray[np.bool_]:
-    """(h, w) bool: patches whose cell has any pixel inside the region, so that the whole region is inspected."""
-    rows = np.minimum(np.arange(mask.shape[0]) * grid[0] // mask.shape[0], grid[0] - 1)
-    columns = np.minimum(np.arange(mask.shape[1]) * grid[1] // mask.shape[1], grid[1] - 1)
-    kept = np.zeros(grid, np.bool_)
-    y, x = np.nonzero(mask)
-    kept[rows[y], columns[x]] = True
-    return kept
