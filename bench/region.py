@@ -4,8 +4,8 @@
     python -m bench.region ../shared/data/bottle --weights ../shared/weights/resnet18_to_layer3.pth
 
 It exports each category with the whole frame, with `--roi auto`, and with margins that end inside the part. Then each
-test image gets other backgrounds: crops of natural images, beyond the region of `--roi auto`, and beyond the part itself
-(the flood and GrabCut of `export.roi_auto` in that image). Tables, for each category:
+test image gets other backgrounds: crops of natural images, beyond the region of `--roi auto`, and beyond the part
+itself (the flood and GrabCut of `export.roi_auto` in that image). Tables, for each category:
 
 - good test images: by how much the score moves, median and most, and how many more are rejected;
 - image AUROC over the test images as they are, and with the background exchanged beyond the region;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,8 @@ def read_roi(text: str, frame_size: Size) -> DrawnRoi:
     """A region from ``y0,x0,y1,x1``, a mask image (white keeps) or polygons as JSON.
 
     A polygon file holds a list of (y, x) points, a list of such lists, or an object with either under "points"; or it
-    is one of labelme, with polygons, rectangles and circles, which are all kept. A mask is read by `marked_pixels`.
+    is one of labelme, with polygons, rectangles, circles and masks of its brush, which are all kept. A mask is read by
+    `marked_pixels`.
 
     Raises:
         SpecError: it cannot be read, is empty, or has another size than the frames.
@@ -98,14 +100,15 @@ def _image_mask(path: Path, size: Size) -> NDArray[np.bool_]:
 
 
 def _polygon_mask(path: Path, size: Size) -> NDArray[np.bool_]:
+    mask = np.zeros(size, np.uint8)
     try:
         points = json.loads(read_input(path))  # bytes: UTF-8 or UTF-16, with a byte order mark or without
         if isinstance(points, dict) and "shapes" in points:
-            points = _labelme_polygons(path, points, size)
+            points = _labelme_polygons(path, points, mask)
         points = points["points"] if isinstance(points, dict) else points
         nested = bool(points) and isinstance(points[0][0], list)
-        polygons = [np.asarray(p, np.float64) for p in (points if nested else [points])]
-        ok = bool(polygons) and all(p.ndim == 2 and p.shape[1] == 2 and len(p) >= 3 for p in polygons)
+        polygons = [np.asarray(p, np.float64) for p in (points if nested or mask.any() else [points])]
+        ok = bool(polygons or mask.any()) and all(p.ndim == 2 and p.shape[1] == 2 and len(p) >= 3 for p in polygons)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise SpecError(
             f"cannot read the polygon {path}",
@@ -114,19 +117,19 @@ def _polygon_mask(path: Path, size: Size) -> NDArray[np.bool_]:
         ) from error
     if not ok or not all(np.isfinite(p).all() and np.abs(p).max() < 2**20 for p in polygons):
         raise SpecError(f"{path} is not a polygon", expected="three or more finite (y, x) points", got=str(points)[:80])
-    mask = np.zeros(size, np.uint8)
     for polygon in polygons:
         cv2.fillPoly(mask, [np.rint(polygon[:, ::-1]).astype(np.int32)], 1)
     return mask.astype(np.bool_)
 
 
-def _labelme_polygons(path: Path, content: dict[str, Any], size: Size) -> list[list[list[float]]]:
-    """The shapes of a file of labelme, whose points are (x, y), as polygons of (y, x).
+def _labelme_polygons(path: Path, content: dict[str, Any], mask: NDArray[np.uint8]) -> list[list[list[float]]]:
+    """The shapes of a file of labelme, whose points are (x, y), as polygons of (y, x). Brushed ones go into `mask`.
 
     Raises:
         SpecError: it was drawn on an image of another size, or holds a shape without an area.
         ValueError, KeyError, TypeError: it is no file of labelme.
     """
+    size = mask.shape[:2]
     drawn = (content.get("imageHeight"), content.get("imageWidth"))
     if None not in drawn and drawn != size:
         raise SpecError(
@@ -138,6 +141,9 @@ def _labelme_polygons(path: Path, content: dict[str, Any], size: Size) -> list[l
     polygons = []
     for shape in content["shapes"]:
         kind, points = shape.get("shape_type") or "polygon", np.asarray(shape["points"], np.float64)[:, ::-1]
+        if kind == "mask":
+            _brush(shape["mask"], points, mask)
+            continue
         if kind in ("rectangle", "circle") and points.shape != (2, 2):
             raise ValueError(f"a {kind} of {len(points)} points in place of 2")
         if kind == "rectangle":
@@ -147,9 +153,23 @@ def _labelme_polygons(path: Path, content: dict[str, Any], size: Size) -> list[l
             angle = np.linspace(0, 2 * np.pi, _CIRCLE_CORNERS, endpoint=False)
             points = points[0] + np.hypot(*(points[1] - points[0])) * np.stack([np.sin(angle), np.cos(angle)], axis=1)
         elif kind != "polygon":
-            raise SpecError(f"{path} holds a {kind}", expected="polygons, rectangles and circles", got=kind)
+            raise SpecError(f"{path} holds a {kind}", expected="polygons, rectangles, circles and masks", got=kind)
         polygons.append(points.tolist())
     return polygons
+
+
+def _brush(coded: str, corners: NDArray[np.float64], mask: NDArray[np.uint8]) -> None:
+    """Adds what labelme's brush has drawn: a PNG in base64, whose corners, both inside, are two (y, x).
+
+    Raises:
+        ValueError: it is none, or does not fit its corners or the image.
+    """
+    drawn = cv2.imdecode(np.frombuffer(base64.b64decode(coded, validate=True), np.uint8), cv2.IMREAD_GRAYSCALE)
+    (y0, x0), (y1, x1) = corners.astype(np.int64)
+    inside = 0 <= y0 <= y1 < mask.shape[0] and 0 <= x0 <= x1 < mask.shape[1]
+    if drawn is None or not inside or drawn.shape != (y1 - y0 + 1, x1 - x0 + 1):
+        raise ValueError(f"a mask that is no picture of its corners {corners.tolist()} in {mask.shape}")
+    mask[y0 : y1 + 1, x0 : x1 + 1] |= (drawn > 0).astype(np.uint8)
 
 
 def roi_crop(region: DrawnRoi, input_size: Size, halo_px: int) -> Box:

@@ -1,7 +1,7 @@
 """`--roi auto`: the region of interest from the good images alone.
 
-1. In a small copy of each image, the background is what a flood from the border reaches (`export.synth.study`). The rest
-   is the object: its holes and gaps closed, without specks. The image counts if the background is plain.
+1. In a small copy of each image, the background is what a flood from the border reaches (`export.synth.study`). The
+   rest is the object: its holes and gaps closed, without specks. The image counts if the background is plain.
 2. Images whose object is far larger or smaller than usual are odd. They are left out, and counted.
 3. GrabCut (Rother, Kolmogorov and Blake, 2004) corrects the outline in a band: a flood takes a soft shadow for object.
 4. The region is the union over all images, closed, with a margin. Parts may move: where one is in any image is kept.

@@ -1,4 +1,4 @@
-"""The `edge-ad` command: info, inspect, check, tune, calibrate, eval, export.
+"""The `edge-ad` command: info, inspect, check, tune, calibrate, eval, roi, export.
 
 Exit codes: 0 all good, 1 some anomalous, 2 error. `edge_ad.system.entry` lists all of them.
 """
@@ -26,13 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: Sequence[str]) -> int:
-    from edge_ad.cli import calibrate, check, eval, export, info, inspect, tune
+    from edge_ad.cli import calibrate, check, eval, export, info, inspect, roi, tune
 
     if given[:1] == ["export"]:  # it has a parser of its own
         return export.run(given[1:])
     parser = argparse.ArgumentParser(prog="edge-ad", description="Inspects images with a bundle, without torch.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (info, inspect, check, tune, calibrate, eval):
+    for command in (info, inspect, check, tune, calibrate, eval, roi):
         name = command.__name__.rpartition(".")[2]
         sub = commands.add_parser(name, help=command.HELP, description=command.HELP)
         command.add_arguments(sub)

@@ -11,6 +11,7 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from edge_ad.errors import EdgeADError
 
@@ -19,6 +20,16 @@ _NAME = "export"
 
 def run(arguments: Sequence[str]) -> int:
     """Runs an export; returns its exit code.
+
+    Raises:
+        EdgeADError: the export is not installed.
+    """
+    code: int = load("__main__").main(arguments)
+    return code
+
+
+def load(module: str) -> ModuleType:
+    """A module of the export, by its name in the package.
 
     Raises:
         EdgeADError: the export is not installed.
@@ -39,5 +50,4 @@ def run(arguments: Sequence[str]) -> int:
             del sys.modules[name]
         sys.modules[_NAME] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[_NAME])
-    code: int = importlib.import_module(f"{_NAME}.__main__").main(arguments)
-    return code
+    return importlib.import_module(f"{_NAME}.{module}")

@@ -1,6 +1,6 @@
 """The region of interest of a crop: which pixels and patches are inspected.
 
-A region is a mask of the frame's pixels. It comes to the patches in two steps, at export and in `Runtime.inspect` alike:
+A region is a mask of the frame's pixels. At export and in `Runtime.inspect` alike it comes to the patches in two steps:
 
     tensor_mask   a pixel of the tensor is inside if every frame pixel that it is made of is inside
     patch_mask    a patch is inside if its cell has any pixel of the tensor that is inside
