@@ -125,10 +125,8 @@ def tensor_mask(mask: NDArray[np.bool_], crop: Box, input_size: Size, by: str) -
     outside = cv2.dilate(outside, np.ones([2 * side + 1 for side in reach], np.uint8), borderValue=0)
     shares = outside.astype(np.float32)  # whole numbers would round a small share to 0
     shrinks = y1 - y0 >= height, x1 - x0 >= width
-    if shrinks[0] == shrinks[1]:
-        shapes = [(width, height)]
-    else:  # one side shrinks, the other grows
-        shapes = [(shares.shape[1], height), (width, height)]
+    both = shrinks[0] == shrinks[1]  # else one after the other
+    shapes = [(width, height)] if both else [(shares.shape[1], height), (width, height)]
     for shape, shrink in zip(shapes, shrinks, strict=False):
         shares = cv2.resize(shares, shape, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
     return np.where(shares == 0, np.uint8(255), np.uint8(0))
