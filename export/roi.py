@@ -164,8 +164,12 @@ def _brush(coded: str, corners: NDArray[np.float64], mask: NDArray[np.uint8]) ->
     Raises:
         ValueError: it is none, or does not fit its corners or the image.
     """
-    drawn = cv2.imdecode(np.frombuffer(base64.b64decode(coded, validate=True), np.uint8), cv2.IMREAD_GRAYSCALE)
-    (y0, x0), (y1, x1) = corners.astype(np.int64)
+    data = base64.b64decode(coded, validate=True)
+    try:
+        drawn = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except cv2.error as error:
+        raise ValueError(f"a mask of {len(data)} bytes that is no picture") from error
+    (y0, x0), (y1, x1) = np.nan_to_num(corners, nan=-1).clip(-1, 2**20).astype(np.int64)
     inside = 0 <= y0 <= y1 < mask.shape[0] and 0 <= x0 <= x1 < mask.shape[1]
     if drawn is None or not inside or drawn.shape != (y1 - y0 + 1, x1 - x0 + 1):
         raise ValueError(f"a mask that is no picture of its corners {corners.tolist()} in {mask.shape}")
