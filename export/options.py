@@ -188,6 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_choice(parser, d)
     _add_points(parser, d)
     _add_frames(parser, d)
+    _add_region(parser, d)
     parser.add_argument("--seed", type=int, default=d.seed, help="seed of every random choice")
     parser.add_argument("--threads", type=int, help="most threads to use; by default one for each physical core")
     return parser
@@ -217,6 +218,23 @@ def _add_frames(parser: argparse.ArgumentParser, d: Options) -> None:
         help="filter that resizes a frame: area averages, or bilinear or bicubic with antialiasing, as Pillow has them",
     )
     add(
+        "--color-order",
+        choices=("bgr", "rgb"),
+        default=d.color_order,
+        help="colour order of the arrays given to inspect()",
+    )
+    add("--bit-depth", type=int, choices=(8, 16), help="bits of a pixel; by default 16 if an image has 16")
+    add(
+        "--white-level",
+        type=int,
+        default=d.white_level,
+        help="u16 value that is white: 4095 for 12-bit cameras",
+    )
+
+
+def _add_region(parser: argparse.ArgumentParser, d: Options) -> None:
+    add = parser.add_argument_group("region of interest").add_argument
+    add(
         "--roi",
         help="region of interest: y0,x0,y1,x1, a mask image (white keeps), a polygon.json or a labelme file; or auto, "
         "which finds the part before a plain background in the good images",
@@ -240,19 +258,6 @@ def _add_frames(parser: argparse.ArgumentParser, d: Options) -> None:
         default=d.halo,
         metavar="PX",
         help="margin around the ROI, pixels at the input size",
-    )
-    add(
-        "--color-order",
-        choices=("bgr", "rgb"),
-        default=d.color_order,
-        help="colour order of the arrays given to inspect()",
-    )
-    add("--bit-depth", type=int, choices=(8, 16), help="bits of a pixel; by default 16 if an image has 16")
-    add(
-        "--white-level",
-        type=int,
-        default=d.white_level,
-        help="u16 value that is white: 4095 for 12-bit cameras",
     )
 
 

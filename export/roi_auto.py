@@ -1,7 +1,8 @@
 """`--roi auto`: the region of interest from the good images alone.
 
 1. In a small copy of each image, the background is what a flood from the border reaches (`export.synth.study`). The
-   rest is the object: its holes and gaps closed, without specks. The image counts if the background is plain.
+   rest is the object: its holes and gaps closed, without specks. The image counts if the background is plain and
+   the outline is clear.
 2. Images whose object is far larger or smaller than usual are odd. They are left out, and counted.
 3. GrabCut (Rother, Kolmogorov and Blake, 2004) corrects the outline in a band: a flood takes a soft shadow for object.
 4. The region is the union over all images, closed, with a margin. Parts may move: where one is in any image is kept.
@@ -28,6 +29,7 @@ from edge_ad.frames.picture import to_picture
 from edge_ad.spec import FrameSpec
 from edge_ad.system.progress import Progress
 from export.roi import DrawnRoi
+from export.synth.shapes import blur
 from export.synth.study import ground_of, is_plain
 
 AUTO = "auto"  # the value of --roi
@@ -36,6 +38,7 @@ _SMALL = 256  # pixels of the longer side of the copies
 _ODD = 0.1  # of the images at most may be odd, or show no object
 _LEAST, _MOST = 0.01, 0.9  # share of the frame that an object, and the region, may have
 _BORDER = 0.25  # share of the frame's border that an object may touch
+_SHARP = 0.045  # of the range from black to white: an outline changes by more, light that falls off by 0.03 at most
 _PART = 0.05  # of the largest part: smaller ones are specks
 _AREAS = (0.5, 1.6)  # times the median area: beyond them an image is odd
 _READERS = 8
@@ -137,7 +140,19 @@ def object_in(small: NDArray[np.uint8]) -> Mask | str:
         return "there is no object"
     if share > _MOST or border > _BORDER:
         return "the object fills the frame"
+    if _sharpness(shown, thing) < _SHARP:
+        return "the object has no clear outline"
     return thing if is_plain(shown, ~thing) else "what surrounds the object is not plain"
+
+
+def _sharpness(shown: NDArray[np.float32], thing: Mask) -> float:
+    """How much pixel values change within 5 pixels at three quarters of the outline; the frame's border is none.
+
+    Where light falls off towards the corners a flood ends too, but nothing changes there: that is no object.
+    """
+    change = cv2.morphologyEx(blur(shown, 1.0), cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)).max(axis=2)
+    rim = thing & (cv2.erode(thing.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) == 0)
+    return float(np.percentile(change[rim], 25)) if rim.any() else 0.0
 
 
 def refined(small: NDArray[np.uint8], thing: Mask) -> Mask:

@@ -48,6 +48,13 @@ def texture(seed: int) -> np.ndarray:
     return np.clip(128 + 2 * cv2.GaussianBlur(noise, (0, 0), 1.5), 0, 255).astype(np.uint8)
 
 
+def vignette(seed: int) -> np.ndarray:
+    """An even surface whose corners get less light."""
+    y, x = np.mgrid[: SIDE[0], : SIDE[1]] / SIDE[1] - np.array([0.375, 0.5])[:, None, None]
+    noise = np.random.default_rng(seed).normal(0, 2, SIDE)
+    return np.clip(200 - 250 * (x**2 + y**2) + noise, 0, 255).astype(np.uint8)
+
+
 def found_in(folder: Path, frames: list[np.ndarray], margin: float = 0.02, frame: FrameSpec = FRAME) -> AutoRoi:
     write(folder, {f"{i}.png": image for i, image in enumerate(frames)})
     return auto_region([folder / f"{i}.png" for i in range(len(frames))], frame, margin)
@@ -101,6 +108,7 @@ def test_pictures_of_16_bits(tmp_path: Path) -> None:
             [np.pad(ring(0)[0][6:-6, 6:-6] * 0, ((6, 6), (6, 6), (0, 0)), constant_values=200)] * 3,
             "fills|takes",
         ),
+        ([vignette(seed) for seed in range(4)], "no clear outline in 4 of 4 images"),
         ([two(0)[0]] * 7 + [texture(0)] * 3, "in 3 of 10 images"),
     ],
 )
