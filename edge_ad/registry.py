@@ -69,6 +69,7 @@ class Method:
         needs_index: whether the manifest has an index for it (a coreset to search in).
         searches: the kinds of search that it has. "graph" also needs a graph in the bundle.
         distances: those between patches that it can be based on, as `edge_ad.spec.BackboneSpec.distance` names them.
+        masked: whether its head takes `rows`, so that a frame may have a mask of its own.
         usual: threshold rule -> its default value, where that differs from the rule's own default.
     """
 
@@ -82,6 +83,7 @@ class Method:
     needs_index: bool = False
     searches: tuple[str, ...] = ("exact",)
     distances: tuple[str, ...] = ("euclidean",)
+    masked: bool = False
     usual: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -63,6 +63,8 @@ class Options:
     drop_outliers: bool = False
     calibration: Annotated[str, OneOf(("auto", "split", "crossfit"))] = "auto"
     roi: str | None = None
+    roi_margin: Annotated[float, Range(-20, 50)] = 2.0
+    roi_preview: Path | None = None
     halo: Annotated[int, Range(0, MAX_SIDE)] = 16
     color_order: Annotated[str, OneOf(("bgr", "rgb"))] = "bgr"
     bit_depth: int | None = None
@@ -193,6 +195,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_choice(parser, d)
     _add_points(parser, d)
     _add_frames(parser, d)
+    _add_region(parser, d)
     parser.add_argument("--seed", type=int, default=d.seed, help="seed of every random choice")
     parser.add_argument("--threads", type=int, help="most threads to use; by default one for each physical core")
     return parser
@@ -221,14 +224,6 @@ def _add_frames(parser: argparse.ArgumentParser, d: Options) -> None:
         default=d.resize,
         help="filter that resizes a frame: area averages, or bilinear or bicubic with antialiasing, as Pillow has them",
     )
-    add("--roi", help="region of interest: y0,x0,y1,x1, a mask image (white keeps), a polygon.json or a labelme file")
-    add(
-        "--halo",
-        type=int,
-        default=d.halo,
-        metavar="PX",
-        help="margin around the ROI, pixels at the input size",
-    )
     add(
         "--color-order",
         choices=("bgr", "rgb"),
@@ -241,6 +236,35 @@ def _add_frames(parser: argparse.ArgumentParser, d: Options) -> None:
         type=int,
         default=d.white_level,
         help="u16 value that is white: 4095 for 12-bit cameras",
+    )
+
+
+def _add_region(parser: argparse.ArgumentParser, d: Options) -> None:
+    add = parser.add_argument_group("region of interest").add_argument
+    add(
+        "--roi",
+        help="region of interest: y0,x0,y1,x1, a mask image (white keeps), a polygon.json or a labelme file; or auto, "
+        "which finds the part before a plain background in the good images",
+    )
+    add(
+        "--roi-margin",
+        type=float,
+        default=d.roi_margin,
+        metavar="PERCENT",
+        help="margin of --roi auto around the part, of the longer side; below 0 the region ends inside the part",
+    )
+    add(
+        "--roi-preview",
+        type=Path,
+        metavar="FILE.png",
+        help="write a picture of the region there; by default --roi auto writes it beside the bundle, as NAME.roi.png",
+    )
+    add(
+        "--halo",
+        type=int,
+        default=d.halo,
+        metavar="PX",
+        help="margin around the ROI, pixels at the input size",
     )
 
 

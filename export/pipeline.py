@@ -46,6 +46,8 @@ from export.plan import Plan, hindrance, plan_points, require_good, require_pack
 from export.power import POWER_DEFECTS, draw_defects
 from export.probes import make_probes, probe_frames
 from export.roi import DrawnRoi, read_roi
+from export.roi_auto import AUTO, auto_region
+from export.roi_preview import preview_of, write_preview
 from export.stages import GraphStages, open_stages, prove_parity, tell_layers
 from export.summary import Summary
 
@@ -73,7 +75,7 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
         tests = _tests(category, options, compare=len(plans) > 1 or options.input_size is None)
     with summary.stage("graph"):
         networks = open_networks(options)
-        region = read_roi(options.roi, frame.size) if options.roi and frame.size else None
+        region = _region(options, frame, good_images, summary)
     pool, canvas = native.Pool(options.threads or default_threads()), Canvas(frame, region)
     chosen = decide(Subject(options, networks, frame, region, good_images, sizes, pool), summary)
     options = chosen.settle(options)
@@ -105,6 +107,9 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
     for point, _ in points:
         members |= point_members(point, reference)
     finish(out, manifest, members, job.good_images[0], options, summary)
+    if (preview := preview_of(options, out)) is not None:
+        write_preview(preview, job.good_images[0], frame, region, stages.crop)
+        summary.say("preview", f"{preview}")
     for label, text in write_more(options, manifest, reference.members).items():
         summary.say(label, text)
     return summary
@@ -116,6 +121,15 @@ class Canvas:
 
     frame: FrameSpec
     region: DrawnRoi | None
+
+
+def _region(options: Options, frame: FrameSpec, good_images: Sequence[Path], summary: Summary) -> DrawnRoi | None:
+    """The region of interest that the options name, or that is found; None for the whole frame."""
+    if options.roi == AUTO:
+        found = auto_region(good_images, frame, options.roi_margin / 100)
+        summary.say("region", found.sentence)
+        return found.region
+    return read_roi(options.roi, frame.size) if options.roi and frame.size else None
 
 
 def _open_bases(
@@ -228,6 +242,9 @@ def _check_outputs(out: Path, category: Category, options: Options) -> None:
     """
     check_target("--out", out)
     outputs = [("--out", out), *options.outputs]
+    if (preview := preview_of(options, out)) is not None:
+        check_target("--roi-preview", preview)
+        outputs.append(("--roi-preview", preview))
     given = {"--weights": options.weights, "--roi": options.roi, "--backbone": options.backbone}
     inputs = [(f"the file of {option}", Path(path)) for option, path in given.items() if path is not None]
     inputs += [("a training image", path) for path in category.train_good]
@@ -251,7 +268,7 @@ def _images(category: Category, options: Options, summary: Summary) -> tuple[lis
                 "the good images are all the same", expected="2 or more that differ", got=len(good_images)
             )
     size = next(iter(facts.sizes)) if len(facts.sizes) == 1 else None
-    if options.roi and size is None:
+    if options.roi not in (None, AUTO) and size is None:
         raise DatasetError(
             "a region of interest needs images of one size",
             expected="all (H, W) alike",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import base64
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from edge_ad.errors import DatasetError, SpecError
 from edge_ad.frames.crop import scale_box
 from edge_ad.frames.mask import marked_pixels
+from edge_ad.frames.roi import tensor_mask
 from edge_ad.spec import Box, Size
 from edge_ad.spec.base import is_box
 from edge_ad.system.inputs import read_input
 
 ALIGN_PX = 16  # the crop's edges, at the input scale: the stride of the deepest layer that PatchCore uses
-_BEYOND = {"area": 0.0, "bilinear": 0.5, "bicubic": 1.5}  # a filter's reach beyond a tensor pixel, in such pixels
 _CIRCLE_CORNERS = 256  # of the polygon that replaces a circle
 
 
@@ -47,7 +47,8 @@ def read_roi(text: str, frame_size: Size) -> DrawnRoi:
     """A region from ``y0,x0,y1,x1``, a mask image (white keeps) or polygons as JSON.
 
     A polygon file holds a list of (y, x) points, a list of such lists, or an object with either under "points"; or it
-    is one of labelme, with polygons, rectangles and circles, which are all kept. A mask is read by `marked_pixels`.
+    is one of labelme, with polygons, rectangles, circles and masks of its brush, which are all kept. A mask is read by
+    `marked_pixels`.
 
     Raises:
         SpecError: it cannot be read, is empty, or has another size than the frames.
@@ -99,14 +100,15 @@ def _image_mask(path: Path, size: Size) -> NDArray[np.bool_]:
 
 
 def _polygon_mask(path: Path, size: Size) -> NDArray[np.bool_]:
+    mask = np.zeros(size, np.uint8)
     try:
         points = json.loads(read_input(path))  # bytes: UTF-8 or UTF-16, with a byte order mark or without
         if isinstance(points, dict) and "shapes" in points:
-            points = _labelme_polygons(path, points, size)
+            points = _labelme_polygons(path, points, mask)
         points = points["points"] if isinstance(points, dict) else points
         nested = bool(points) and isinstance(points[0][0], list)
-        polygons = [np.asarray(p, np.float64) for p in (points if nested else [points])]
-        ok = bool(polygons) and all(p.ndim == 2 and p.shape[1] == 2 and len(p) >= 3 for p in polygons)
+        polygons = [np.asarray(p, np.float64) for p in (points if nested or mask.any() else [points])]
+        ok = bool(polygons or mask.any()) and all(p.ndim == 2 and p.shape[1] == 2 and len(p) >= 3 for p in polygons)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise SpecError(
             f"cannot read the polygon {path}",
@@ -115,19 +117,19 @@ def _polygon_mask(path: Path, size: Size) -> NDArray[np.bool_]:
         ) from error
     if not ok or not all(np.isfinite(p).all() and np.abs(p).max() < 2**20 for p in polygons):
         raise SpecError(f"{path} is not a polygon", expected="three or more finite (y, x) points", got=str(points)[:80])
-    mask = np.zeros(size, np.uint8)
     for polygon in polygons:
         cv2.fillPoly(mask, [np.rint(polygon[:, ::-1]).astype(np.int32)], 1)
     return mask.astype(np.bool_)
 
 
-def _labelme_polygons(path: Path, content: dict[str, Any], size: Size) -> list[list[list[float]]]:
-    """The shapes of a file of labelme, whose points are (x, y), as polygons of (y, x).
+def _labelme_polygons(path: Path, content: dict[str, Any], mask: NDArray[np.uint8]) -> list[list[list[float]]]:
+    """The shapes of a file of labelme, whose points are (x, y), as polygons of (y, x). Brushed ones go into `mask`.
 
     Raises:
         SpecError: it was drawn on an image of another size, or holds a shape without an area.
         ValueError, KeyError, TypeError: it is no file of labelme.
     """
+    size = mask.shape[:2]
     drawn = (content.get("imageHeight"), content.get("imageWidth"))
     if None not in drawn and drawn != size:
         raise SpecError(
@@ -139,6 +141,9 @@ def _labelme_polygons(path: Path, content: dict[str, Any], size: Size) -> list[l
     polygons = []
     for shape in content["shapes"]:
         kind, points = shape.get("shape_type") or "polygon", np.asarray(shape["points"], np.float64)[:, ::-1]
+        if kind == "mask":
+            _brush(shape["mask"], points, mask)
+            continue
         if kind in ("rectangle", "circle") and points.shape != (2, 2):
             raise ValueError(f"a {kind} of {len(points)} points in place of 2")
         if kind == "rectangle":
@@ -148,9 +153,27 @@ def _labelme_polygons(path: Path, content: dict[str, Any], size: Size) -> list[l
             angle = np.linspace(0, 2 * np.pi, _CIRCLE_CORNERS, endpoint=False)
             points = points[0] + np.hypot(*(points[1] - points[0])) * np.stack([np.sin(angle), np.cos(angle)], axis=1)
         elif kind != "polygon":
-            raise SpecError(f"{path} holds a {kind}", expected="polygons, rectangles and circles", got=kind)
+            raise SpecError(f"{path} holds a {kind}", expected="polygons, rectangles, circles and masks", got=kind)
         polygons.append(points.tolist())
     return polygons
+
+
+def _brush(coded: str, corners: NDArray[np.float64], mask: NDArray[np.uint8]) -> None:
+    """Adds what labelme's brush has drawn: a PNG in base64, whose corners, both inside, are two (y, x).
+
+    Raises:
+        ValueError: it is none, or does not fit its corners or the image.
+    """
+    data = base64.b64decode(coded, validate=True)
+    try:
+        drawn = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except cv2.error as error:
+        raise ValueError(f"a mask of {len(data)} bytes that is no picture") from error
+    (y0, x0), (y1, x1) = np.nan_to_num(corners, nan=-1).clip(-1, 2**20).astype(np.int64)
+    inside = 0 <= y0 <= y1 < mask.shape[0] and 0 <= x0 <= x1 < mask.shape[1]
+    if drawn is None or not inside or drawn.shape != (y1 - y0 + 1, x1 - x0 + 1):
+        raise ValueError(f"a mask that is no picture of its corners {corners.tolist()} in {mask.shape}")
+    mask[y0 : y1 + 1, x0 : x1 + 1] |= (drawn > 0).astype(np.uint8)
 
 
 def roi_crop(region: DrawnRoi, input_size: Size, halo_px: int, align_px: int = ALIGN_PX) -> Box:
@@ -166,27 +189,13 @@ def roi_crop(region: DrawnRoi, input_size: Size, halo_px: int, align_px: int = A
     return (down(y0), down(x0), up(y1, input_size[0]), up(x1, input_size[1]))
 
 
-def tensor_mask(region: DrawnRoi, crop: Box, input_size: Size, by: str) -> NDArray[np.uint8]:
-    """(H, W) u8 of the crop's size: 255 where every frame pixel that a tensor pixel is made of is inside, else 0.
-
-    This is strict, so that nothing outside the region can reach the tensor.
-
-    Args:
-        by: the filter that resizes frames, as `edge_ad.spec.backbone.BackboneSpec.resize` has it.
+def roi_mask(region: DrawnRoi, crop: Box, input_size: Size, by: str) -> NDArray[np.uint8]:
+    """The region as `edge_ad.frames.roi.tensor_mask`.
 
     Raises:
         SpecError: the region is thinner than a tensor pixel.
     """
-    y0, x0, y1, x1 = scale_box(crop, input_size, (region.mask.shape[0], region.mask.shape[1]))
-    outside = np.where(region.mask[y0:y1, x0:x1], np.float32(0), np.float32(1))
-    height, width = crop[2] - crop[0], crop[3] - crop[1]
-    scales = [max(1.0, (y1 - y0) / height), max(1.0, (x1 - x0) / width)]
-    reach = [math.ceil(_BEYOND[by] * scale) + 1 for scale in scales]  # frame pixels beyond those of a tensor pixel
-    outside = cv2.dilate(outside, np.ones([2 * side + 1 for side in reach], np.uint8), borderValue=0)
-    for side, (now, wanted) in enumerate([(y1 - y0, height), (x1 - x0, width)]):  # one may shrink, the other grow
-        shape = (outside.shape[1], wanted) if side == 0 else (wanted, outside.shape[0])
-        outside = cv2.resize(outside, shape, interpolation=cv2.INTER_AREA if now >= wanted else cv2.INTER_LINEAR)
-    mask = np.where(outside == 0, np.uint8(255), np.uint8(0))
+    mask = tensor_mask(region.mask, crop, input_size, by)
     if not mask.any():
         raise SpecError(
             "the region of interest is too thin",
@@ -195,13 +204,3 @@ def tensor_mask(region: DrawnRoi, crop: Box, input_size: Size, by: str) -> NDArr
             remedy="Widen it, or raise --input-size.",
         )
     return mask
-
-
-def patch_mask(mask: NDArray[np.uint8], grid: Size) -> NDArray[np.bool_]:
-    """(h, w) bool: patches whose cell has any pixel inside the region, so that the whole region is inspected."""
-    rows = np.minimum(np.arange(mask.shape[0]) * grid[0] // mask.shape[0], grid[0] - 1)
-    columns = np.minimum(np.arange(mask.shape[1]) * grid[1] // mask.shape[1], grid[1] - 1)
-    kept = np.zeros(grid, np.bool_)
-    y, x = np.nonzero(mask)
-    kept[rows[y], columns[x]] = True
-    return kept

@@ -24,7 +24,7 @@ from edge_ad.engines import (
 )
 from edge_ad.errors import ParityError
 from edge_ad.frames.crop import Crop
-from edge_ad.frames.roi import RoiMasks
+from edge_ad.frames.roi import RoiMasks, patch_mask
 from edge_ad.registry import BASE_PRECISION, ENGINES, PRECISIONS
 from edge_ad.spec import BackboneSpec, FrameSpec, RoiSpec, Size
 from edge_ad.system.cpu import default_threads, detect_cpu
@@ -35,7 +35,7 @@ from export.openvino_ir import to_ir
 from export.options import Options
 from export.plan import Plan
 from export.quantize import MAKERS
-from export.roi import DrawnRoi, patch_mask, roi_crop, tensor_mask
+from export.roi import DrawnRoi, roi_crop, roi_mask
 from export.summary import Summary
 
 PARITY = 1e-3  # largest relative difference between torch, ONNX and IR; f32 gives some 1e-6
@@ -103,7 +103,7 @@ def open_stages(
     models = _models(graph, options.to)
     masks, roi = RoiMasks(graph.grid), None
     if region:
-        mask = tensor_mask(region, box, size, options.resize)
+        mask = roi_mask(region, box, size, options.resize)
         masks = RoiMasks(graph.grid, mask, patch_mask(mask, graph.grid))
         roi = reference.roi if reference else _region_spec(region, options, frame, backbone, mask, good_images)
     crop = Crop(frame, backbone, roi, masks.pixels)

@@ -16,6 +16,7 @@ from types import ModuleType
 from edge_ad.errors import EdgeADError
 
 _NAME = "export"
+_REMEDY = "Run pip install 'edge-ad[demo]' on the workstation."
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -24,11 +25,11 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         EdgeADError: the export is not installed.
     """
-    code: int = export_module("__main__", "Run pip install 'edge-ad[demo]' on the workstation.").main(arguments)
+    code: int = export_module("__main__").main(arguments)
     return code
 
 
-def export_module(name: str, remedy: str) -> ModuleType:
+def export_module(name: str, remedy: str = _REMEDY) -> ModuleType:
     """A module of the export.
 
     Args:

@@ -59,7 +59,11 @@ class Head(Protocol):
         ...
 
     def __call__(self, patches: NDArray[np.float32], *, exact: bool = False) -> Scored:
-        """Scores the (P, D) float32 row-major patches of a grid. `exact` searches without the graph."""
+        """Scores the (P, D) float32 row-major patches of a grid. `exact` searches without the graph.
+
+        The head of a method that is `masked` also takes `rows`: (R,) int32 ascending, some of the patches that it was
+        opened for. It then scores these alone.
+        """
         ...
 
 

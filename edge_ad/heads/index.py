@@ -64,7 +64,9 @@ class Index:
         """Exact distances (R,) float32 and coreset rows (R,) int32 of the patches `rows` (all by default)."""
         return native.exact_search(self.coreset, patches, self._pool, rows)
 
-    def nearest(self, patches: NDArray[np.float32], local: Local = _PLAIN) -> Nearest:
+    def nearest(
+        self, patches: NDArray[np.float32], local: Local = _PLAIN, rows: NDArray[np.int32] | None = None
+    ) -> Nearest:
         """Distances (R,) float32, Euclidean, and coreset rows (R,) int32 of the patches in the region of interest.
 
         With the graph some distances can be too large, never too small. The largest value of `local`, which is the
@@ -73,13 +75,13 @@ class Index:
         Args:
             patches: (P, D) float32, row-major patches of the grid.
             local: scale and smoothing.
+            rows: other patches than those in the region of interest, (R,) int32 ascending.
         """
+        rows = self._rows if rows is None else rows
         if self._graph is None:
-            return self.exact(patches, self._rows)
-        distances, nearest = native.graph_search(
-            self._graph, patches, self._pool, self._ef, self._grid_width, self._rows
-        )
-        self._recheck(patches, distances, nearest, local)
+            return self.exact(patches, rows)
+        distances, nearest = native.graph_search(self._graph, patches, self._pool, self._ef, self._grid_width, rows)
+        self._recheck(patches, distances, nearest, local, rows)
         return distances, nearest
 
     def _recheck(
@@ -88,6 +90,7 @@ class Index:
         distances: NDArray[np.float32],
         nearest: NDArray[np.int32],
         local: Local,
+        rows: NDArray[np.int32] | None,
     ) -> None:
         """Replaces distances and rows by exact ones until no other cell can be the largest.
 
@@ -104,7 +107,7 @@ class Index:
             order = np.argsort(-cells, kind="stable")
             chosen = self._choose(order[open_cells[order]], open_patches, local)
             distances[chosen], nearest[chosen] = self.exact(
-                patches, chosen.astype(np.int32) if self._rows is None else self._rows[chosen]
+                patches, chosen.astype(np.int32) if rows is None else rows[chosen]
             )
             bounds[chosen] = local.scaled(distances[chosen], nearest[chosen])
             open_patches[chosen] = False

@@ -62,9 +62,12 @@ class Knn:
             )
         return cls(open_coreset(opening), head.neighbors, opening.rows, opening.pool)
 
-    def __call__(self, patches: NDArray[np.float32], *, exact: bool = False) -> Scored:
-        """Mean distances and the score of (P, D) patches."""
-        nearest, _ = native.knn_search(self._bank, patches, self._neighbors, self._pool, self._rows)
+    def __call__(
+        self, patches: NDArray[np.float32], *, exact: bool = False, rows: NDArray[np.int32] | None = None
+    ) -> Scored:
+        """Mean distances and the score of (P, D) patches, or of `rows` among them."""
+        rows = self._rows if rows is None else rows
+        nearest, _ = native.knn_search(self._bank, patches, self._neighbors, self._pool, rows)
         distances: NDArray[np.float32] = nearest.mean(axis=1)
         return Scored(distances, largest(distances))
 
@@ -86,4 +89,5 @@ METHOD = Method(
     ),
     needs_index=True,
     distances=DISTANCES,
+    masked=True,
 )

@@ -84,6 +84,11 @@ class Local:
         reach = self._reach
         return _times(distances, self._largest if reach is None else reach.most(distances, nearest, self._largest))
 
+    def of(self, rows: NDArray[np.int32]) -> Local:
+        """The same for some of the patches: (R,) int32 ascending. The others do not exist for the smoothing."""
+        smoothing = None if self._smoothing is None else self._smoothing.of(rows)
+        return Local(self._scale, smoothing, self._reach)
+
     def smooth(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """(R,) float32 cells of (R,) values."""
         return values if self._smoothing is None else self._smoothing(values)
@@ -117,6 +122,7 @@ class Smoothing:
     """
 
     def __init__(self, sigma: float, grid: Size, rows: NDArray[np.int32] | None) -> None:
+        self._sigma = sigma
         reach = min(math.ceil(3 * sigma), max(grid) - 1)
         weights = [math.exp(-0.5 * (k / sigma) ** 2) for k in range(reach + 1)]
         self._weights = [np.float32(weight) for weight in weights if weight >= _SMALLEST]
@@ -130,6 +136,10 @@ class Smoothing:
         """(R,) float32 smoothed values of (R,) float32 values from 0 up; Inf where one in the window is Inf."""
         smoothed: NDArray[np.float32] = self._sum(values) / self._total
         return smoothed
+
+    def of(self, rows: NDArray[np.int32]) -> Smoothing:
+        """The same over other patches of the grid: (R,) int32 ascending."""
+        return Smoothing(self._sigma, self._grid, rows)
 
     def around(self, patches: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """(R,) bool: the patches in whose windows at least one of these (R,) lies; windows are symmetric."""

@@ -85,10 +85,18 @@ class Padim:
         factors = opening.array("padim/factors", (opening.patch_count, count * (count + 1) // 2))
         return cls(channels, means, factors, opening.rows, opening.pool)
 
-    def __call__(self, patches: NDArray[np.float32], *, exact: bool = False) -> Scored:
-        """Mahalanobis distances and the score of (P, D) patches."""
+    def __call__(
+        self, patches: NDArray[np.float32], *, exact: bool = False, rows: NDArray[np.int32] | None = None
+    ) -> Scored:
+        """Mahalanobis distances and the score of (P, D) patches, or of `rows` among them.
+
+        With `rows` it takes no less time: their factors would have to be copied, which is as much work.
+        """
         distances = native.mahalanobis(patches, self._channels, self._means, self._factors, self._pool, self._rows)
-        inside = patches if self._rows is None else patches[self._rows]
+        if rows is not None:
+            distances = distances[rows if self._rows is None else np.searchsorted(self._rows, rows)]
+        rows = self._rows if rows is None else rows
+        inside = patches if rows is None else patches[rows]
         # a NaN in a channel that is not used must also be found
         score = largest(distances) if np.isfinite(inside).all() else float("nan")
         return Scored(distances, score)
@@ -121,4 +129,5 @@ METHOD = Method(
             metavar="C|I,J,..",
         ),
     ),
+    masked=True,
 )

@@ -100,16 +100,19 @@ class PatchCore:
         """ "graph" or "exact"."""
         return "graph" if self.index.has_graph else "exact"
 
-    def __call__(self, patches: NDArray[np.float32], *, exact: bool = False) -> Scored:
-        """Distances to the coreset, scaled and smoothed, and the score of (P, D) patches."""
+    def __call__(
+        self, patches: NDArray[np.float32], *, exact: bool = False, rows: NDArray[np.int32] | None = None
+    ) -> Scored:
+        """Distances to the coreset, scaled and smoothed, and the score of (P, D) patches, or of `rows` among them."""
+        rows, local = (self._rows, self._local) if rows is None else (rows, self._local.of(rows))
         if exact:
-            distances, nearest = self.index.exact(patches, self._rows)
+            distances, nearest = self.index.exact(patches, rows)
         else:
-            distances, nearest = self.index.nearest(patches, self._local)
-        values, vectors = self._local(distances, nearest), self.index.coreset.vectors
+            distances, nearest = self.index.nearest(patches, local, rows)
+        values, vectors = local(distances, nearest), self.index.coreset.vectors
         if not np.isfinite(values).all():
             return Scored(values, float("nan"))
-        return Scored(values, image_score(patches, values, nearest, self._rows, vectors, self._neighbors))
+        return Scored(values, image_score(patches, values, nearest, rows, vectors, self._neighbors))
 
 
 def _open_scale(opening: Opening) -> NDArray[np.float32]:
@@ -222,4 +225,5 @@ METHOD = Method(
     needs_index=True,
     searches=("graph", "exact"),
     distances=DISTANCES,
+    masked=True,
 )

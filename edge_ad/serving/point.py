@@ -16,11 +16,12 @@ from edge_ad.bundle.models import common_models
 from edge_ad.bundle.probes import Answer, deviations, load_probes
 from edge_ad.engines import Engine, choose_engine, engines_for, installed_engines
 from edge_ad.engines.finite import require_finite
-from edge_ad.errors import EngineUnavailableError, ParityError
+from edge_ad.errors import EngineUnavailableError, ParityError, SpecError
 from edge_ad.frames.check import check_frame, in_declared_order, read_frame
 from edge_ad.frames.picture import to_picture
+from edge_ad.frames.roi import RoiMasks, check_mask
 from edge_ad.heads.base import Scored
-from edge_ad.registry import ENGINES, PRECISIONS
+from edge_ad.registry import ENGINES, METHODS, PRECISIONS, one_of
 from edge_ad.serving.clock import Stopwatch
 from edge_ad.serving.settings import Settings
 from edge_ad.serving.sight import Sight
@@ -37,6 +38,7 @@ class Prepared:
     Attributes:
         point: the point that made the tensors; no other point can judge them.
         tensors: (1, H, W, 3) u8 for each input size of the point.
+        regions: what is inspected of each tensor.
         frame_size: (H, W) of the frame.
         name: of the frame, for a message: its path, or "this frame".
         watch: runs since the frame was requested.
@@ -44,6 +46,7 @@ class Prepared:
 
     point: Point
     tensors: tuple[NDArray[np.uint8], ...]
+    regions: tuple[RoiMasks, ...]
     frame_size: Size
     name: str
     watch: Stopwatch
@@ -94,18 +97,21 @@ class Point:
         """ "graph" where the head of an input size searches the HNSW graph, else "exact"."""
         return "graph" if any(sight.head.search == "graph" for sight in self.sights) else "exact"
 
-    def prepare(self, frame: object, watch: Stopwatch) -> Prepared:
-        """Reads, checks and crops a frame.
+    def prepare(self, frame: object, watch: Stopwatch, roi: object = None) -> Prepared:
+        """Reads, checks and crops a frame. `roi` is a mask of its own, as `Runtime.inspect` takes it.
 
         Raises:
-            FrameError: it cannot be inspected.
+            FrameError: the frame or the mask cannot be used.
+            SpecError: the method takes no mask.
         """
         pixels, from_file = _pixels(frame, self._spec.frame)
+        size = pixels.shape[0], pixels.shape[1]
         watch.lap("read")
+        mask = None if roi is None else self._mask(roi, size)
         tensors = tuple(sight.crop(pixels, from_file=from_file) for sight in self.sights)
+        regions = tuple(sight.within(mask) for sight in self.sights)
         watch.lap("crop")
-        name = f"{frame}" if from_file else "this frame"
-        return Prepared(self, tensors, (pixels.shape[0], pixels.shape[1]), name, watch)
+        return Prepared(self, tensors, regions, size, f"{frame}" if from_file else "this frame", watch)
 
     def judge(self, prepared: Prepared, budget_ms: float | None = None) -> Verdict:
         """The verdict on a frame that this point has prepared.
@@ -115,7 +121,7 @@ class Point:
         """
         watch = prepared.watch
         with pinned(self.settings.cores):
-            seen = [scored for _, scored in self._see(prepared.tensors, watch)]
+            seen = [scored for _, scored in self._see(prepared.tensors, prepared.regions, watch)]
         score = self._score(seen, prepared.name)
         timings = watch.total()
         return Verdict(
@@ -130,7 +136,7 @@ class Point:
             precision=self.precision,
             search=self.search,
             bundle=self._bundle_id,
-            _render=self._render(prepared.frame_size, seen),
+            _render=self._render(prepared.frame_size, prepared.regions, seen),
             _to_bgr=partial(_picture, self._spec.frame),
         )
 
@@ -144,11 +150,12 @@ class Point:
             EngineError: the engine failed, or gave NaN or Inf.
         """
         with pinned(self.settings.cores):
-            seen = [scored for _, scored in self._see(prepared.tensors, Stopwatch(), exact=True)]
+            seen = [scored for _, scored in self._see(prepared.tensors, prepared.regions, Stopwatch(), exact=True)]
         score = self._score(seen, prepared.name)
         if not self._has_map:
             return score, None
-        return score, self._joined([sight.peak(scored) for sight, scored in zip(self.sights, seen, strict=True)])
+        parts = zip(self.sights, seen, prepared.regions, strict=True)
+        return score, self._joined([sight.peak(scored, region) for sight, scored, region in parts])
 
     def latency(self, frame: Frame) -> float:
         """Milliseconds from this frame in memory to its verdict."""
@@ -159,11 +166,11 @@ class Point:
 
         Patches and distances are those of the first input size; map and score are joined, so they tell of both.
         """
-        pixels = check_frame(frame, self._spec.frame)
+        prepared = self.prepare(check_frame(frame, self._spec.frame), Stopwatch())
         with pinned(self.settings.cores):
-            found = list(self._see([sight.crop(pixels) for sight in self.sights], Stopwatch(), exact=True))
+            found = list(self._see(prepared.tensors, prepared.regions, Stopwatch(), exact=True))
         patches, seen = found[0][0], [scored for _, scored in found]
-        render = self._render((pixels.shape[0], pixels.shape[1]), seen)
+        render = self._render(prepared.frame_size, prepared.regions, seen)
         amap = np.zeros((0, 0), np.float32) if render is None else render()
         return Answer(patches, seen[0].distances, amap, self._joined([scored.score for scored in seen]))
 
@@ -192,14 +199,19 @@ class Point:
         return self.sights[0].head.has_map
 
     def _see(
-        self, tensors: Sequence[NDArray[np.uint8]], watch: Stopwatch, *, exact: bool = False
+        self,
+        tensors: Sequence[NDArray[np.uint8]],
+        regions: Sequence[RoiMasks],
+        watch: Stopwatch,
+        *,
+        exact: bool = False,
     ) -> Iterator[tuple[NDArray[np.float32], Scored]]:
         """Patches of each input size, and what the head makes of them."""
         watch.start()
-        for sight, tensor in zip(self.sights, tensors, strict=True):
+        for sight, tensor, region in zip(self.sights, tensors, regions, strict=True):
             patches = sight.patches(tensor)
             watch.lap("engine")
-            scored = sight.head(patches, exact=exact)
+            scored = sight.score(patches, region, exact=exact)
             watch.lap("head")
             yield patches, scored
 
@@ -225,10 +237,24 @@ class Point:
         above = n - int(np.searchsorted(self._good_scores, score, "left"))
         return (1 + above) / (n + 1) if n else None
 
-    def _render(self, frame_size: Size, seen: Sequence[Scored]) -> Callable[[], NDArray[np.float32]] | None:
+    def _mask(self, roi: object, size: Size) -> NDArray[np.bool_]:
+        method = self._spec.head.method
+        if not METHODS[method].masked:
+            raise SpecError(
+                f"{METHODS[method].title} scores a frame as a whole, so a frame can have no mask of its own",
+                expected=f"inspect(frame) without roi, or a bundle of {one_of(METHODS.having(lambda m: m.masked))}",
+                got="roi",
+                remedy="Export with a region of interest.",
+            )
+        return check_mask(roi, size)
+
+    def _render(
+        self, frame_size: Size, regions: Sequence[RoiMasks], seen: Sequence[Scored]
+    ) -> Callable[[], NDArray[np.float32]] | None:
         if not self._has_map:
             return None
-        first, *second = (s.renderer(frame_size, scored) for s, scored in zip(self.sights, seen, strict=True))
+        parts = zip(self.sights, seen, regions, strict=True)
+        first, *second = (sight.renderer(frame_size, scored, region) for sight, scored, region in parts)
         return partial(join_maps, first, second[0], self._factor) if second else first
 
 

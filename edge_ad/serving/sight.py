@@ -15,6 +15,7 @@ from edge_ad.bundle.roi import open_roi
 from edge_ad.engines import Engine, Models, open_engine
 from edge_ad.errors import BundleCorruptError
 from edge_ad.frames.crop import Crop
+from edge_ad.frames.roi import RoiMasks
 from edge_ad.heads import open_head
 from edge_ad.heads.base import Opening, Scored
 from edge_ad.registry import PRECISIONS
@@ -63,16 +64,29 @@ class Sight:
             )
         return patches
 
-    def peak(self, scored: Scored) -> float:
-        """Peak of the map of a frame, at the scale of the tensor (`map_peak`)."""
-        plane = self.roi.to_grid(scored.distances)
-        return map_peak(plane, self.roi.patches, self.roi.pixels, self._backbone.tensor_size)
+    def within(self, mask: NDArray[np.bool_] | None) -> RoiMasks:
+        """The bundle's region of interest, or the part of it that is inside an (H, W) mask of the frame.
 
-    def renderer(self, frame_size: Size, scored: Scored) -> Callable[[], NDArray[np.float32]]:
+        Raises:
+            FrameError: nothing of it is.
+        """
+        return self.roi if mask is None else self.roi.within(mask, self._backbone)
+
+    def score(self, patches: NDArray[np.float32], roi: RoiMasks, *, exact: bool = False) -> Scored:
+        """What the head makes of (P, D) patches, inside a region that `within` gave."""
+        if roi is self.roi:
+            return self.head(patches, exact=exact)
+        scored: Scored = self.head(patches, exact=exact, rows=roi.rows)  # type: ignore[call-arg] # `masked` heads alone
+        return scored
+
+    def peak(self, scored: Scored, roi: RoiMasks) -> float:
+        """Peak of the map of a frame, at the scale of the tensor (`map_peak`)."""
+        return map_peak(roi.to_grid(scored.distances), roi.patches, roi.pixels, self._backbone.tensor_size)
+
+    def renderer(self, frame_size: Size, scored: Scored, roi: RoiMasks) -> Callable[[], NDArray[np.float32]]:
         """Renders the map of a frame of (H, W) `frame_size` when called. It pickles, and does not hold the Sight."""
         size, box = self._backbone.tensor_size, self.crop.box(frame_size)
-        plane = self.roi.to_grid(scored.distances)
-        return partial(anomaly_map, plane, self.roi.patches, self.roi.pixels, size, box, frame_size)
+        return partial(anomaly_map, roi.to_grid(scored.distances), roi.patches, roi.pixels, size, box, frame_size)
 
 
 def _open_engine(bundle: Bundle, name: str, settings: Settings, models: Models | None = None) -> Engine:

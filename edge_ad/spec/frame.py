@@ -53,7 +53,8 @@ class RoiSpec:
     """The region of interest. Its mask and patch mask are members of the bundle.
 
     Attributes:
-        source: how it was given, for a reader: ``box 10,20,200,300``, ``mask roi.png``, ``polygon roi.json``.
+        source: how it was given, for a reader: ``box 10,20,200,300``, ``mask roi.png``, ``polygon roi.json``,
+            ``auto from 40 images``.
         box: bounding box of the region, in pixels of a frame of `frame.size`.
         halo_px: margin around the box in the crop, pixels at the input scale.
         fill: (B, G, R) mean colour of the region over the good images; it replaces pixels where the mask is black.

@@ -167,8 +167,12 @@ def white_level(brightest: int) -> int:
     return next(level for level in _WHITE if brightest <= level)
 
 
-def _object_of(shown: Plane) -> NDArray[np.bool_] | None:
-    """(h, w) bool of the object before a plain background, by the rule that the module states; None without one."""
+def ground_of(shown: Plane) -> NDArray[np.bool_]:
+    """(h, w) bool: what a flood from the border reaches, over pixels that look like the border where it began.
+
+    Args:
+        shown: (h, w) or (h, w, 3) float32 of a small picture, 0 black and 1 white.
+    """
     smooth = blur(shown, 1.0)
     height, width = shown.shape[:2]
     flooded = np.zeros((height + 2, width + 2), np.uint8)
@@ -181,7 +185,19 @@ def _object_of(shown: Plane) -> NDArray[np.bool_] | None:
             cv2.floodFill(
                 smooth, flooded, (x, y), 0, reach, reach, 8 | cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE
             )
-    ground = flooded[1:-1, 1:-1] > 0
+    ground: NDArray[np.bool_] = flooded[1:-1, 1:-1] > 0
+    return ground
+
+
+def is_plain(shown: Plane, where: NDArray[np.bool_]) -> bool:
+    """Whether a part of a small picture, (h, w) bool, has as little detail as a background."""
+    return float(np.percentile(_detail(shown)[where], 75)) < _PLAIN
+
+
+def _object_of(shown: Plane) -> NDArray[np.bool_] | None:
+    """(h, w) bool of the object before a plain background, by the rule that the module states; None without one."""
+    ground = ground_of(shown)
+    height, width = shown.shape[:2]
     grain = max(3, min(height, width) // 40) | 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (grain, grain))
     rest = cv2.morphologyEx((~ground).astype(np.uint8), cv2.MORPH_CLOSE, kernel)
@@ -190,8 +206,7 @@ def _object_of(shown: Plane) -> NDArray[np.bool_] | None:
     share, border = float(thing.mean()), _border(thing)
     if not 0.03 < share < 0.92 or border > 0.25 or compact.sum() < 0.85 * rest.sum() or thing.sum() < 0.6 * rest.sum():
         return None
-    detail = _detail(shown)
-    return thing if float(np.percentile(detail[~thing], 75)) < _PLAIN else None
+    return thing if is_plain(shown, ~thing) else None
 
 
 def _largest(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:

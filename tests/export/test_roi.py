@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.frames.crop import resize
+from edge_ad.frames.roi import patch_mask
 from edge_ad.spec import RESIZES
-from export.roi import ALIGN_PX, DrawnRoi, patch_mask, read_roi, roi_crop, tensor_mask
+from export.roi import ALIGN_PX, DrawnRoi, read_roi, roi_crop, roi_mask
 
 SIZE = (60, 80)
 
@@ -157,7 +158,7 @@ def test_nothing_outside_reaches_a_kept_pixel(by: str, found: tuple[DrawnRoi, tu
     assert 0 <= crop[1] < crop[3] <= input_size[1]
     assert all(side % ALIGN_PX == 0 or side in input_size for side in crop)
     try:
-        mask = tensor_mask(region, crop, input_size, by)
+        mask = roi_mask(region, crop, input_size, by)
     except SpecError as error:
         assert "too thin" in str(error)  # noqa: PT017
         return
@@ -178,12 +179,12 @@ def test_nothing_outside_reaches_a_kept_pixel(by: str, found: tuple[DrawnRoi, tu
 @pytest.mark.parametrize("by", RESIZES)
 def test_the_whole_frame_is_kept_whole(by: str) -> None:
     region = boxed((100, 120), (0, 0, 100, 120))
-    assert (tensor_mask(region, (0, 0, 64, 64), (64, 64), by) == 255).all()
+    assert (roi_mask(region, (0, 0, 64, 64), (64, 64), by) == 255).all()
 
 
 def test_too_thin() -> None:
     with pytest.raises(SpecError, match="too thin"):
-        tensor_mask(boxed((512, 512), (100, 100, 102, 400)), (0, 0, 64, 64), (64, 64), "area")
+        roi_mask(boxed((512, 512), (100, 100, 102, 400)), (0, 0, 64, 64), (64, 64), "area")
 
 
 def test_a_patch_is_kept_when_any_of_its_pixels_is() -> None:

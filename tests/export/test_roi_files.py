@@ -110,7 +110,10 @@ def test_an_image_of_another_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shapes", "says"),
     [
-        ([shape("linestrip", (1, 2), (9, 8), (3, 4))], "holds a linestrip; expected polygons, rectangles and circles"),
+        (
+            [shape("linestrip", (1, 2), (9, 8), (3, 4))],
+            "holds a linestrip; expected polygons, rectangles, circles and masks",
+        ),
         ([shape("rectangle", (1, 2))], "a rectangle of 1 points"),
         ([shape("circle", (1, 2), (3, 4), (5, 6))], "a circle of 3 points"),
         ([shape("polygon", (1, 2), (3, 4))], "is not a polygon"),

@@ -1,0 +1,38 @@
+"""The preview of a region that an export writes: one good image, with what is kept, what is dropped, and the crop."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge_ad.frames.check import check_frame, read_frame
+from edge_ad.frames.crop import Crop
+from edge_ad.frames.picture import to_picture
+from edge_ad.frames.roi_picture import roi_picture
+from edge_ad.spec import FrameSpec
+from edge_ad.system.files import is_special, write_output
+from export.options import Options
+from export.roi import DrawnRoi
+from export.roi_auto import AUTO
+
+
+def preview_of(options: Options, out: Path) -> Path | None:
+    """The file of the preview: the one that was asked for, or one beside the bundle where the region is to be found."""
+    if options.roi_preview is not None or options.roi != AUTO or is_special(out):
+        return options.roi_preview
+    return out.with_name(f"{out.name.removesuffix('.bundle')}.roi.png")
+
+
+def write_preview(target: Path, good: Path, frame: FrameSpec, region: DrawnRoi | None, crop: Crop) -> None:
+    """Writes the preview of a region, or of the whole frame, as PNG.
+
+    Raises:
+        EdgeADError: it cannot be written.
+    """
+    picture = to_picture(check_frame(read_frame(good), frame, os.fspath(good)), frame.white_level)
+    mask = np.ones(picture.shape[:2], np.bool_) if region is None else region.mask
+    drawn = roi_picture(picture, mask, crop.box((mask.shape[0], mask.shape[1])))
+    write_output(target, [cv2.imencode(".png", drawn)[1].tobytes()])
