@@ -68,6 +68,8 @@ class Method:
         has_map: whether it says where an anomaly is.
         needs_index: whether the manifest has an index for it (a coreset to search in).
         searches: the kinds of search that it has. "graph" also needs a graph in the bundle.
+        tiles: whether it judges each patch by itself, wherever it lies, so that a frame may come in tiles
+            (`edge_ad.heads.base.TileHead`).
         usual: threshold rule -> its default value, where that differs from the rule's own default.
     """
 
@@ -80,6 +82,7 @@ class Method:
     has_map: bool = True
     needs_index: bool = False
     searches: tuple[str, ...] = ("exact",)
+    tiles: bool = False
     usual: Mapping[str, float] = field(default_factory=dict)
 
 

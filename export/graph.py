@@ -38,12 +38,14 @@ class PatchGraph:
         grid: (h, w).
         dim: D.
         channel_axes: of each layer, the axis of its map that holds the channels: 1 or 3.
+        coarsest: (h, w) of the map of the coarsest layer.
     """
 
     model: onnx.ModelProto
     grid: Size
     dim: int
     channel_axes: tuple[int, ...]
+    coarsest: Size
 
 
 def build_graph(
@@ -82,7 +84,7 @@ def build_graph(
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # ValidationError, and what shape inference raises
         raise BackboneError("the backbone does not make a valid graph", got=str(error).strip()[:300]) from error
-    return PatchGraph(model, grid, dim, tuple(axes))
+    return PatchGraph(model, grid, dim, tuple(axes), min((shape[2], shape[3]) for shape in maps))
 
 
 def tensor_names(model: onnx.ModelProto) -> list[str]:

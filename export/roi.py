@@ -197,10 +197,14 @@ def tensor_mask(region: DrawnRoi, crop: Box, input_size: Size, by: str) -> NDArr
     return mask
 
 
-def patch_mask(mask: NDArray[np.uint8], grid: Size) -> NDArray[np.bool_]:
-    """(h, w) bool: patches whose cell has any pixel inside the region, so that the whole region is inspected."""
-    rows = np.minimum(np.arange(mask.shape[0]) * grid[0] // mask.shape[0], grid[0] - 1)
-    columns = np.minimum(np.arange(mask.shape[1]) * grid[1] // mask.shape[1], grid[1] - 1)
+def patch_mask(mask: NDArray[np.uint8], grid: Size, covered: Size) -> NDArray[np.bool_]:
+    """(h, w) bool: patches whose cell has any pixel inside the region, so that the whole region is inspected.
+
+    Args:
+        covered: (H, W) that the grid covers, in pixels of the mask.
+    """
+    rows = np.minimum(np.arange(mask.shape[0]) * grid[0] // covered[0], grid[0] - 1)
+    columns = np.minimum(np.arange(mask.shape[1]) * grid[1] // covered[1], grid[1] - 1)
     kept = np.zeros(grid, np.bool_)
     y, x = np.nonzero(mask)
     kept[rows[y], columns[x]] = True

@@ -80,6 +80,7 @@ def decide(subject: Subject, summary: Summary) -> Chosen:
     """What the options leave open, by evidence; what they fix stays."""
     options = subject.options
     sizes, local = _sizes(subject), _local(options)
+    local = local if options.tiles is None else local[:1]  # a trial would look at every tile of many frames
     fixed = options.input_size is not None
     if all(option.name != "local_scale" for option in METHODS[options.method].options):  # nothing to try
         return Chosen(tuple(sizes if fixed else sizes[:1]), *USUAL_LOCAL, {})
@@ -141,7 +142,7 @@ def _cost_ms(stages: Stages, subject: Subject) -> float:
     patches = stages.masks.count
     total = patches * len(subject.good_images)
     rows = round(kept_share(subject.options.coreset, total) * total)
-    return work_of(stages.graph, patches, rows).ms()
+    return work_of(stages.graph, patches, rows, max(1, len(stages.tiles))).ms()
 
 
 def _open(sizes: Sequence[Size], subject: Subject, summary: Summary) -> dict[Size, Stages]:
