@@ -198,7 +198,7 @@ def _make_sight(plan: Plan, base: Stages, splits: Splits, job: Job, summary: Sum
 
 
 def _sample(out: NDArray[np.float32], stages: Stages, job: Job, label: str) -> None:
-    """Fills `out` (images, n, D) with n patches of each image, by chance: those of all tiles would not fit in memory."""
+    """Fills `out` (images, n, D) with n patches of each image, by chance: all of them would not fit in memory."""
     images, count, _ = out.shape
     numbers = sample_numbers(job.options.seed, images, stages.masks.count, count)
     pictures = tensors(job.good_images, stages.frame, stages.crop)

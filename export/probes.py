@@ -30,8 +30,8 @@ _MOST_PIXELS = 2**20  # of a probe's frame, where frames are cut into tiles
 def probe_size(backbone: BackboneSpec) -> Size:
     """(H, W) of the probes' frames: the input size.
 
-    A frame in tiles is shrunk by a whole number to `_MOST_PIXELS`, or the frames and maps of a bundle would take gigabytes.
-    The runtime enlarges it again, so that every tile is looked at.
+    A frame in tiles is shrunk by a whole number to `_MOST_PIXELS`, or frames and maps would take gigabytes. The runtime
+    enlarges it again, so that every tile is looked at.
     """
     height, width = backbone.input_size
     if backbone.tiles is None:

@@ -85,7 +85,7 @@ class Stages:
         def patches(tile: NDArray[np.uint8]) -> NDArray[np.float32]:
             return self._finite(self.engine(tile), of)
 
-        return Tiled(self.tiles, patches, self.masks.count)
+        return Tiled(self.tiles, patches, self.masks.count, self.backbone.dim)
 
     def score(self, head: Head, tensor: NDArray[np.uint8], of: str) -> Scored:
         """What a head of R patches makes of a tensor, as the runtime does by exact search.
@@ -161,9 +161,7 @@ def at_point(base: Stages, plan: Plan, good_images: Sequence[Path], threads: int
         return base
     precision, models = PRECISIONS[plan.precision], base.models
     if precision.own_models:
-        models = MAKERS[plan.precision, plan.engine].make(
-            base.graph.model, list(_engine_inputs(base, good_images))
-        )
+        models = MAKERS[plan.precision, plan.engine].make(base.graph.model, list(_engine_inputs(base, good_images)))
     elif plan.engine != "any":  # the first available kind of model that the engine prefers
         kind = next(kind for kind in ENGINES[plan.engine].runs if MEMBERS[kind][0] in models)
         models = {name: models[name] for name in MEMBERS[kind]}

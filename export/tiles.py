@@ -20,9 +20,9 @@ from edge_ad.spec import BackboneSpec, Size, TilesSpec
 from export.graph import PatchGraph
 from export.options import Options
 
-SEAM = 0.01  # usual largest difference of a patch at a seam, as a share of the median distance of two patches
+SEAM = 0.05  # usual largest difference of a patch at a seam, as a share of the median distance of two patches
 _MOST_OVERLAP = 0.25  # of the shorter side of a tile: the usual overlap is no larger
-SAMPLE_PATCHES = 2**18  # of all good images, that a method learns from: as many as 256 images of 256 x 256 have
+SAMPLE_PATCHES = 2**16  # of all good images, that a method learns from: the coreset keeps 4,000 of them
 SAMPLE_BYTES = 2**28
 _LEAST_SAMPLE = 64  # patches of an image
 
@@ -32,8 +32,8 @@ class Reach:
     """How far the border of a tile reaches.
 
     Attributes:
-        apart: largest difference of a patch that lies so many patches from the border, as a share of the median distance
-            of two patches of the image; ascending distances from 0.
+        apart: largest difference of a patch that lies 0, 1, 2, ... patches from the border, as a share of the median
+            distance of two patches of the image.
     """
 
     apart: tuple[float, ...]
@@ -133,7 +133,8 @@ def with_overlap(backbone: BackboneSpec, options: Options, reach: Reach) -> Back
     most, but no more than a quarter of a tile.
     """
     tiles = backbone.tiles
-    assert tiles is not None and options.tiles is not None
+    assert tiles is not None
+    assert options.tiles is not None
     if len(options.tiles) > 2:
         return backbone
     most = int(min(tiles.size) * _MOST_OVERLAP) // tiles.align * tiles.align

@@ -15,6 +15,7 @@ from edge_ad.serving.fidelity import describe_fidelity
 from edge_ad.serving.profile import describe_profile
 from edge_ad.spec import (
     REFERENCE,
+    BackboneSpec,
     CalibrationSourceSpec,
     IndexSpec,
     Manifest,
@@ -73,7 +74,7 @@ def describe(manifest: Manifest) -> dict[str, str]:
         "backbone": f"{backbone.name} [{' '.join(backbone.layers)}], weights {backbone.weights}",
         "models": " ".join(targets),
         **_joined(manifest),
-        "tensor": _each("{} x {} of {} x {}".format(*b.tensor_size, *b.input_size) for b in backbones)
+        "tensor": _each("{} x {} of {} x {}".format(*b.tensor_size, *b.input_size) + _tiles(b) for b in backbones)
         + f", resized by {_each(b.resize for b in backbones)}",
         "patches": _each(f"{b.grid[0]} x {b.grid[1]}, D = {b.dim}" for b in backbones),
         "coreset": _each(_coreset(sight.index) for sight in sights),
@@ -84,6 +85,11 @@ def describe(manifest: Manifest) -> dict[str, str]:
         **_seen(manifest),
         "calibrated": "at export" if calibration.source is None else _source(calibration.source),
     }
+
+
+def _tiles(backbone: BackboneSpec) -> str:
+    tiles = backbone.tiles
+    return "" if tiles is None else " in tiles of {} x {}, overlap {}".format(*tiles.size, tiles.overlap)
 
 
 def _seen(manifest: Manifest) -> dict[str, str]:

@@ -10,6 +10,7 @@ the places where it would be sampled in the whole picture.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -78,7 +79,5 @@ def tiles_of(backbone: BackboneSpec, masks: RoiMasks) -> tuple[Tile, ...]:
 
 def _parts(starts: Sequence[int], tile: int, stride: int, cells: int) -> list[tuple[int, int, int]]:
     """(first pixel, first used cell, one past the last used cell) of the tiles of a side."""
-    seams = [(b + a + tile) // 2 // stride for a, b in zip(starts, starts[1:], strict=False)]
+    seams = [(b + a + tile) // 2 // stride for a, b in itertools.pairwise(starts)]
     return list(zip(starts, [0, *seams], [*seams, cells], strict=True))
-
-

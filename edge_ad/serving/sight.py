@@ -25,7 +25,7 @@ from edge_ad.heads.base import Opening, Scored, TileHead
 from edge_ad.registry import PRECISIONS
 from edge_ad.serving.clock import Stopwatch
 from edge_ad.serving.settings import Settings
-from edge_ad.serving.tiled import Tiled
+from edge_ad.serving.tiled import Kept, Tiled
 from edge_ad.spec import Size
 from edge_ad.verdict.anomaly_map import anomaly_map, map_peak
 
@@ -52,7 +52,7 @@ class Sight:
         compiled = partial(_open_engine, bundle, engine, settings)
         self.engine = compiled()
         tiles = tiles_of(spec.backbone, self.roi)
-        self._tiled = Tiled(tiles, self._run, self.roi.count) if tiles else None
+        self._tiled = Tiled(tiles, self._run, self.roi.count, spec.backbone.dim) if tiles else None
         self.head = open_head(Opening(bundle, self.roi.rows, pool, settings.search, compiled))
 
     def look(self, tensor: NDArray[np.uint8], watch: Stopwatch, *, exact: bool = False) -> Scored:
@@ -76,9 +76,7 @@ class Sight:
         watch.lap("head")
         return scored
 
-    def probe(
-        self, tensor: NDArray[np.uint8], rows: NDArray[np.int32] | None
-    ) -> tuple[NDArray[np.float32], Scored]:
+    def probe(self, tensor: NDArray[np.uint8], rows: NDArray[np.int32] | None) -> tuple[NDArray[np.float32], Scored]:
         """Patches of a tensor, and what the head makes of it by exact search.
 
         Args:
@@ -95,10 +93,11 @@ class Sight:
         wanted, inside = every if rows is None else rows, every if self.roi.rows is None else self.roi.rows
         numbers = np.minimum(np.searchsorted(inside, wanted), len(inside) - 1).astype(np.int32)
         known = inside[numbers] == wanted
+        kept, head = Kept(numbers[known], self._backbone.dim), cast(TileHead, self.head)
+        scored = head.judge(self._tiled.find(tensor, head, kept=kept), self._tiled.vector(tensor))
         found = np.zeros((len(wanted), self._backbone.dim), np.float32)
-        if known.any():
-            found[known] = self._tiled.vectors(tensor, numbers[known])
-        return found, self.look(tensor, Stopwatch())
+        found[known] = kept.vectors
+        return found, scored
 
     def _run(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(P, D) patches of what the engine gets at once."""

@@ -187,5 +187,5 @@ class BackboneSpec:
 
     @property
     def covered(self) -> Size:
-        """(H, W), in pixels of the tensor, that the grid covers: with tiles, more than the tensor by less than `align`."""
+        """(H, W), in pixels of the tensor, that the grid covers: with tiles, the tensor is mirrored to that size."""
         return self.tensor_size if self.tiles is None else self.tiles.covered(self.tensor_size)

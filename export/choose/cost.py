@@ -68,7 +68,7 @@ class Work:
 
 
 def work_of(graph: PatchGraph, patches: int, rows: int, tiles: int = 1) -> Work:
-    """The work of a frame: its network for each tile, and the search of so many patches in so many rows of a coreset."""
+    """The work of a frame: its network for each tile, and the search of its patches in so many rows of a coreset."""
     macs, moved = graph_work(graph.model)
     return Work(tiles * macs, tiles * moved, patches, rows, graph.dim)
 
