@@ -70,6 +70,8 @@ class Method:
         searches: the kinds of search that it has. "graph" also needs a graph in the bundle.
         distances: those between patches that it can be based on, as `edge_ad.spec.BackboneSpec.distance` names them.
         masked: whether its head takes `rows`, so that a frame may have a mask of its own.
+        tiles: whether it judges each patch by itself, wherever it lies, so that a frame may come in tiles
+            (`edge_ad.heads.base.TileHead`).
         usual: threshold rule -> its default value, where that differs from the rule's own default.
     """
 
@@ -84,6 +86,7 @@ class Method:
     searches: tuple[str, ...] = ("exact",)
     distances: tuple[str, ...] = ("euclidean",)
     masked: bool = False
+    tiles: bool = False
     usual: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -246,14 +246,15 @@ class Runtime:
         """
         return (prepared.point.score_and_peak(prepared) for prepared in prefetch(frames, self._prepare_next))
 
-    def probe(self, frame: Frame) -> Answer:
+    def probe(self, frame: Frame, rows: NDArray[np.int32] | None = None) -> Answer:
         """All results for a frame, with exact search. Golden probes hold these values and compare them.
 
         Args:
             frame: an array as `inspect` takes it, in the bundle's colour order.
+            rows: (n,) int32 row-major numbers, in the grid, of the patches that are wanted; by default all.
         """
         self._home.check()
-        return self._point.probe(frame)
+        return self._point.probe(frame, rows)
 
     def check(self) -> dict[str, float]:
         """Runs the golden probes of every open point.

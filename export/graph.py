@@ -47,6 +47,11 @@ class PatchGraph:
     dim: int
     forms: tuple[Form, ...]
 
+    @property
+    def coarsest(self) -> Size:
+        """(h, w) of the map of the coarsest layer."""
+        return min(form.grid for form in self.forms)
+
 
 def build_graph(
     backbone: onnx.ModelProto,

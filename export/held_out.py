@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +15,16 @@ from edge_ad.calibration.promise import promise
 from edge_ad.calibration.rules import describe_rule
 from edge_ad.calibration.tail import odd_images
 from edge_ad.errors import DatasetError
-from edge_ad.heads.base import Head
+from edge_ad.heads.base import Head, Scored, TileHead
 from edge_ad.spec import CalibrationSpec, Size
 from edge_ad.system.progress import Progress
 from edge_ad.verdict.anomaly_map import map_peak
 from edge_ad.verdict.join import join
-from export.features import stream
+from export.features import tensors
 from export.fit.base import Material, Method
 from export.folds import Splits
 from export.options import Options
-from export.power import NO_DEFECTS, SynthDefect, SynthDefects, patches_with
+from export.power import NO_DEFECTS, SynthDefect, SynthDefects, frames_with, patches_with
 from export.stages import Stages
 from export.summary import Summary
 
@@ -56,7 +57,11 @@ def cross_fit(method: Method, material: Material, splits: Splits, drawn: SynthDe
     found = HeldOut()
     for label, (train, held_out) in zip(splits.labels, splits.pairs, strict=True):
         head = method.fit(train, label)
-        _score_images(found, material.patches, held_out, head, material.stages)
+        if material.stages.tiles:
+            _score_tiled(found, material, held_out, head, drawn.on(held_out), label)
+            continue
+        for image in held_out:
+            _add(found, head(np.ascontiguousarray(material.patches[image]), exact=True), head, material.stages)
         found.synthetic.extend(_score_defects(drawn.on(held_out), material, head, label))
     return found
 
@@ -66,16 +71,45 @@ def defects_in_order(splits: Splits, drawn: SynthDefects) -> list[SynthDefect]:
     return [defect for _, held_out in splits.pairs for defect in drawn.on(held_out)]
 
 
-def _score_images(
-    found: HeldOut, patches: NDArray[np.float32], images: NDArray[np.int64], head: Head, stages: Stages
+def _add(found: HeldOut, scored: Scored, head: Head, stages: Stages) -> None:
+    """Adds the score of a good image and the peak of its map, as the runtime gives them."""
+    found.scores.append(scored.score)
+    if head.has_map:
+        masks, backbone = stages.masks, stages.backbone
+        plane = masks.to_grid(scored.distances)
+        found.peaks.append(map_peak(plane, masks.patches, masks.pixels, backbone.tensor_size, backbone.covered))
+
+
+def _score_tiled(
+    found: HeldOut,
+    material: Material,
+    images: NDArray[np.int64],
+    head: Head,
+    defects: Sequence[SynthDefect],
+    label: str,
 ) -> None:
-    """Adds image scores and map peaks of some of the (n, R, D) patches, as the runtime gives them."""
-    masks, size = stages.masks, stages.backbone.tensor_size
-    for image in images:
-        scored = head(np.ascontiguousarray(patches[image]), exact=True)
-        found.scores.append(scored.score)
-        if head.has_map:
-            found.peaks.append(map_peak(masks.to_grid(scored.distances), masks.patches, masks.pixels, size))
+    """Adds the answers to good images, and to the synthetic defects on them, whose patches are in no memory.
+
+    A defect changes a few tiles, and only those are looked at again. So a defect costs a small part of a frame.
+    """
+    stages, judge = material.stages, cast(TileHead, head)
+    scores: dict[int, list[float]] = {}
+    with Progress(f"held out, {label}", len(images) + len(defects), unit="frames") as progress:
+        pictures = tensors([material.good_images[image] for image in images], stages.frame, stages.crop)
+        for image, tensor in zip(images.tolist(), pictures, strict=True):
+            tiled = stages.tiled(f"{material.good_images[image]}")
+            known = tiled.find(tensor, judge)
+            _add(found, judge.judge(known, tiled.vector(tensor)), head, stages)
+            progress.update(1)
+            own = [defect for defect in defects if defect.image == image]
+            tiled = stages.tiled(f"{material.good_images[image]} with a synthetic defect")
+            for frame in frames_with(own, material.good_images, stages.frame):
+                spoiled = stages.crop(frame, from_file=True)
+                seen = tiled.find(spoiled, judge, known=(tensor, known))
+                scores.setdefault(image, []).append(judge.judge(seen, tiled.vector(spoiled)).score)
+                progress.update(1)
+    for image in dict.fromkeys(defect.image for defect in defects):
+        found.synthetic.extend(scores[image])
 
 
 def _score_defects(defects: Sequence[SynthDefect], material: Material, head: Head, label: str) -> Iterator[float]:
@@ -97,8 +131,8 @@ def score_files(paths: Sequence[Path], head: Head, stages: Stages, label: str) -
     """
     scores: list[float] = []
     with Progress(label, len(paths), unit="images") as progress:
-        for patches in stream(paths, stages.frame, stages.crop, stages.engine, stages.masks.rows):
-            scores.append(head(patches, exact=True).score)
+        for path, tensor in zip(paths, tensors(paths, stages.frame, stages.crop), strict=True):
+            scores.append(stages.score(head, tensor, f"{path}").score)
             progress.update(1)
     return scores
 

@@ -20,7 +20,8 @@ from edge_ad.calibration.rules import LABELLED
 from edge_ad.data.layouts import TestImage
 from edge_ad.registry import BASE_PRECISION, PRECISIONS
 from edge_ad.spec import REFERENCE, CalibrationSpec, FidelitySpec, PointSpec, PowerSpec, ProbesSpec, SecondSpec, Size
-from export.features import extract, patch_store
+from edge_ad.system.progress import Progress
+from export.features import extract, patch_store, tensors
 from export.fidelity import measure_fidelity
 from export.fit import open_method
 from export.fit.base import Fitted, Material
@@ -31,6 +32,7 @@ from export.plan import Plan
 from export.power import NO_DEFECTS, SynthDefects
 from export.stages import GraphStages, Stages, at_point, size_text
 from export.summary import Summary
+from export.tiles import sample_numbers, sample_size
 
 PREFIXES = ("", "second/")  # of the members of each input size
 _MAX_SAMPLE = 128  # good images that set the ranges of int8; NNCF and ONNX Runtime advise some hundred
@@ -171,10 +173,16 @@ def _make_sight(plan: Plan, base: GraphStages, splits: Splits, job: Job, summary
     names += [size_text(base)] if len(plan.sizes) > 1 else []
     own = Summary(summary.bundle)
     stages = at_point(base, plan, [job.good_images[number] for number in job.sample], options.threads)
-    with patch_store((len(job.good_images), stages.masks.count, stages.backbone.dim), job.folder) as patches:
+    count, images, dim = stages.masks.count, len(job.good_images), stages.backbone.dim
+    kept = sample_size(images, count, dim) if stages.tiles else count
+    with patch_store((images, kept, dim), job.folder) as patches:
         with own.stage("features"):
             label = " ".join(["features", *names])
-            extract(patches, job.good_images, stages.frame, stages.crop, stages.engine, stages.masks.rows, label)
+            if stages.tiles:
+                _sample(patches, stages, job, label)
+                own.say("sample", f"{kept:,} of {count:,} patches of each image, by chance")
+            else:
+                extract(patches, job.good_images, stages.frame, stages.crop, stages.engine, stages.masks.rows, label)
         chosen = job.chosen.setdefault(size, {})
         material = Material(patches, job.good_images, stages, options, job.pool, splits, chosen)
         with own.stage("calibration"):
@@ -187,6 +195,17 @@ def _make_sight(plan: Plan, base: GraphStages, splits: Splits, job: Job, summary
             tests = score_files([image.path for image in job.tests], fitted.head, stages, "test images")
     summary.add(own, f"{size_text(base)}: " if len(plan.sizes) > 1 else "")
     return job.made.setdefault(key, MadeSight(stages, fitted, good, tests))
+
+
+def _sample(out: NDArray[np.float32], stages: Stages, job: Job, label: str) -> None:
+    """Fills `out` (images, n, D) with n patches of each image, by chance: all of them would not fit in memory."""
+    images, count, _ = out.shape
+    numbers = sample_numbers(job.options.seed, images, stages.masks.count, count)
+    pictures = tensors(job.good_images, stages.frame, stages.crop)
+    with Progress(label, images, unit="images") as progress:
+        for i, (path, tensor) in enumerate(zip(job.good_images, pictures, strict=True)):
+            out[i] = stages.tiled(f"{path}").vectors(tensor, numbers[i])
+            progress.update(1)
 
 
 def choose_sample(count: int, splits: Splits, seed: int) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from edge_ad.calibration.rules import RATE_HELP, RULE, RULES, rule_of, usual_val
 from edge_ad.engines import TARGETS
 from edge_ad.errors import SpecError
 from edge_ad.registry import BASE_PRECISION, METHODS, PRECISIONS, Option, one_of
-from edge_ad.spec import DISTANCES, MAX_SIDE, RESIZES, Size
+from edge_ad.spec import DISTANCES, MAX_SIDE, MIN_FRAME_SIDE, RESIZES, Size
 from edge_ad.spec.base import OneOf, Range, check_fields, require
 from edge_ad.spec.frame import WHITE_LEVELS
 
@@ -50,6 +50,7 @@ class Options:
     input_size: Size | None = None
     second_size: Size | None = None
     more_sizes: tuple[Size, ...] = ()
+    tiles: tuple[int, ...] | None = None
     resize: Annotated[str, OneOf(RESIZES)] = "bilinear"
     points: tuple[str, ...] = (BASE_PRECISION,)
     max_drop: Annotated[float, Range(0, 1)] = 0.005
@@ -109,9 +110,27 @@ class Options:
                 what = f"the file of {option.flag} describes one input size"
                 raise SpecError(what, expected="no --second-size", got=self.second_size)
 
-        if self.second_size is not None and self.input_size is None:
+        if self.tiles is not None:
+            self._check_tiles(self.tiles)
+        if self.second_size is not None and self.input_size is None and self.tiles is None:
             what = "--second-size joins another size to --input-size"
             raise SpecError(what, expected="both, or neither", got=self.second_size)
+
+    def _check_tiles(self, tiles: tuple[int, ...]) -> None:
+        whole = len(tiles) in (2, 3) and all(type(value) is int for value in tiles)
+        if not whole or not all(MIN_FRAME_SIDE <= side <= MAX_SIDE for side in tiles[:2]) or min(tiles) < 0:
+            expected = f"H,W or H,W,overlap in pixels, H and W each {MIN_FRAME_SIDE}..{MAX_SIDE}"
+            raise SpecError("--tiles is out of range", expected=expected, got=tiles)
+        if len(tiles) == 3 and tiles[2] >= min(tiles[:2]):
+            what = "the overlap of --tiles is as large as a tile"
+            raise SpecError(what, expected=f"less than {min(tiles[:2])}", got=tiles[2])
+        able = METHODS.having(lambda method: method.tiles)
+        if self.method not in able:
+            raise SpecError(
+                f"{self.method} does not work on tiles",
+                expected=f"--method {one_of(able)}, which judge each patch by itself, wherever it lies",
+                got=f"--method {self.method} with --tiles",
+            )
 
     @property
     def backbone_name(self) -> str:
@@ -172,6 +191,13 @@ def _size(text: str) -> Size:
     return (int(parts[0]), int(parts[-1]))
 
 
+def _tiles(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if len(parts) not in (2, 3) or not all(part.strip().isdigit() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} are no tiles: give H,W or H,W,overlap in pixels")
+    return tuple(map(int, parts))
+
+
 def _points(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(","))
 
@@ -217,6 +243,13 @@ def _add_frames(parser: argparse.ArgumentParser, d: Options) -> None:
         metavar="H,W",
         help="look at each frame at this size too, and take the larger of the two scores; the points at the first "
         "--input-size do so, and those at further ones have one size. Then the first may be given again, alone",
+    )
+    add(
+        "--tiles",
+        type=_tiles,
+        metavar="H,W[,OVERLAP]",
+        help="cut large frames into tiles of this size, which go through the network one by one and make one map; then "
+        "frames are not shrunk unless --input-size is given; by default the overlap is measured",
     )
     add(
         "--resize",

@@ -11,7 +11,7 @@ import importlib.metadata
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,12 +44,13 @@ from export.network import Network, open_networks
 from export.options import Options
 from export.plan import Plan, hindrance, plan_points, require_good, require_packages
 from export.power import POWER_DEFECTS, draw_defects
-from export.probes import make_probes, probe_frames
+from export.probes import make_probes, probe_frames, probe_size
 from export.roi import DrawnRoi, read_roi
 from export.roi_auto import AUTO, auto_region
 from export.roi_preview import preview_of, write_preview
 from export.stages import GraphStages, open_stages, prove_parity, tell_layers
 from export.summary import Summary
+from export.tiles import describe_tiles
 
 _LISTED = 3  # folders in the summary
 
@@ -72,6 +73,7 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
     with summary.stage("images"):
         good_images, frame, sizes = _images(category, options, summary)
         require_good(plans, len(good_images))
+        options = _at_native_size(options, sizes)
         tests = _tests(category, options, compare=len(plans) > 1 or options.input_size is None)
     with summary.stage("graph"):
         networks = open_networks(options)
@@ -86,6 +88,8 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
             told = summary if size in plans[0].sizes else Summary(out)
             tell_layers(base, told)
             prove_parity(base, told, several=len(plans[0].sizes) > 1)
+            if base.reach is not None:
+                told.say("tiles", describe_tiles(base.backbone, len(base.tiles), base.reach))
     stages = bases[plans[0].sizes[0]]
     job = _job(options, good_images, tests, pool, scratch_for(out).parent, canvas)
     job, reference = _reference(plans, bases, job, canvas, summary)
@@ -285,6 +289,23 @@ def _images(category: Category, options: Options, summary: Summary) -> tuple[lis
     return list(good_images), spec, facts.frames
 
 
+def _at_native_size(options: Options, sizes: Collection[Size]) -> Options:
+    """With --tiles, frames keep their size if none is asked for.
+
+    Raises:
+        SpecError: they have several sizes.
+    """
+    if options.tiles is None or options.input_size is not None:
+        return options
+    if len(set(sizes)) > 1:
+        raise SpecError(
+            "--tiles needs images of one size",
+            expected="all (H, W) alike, or --input-size, to which every frame is resized before it is cut",
+            got=f"{len(set(sizes))} sizes",
+        )
+    return replace(options, input_size=next(iter(sizes)))
+
+
 def _tests(category: Category, options: Options, *, compare: bool) -> list[TestImage]:
     """The test images to score: all if points are compared by them, only the defects if the threshold rule needs them.
 
@@ -339,8 +360,8 @@ def _write(out: Path, manifest: Manifest, members: Members, good: Path, options:
     points = {point.name: point for point in manifest.points}
     for name in manifest.point_names:
         runtime = Runtime(draft, point=name, search="exact", threads=options.threads)
-        size = max((sight.backbone.input_size for sight in manifest.at(name).sights), key=math.prod)
-        frames = probe_frames(good, manifest.frame.white_level, size, options.seed)
+        largest = max((sight.backbone for sight in manifest.at(name).sights), key=lambda b: math.prod(b.input_size))
+        frames = probe_frames(good, manifest.frame.white_level, probe_size(largest), options.seed)
         spec, answers = make_probes(runtime, frames, options.seed)
         if name in points:
             points[name] = replace(points[name], probes=spec)

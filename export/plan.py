@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from edge_ad.engines import TARGETS, engines_for
 from edge_ad.errors import DatasetError, EngineUnavailableError, SpecError
 from edge_ad.registry import BASE_PRECISION, ENGINES, PRECISIONS, engine_package
-from edge_ad.spec import MAX_SIDE, MIN_FRAME_SIDE, REFERENCE, Size
+from edge_ad.spec import MAX_PICTURE_SIDE, MAX_SIDE, MIN_FRAME_SIDE, REFERENCE, Size
 from edge_ad.system.cpu import Cpu
 from export.options import Options
 from export.quantize import MAKERS
@@ -52,9 +52,10 @@ def plan_points(options: Options) -> list[Plan]:
     asked = [first, *((size,) for size in options.more_sizes)]
     sides = [side for sizes in asked for size in sizes for side in size]
     twice = len(set(asked)) < len(asked) or len(set(first)) < len(first)
-    if twice or not all(MIN_FRAME_SIDE <= side <= MAX_SIDE for side in sides):
+    most = MAX_SIDE if options.tiles is None else MAX_PICTURE_SIDE
+    if twice or not all(MIN_FRAME_SIDE <= side <= most for side in sides):
         flags = "--input-size is" if options.second_size is None else "--input-size or --second-size is"
-        expected = f"different (H, W), each {MIN_FRAME_SIDE}..{MAX_SIDE}"
+        expected = f"different (H, W), each {MIN_FRAME_SIDE}..{most}"
         raise SpecError(f"{flags} out of range", expected=expected, got=asked)
     plans: list[Plan] = []
     for sizes in asked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from edge_ad.frames.crop import resize
 from edge_ad.frames.picture import to_picture
 from edge_ad.registry import PRECISIONS
 from edge_ad.runtime import Runtime
-from edge_ad.spec import ProbesSpec, Size
+from edge_ad.spec import MIN_FRAME_SIDE, BackboneSpec, ProbesSpec, Size
 
 # How much a correct PC may deviate: `edge_ad.registry.Precision.tolerance`.
 # Measured on the probes of resnet18 and of random filters (bench/NOTES.md), from one
@@ -23,6 +24,20 @@ from edge_ad.spec import ProbesSpec, Size
 # int8 whole numbers, the same to the bit with VNNI and AMX. Without VNNI 8-bit products saturate on x86: up to 2.8e-2
 #      in the patches, 6e-3 in the distances, 2.4e-3 in the score: harmless, and allowed. int8 itself is 9e-2 from f32.
 _ROWS = 64
+_MOST_PIXELS = 2**20  # of a probe's frame, where frames are cut into tiles
+
+
+def probe_size(backbone: BackboneSpec) -> Size:
+    """(H, W) of the probes' frames: the input size.
+
+    A frame in tiles is shrunk by a whole number to `_MOST_PIXELS`, or frames and maps would take gigabytes. The runtime
+    enlarges it again, so that every tile is looked at.
+    """
+    height, width = backbone.input_size
+    if backbone.tiles is None:
+        return height, width
+    by = math.ceil(math.sqrt(height * width / _MOST_PIXELS))
+    return max(height // by, MIN_FRAME_SIDE), max(width // by, MIN_FRAME_SIDE)
 
 
 def probe_frames(good: Path, white_level: int, size: Size, seed: int) -> NDArray[np.uint8]:
@@ -44,15 +59,15 @@ def make_probes(
     runtime: Runtime, frames: NDArray[np.uint8], seed: int
 ) -> tuple[ProbesSpec, dict[str, NDArray[np.generic]]]:
     """The probes' spec and members, with the answers of `runtime`."""
-    answers = [runtime.probe(in_declared_order(frame, runtime.manifest.frame)) for frame in frames]
-    patches = len(answers[0].patches)
-    rows = np.sort(np.random.default_rng(seed).permutation(patches)[:_ROWS]).astype(np.int32)
-    tolerance = PRECISIONS[runtime.manifest.at(runtime.point).backbone.precision].tolerance
+    backbone = runtime.manifest.at(runtime.point).backbone
+    rows = np.sort(np.random.default_rng(seed).permutation(math.prod(backbone.grid))[:_ROWS]).astype(np.int32)
+    answers = [runtime.probe(in_declared_order(frame, runtime.manifest.frame), rows) for frame in frames]
+    tolerance = PRECISIONS[backbone.precision].tolerance
     spec = ProbesSpec(len(frames), (frames.shape[1], frames.shape[2]), len(rows), tolerance)
     return spec, {
         "probes/frames": frames,
         "probes/rows": rows,
-        "probes/patches": np.stack([answer.patches[rows] for answer in answers]),
+        "probes/patches": np.stack([answer.patches for answer in answers]),
         "probes/distances": np.stack([answer.distances for answer in answers]),
         "probes/maps": np.stack([answer.anomaly_map for answer in answers]),
         "probes/scores": np.array([answer.score for answer in answers], np.float32),

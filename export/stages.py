@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,14 @@ from edge_ad.engines import (
     open_engine,
     runs,
 )
+from edge_ad.engines.finite import require_finite
 from edge_ad.errors import ParityError
 from edge_ad.frames.crop import Crop
 from edge_ad.frames.roi import RoiMasks, patch_mask
+from edge_ad.frames.tiles import Tile, tiles_of
+from edge_ad.heads.base import Head, Scored, TileHead
 from edge_ad.registry import BASE_PRECISION, ENGINES, PRECISIONS
+from edge_ad.serving.tiled import Tiled
 from edge_ad.spec import BackboneSpec, FrameSpec, RoiSpec, Size
 from edge_ad.system.cpu import default_threads, detect_cpu
 from export.features import tensors
@@ -37,8 +42,10 @@ from export.plan import Plan
 from export.quantize import MAKERS
 from export.roi import DrawnRoi, roi_crop, roi_mask
 from export.summary import Summary
+from export.tiles import Reach, border_reach, grid_of, tiles_for, wanted_tile, with_overlap
 
 PARITY = 1e-3  # largest relative difference between torch, ONNX and IR; f32 gives some 1e-6
+_INPUT_TILES = 128  # of all images, that set the ranges of int8
 _FILL_IMAGES = 50  # the mean colour is taken from this many good images
 
 
@@ -51,6 +58,8 @@ class Stages:
         masks: the part of the crop that is inspected.
         models: member name of FORMAT.md -> member.
         crop, engine: stages ready to run.
+        tiles: of the crop; none where the engine gets it whole.
+        reach: how far the border of a tile reaches; None without tiles.
     """
 
     frame: FrameSpec
@@ -60,9 +69,40 @@ class Stages:
     models: Members
     crop: Crop
     engine: Engine
+    tiles: tuple[Tile, ...] = ()
+    reach: Reach | None = None
+
+    def tiled(self, of: str) -> Tiled:
+        """Looks at a picture tile by tile; `of` names the picture in a message.
+
+        Raises (when it looks):
+            EngineError: a patch is NaN or Inf.
+        """
+
+        def patches(tile: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return self._finite(self.engine(tile), of)
+
+        return Tiled(self.tiles, patches, self.masks.count, self.backbone.dim)
+
+    def score(self, head: Head, tensor: NDArray[np.uint8], of: str) -> Scored:
+        """What a head of R patches makes of a tensor, as the runtime does by exact search.
+
+        Raises:
+            EngineError: a patch is NaN or Inf.
+        """
+        if self.tiles:
+            tiled, judge = self.tiled(of), cast(TileHead, head)
+            return judge.judge(tiled.find(tensor, judge), tiled.vector(tensor))
+        patches, rows = self.engine(tensor), self.masks.rows
+        return head(self._finite(patches if rows is None else patches[rows], of), exact=True)
+
+    def _finite(self, patches: NDArray[np.float32], of: str) -> NDArray[np.float32]:
+        by = f"{self.engine.name} {self.engine.version} in {self.engine.precision}"
+        require_finite(patches, of=of, by=by, remedy="Check the weights of the backbone.")
+        return patches
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GraphStages(Stages):
     """Stages that were made from a network, and not opened from a bundle.
 
@@ -85,7 +125,11 @@ def open_stages(
 ) -> GraphStages:
     """The stages in f32 at an input size. Every size uses the fill colour of `reference`."""
     box = roi_crop(region, size, options.halo, network.stride) if region else (0, 0, *size)
-    graph = network.graph((box[2] - box[0], box[3] - box[1]))
+    picture = (box[2] - box[0], box[3] - box[1])
+    tile = wanted_tile(options, size, picture)
+    graph = network.graph(tile or picture)
+    tiles = None if tile is None else tiles_for(options, graph, tile)
+    grid = graph.grid if tiles is None else grid_of(tiles, picture)
     backbone = BackboneSpec(
         name=network.name,
         layers=network.layers,
@@ -95,20 +139,26 @@ def open_stages(
         weights_sha256=network.sha256,
         input_size=size,
         crop=box,
-        grid=graph.grid,
+        grid=grid,
         dim=graph.dim,
         resize=options.resize,
         distance=options.distance,
+        tiles=tiles,
     )
     models = _models(graph, options.to)
-    masks, roi = RoiMasks(graph.grid), None
+    masks, roi = RoiMasks(grid), None
     if region:
         mask = roi_mask(region, box, size, options.resize)
-        masks = RoiMasks(graph.grid, mask, patch_mask(mask, graph.grid))
+        masks = RoiMasks(grid, mask, patch_mask(mask, grid, backbone.covered))
         roi = reference.roi if reference else _region_spec(region, options, frame, backbone, mask, good_images)
     crop = Crop(frame, backbone, roi, masks.pixels)
     engine = _open(models, "auto", PRECISIONS[backbone.precision].arithmetic, options.threads)
-    return GraphStages(frame, backbone, roi, masks, models, crop, engine, network, graph)
+    reach = None
+    if tiles is not None:
+        reach = border_reach(engine, tiles, next(tensors(good_images[:1], frame, crop)))
+        backbone = with_overlap(backbone, options, reach)
+    cut = tiles_of(backbone, masks)
+    return GraphStages(frame, backbone, roi, masks, models, crop, engine, cut, reach, network=network, graph=graph)
 
 
 def at_point(base: GraphStages, plan: Plan, good_images: Sequence[Path], threads: int | None) -> GraphStages:
@@ -121,15 +171,22 @@ def at_point(base: GraphStages, plan: Plan, good_images: Sequence[Path], threads
         return base
     precision, models = PRECISIONS[plan.precision], base.models
     if precision.own_models:
-        models = MAKERS[plan.precision, plan.engine].make(
-            base.graph.model, list(tensors(good_images, base.frame, base.crop))
-        )
+        models = MAKERS[plan.precision, plan.engine].make(base.graph.model, list(_engine_inputs(base, good_images)))
     elif plan.engine != "any":  # the first available kind of model that the engine prefers
         kind = next(kind for kind in ENGINES[plan.engine].runs if MEMBERS[kind][0] in models)
         models = {name: models[name] for name in MEMBERS[kind]}
     wanted = "auto" if plan.engine == "any" else plan.engine
     engine = _open(models, wanted, precision.arithmetic, threads, engines_for(plan.precision))
     return replace(base, backbone=replace(base.backbone, precision=plan.precision), models=models, engine=engine)
+
+
+def _engine_inputs(stages: Stages, paths: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
+    """What the engine gets of the images: the tensors, or some tiles of each, by chance."""
+    generator = np.random.default_rng(0)
+    each = min(len(stages.tiles), max(1, _INPUT_TILES // len(paths)))
+    for tensor in tensors(paths, stages.frame, stages.crop):
+        chosen = generator.permutation(len(stages.tiles))[:each]
+        yield from [stages.tiles[number].cut(tensor) for number in chosen] if stages.tiles else [tensor]
 
 
 def size_text(stages: Stages) -> str:
@@ -154,7 +211,7 @@ def prove_parity(stages: GraphStages, summary: Summary, *, several: bool = False
         ParityError: two of them differ by more than `PARITY`.
     """
     generator = np.random.default_rng(0)
-    tensor = generator.integers(0, 256, (1, *stages.backbone.tensor_size, 3), dtype=np.uint8)
+    tensor = generator.integers(0, 256, (1, *stages.backbone.engine_size, 3), dtype=np.uint8)
     ours = stages.engine(tensor)
     others = {stages.network.name: stages.network.reference_patches(tensor, stages.graph)}
     for name in installed_engines():

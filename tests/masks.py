@@ -21,4 +21,6 @@ def half(right: bool = False) -> np.ndarray:
 def cells_of(runtime: Runtime, mask: np.ndarray) -> np.ndarray:
     """(h, w) bool: the patches that count, by the rule of the export."""
     backbone = runtime.manifest.backbone
-    return patch_mask(tensor_mask(mask, backbone.crop, backbone.input_size, backbone.resize), backbone.grid)
+    return patch_mask(
+        tensor_mask(mask, backbone.crop, backbone.input_size, backbone.resize), backbone.grid, backbone.covered
+    )

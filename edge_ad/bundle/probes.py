@@ -16,7 +16,7 @@ class Answer:
     """All results of the pipeline for a frame, with exact search.
 
     Attributes:
-        patches: (P, D) float32.
+        patches: (P, D) float32, or those that were asked for.
         distances: (R,) float32, of the patches in the region of interest; (0,) where the method gives no map.
         anomaly_map: (H, W) float32 in frame pixels; (0, 0) where the method gives no map.
         score: the image score.
@@ -67,11 +67,10 @@ def load_probes(bundle: Bundle) -> list[Probe]:
     return [Probe(frames[i], rows, Answer(patches[i], distances[i], maps[i], float(scores[i]))) for i in range(count)]
 
 
-def deviations(probe: Probe, got: Answer) -> dict[str, float]:
+def deviations(expected: Answer, got: Answer) -> dict[str, float]:
     """Largest difference of each quantity, relative to the largest expected value of it; NaN counts as infinite."""
-    expected = probe.expected
     pairs = {
-        "patches": (got.patches[probe.rows], expected.patches),
+        "patches": (got.patches, expected.patches),
         "distances": (got.distances, expected.distances),
         "map": (got.anomaly_map, expected.anomaly_map),
         "score": (np.array([got.score]), np.array([expected.score])),

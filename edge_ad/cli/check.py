@@ -67,8 +67,8 @@ def _prove(
 
 def _parity(bundle: Bundle, runtimes: list[Runtime]) -> tuple[str, bool]:
     """The difference between the patches of the first engine and the others, and whether it is small enough."""
-    frames = [in_declared_order(probe.frame, bundle.manifest.frame) for probe in load_probes(bundle)]
-    first, *others = ([runtime.probe(frame).patches for frame in frames] for runtime in runtimes)
+    asked = [(in_declared_order(probe.frame, bundle.manifest.frame), probe.rows) for probe in load_probes(bundle)]
+    first, *others = ([runtime.probe(*each).patches for each in asked] for runtime in runtimes)
     apart = max(relative_difference(b, a) for other in others for a, b in zip(first, other, strict=True))
     agree = apart <= bundle.manifest.probes.tolerance
     return f"{'ok' if agree else 'FAILED'}, patches {apart:.1e} between the engines", agree

@@ -17,6 +17,7 @@ from edge_ad.serving.profile import describe_profile
 from edge_ad.spec import (
     DISTANCES,
     REFERENCE,
+    BackboneSpec,
     CalibrationSourceSpec,
     IndexSpec,
     Manifest,
@@ -75,7 +76,7 @@ def describe(manifest: Manifest) -> dict[str, str]:
         "backbone": f"{backbone.name} [{' '.join(backbone.layers)}], weights {backbone.weights}",
         "models": " ".join(targets),
         **_joined(manifest),
-        "tensor": _each("{} x {} of {} x {}".format(*b.tensor_size, *b.input_size) for b in backbones)
+        "tensor": _each("{} x {} of {} x {}".format(*b.tensor_size, *b.input_size) + _tiles(b) for b in backbones)
         + f", resized by {_each(b.resize for b in backbones)}",
         "patches": _each(f"{b.grid[0]} x {b.grid[1]}, D = {b.dim}" for b in backbones)
         + (f", of length 1: {backbone.distance} distance" if backbone.distance != DISTANCES[0] else ""),
@@ -102,6 +103,11 @@ def _taught(manifest: Manifest) -> dict[str, str]:
         for lesson in manifest.taught
     )
     return {"taught": "; ".join(lessons)} if manifest.taught else {}
+
+
+def _tiles(backbone: BackboneSpec) -> str:
+    tiles = backbone.tiles
+    return "" if tiles is None else " in tiles of {} x {}, overlap {}".format(*tiles.size, tiles.overlap)
 
 
 def _seen(manifest: Manifest) -> dict[str, str]:

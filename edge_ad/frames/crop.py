@@ -67,7 +67,9 @@ class Crop:
         self._frame, self._pool, self._resize = frame, pool, backbone.resize
         self._input_size, self._box, self._size = backbone.input_size, backbone.crop, backbone.tensor_size
         self._outside = None if mask is None else (mask == 0).astype(np.uint8)
-        self._fill = np.full((*self._size, 3), (0, 0, 0) if roi is None else roi.fill, np.uint8)
+        self._fill = None  # without a mask it would be as large as the tensor, for nothing
+        if mask is not None:
+            self._fill = np.full((*self._size, 3), (0, 0, 0) if roi is None else roi.fill, np.uint8)
 
     def box(self, frame_size: Size) -> Box:
         """The crop in pixels of a frame of (H, W) `frame_size`."""
@@ -81,6 +83,6 @@ class Crop:
             crop = cv2.cvtColor(crop, cv2.COLOR_GRAY2BGR)
         elif self._frame.color_order == "rgb" and not from_file:
             crop = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
-        if self._outside is not None:
+        if self._outside is not None and self._fill is not None:
             cv2.copyTo(self._fill, self._outside, crop)  # into the crop, which resize has made
         return np.ascontiguousarray(crop)[None]

@@ -71,7 +71,7 @@ class RoiMasks:
         pixels = tensor_mask(mask, backbone.crop, backbone.input_size, backbone.resize)
         if self.pixels is not None:
             pixels &= self.pixels
-        patches = patch_mask(pixels, self.grid)
+        patches = patch_mask(pixels, self.grid, backbone.covered)
         if self.patches is not None:
             patches &= self.patches
         if not patches.any():
@@ -132,10 +132,14 @@ def tensor_mask(mask: NDArray[np.bool_], crop: Box, input_size: Size, by: str) -
     return np.where(shares == 0, np.uint8(255), np.uint8(0))
 
 
-def patch_mask(mask: NDArray[np.uint8], grid: Size) -> NDArray[np.bool_]:
-    """(h, w) bool: patches whose cell has any pixel inside the region, so that the whole region is inspected."""
-    rows = np.minimum(np.arange(mask.shape[0]) * grid[0] // mask.shape[0], grid[0] - 1)
-    columns = np.minimum(np.arange(mask.shape[1]) * grid[1] // mask.shape[1], grid[1] - 1)
+def patch_mask(mask: NDArray[np.uint8], grid: Size, covered: Size) -> NDArray[np.bool_]:
+    """(h, w) bool: patches whose cell has any pixel inside the region, so that the whole region is inspected.
+
+    Args:
+        covered: (H, W) that the grid covers, in pixels of the mask.
+    """
+    rows = np.minimum(np.arange(mask.shape[0]) * grid[0] // covered[0], grid[0] - 1)
+    columns = np.minimum(np.arange(mask.shape[1]) * grid[1] // covered[1], grid[1] - 1)
     kept = np.zeros(grid, np.bool_)
     y, x = np.nonzero(mask)
     kept[rows[y], columns[x]] = True

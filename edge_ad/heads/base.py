@@ -67,6 +67,32 @@ class Head(Protocol):
         ...
 
 
+Found = tuple[NDArray[np.float32], NDArray[np.int32]]  # distances and coreset rows of some patches
+
+
+class TileHead(Head, Protocol):
+    """A head that judges each patch by itself, wherever it lies (`edge_ad.registry.Method.tiles`).
+
+    A frame that comes in tiles is searched tile by tile, and only distances and rows are kept.
+    """
+
+    def find(self, patches: NDArray[np.float32], rows: NDArray[np.int32] | None) -> Found:
+        """Searches exactly: distances (r,) and coreset rows (r,) of the `rows` (all by default) of (P, D) patches."""
+        ...
+
+    def judge(
+        self, found: Found, vector: Callable[[int], NDArray[np.float32]], rows: NDArray[np.int32] | None = None
+    ) -> Scored:
+        """The answer to a frame, from what was found for all its patches in the region of interest.
+
+        Args:
+            found: (R,) each; the distances may be used as they are.
+            vector: gives the (D,) patch of a number below R.
+            rows: (R,) numbers of those patches in the grid; None for the bundle's own region.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Opening:
     """What a head is opened with: the bundle, and the settings of this PC.
@@ -198,7 +224,7 @@ def check_search(wanted: str, method: Method, *, has_graph: bool) -> None:
             "this bundle has no graph",
             expected="search 'exact' or 'auto'",
             got="'graph'",
-            remedy="Export again without --no-graph."
+            remedy="Export again without --no-graph and --tiles."
             if "graph" in method.searches
             else f"Only {one_of(searching, 'and')} {have} one.",
         )

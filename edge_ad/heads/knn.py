@@ -8,6 +8,7 @@ patch vectors.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.errors import BundleCorruptError
-from edge_ad.heads.base import CORESET, INDEX_MEMBERS, Opening, Scored, largest, open_coreset
+from edge_ad.heads.base import CORESET, INDEX_MEMBERS, Found, Opening, Scored, largest, open_coreset
 from edge_ad.registry import Method, Option
 from edge_ad.spec import DISTANCES, HeadSpec
 from edge_ad.spec.methods import NEIGHBORS
@@ -66,10 +67,19 @@ class Knn:
         self, patches: NDArray[np.float32], *, exact: bool = False, rows: NDArray[np.int32] | None = None
     ) -> Scored:
         """Mean distances and the score of (P, D) patches, or of `rows` among them."""
-        rows = self._rows if rows is None else rows
-        nearest, _ = native.knn_search(self._bank, patches, self._neighbors, self._pool, rows)
-        distances: NDArray[np.float32] = nearest.mean(axis=1)
+        distances, _ = self.find(patches, self._rows if rows is None else rows)
         return Scored(distances, largest(distances))
+
+    def find(self, patches: NDArray[np.float32], rows: NDArray[np.int32] | None) -> Found:
+        """Mean distances, and the nearest rows of the bank, of the `rows` of (P, D) patches."""
+        nearest, numbers = native.knn_search(self._bank, patches, self._neighbors, self._pool, rows)
+        return nearest.mean(axis=1), np.ascontiguousarray(numbers[:, 0])
+
+    def judge(
+        self, found: Found, vector: Callable[[int], NDArray[np.float32]], rows: NDArray[np.int32] | None = None
+    ) -> Scored:
+        """The answer to a frame from its mean distances."""
+        return Scored(found[0], largest(found[0]))
 
 
 METHOD = Method(
@@ -90,4 +100,5 @@ METHOD = Method(
     needs_index=True,
     distances=DISTANCES,
     masked=True,
+    tiles=True,
 )

@@ -10,6 +10,7 @@ smoothed over the patch grid. The units stay those of a distance, as the factors
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.errors import BundleCorruptError
-from edge_ad.heads.base import CORESET, INDEX_MEMBERS, Opening, Scored, open_coreset
+from edge_ad.heads.base import CORESET, INDEX_MEMBERS, Found, Opening, Scored, open_coreset
 from edge_ad.heads.index import Index, choose_search
 from edge_ad.heads.local import Local, Reach, Smoothing
 from edge_ad.registry import Method, Option
@@ -104,15 +105,26 @@ class PatchCore:
         self, patches: NDArray[np.float32], *, exact: bool = False, rows: NDArray[np.int32] | None = None
     ) -> Scored:
         """Distances to the coreset, scaled and smoothed, and the score of (P, D) patches, or of `rows` among them."""
-        rows, local = (self._rows, self._local) if rows is None else (rows, self._local.of(rows))
-        if exact:
-            distances, nearest = self.index.exact(patches, rows)
-        else:
-            distances, nearest = self.index.nearest(patches, local, rows)
-        values, vectors = local(distances, nearest), self.index.coreset.vectors
+        inside = self._rows if rows is None else rows
+        found = self.find(patches, inside) if exact else self.index.nearest(patches, self._local_of(rows), inside)
+        return self.judge(found, lambda number: patches[number if inside is None else int(inside[number])], rows)
+
+    def find(self, patches: NDArray[np.float32], rows: NDArray[np.int32] | None) -> Found:
+        """Exact distances to the coreset, and its nearest rows, of the `rows` of (P, D) patches."""
+        return self.index.exact(patches, rows)
+
+    def judge(
+        self, found: Found, vector: Callable[[int], NDArray[np.float32]], rows: NDArray[np.int32] | None = None
+    ) -> Scored:
+        """The answer to a frame, or to `rows` of it, from its distances: scaled, smoothed, and the score."""
+        distances, nearest = found
+        values, vectors = self._local_of(rows)(distances, nearest), self.index.coreset.vectors
         if not np.isfinite(values).all():
             return Scored(values, float("nan"))
-        return Scored(values, image_score(patches, values, nearest, rows, vectors, self._neighbors))
+        return Scored(values, image_score(values, nearest, vector, vectors, self._neighbors))
+
+    def _local_of(self, rows: NDArray[np.int32] | None) -> Local:
+        return self._local if rows is None else self._local.of(rows)
 
 
 def _open_scale(opening: Opening) -> NDArray[np.float32]:
@@ -133,19 +145,17 @@ def _open_reach(opening: Opening) -> Reach:
 
 
 def image_score(
-    patches: NDArray[np.float32],
     distances: NDArray[np.float32],
     nearest: NDArray[np.int32],
-    rows: NDArray[np.int32] | None,
+    vector: Callable[[int], NDArray[np.float32]],
     coreset: NDArray[np.float32],
     neighbors: int,
 ) -> float:
     """The score of an image, in units of distance.
 
     Args:
-        patches: (P, D) float32 of the whole grid.
         distances, nearest: (R,) of the searched patches; distances as they are after scale and smoothing.
-        rows: (R,) the grid positions of those; None when R = P.
+        vector: gives the (D,) patch of a number below R.
         coreset: (N, D) float32.
         neighbors: b of Eq. 7; 0 gives the plain maximum.
     """
@@ -153,8 +163,7 @@ def image_score(
     score = float(distances[worst])
     if neighbors == 0 or score == 0.0:
         return score
-    patch = patches[worst if rows is None else int(rows[worst])]
-    return score * reweighting(patch, coreset, int(nearest[worst]), neighbors)
+    return score * reweighting(vector(worst), coreset, int(nearest[worst]), neighbors)
 
 
 def reweighting(patch: NDArray[np.float32], coreset: NDArray[np.float32], nearest: int, neighbors: int) -> float:
@@ -223,6 +232,7 @@ METHOD = Method(
         ),
     ),
     needs_index=True,
+    tiles=True,
     searches=("graph", "exact"),
     distances=DISTANCES,
     masked=True,

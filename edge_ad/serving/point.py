@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -121,7 +121,7 @@ class Point:
         """
         watch = prepared.watch
         with pinned(self.settings.cores):
-            seen = [scored for _, scored in self._see(prepared.tensors, prepared.regions, watch)]
+            seen = self._see(prepared, watch)
         score = self._score(seen, prepared.name)
         timings = watch.total()
         return Verdict(
@@ -150,7 +150,7 @@ class Point:
             EngineError: the engine failed, or gave NaN or Inf.
         """
         with pinned(self.settings.cores):
-            seen = [scored for _, scored in self._see(prepared.tensors, prepared.regions, Stopwatch(), exact=True)]
+            seen = self._see(prepared, Stopwatch(), exact=True)
         score = self._score(seen, prepared.name)
         if not self._has_map:
             return score, None
@@ -161,14 +161,22 @@ class Point:
         """Milliseconds from this frame in memory to its verdict."""
         return self.judge(self.prepare(frame, Stopwatch())).latency_ms
 
-    def probe(self, frame: Frame) -> Answer:
+    def probe(self, frame: Frame, rows: NDArray[np.int32] | None = None) -> Answer:
         """All results for a frame in the bundle's colour order, with exact search.
 
         Patches and distances are those of the first input size; map and score are joined, so they tell of both.
+
+        Args:
+            rows: row-major numbers of the patches that are wanted; None for all, which for a large frame in tiles take
+                hundreds of megabytes.
         """
         prepared = self.prepare(check_frame(frame, self._spec.frame), Stopwatch())
         with pinned(self.settings.cores):
-            found = list(self._see(prepared.tensors, prepared.regions, Stopwatch(), exact=True))
+            asked = [rows, *[np.zeros(0, np.int32)] * (len(self.sights) - 1)]
+            found = [
+                sight.probe(tensor, own)
+                for sight, tensor, own in zip(self.sights, prepared.tensors, asked, strict=True)
+            ]
         patches, seen = found[0][0], [scored for _, scored in found]
         render = self._render(prepared.frame_size, prepared.regions, seen)
         amap = np.zeros((0, 0), np.float32) if render is None else render()
@@ -183,7 +191,8 @@ class Point:
         tolerance = self._spec.probes.tolerance
         worst: dict[str, float] = {}
         for probe in load_probes(self._probes):
-            for name, value in deviations(probe, self.probe(in_declared_order(probe.frame, self._spec.frame))).items():
+            got = self.probe(in_declared_order(probe.frame, self._spec.frame), probe.rows)
+            for name, value in deviations(probe.expected, got).items():
                 worst[name] = max(worst.get(name, 0.0), value)
         if max(worst.values()) > tolerance:
             raise ParityError(
@@ -198,22 +207,13 @@ class Point:
     def _has_map(self) -> bool:
         return self.sights[0].head.has_map
 
-    def _see(
-        self,
-        tensors: Sequence[NDArray[np.uint8]],
-        regions: Sequence[RoiMasks],
-        watch: Stopwatch,
-        *,
-        exact: bool = False,
-    ) -> Iterator[tuple[NDArray[np.float32], Scored]]:
-        """Patches of each input size, and what the head makes of them."""
+    def _see(self, prepared: Prepared, watch: Stopwatch, *, exact: bool = False) -> list[Scored]:
+        """What the head of each input size makes of its tensor."""
         watch.start()
-        for sight, tensor, region in zip(self.sights, tensors, regions, strict=True):
-            patches = sight.patches(tensor)
-            watch.lap("engine")
-            scored = sight.score(patches, region, exact=exact)
-            watch.lap("head")
-            yield patches, scored
+        return [
+            sight.look(tensor, region, watch, exact=exact)
+            for sight, tensor, region in zip(self.sights, prepared.tensors, prepared.regions, strict=True)
+        ]
 
     def _score(self, seen: Sequence[Scored], name: str) -> float:
         """The score of a frame. NaN and Inf are an error: they are no answer."""

@@ -6,8 +6,8 @@ form is the ``manifest.json`` of a bundle (FORMAT.md; `edge_ad.spec.codec` conve
 (`edge_ad.spec.table`).
 """
 
-from edge_ad.spec.backbone import DISTANCES, RESIZES, BackboneSpec
-from edge_ad.spec.base import MAX_FRAME_PIXELS, MAX_SIDE, MIN_FRAME_SIDE, Box, Frame, Size, require
+from edge_ad.spec.backbone import DISTANCES, RESIZES, BackboneSpec, TilesSpec
+from edge_ad.spec.base import MAX_FRAME_PIXELS, MAX_PICTURE_SIDE, MAX_SIDE, MIN_FRAME_SIDE, Box, Frame, Size, require
 from edge_ad.spec.calibration import CalibrationSourceSpec, CalibrationSpec
 from edge_ad.spec.frame import FrameSpec, RoiSpec
 from edge_ad.spec.manifest import (
@@ -33,6 +33,7 @@ __all__ = [
     "MANIFEST_NAME",
     "MAX_FRAME_PIXELS",
     "MAX_MEMBERS",
+    "MAX_PICTURE_SIDE",
     "MAX_SIDE",
     "MIN_FRAME_SIDE",
     "REFERENCE",
@@ -58,5 +59,6 @@ __all__ = [
     "SecondSpec",
     "Size",
     "TaughtSpec",
+    "TilesSpec",
     "require",
 ]

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from edge_ad.errors import SpecError
 
 MAX_SIDE = 4096  # pixels: of the tensor that an engine gets
+MAX_PICTURE_SIDE = 2**15  # pixels: of the picture that is cut into tiles
 MAX_FRAME_PIXELS = 2**28  # 268 megapixels: of a frame from the camera
 MIN_FRAME_SIDE = 16  # pixels: below this a frame holds nothing to inspect
 

@@ -201,6 +201,7 @@ class Manifest:
             expected=f"{one_of(METHODS[self.head.method].distances)} for {self.head.method}",
             got=self.backbone.distance,
         )
+        _check_tiles(self.head, self.index, self.backbone)
         if self.second is not None:
             self._check_second(self.second)
         require(
@@ -236,6 +237,7 @@ class Manifest:
         ):
             require(own == other, f"second.{name} is not that of the first size", expected=own, got=other)
         _check_index(second.head, second.index, "second.index")
+        _check_tiles(second.head, second.index, second.backbone)
 
     @property
     def has_map(self) -> bool:
@@ -277,6 +279,19 @@ class Manifest:
             return (first,)
         parts = {name: getattr(self.second, name) for name in ("backbone", "head", "index")}
         return (first, dataclasses.replace(first, **parts))
+
+
+def _check_tiles(head: HeadSpec, index: IndexSpec | None, backbone: BackboneSpec) -> None:
+    if backbone.tiles is None:
+        return
+    graph = None if index is None else index.graph
+    require(graph is None, "there is a graph, but tiles are searched exactly", expected="index.graph null", got=graph)
+    require(
+        METHODS[head.method].tiles,
+        "the method does not work on tiles",
+        expected=one_of(METHODS.having(lambda method: method.tiles)),
+        got=head.method,
+    )
 
 
 def _check_index(head: HeadSpec, index: IndexSpec | None, name: str) -> None:

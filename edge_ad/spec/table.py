@@ -33,9 +33,9 @@ def methods_table() -> str:
     """A row for each method: what its score is, and what it can do."""
     rows = []
     for name, method in METHODS.items():
-        has = ("yes" if capable else "no" for capable in (method.has_map, method.needs_index))
+        has = ("yes" if capable else "no" for capable in (method.has_map, method.needs_index, method.tiles))
         rows.append((f"`{name}`", method.score, *has, " or ".join(method.searches)))
-    return _table(("method", "score of a frame", "map", "index", "search"), rows)
+    return _table(("method", "score of a frame", "map", "index", "tiles", "search"), rows)
 
 
 def members_table() -> str:

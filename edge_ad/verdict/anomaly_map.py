@@ -23,6 +23,7 @@ def anomaly_map(
     tensor_size: Size,
     box: Box,
     frame_size: Size,
+    covered: Size | None = None,
 ) -> NDArray[np.float32]:
     """The (H, W) float32 anomaly map of a frame, in the unit of the distances; 0 outside the region of interest.
 
@@ -33,14 +34,17 @@ def anomaly_map(
         tensor_size: (H, W) of the tensor.
         box: where the tensor lies in the frame, frame pixels.
         frame_size: (H, W) of the frame.
+        covered: (H, W) that the patches cover, in pixels of the tensor, if that is more than the tensor.
     """
+    covered = covered or tensor_size
     if patch_mask is None:
-        tensor_map = _smooth(distances, tensor_size)
+        tensor_map = _smooth(distances, covered)
     else:
         # normalised convolution: masked patches weigh nothing, so that they do not dim the border of the region
         weight = patch_mask.astype(np.float32)
-        tensor_map = _smooth(np.where(patch_mask, distances, np.float32(0)), tensor_size)
-        tensor_map /= np.maximum(_smooth(weight, tensor_size), np.float32(1e-6))
+        tensor_map = _smooth(np.where(patch_mask, distances, np.float32(0)), covered)
+        tensor_map /= np.maximum(_smooth(weight, covered), np.float32(1e-6))
+    tensor_map = tensor_map[: tensor_size[0], : tensor_size[1]]
     y0, x0, y1, x1 = box
     crop_map = cv2.resize(tensor_map, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
     if pixel_mask is not None:  # in frame pixels, as interpolation would carry the border outwards
@@ -57,6 +61,7 @@ def map_peak(
     patch_mask: NDArray[np.bool_] | None,
     pixel_mask: NDArray[np.uint8] | None,
     tensor_size: Size,
+    covered: Size | None = None,
 ) -> float:
     """The largest value of a map at the scale of the tensor. The pixel threshold is chosen from such peaks.
 
@@ -66,7 +71,7 @@ def map_peak(
     The arguments are those of `anomaly_map`.
     """
     whole = (0, 0, *tensor_size)
-    return float(anomaly_map(distances, patch_mask, pixel_mask, tensor_size, whole, tensor_size).max())
+    return float(anomaly_map(distances, patch_mask, pixel_mask, tensor_size, whole, tensor_size, covered).max())
 
 
 def _smooth(patches: NDArray[np.float32], size: Size) -> NDArray[np.float32]:

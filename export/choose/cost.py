@@ -67,9 +67,10 @@ class Work:
         return network + min(exact, walk) + machine.fixed_ms
 
 
-def work_of(graph: PatchGraph, patches: int, rows: int) -> Work:
-    """The work of a frame: its network, and the search of so many patches in so many rows of a coreset."""
-    return Work(*graph_work(graph.model), patches, rows, graph.dim)
+def work_of(graph: PatchGraph, patches: int, rows: int, tiles: int = 1) -> Work:
+    """The work of a frame: its network for each tile, and the search of its patches in so many rows of a coreset."""
+    macs, moved = graph_work(graph.model)
+    return Work(tiles * macs, tiles * moved, patches, rows, graph.dim)
 
 
 def graph_work(model: onnx.ModelProto) -> tuple[float, float]:

@@ -154,7 +154,7 @@ def _cost_ms(stages: GraphStages, subject: Subject) -> float:
     patches = stages.masks.count
     total = patches * len(subject.good_images)
     rows = round(kept_share(subject.options.coreset, total) * total)
-    return work_of(stages.graph, patches, rows).ms()
+    return work_of(stages.graph, patches, rows, max(1, len(stages.tiles))).ms()
 
 
 def _open_all(subject: Subject, summary: Summary) -> dict[str, dict[Size, GraphStages]]:

@@ -79,7 +79,7 @@ class Fit:
         if options.smooth:
             summary.say("smoothing", f"sigma {options.smooth:g} patches")
         graph = None
-        if options.graph:
+        if options.graph and not self._material.stages.tiles:  # tiles are searched exactly
             with summary.stage("graph search"):
                 graph, arrays = self._graph(coreset, summary)
                 if scale is not None:

@@ -190,11 +190,11 @@ def test_too_thin() -> None:
 def test_a_patch_is_kept_when_any_of_its_pixels_is() -> None:
     mask = np.zeros((32, 48), np.uint8)
     mask[7:9, 20] = 255  # in two cells of 8 x 8
-    kept = patch_mask(mask, (4, 6))
+    kept = patch_mask(mask, (4, 6), mask.shape)
     assert kept.sum() == 2
     assert kept[0, 2]
     assert kept[1, 2]
-    assert patch_mask(np.full((30, 50), 255, np.uint8), (4, 7)).all()
+    assert patch_mask(np.full((30, 50), 255, np.uint8), (4, 7), (30, 50)).all()
     mask[:] = 0
     mask[31, 47] = 255
-    assert patch_mask(mask, (4, 6))[3, 5]
+    assert patch_mask(mask, (4, 6), mask.shape)[3, 5]

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_ad.heads.patchcore import image_score, reweighting
+from edge_ad import native
+from edge_ad.heads.patchcore import PatchCore, image_score, reweighting
 
 
 def by_the_paper(patch: np.ndarray, coreset: np.ndarray, nearest: int, neighbors: int) -> float:
@@ -61,6 +62,16 @@ def test_duplicates_of_the_nearest_row(copies: int) -> None:
             assert factor == pytest.approx(0.75, rel=1e-5)
 
 
+class Searched:
+    """An index that has searched already."""
+
+    def __init__(self, distances: np.ndarray, nearest: np.ndarray, coreset: np.ndarray) -> None:
+        self.found, self.coreset = (distances, nearest), native.Coreset(coreset)
+
+    def exact(self, patches: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.found
+
+
 @pytest.mark.parametrize("distance", [100.0, 1000.0, 1e5])
 def test_large_distances_do_not_overflow(distance: float) -> None:
     coreset = np.array([[0.0], [0.5], [-3.0]], np.float32)
@@ -83,8 +94,9 @@ def test_the_score_is_the_largest_distance() -> None:
     coreset = np.zeros((2, 3), np.float32)
     distances = np.array([1, 5, 3, 5], np.float32)
     nearest = np.zeros(4, np.int32)
-    assert image_score(patches, distances, nearest, None, coreset, 0) == 5.0
-    assert isinstance(image_score(patches, distances, nearest, None, coreset, 0), float)
+    score = image_score(distances, nearest, lambda number: patches[number], coreset, 0)
+    assert score == 5.0
+    assert isinstance(score, float)
 
 
 def test_the_worst_patch_is_looked_up_through_the_region() -> None:
@@ -94,12 +106,14 @@ def test_the_worst_patch_is_looked_up_through_the_region() -> None:
     distances, nearest = apart.min(axis=1).astype(np.float32), apart.argmin(axis=1).astype(np.int32)
     worst = int(distances.argmax())
     expected = distances[worst] * by_the_paper(patches[rows[worst]], coreset, int(nearest[worst]), 5)
-    assert image_score(patches, distances, nearest, rows, coreset, 5) == pytest.approx(expected, rel=1e-5)
+    head = PatchCore(Searched(distances, nearest, coreset), 5, rows)  # type: ignore[arg-type]
+    assert head(patches, exact=True).score == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_score_of_zero_stays_zero() -> None:
     patches = np.zeros((2, 3), np.float32)
-    assert image_score(patches, np.zeros(2, np.float32), np.zeros(2, np.int32), None, patches, 9) == 0.0
+    distances, nearest = np.zeros(2, np.float32), np.zeros(2, np.int32)
+    assert image_score(distances, nearest, lambda number: patches[number], patches, 9) == 0.0
 
 
 @settings(max_examples=80, deadline=None)

@@ -1,0 +1,101 @@
+"""Looks at a picture tile by tile: only one tile's patches are in memory at a time, and of each a distance is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad.frames.tiles import Tile
+from edge_ad.heads.base import Found, TileHead
+from edge_ad.serving.clock import Stopwatch
+
+Patches = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # of one tile: (1, h, w, 3) u8 -> (P, D) float32
+
+
+class Kept:
+    """Some patches of a picture, taken from its tiles.
+
+    Args:
+        numbers: (n,) int32 their numbers below R, each once.
+        dim: D.
+
+    Attributes:
+        vectors: (n, D) float32; 0 until a tile has given them.
+    """
+
+    def __init__(self, numbers: NDArray[np.int32], dim: int) -> None:
+        self._numbers, self.vectors = numbers, np.zeros((len(numbers), dim), np.float32)
+
+    def take(self, tile: Tile, patches: NDArray[np.float32]) -> None:
+        """Takes those that the tile gives, from its (P, D) patches."""
+        _, at, own = np.intersect1d(self._numbers, tile.numbers, assume_unique=True, return_indices=True)
+        self.vectors[at] = patches[tile.rows[own]]
+
+
+@dataclass(frozen=True, eq=False)
+class Tiled:
+    """The tiles of a crop, and what gives the patches of one. Immutable and safe to share between threads.
+
+    Attributes:
+        tiles: those with patches of the region of interest.
+        patches: runs the graph on a tile.
+        count: R, patches of the region of interest.
+        dim: D, length of a patch vector.
+    """
+
+    tiles: Sequence[Tile]
+    patches: Patches
+    count: int
+    dim: int
+
+    def find(
+        self,
+        tensor: NDArray[np.uint8],
+        head: TileHead,
+        watch: Stopwatch | None = None,
+        known: tuple[NDArray[np.uint8], Found] | None = None,
+        kept: Kept | None = None,
+    ) -> Found:
+        """Distances and coreset rows of the R patches of a (1, H, W, 3) tensor.
+
+        Args:
+            head: searches the patches of each tile.
+            watch: gets the laps "engine" and "head".
+            known: another tensor, and what was found in it: tiles with the same pixels are not looked at again.
+            kept: takes some of the patches of the tiles that are looked at.
+        """
+        watch = watch or Stopwatch()
+        found = (np.empty(self.count, np.float32), np.empty(self.count, np.int32))
+        for tile in self.tiles:
+            if known is not None and tile.same(tensor, known[0]):
+                for own, other in zip(found, known[1], strict=True):
+                    own[tile.numbers] = other[tile.numbers]
+                continue
+            patches = self.patches(tile.cut(tensor))
+            if kept is not None:
+                kept.take(tile, patches)
+            watch.lap("engine")
+            distances, rows = head.find(patches, tile.rows)
+            found[0][tile.numbers], found[1][tile.numbers] = distances, rows
+            watch.lap("head")
+        return found
+
+    def vectors(self, tensor: NDArray[np.uint8], numbers: NDArray[np.int32]) -> NDArray[np.float32]:
+        """(n, D) patches by their numbers below R, each from the tile that gives it."""
+        kept = Kept(numbers, self.dim)
+        for tile in self.tiles:
+            if np.isin(numbers, tile.numbers).any():
+                kept.take(tile, self.patches(tile.cut(tensor)))
+        return kept.vectors
+
+    def vector(self, tensor: NDArray[np.uint8]) -> Callable[[int], NDArray[np.float32]]:
+        """A function that gives the (D,) patch of a number below R."""
+
+        def one(number: int) -> NDArray[np.float32]:
+            vector: NDArray[np.float32] = self.vectors(tensor, np.array([number], np.int32))[0]
+            return vector
+
+        return one
