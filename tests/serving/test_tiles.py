@@ -180,7 +180,7 @@ def test_score_and_map_are_those_of_the_method_on_all_patches_at_once(make: Make
         once = sight.head(patches, exact=True)
         verdict = runtime.inspect(frame)
         assert verdict.score == once.score
-        np.testing.assert_array_equal(verdict.anomaly_map, sight.renderer((SIDE, SIDE), once)())
+        np.testing.assert_array_equal(verdict.anomaly_map, sight.renderer((SIDE, SIDE), once, sight.roi)())
 
 
 def test_tiles_outside_the_region_are_not_looked_at(make: Make) -> None:
