@@ -6,10 +6,10 @@
 `seams` compares the patches of a picture in tiles with those of the same picture as a whole, by the distance from the
 nearest seam, and by overlap. The picture is an image, mirrored until it is large enough.
 
-`large` makes frames from a folder's `train/good`: each is one image, mirrored until the frame is full, moved, lit and
-noisy by a seed. It exports them in tiles, and once more shrunk to the export's own size; then both bundles inspect good
-frames that were not learnt from, and the same with a defect of 12 pixels. The export and each runtime are processes of
-their own; their peak memory (ru_maxrss) and the milliseconds of a frame are printed.
+`large` makes frames from a folder's `train/good`: each is one of a few images, mirrored until the frame is full, moved,
+lit and noisy by a seed. It exports them in tiles, and once more shrunk to the export's own size. Then both bundles
+inspect good frames that were not learnt from, and the same with a defect of 12 pixels. The export and each runtime are
+processes of their own; their peak memory (ru_maxrss) and the milliseconds of a frame are printed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from export.synth.defect import add_defect
 from export.synth.study import study
 
 EXTENT_PX = 12  # of a defect
-CONTRAST = 0.4
+CONTRAST = 0.6
 KINDS = ("spot", "dent", "stain", "scratch")
 WINDOW = 480  # a defect is drawn in a part of the frame
 SEAM_TILE, SEAM_PICTURE = (512, 512), (1280, 1280)
@@ -139,13 +139,13 @@ def large(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
         folder = Path(scratch)
         category = load_category(find_category(str(arguments.folder), None))
-        images = [cv2.imread(str(path), cv2.IMREAD_COLOR) for path in category.train_good]
-        learnt, others = images[: arguments.goods], images[arguments.goods : arguments.goods + arguments.tests]
-        for i, image in enumerate(learnt):
-            _save(folder / "large" / "train" / "good" / f"{i:03d}.png", good_frame(image, arguments.frame, i))
+        images = [cv2.imread(str(path), cv2.IMREAD_COLOR) for path in category.train_good[: arguments.textures]]
+        for i in range(arguments.goods):
+            frame = good_frame(images[i % len(images)], arguments.frame, i)
+            _save(folder / "large" / "train" / "good" / f"{i:03d}.png", frame)
         places: dict[str, tuple[int, int] | None] = {}
-        for i, image in enumerate(others):
-            frame = good_frame(image, arguments.frame, 1000 + i)
+        for i in range(arguments.tests):
+            frame = good_frame(images[i % len(images)], arguments.frame, 1000 + i)
             places[f"{i}-good.png"] = None
             _save(folder / "test" / f"{i}-good.png", frame)
             for k, kind in enumerate(arguments.kinds):
@@ -164,7 +164,14 @@ def export(arguments: argparse.Namespace) -> None:
     """One of the processes of `large`: exports, and prints its peak memory."""
     values = {"tiles": arguments.tiles} if arguments.way == "tiles" else {}
     out = arguments.folder / f"{arguments.way}.bundle"
-    options = _options(arguments, str(arguments.folder / "large"), out=out, effort=arguments.effort, **values)
+    options = _options(
+        arguments,
+        str(arguments.folder / "large"),
+        out=out,
+        effort=arguments.effort,
+        coreset=arguments.coreset,
+        **values,
+    )
     print(export_bundle(options))
     print(f"export: peak memory {_peak_mb():,.0f} MB", flush=True)
 
@@ -219,6 +226,7 @@ def main() -> int:
     common.add_argument("--threads", type=int, default=2)
     common.add_argument("--tiles", type=_numbers, default=(1024, 1024))
     common.add_argument("--effort", default="quick")
+    common.add_argument("--coreset", type=float)
     parser = argparse.ArgumentParser(description="What a seam does, and a frame of 20 megapixels.")
     parts = parser.add_subparsers(dest="part", required=True)
     of_seams = parts.add_parser("seams", parents=[common])
@@ -228,6 +236,7 @@ def main() -> int:
     of_large.add_argument("--frame", type=_numbers, default=(3648, 5472))
     of_large.add_argument("--goods", type=int, default=14)
     of_large.add_argument("--tests", type=int, default=3)
+    of_large.add_argument("--textures", type=int, default=4)
     of_large.add_argument("--kinds", nargs="+", default=KINDS)
     of_large.add_argument("--scratch", type=Path)
     for name in ("export", "inspect"):
@@ -236,6 +245,7 @@ def main() -> int:
         of_one.add_argument("--way", choices=("tiles", "shrunk"), required=True)
     arguments = parser.parse_args()
     kept = {"--backbone": arguments.backbone, "--weights": arguments.weights, "--effort": arguments.effort}
+    kept |= {"--coreset": arguments.coreset}
     kept |= {"--threads": arguments.threads, "--tiles": ",".join(map(str, arguments.tiles))}
     arguments.passed_on = [part for flag, value in kept.items() if value is not None for part in (flag, str(value))]
     {"seams": seams, "large": large, "export": export, "inspect": inspect}[arguments.part](arguments)

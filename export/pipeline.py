@@ -348,7 +348,7 @@ def finish(out: Path, manifest: Manifest, members: Members, good: Path, options:
         with summary.stage("bundle"):
             _write(whole, manifest, members, good, options, folder / "draft.bundle")
         with summary.stage("check"):
-            identity = _open_and_check(whole, manifest.point_names, options, summary)
+            identity = _open_and_check(whole, manifest.point_names, good, options, summary)
         summary.say("bundle", f"{out} ({whole.stat().st_size / 1e6:.1f} MB, id {identity})")
         if whole != out:
             write_output(out, [whole.read_bytes()])
@@ -372,8 +372,8 @@ def _write(out: Path, manifest: Manifest, members: Members, good: Path, options:
     write_bundle(out, replace(manifest, points=tuple(points.values())), members)
 
 
-def _open_and_check(out: Path, points: Sequence[str], options: Options, summary: Summary) -> str:
-    """Runs the golden probes of the bundle and returns its id."""
+def _open_and_check(out: Path, points: Sequence[str], good: Path, options: Options, summary: Summary) -> str:
+    """Runs the golden probes of the bundle and returns its id. It times a frame in tiles, which takes seconds."""
     for name in points[1:]:
         Runtime(out, point=name, threads=options.threads, self_check=True)
     runtime = Runtime(out, threads=options.threads, self_check=True)
@@ -381,6 +381,9 @@ def _open_and_check(out: Path, points: Sequence[str], options: Options, summary:
         "runtime",
         f"{runtime.engine} {runtime.precision}, search {runtime.search}, {runtime.threads} threads; golden probes pass",
     )
+    if runtime.manifest.backbone.tiles is not None:
+        taken = min(runtime.inspect(good).latency_ms for _ in range(2))
+        summary.say("time", f"{taken:,.0f} ms a frame, measured here with {runtime.threads} threads")
     return runtime.bundle_id
 
 

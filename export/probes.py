@@ -13,7 +13,7 @@ from edge_ad.frames.crop import resize
 from edge_ad.frames.picture import to_picture
 from edge_ad.registry import PRECISIONS
 from edge_ad.runtime import Runtime
-from edge_ad.spec import MIN_FRAME_SIDE, BackboneSpec, ProbesSpec, Size
+from edge_ad.spec import MAX_SIDE, MIN_FRAME_SIDE, BackboneSpec, ProbesSpec, Size
 
 # How much a correct PC may deviate: `edge_ad.registry.Precision.tolerance`.
 # Measured on the probes of resnet18 and of random filters (bench/NOTES.md), from one
@@ -36,7 +36,7 @@ def probe_size(backbone: BackboneSpec) -> Size:
     height, width = backbone.input_size
     if backbone.tiles is None:
         return height, width
-    by = math.ceil(math.sqrt(height * width / _MOST_PIXELS))
+    by = max(math.ceil(math.sqrt(height * width / _MOST_PIXELS)), math.ceil(max(height, width) / MAX_SIDE))
     return max(height // by, MIN_FRAME_SIDE), max(width // by, MIN_FRAME_SIDE)
 
 
