@@ -173,9 +173,9 @@ def test_held_out_images_are_scored_by_all_their_patches(export: Export, monkeyp
     counts = []
     judge = PatchCore.judge
 
-    def spied(self: PatchCore, found: Found, vector: Any) -> Scored:
+    def spied(self: PatchCore, found: Found, vector: Any, rows: Any = None) -> Scored:
         counts.append(len(found[0]))
-        return judge(self, found, vector)
+        return judge(self, found, vector, rows)
 
     monkeypatch.setattr(PatchCore, "judge", spied)
     export()

@@ -251,7 +251,7 @@ def test_a_small_whole_view_may_join_the_tiles(make: Make) -> None:
     assert first._tiled is not None
     assert second._tiled is None
     frame = bad_frame(11, SIDE)
-    scores = [sight.look(sight.crop(frame), Stopwatch(), exact=True).score for sight in (first, second)]
+    scores = [sight.look(sight.crop(frame), sight.roi, Stopwatch(), exact=True).score for sight in (first, second)]
     assert runtime.inspect(frame).score == max(scores[0], runtime.manifest.second.factor * scores[1])  # type: ignore[union-attr]
 
 
