@@ -194,8 +194,9 @@ class Runtime:
         With `roi`, only what is inside both the mask and the bundle's region of interest is judged: score, map and
         regions are of that part, and the map is 0 elsewhere. As at export, a pixel at the input size is inside if all
         frame pixels that it is made of are, and a patch is inside if any of its pixels is. The network still sees the
-        whole crop, and nothing is filled: so what is near the mask's border can still change a score, and only the
-        search takes less time. (A region given to the export saves the network's time too.)
+        whole crop, and nothing is filled: so what is near the mask's border can still change a score. What is saved is
+        the search of the other patches, which is about what bringing the mask to the patches costs. (A region given to
+        the export saves the network's time.)
 
         Args:
             frame: (H, W, 3) u8 in the bundle's colour order, (H, W) or (H, W, 1) grey u8 or u16, or an image file.

@@ -13,7 +13,7 @@ _KEPT = 0.35  # of a dropped pixel's own colour
 
 
 def roi_picture(picture: NDArray[np.uint8], mask: NDArray[np.bool_], crop: Box | None = None) -> NDArray[np.uint8]:
-    """(H, W, 3) u8 BGR, a new array: what the region drops is dark and violet, its outline green, the crop yellow.
+    """(H, W, 3) u8 BGR, a new array: what the region drops is dark and red, its outline green, the crop yellow.
 
     Args:
         picture: (H, W, 3) u8 BGR.
