@@ -6,9 +6,10 @@
 Backbone, input sizes, region of interest, method, scale, smoothing and threshold rule stay. It is the code of the
 export: methods are fitted and images held out as there (`export.fit`, `export.held_out`).
 
-The scores in the bundle are of images that were held out when it was made, from coresets with fewer rows than it has
-now. More rows bring no patch farther away, so these scores are a little too high, if anything: the threshold errs
-towards accepting, and the promise about false rejects holds.
+The scores in the bundle are of images that were held out when it was made, from coresets without the new rows. More
+rows bring no patch farther away, so these scores are somewhat too high: the threshold errs towards accepting, and the
+promise about false rejects holds. The scores of the new images alone would be too few to set a threshold
+(bench/NOTES.md, "Few good images").
 """
 
 from __future__ import annotations
@@ -235,17 +236,17 @@ def _options(spec: Manifest, lesson: Lesson, summary: Summary) -> Options:
     graph = index.graph is not None and find_spec("hnswlib") is not None
     if index.graph is not None and not graph:
         summary.say("search", "exact only: the graph is left out, as the package hnswlib is not installed")
-    own = {"method": spec.head.method, **settings_of(spec)}
-    return replace(options, coreset=index.size / index.patches, graph=graph, **own)
+    share = index.size / index.patches
+    own = {**options.own, **settings_of(spec), "coreset": share, "graph": graph}
+    return replace(options, method=spec.head.method, own=own)
 
 
 def _calibrate(spec: Manifest, good: HeldOut, lesson: Lesson, summary: Summary) -> CalibrationSpec:
     """The thresholds, from the scores that the bundle keeps and those of the new images."""
     old, options, count = spec.calibration, lesson.options, len(good.scores)
     scores, peaks = [*old.good_scores, *good.scores], [*old.good_peaks, *good.peaks]
-    rule, value = old.rule, old.value
-    if options.false_reject is not None:
-        rule, value = options.rule_for(len(scores))
+    asks = options.false_reject is not None
+    rule, value = options.rule_for(len(scores)) if asks else (old.rule, old.value)
     kept = f"{len(old.good_scores)} scores of good images that the bundle keeps"
     split = f"{lesson.splits.text} of {count} new good images, beside {kept}"
     new = rules.calibrate(rule, value, scores, peaks, (), split, left_out=old.left_out)

@@ -13,7 +13,7 @@ from pathlib import Path
 from edge_ad.bundle.file import Bundle
 from edge_ad.calibration.rules import RATE_HELP
 from edge_ad.data.layouts import Category
-from edge_ad.engines import installed_engines
+from edge_ad.engines import TARGETS, installed_engines
 from edge_ad.errors import BackboneError, BundleError, BundleNotFoundError
 from edge_ad.registry import ENGINES, one_of
 from edge_ad.system.files import check_outputs, check_target, is_special, is_stdout
@@ -131,9 +131,10 @@ def _new(asked: Asked, images: list[Path]) -> Summary:
 
     out = asked.out or asked.target.with_name(asked.target.name + _SUFFIX)
     _check_target(out, asked.force, f"To teach it more, give {out} in place of {asked.target}.")
-    # IR is written by OpenVINO; HNSW graphs, which large coresets are searched with, by hnswlib
-    to = "both" if "openvino" in installed_engines() else "onnx"
-    options = replace(asked.options, out=out, to=to, graph=find_spec("hnswlib") is not None)
+    kinds = {kind for name in installed_engines() for kind in ENGINES[name].runs}
+    to = next(name for name, made in TARGETS.items() if {*made} == kinds)
+    own = {**asked.options.own, "graph": find_spec("hnswlib") is not None}  # which makes the graph
+    options = replace(asked.options, out=out, to=to, own=own)
     return export_bundle(options, Category(asked.target.name, "files given", tuple(images), ()))
 
 

@@ -95,8 +95,8 @@ def test_a_bundle_learns_more(golden: Path, tmp_path: Path, capsys: pytest.Captu
     before, old = given.read_bytes(), Runtime(given, threads=1).manifest
     said = taught(capsys, given, photos(tmp_path / "new", 5))
     assert given.read_bytes() == before
-    runtime = Runtime(tmp_path / "used.taught.bundle", threads=1, self_check=True)
-    new = runtime.manifest
+    out = tmp_path / "used.taught.bundle"
+    new = Runtime(out, threads=1, self_check=True).manifest
     for part in ("name", "created", "frame", "roi", "backbone", "head"):
         assert getattr(new, part) == getattr(old, part)
     assert old.index is not None
@@ -108,7 +108,7 @@ def test_a_bundle_learns_more(golden: Path, tmp_path: Path, capsys: pytest.Captu
     assert [(lesson.bundle, lesson.images) for lesson in new.taught] == [(Runtime(given).bundle_id, 5)]
     assert said["threshold"].startswith(f"set anew, {old.calibration.threshold:.4g} -> {new.calibration.threshold:.4g}")
     assert re.search("of new good parts like these, expect .* rejected", said["promise"])
-    assert main(["info", str(runtime.path)]) == 0
+    assert main(["info", str(out)]) == 0
     assert re.search("^taught +5 good images", capsys.readouterr().out, re.MULTILINE)
 
 
@@ -153,7 +153,7 @@ def test_a_new_image_with_a_defect_is_named(golden: Path, tmp_path: Path, capsys
         (["cable", "{photos}", "--out", "{photos}/00.png", "--force"], "--out would replace a training image"),
         (["{golden}", "{photos}", "--out", "{tmp}/old.bundle"], "exists already.*--force"),
         (["{tmp}/old", "{photos}"], "old.bundle exists already.*give .*old.bundle in place of"),
-        (["{tmp}/old.bundle", "{photos}"], "not a bundle"),
+        (["{tmp}/old.bundle", "{photos}"], "old.bundle: this is no bundle"),
     ],
 )
 def test_refused(

@@ -7,7 +7,7 @@ import pytest
 
 from edge_ad import native
 from edge_ad.native import reference
-from export.coreset import PROJECTED_DIM, project, select_coreset
+from export.coreset import PROJECTED_DIM, project, select_beyond, select_coreset
 
 POOL = native.Pool(2)
 
@@ -65,6 +65,27 @@ def test_the_seed_chooses_the_start() -> None:
 def test_short_vectors_are_not_projected() -> None:
     found = patches(dim=PROJECTED_DIM)
     assert project(found, 0) is found
+
+
+def test_rows_beyond_known_ones_go_on_where_the_selection_stopped() -> None:
+    """The known rows are the first picks of the same points: the picks that follow are those of one run."""
+    found, dim = patches(4, 50), 10
+    rows = select(found, fraction=0.2)
+    known = found.reshape(-1, dim)[rows[:10]]
+    every = np.arange(4, dtype=np.int64)
+    more = select_beyond(known, found, every, 30 / 200, 0, POOL)
+    np.testing.assert_array_equal(more, rows[10:])
+
+
+def test_rows_beyond_are_of_the_images_that_were_asked_for_and_none_is_known() -> None:
+    found = patches(4, 50)
+    found[1, 7] += 100  # the farthest of image 1; that of image 2 is not asked for
+    found[2, 9] += 100
+    rows = select_beyond(found[0], found, np.array([0, 1], np.int64), 0.1, 0, POOL)
+    assert rows[0] == 57
+    assert len(rows) == 10
+    assert set(rows // 50) == {1}  # those of image 0 are known
+    assert len(select_beyond(found[0], found, np.array([0], np.int64), 1.0, 0, POOL)) == 0
 
 
 def test_the_projection_keeps_distances() -> None:

@@ -228,9 +228,12 @@ def test_a_file_export_py_shadows_nothing(tmp_path: Path) -> None:
     assert "there is no category 'no-such-part'" in done.stderr
 
 
+@pytest.mark.parametrize(("command", "extra"), [("export", "demo"), ("teach", "teach")])
 def test_an_edge_pc_without_the_export(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, extra: str
 ) -> None:
     monkeypatch.setattr("edge_ad.cli.export.__file__", str(tmp_path / "edge_ad" / "cli" / "export.py"))
-    assert main(["export", "x"]) == 2
-    assert "the export is not installed here" in capsys.readouterr().err
+    assert main([command, "x"]) == 2
+    error = capsys.readouterr().err
+    assert "the export is not installed here" in error
+    assert f"pip install 'edge-ad[{extra}]'" in error
