@@ -248,13 +248,7 @@ def _add_frames(parser: argparse.ArgumentParser, d: Options) -> None:
         help="filter that resizes a frame: area averages, or bilinear or bicubic with antialiasing, as Pillow has them",
     )
     add("--roi", help="region of interest: y0,x0,y1,x1, a mask image (white keeps), a polygon.json or a labelme file")
-    add(
-        "--halo",
-        type=int,
-        default=d.halo,
-        metavar="PX",
-        help="margin around the ROI, pixels at the input size",
-    )
+    add("--halo", type=int, default=d.halo, metavar="PX", help="margin around the ROI, pixels at the input size")
     add(
         "--color-order",
         choices=("bgr", "rgb"),

@@ -78,10 +78,7 @@ def export_bundle(options: Options) -> Summary:
     plans = plan_points(options)
     with summary.stage("graph"):
         bases = _open_bases(plans, chosen.opened, options, network, canvas, good_images)
-        for size, base in bases.items():  # of the reference's sizes it is told
-            prove_parity(base, summary if size in plans[0].sizes else Summary(out), several=len(plans[0].sizes) > 1)
-            if base.reach is not None:
-                summary.say("tiles", describe_tiles(base.backbone, len(base.tiles), base.reach))
+        _prove(bases, plans[0].sizes, summary)
     stages = bases[plans[0].sizes[0]]
     job = _job(options, good_images, tests, pool, scratch_for(out).parent, canvas)
     job, reference = _reference(plans, bases, job, canvas, summary)
@@ -132,6 +129,14 @@ def _open_bases(
         bases[size] = opened.get(size) or open_stages(*given, first)
         first = first or bases[size]
     return bases
+
+
+def _prove(bases: Mapping[Size, Stages], told: Sequence[Size], summary: Summary) -> None:
+    """Proves the parity of every size. It tells that of the reference's sizes, and how they are cut into tiles."""
+    for size, base in bases.items():
+        prove_parity(base, summary if size in told else Summary(summary.bundle), several=len(told) > 1)
+        if base.reach is not None:
+            summary.say("tiles", describe_tiles(base.backbone, len(base.tiles), base.reach))
 
 
 def _job(
