@@ -42,8 +42,8 @@ EXTENT_PX = 12  # of a defect
 CONTRAST = 0.6
 KINDS = ("spot", "dent", "stain", "scratch")
 WINDOW = 480  # a defect is drawn in a part of the frame
-SEAM_TILE, SEAM_PICTURE = (512, 512), (1280, 1280)
-OVERLAPS = (0, 64, 128, 256)
+SEAM_TILE = 512
+OVERLAPS = (0, 64, 128, 256, 384)
 BINS = (0, 8, 32, 64, 96, 128)  # pixels from a seam
 
 Picture = NDArray[np.uint8]
@@ -87,31 +87,31 @@ def with_defect(frame: Picture, kind: str, seed: int) -> tuple[Picture, tuple[in
 def seams(arguments: argparse.Namespace) -> None:
     """Prints the difference of patches by their distance from a seam, for each overlap."""
     for path in arguments.images:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "picture.png"
-            picture = mirrored(cv2.imread(str(path), cv2.IMREAD_COLOR), SEAM_PICTURE)
-            cv2.imwrite(str(file), picture)
-            whole = _stages(arguments, None, file).engine(picture[None])
-        flat = whole.reshape(-1, whole.shape[-1])
-        unit = float(np.median(np.linalg.norm(flat - np.random.default_rng(0).permutation(flat), axis=1)))
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         rows = [("overlap", *(f"from {low} px" for low in BINS))]
         for overlap in OVERLAPS:
+            side = 3 * SEAM_TILE - 2 * overlap  # three tiles, which overlap by no more than is asked
+            picture = mirrored(image, (side, side))
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "picture.png"
                 cv2.imwrite(str(file), picture)
-                stages = _stages(arguments, (*SEAM_TILE, overlap), file)
-            rows.append((str(overlap), *_by_distance(stages, picture, whole, unit)))
-        print(f"{path.name}, {SEAM_PICTURE} in tiles of {SEAM_TILE}: largest difference of a patch, as a share of the")
-        print("median distance of two patches, by its distance from the nearest seam")
-        print(aligned(rows))
+                whole = _stages(arguments, None, file, side).engine(picture[None])
+                stages = _stages(arguments, (SEAM_TILE, SEAM_TILE, overlap), file, side)
+            rows.append((str(overlap), *_by_distance(stages, picture, whole)))
+        print(
+            f"{path.name}, 3 x 3 tiles of {SEAM_TILE} pixels: largest difference of a patch, as a share of the median"
+        )
+        print("distance of two patches, by its distance from the nearest seam")
+        print(aligned(rows), flush=True)
 
 
-def _stages(arguments: argparse.Namespace, tiles: tuple[int, ...] | None, image: Path) -> Stages:
-    options = _options(arguments, "seams", tiles=tiles, input_size=SEAM_PICTURE)
-    return open_stages(options, open_network(options), FrameSpec(None), None, [image], SEAM_PICTURE)
+def _stages(arguments: argparse.Namespace, tiles: tuple[int, ...] | None, image: Path, side: int) -> Stages:
+    options = _options(arguments, "seams", tiles=tiles, input_size=(side, side))
+    return open_stages(options, open_network(options), FrameSpec(None), None, [image], (side, side))
 
 
-def _by_distance(stages: Stages, picture: Picture, whole: NDArray[np.float32], unit: float) -> list[str]:
+def _by_distance(stages: Stages, picture: Picture, whole: NDArray[np.float32]) -> list[str]:
+    unit = float(np.median(np.linalg.norm(whole - np.random.default_rng(0).permutation(whole), axis=1)))
     height, width = stages.backbone.grid
     tiles = stages.backbone.tiles
     assert tiles is not None
@@ -128,7 +128,7 @@ def _by_distance(stages: Stages, picture: Picture, whole: NDArray[np.float32], u
     seam[1:] |= grid[1:] != grid[:-1]
     seam[:-1] |= grid[1:] != grid[:-1]
     far = (cv2.distanceTransform(1 - seam, cv2.DIST_C, 3)) * tiles.stride
-    return [f"{float(apart[far >= low].max()):.1e}" for low in BINS]
+    return [f"{float(apart[far >= low].max()):.1e}" if (far >= low).any() else "" for low in BINS]
 
 
 # ------------------------------------------------------------------------------------------------------- large

@@ -19,7 +19,17 @@ from edge_ad.bundle.file import Members
 from edge_ad.calibration.rules import LABELLED
 from edge_ad.data.layouts import TestImage
 from edge_ad.registry import BASE_PRECISION, PRECISIONS
-from edge_ad.spec import REFERENCE, CalibrationSpec, FidelitySpec, PointSpec, PowerSpec, ProbesSpec, SecondSpec, Size
+from edge_ad.spec import (
+    MIN_FRAME_SIDE,
+    REFERENCE,
+    CalibrationSpec,
+    FidelitySpec,
+    PointSpec,
+    PowerSpec,
+    ProbesSpec,
+    SecondSpec,
+    Size,
+)
 from edge_ad.system.progress import Progress
 from export.features import extract, patch_store, tensors
 from export.fidelity import measure_fidelity
@@ -120,7 +130,7 @@ class MadePoint:
             "head": first.fitted.spec,
             "index": first.fitted.index,
             "calibration": self.calibration,
-            "probes": ProbesSpec(1, backbone.input_size, 1, PRECISIONS[self.plan.precision].tolerance),
+            "probes": ProbesSpec(1, (MIN_FRAME_SIDE, MIN_FRAME_SIDE), 1, PRECISIONS[self.plan.precision].tolerance),
             "second": second[0] if second else None,
             "power": self.power,
         }

@@ -84,12 +84,7 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
     plans = plan_points(options)
     with summary.stage("graph"):
         bases = _open_bases(plans, chosen.opened, options, chosen.network, canvas, good_images)
-        for size, base in bases.items():  # of the reference's sizes it is told
-            told = summary if size in plans[0].sizes else Summary(out)
-            tell_layers(base, told)
-            prove_parity(base, told, several=len(plans[0].sizes) > 1)
-            if base.reach is not None:
-                told.say("tiles", describe_tiles(base.backbone, len(base.tiles), base.reach))
+        _prove(bases, plans[0].sizes, summary)
     stages = bases[plans[0].sizes[0]]
     job = _job(options, good_images, tests, pool, scratch_for(out).parent, canvas)
     job, reference = _reference(plans, bases, job, canvas, summary)
@@ -152,6 +147,16 @@ def _open_bases(
         bases[size] = opened.get(size) or open_stages(*given, first)
         first = first or bases[size]
     return bases
+
+
+def _prove(bases: Mapping[Size, GraphStages], told: Sequence[Size], summary: Summary) -> None:
+    """Proves the parity of every size. Of the reference's sizes it is told, with their layers and tiles."""
+    for size, base in bases.items():
+        own = summary if size in told else Summary(summary.bundle)
+        tell_layers(base, own)
+        prove_parity(base, own, several=len(told) > 1)
+        if base.reach is not None:
+            own.say("tiles", describe_tiles(base.backbone, len(base.tiles), base.reach))
 
 
 def _job(

@@ -29,7 +29,7 @@ class Tile:
     Attributes:
         box: its pixels in the picture, which it may leave below and on the right by less than `TilesSpec.align`.
         rows: (r,) int32 row-major numbers, in the tile's grid, of the patches that are used.
-        numbers: (r,) int32 their places among the R patches of the region of interest.
+        numbers: (r,) int32 their places among the R patches of the region of interest, ascending.
     """
 
     box: Box

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
+from edge_ad.heads.base import Found
 from edge_ad.heads.local import Local
 
 # The sizes from which the graph is faster than exact search, which misses nothing (bench/NOTES.md). Without bounds:
@@ -15,8 +16,6 @@ GRAPH_FROM_ROWS = {"amx": 6000, "avx512vnni": 2000, "avxvnni": 2000, "neondot": 
 GRAPH_FROM_ROWS_ELSE = 1000
 _RECHECK = 16  # least queries of one exact re-check: a full tile of the exact kernel
 _PLAIN = Local()
-
-Nearest = tuple[NDArray[np.float32], NDArray[np.int32]]
 
 
 def choose_search(wanted: str, coreset: native.Coreset, *, has_graph: bool) -> str:
@@ -60,13 +59,13 @@ class Index:
         """Whether `nearest` searches the graph."""
         return self._graph is not None
 
-    def exact(self, patches: NDArray[np.float32], rows: NDArray[np.int32] | None) -> Nearest:
+    def exact(self, patches: NDArray[np.float32], rows: NDArray[np.int32] | None) -> Found:
         """Exact distances (R,) float32 and coreset rows (R,) int32 of the patches `rows` (all by default)."""
         return native.exact_search(self.coreset, patches, self._pool, rows)
 
     def nearest(
         self, patches: NDArray[np.float32], local: Local = _PLAIN, rows: NDArray[np.int32] | None = None
-    ) -> Nearest:
+    ) -> Found:
         """Distances (R,) float32, Euclidean, and coreset rows (R,) int32 of the patches in the region of interest.
 
         With the graph some distances can be too large, never too small. The largest value of `local`, which is the

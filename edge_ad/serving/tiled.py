@@ -19,7 +19,7 @@ class Kept:
     """Some patches of a picture, taken from its tiles.
 
     Args:
-        numbers: (n,) int32 their numbers below R, each once.
+        numbers: (n,) int32 their numbers below R.
         dim: D.
 
     Attributes:
@@ -31,8 +31,9 @@ class Kept:
 
     def take(self, tile: Tile, patches: NDArray[np.float32]) -> None:
         """Takes those that the tile gives, from its (P, D) patches."""
-        _, at, own = np.intersect1d(self._numbers, tile.numbers, assume_unique=True, return_indices=True)
-        self.vectors[at] = patches[tile.rows[own]]
+        own = np.minimum(np.searchsorted(tile.numbers, self._numbers), len(tile.numbers) - 1)
+        here = tile.numbers[own] == self._numbers
+        self.vectors[here] = patches[tile.rows[own[here]]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,7 +61,9 @@ def test_the_command_lines_have_the_example(
 
 
 def test_the_tables_have_the_example(method: str) -> None:
-    assert f"| `{method}` | largest distance of a patch from the mean patch | yes | no | exact |" in methods_table()
+    assert (
+        f"| `{method}` | largest distance of a patch from the mean patch | yes | no | no | exact |" in methods_table()
+    )
     assert f"| `mean` | {method} | float32 (D): the mean patch of the good images |" in members_table()
     assert f"| `head.power` | integer, 1..4 | {method}: of the distance |" in fields_table()
 
