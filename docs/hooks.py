@@ -72,7 +72,7 @@ def options_table(command: str) -> str:
 def parser_of(command: str) -> argparse.ArgumentParser:
     """The parser of a command, caught at the moment it is asked to parse."""
     if command == "python -m export":
-        from export.options import parse_options
+        from export.command_line import parse_options
 
         return _caught(parse_options)
     if command == "python -m export.synth":

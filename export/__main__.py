@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(arguments: Sequence[str] | None) -> int:
-    from export.options import parse_options
+    from export.command_line import parse_options
 
     options = parse_options(arguments)
     if find_spec("onnx") is None:

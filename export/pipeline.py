@@ -6,11 +6,7 @@ does the part from crop to calibration, once for each operating point.
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
-import math
 import os
-import platform
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,24 +14,21 @@ from pathlib import Path
 import numpy as np
 
 from edge_ad import native
-from edge_ad.bundle.file import Members, write_bundle
 from edge_ad.calibration.promise import describe_odd
 from edge_ad.calibration.rules import LABELLED
 from edge_ad.data.layouts import Category, Facts, TestImage, check_images, find_category, load_category
-from edge_ad.engines import Engine
-from edge_ad.errors import BundleError, DatasetError, SpecError
+from edge_ad.errors import DatasetError, SpecError
 from edge_ad.metrics.power import describe_power, describe_seen
-from edge_ad.registry import ENGINES, engine_package
-from edge_ad.runtime import Runtime
 from edge_ad.serving.fidelity import describe_fidelity
 from edge_ad.spec import FidelitySpec, FrameSpec, Manifest, Size
 from edge_ad.system.cpu import default_threads, detect_cpu
-from edge_ad.system.files import check_outputs, check_target, folder_beside, is_special, scratch_for, write_output
+from edge_ad.system.files import check_outputs, check_target, scratch_for
 from edge_ad.system.names import listed, printable
 from edge_ad.system.progress import Progress
 from edge_ad.system.versions import timestamp
 from export.choose.evidence import Subject, decide
 from export.fidelity import shortfall
+from export.finish import finish, producer_of
 from export.fit import write_more
 from export.folds import folds
 from export.held_out import odd_ones
@@ -44,7 +37,6 @@ from export.network import Network, open_networks
 from export.options import Options
 from export.plan import Plan, hindrance, plan_points, require_good, require_packages
 from export.power import POWER_DEFECTS, draw_defects
-from export.probes import make_probes, probe_frames, probe_size
 from export.roi import DrawnRoi, read_roi
 from export.roi_auto import AUTO, auto_region
 from export.roi_preview import preview_of, write_preview
@@ -96,7 +88,7 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
     manifest = Manifest(
         name=printable(category.name),
         created=timestamp(),
-        producer=_producer(stages.engine),
+        producer=producer_of(stages.engine),
         frame=frame,
         roi=None if stages.roi is None else replace(stages.roi, source=printable(stages.roi.source)),
         **reference.specs,
@@ -337,75 +329,3 @@ def _describe_sizes(facts: Facts) -> str:
     sizes = sorted(facts.sizes)
     one = "x".join(map(str, sizes[0]))
     return one if len(sizes) == 1 else f"{len(sizes)} sizes from {one} to {'x'.join(map(str, sizes[-1]))}"
-
-
-def finish(out: Path, manifest: Manifest, members: Members, good: Path, options: Options, summary: Summary) -> None:
-    """Writes the bundle, opens it again and checks it.
-
-    A pipe or a device cannot be opened again. So a copy is checked first.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            folder = stack.enter_context(folder_beside(scratch_for(out)))
-        except OSError as error:
-            raise BundleError(f"{out} cannot be written", got=error.strerror, remedy="Give another --out.") from error
-        whole = folder / "whole.bundle" if is_special(out) else out
-        with summary.stage("bundle"):
-            _write(whole, manifest, members, good, options, folder / "draft.bundle")
-        with summary.stage("check"):
-            identity = _open_and_check(whole, manifest.point_names, good, options, summary)
-        summary.say("bundle", f"{out} ({whole.stat().st_size / 1e6:.1f} MB, id {identity})")
-        if whole != out:
-            write_output(out, [whole.read_bytes()])
-
-
-def _write(out: Path, manifest: Manifest, members: Members, good: Path, options: Options, draft: Path) -> None:
-    """Writes the bundle. The runtime answers the golden probes on a draft without them."""
-    write_bundle(draft, manifest, members)
-    points = {point.name: point for point in manifest.points}
-    for name in manifest.point_names:
-        runtime = Runtime(draft, point=name, search="exact", threads=options.threads)
-        largest = max((sight.backbone for sight in manifest.at(name).sights), key=lambda b: math.prod(b.input_size))
-        frames = probe_frames(good, manifest.frame.white_level, probe_size(largest), options.seed)
-        spec, answers = make_probes(runtime, frames, options.seed)
-        if name in points:
-            points[name] = replace(points[name], probes=spec)
-            members |= {f"points/{name}/{member}": value for member, value in answers.items()}
-        else:
-            manifest = replace(manifest, probes=spec)
-            members |= answers
-    write_bundle(out, replace(manifest, points=tuple(points.values())), members)
-
-
-def _open_and_check(out: Path, points: Sequence[str], good: Path, options: Options, summary: Summary) -> str:
-    """Runs the golden probes of the bundle and returns its id. It times a frame in tiles, which takes seconds."""
-    for name in points[1:]:
-        Runtime(out, point=name, threads=options.threads, self_check=True)
-    runtime = Runtime(out, threads=options.threads, self_check=True)
-    summary.say(
-        "runtime",
-        f"{runtime.engine} {runtime.precision}, search {runtime.search}, {runtime.threads} threads; golden probes pass",
-    )
-    if runtime.manifest.backbone.tiles is not None:
-        taken = min(runtime.inspect(good).latency_ms for _ in range(2))
-        summary.say("time", f"{taken:,.0f} ms a frame, measured here with {runtime.threads} threads")
-    return runtime.bundle_id
-
-
-def _producer(engine: Engine) -> dict[str, str]:
-    producer = {"python": platform.python_version(), "engine": f"{engine.name} {engine.version}"}
-    for package in (
-        "edge-ad",
-        "torch",
-        "torchvision",
-        "onnx",
-        *map(engine_package, ENGINES),
-        "nncf",
-        "hnswlib",
-        "numpy",
-    ):
-        try:
-            producer[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return producer

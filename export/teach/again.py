@@ -41,13 +41,13 @@ from edge_ad.system.names import listed
 from edge_ad.system.progress import Progress
 from edge_ad.system.versions import timestamp
 from export.features import extract, patch_store, stream
+from export.finish import finish
 from export.fit import open_method, settings_of
 from export.fit.base import Kept, Material
 from export.folds import Splits, folds
 from export.held_out import HeldOut, cross_fit
 from export.make_point import MadePoint, MadeSight, point_members
 from export.options import Options
-from export.pipeline import finish
 from export.plan import Plan
 from export.stages import Stages, size_text
 from export.summary import Summary

@@ -24,9 +24,9 @@ from edge_ad.bundle.file import Bundle  # noqa: E402
 from edge_ad.cli import main  # noqa: E402
 from edge_ad.engines import installed_engines  # noqa: E402
 from edge_ad.registry import METHODS  # noqa: E402
+from export.command_line import parse_options  # noqa: E402
 from export.fit.padim import REGULARIZATION, choose_channels, gaussians  # noqa: E402
 from export.normal_embed import NormalEmbed, read_normal_embed, write_normal_embed  # noqa: E402
-from export.options import parse_options  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
 from tests.edited import edited  # noqa: E402
 from tests.tiny import SIZE, bad_frame, good_frame, tiny_options  # noqa: E402

@@ -11,7 +11,8 @@ onnx = pytest.importorskip("onnx", reason="the export needs onnx")
 pytest.importorskip("hnswlib", reason="the export needs hnswlib")
 
 from edge_ad import SpecError  # noqa: E402
-from export.options import Options, parse_options  # noqa: E402
+from export.command_line import parse_options  # noqa: E402
+from export.options import Options  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
 from tests.export.made import Export  # noqa: E402
 from tests.tiny import tiny_options  # noqa: E402

@@ -28,10 +28,10 @@ from edge_ad.metrics import binary_auroc  # noqa: E402
 from edge_ad.registry import METHODS  # noqa: E402
 from edge_ad.spec import FidelitySpec  # noqa: E402
 from edge_ad.system.cpu import Cpu, detect_cpu  # noqa: E402
+from export.command_line import parse_options  # noqa: E402
 from export.fidelity import measure_fidelity, rank_correlation, shortfall  # noqa: E402
 from export.folds import folds  # noqa: E402
 from export.make_point import choose_sample, without  # noqa: E402
-from export.options import parse_options  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
 from export.plan import (  # noqa: E402
     LEAST_IMAGES,

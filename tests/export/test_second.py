@@ -18,9 +18,9 @@ from edge_ad.bundle.file import Bundle  # noqa: E402
 from edge_ad.engines import installed_engines  # noqa: E402
 from edge_ad.metrics import binary_auroc  # noqa: E402
 from edge_ad.registry import METHODS  # noqa: E402
+from export.command_line import parse_options  # noqa: E402
 from export.folds import folds  # noqa: E402
 from export.held_out import join_factor, joined  # noqa: E402
-from export.options import parse_options  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
 from export.plan import plan_points  # noqa: E402
 from export.summary import Summary  # noqa: E402

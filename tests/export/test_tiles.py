@@ -22,7 +22,7 @@ from edge_ad.heads.patchcore import PatchCore  # noqa: E402
 from edge_ad.registry import METHODS  # noqa: E402
 from edge_ad.spec import TilesSpec  # noqa: E402
 from export import tiles  # noqa: E402
-from export.options import parse_options  # noqa: E402
+from export.command_line import parse_options  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
 from export.summary import Summary  # noqa: E402
 from export.tiles import Reach, border_reach, sample_numbers, sample_size  # noqa: E402

@@ -19,7 +19,8 @@ from edge_ad.heads.base import Opening, check_search
 from edge_ad.registry import METHODS
 from edge_ad.serving.point import Point, Settings
 from edge_ad.spec.table import fields_table, members_table, methods_table
-from export.options import Options, method_options, parse_options
+from export.command_line import parse_options
+from export.options import Options, method_options
 from export.pipeline import export_bundle
 from tests.contributing import the_method
 from tests.edited import edited

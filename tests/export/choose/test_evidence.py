@@ -14,7 +14,8 @@ from edge_ad import Runtime, SpecError
 from edge_ad.bundle.file import Bundle
 from export import power
 from export.choose import evidence
-from export.options import Options, parse_options
+from export.command_line import parse_options
+from export.options import Options
 from export.pipeline import export_bundle
 from tests.tiny import good_frame, picture, tiny_options, write_backbone
 
