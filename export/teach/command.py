@@ -128,14 +128,18 @@ def _require_packages() -> None:
 def _new(asked: Asked, images: list[Path]) -> Summary:
     """The export with --quick, of these images: the embedded backbone, for the engines that are installed."""
     from export.pipeline import export_bundle
+    from export.teach.again import NO_GRAPH
 
     out = asked.out or asked.target.with_name(asked.target.name + _SUFFIX)
     _check_target(out, asked.force, f"To teach it more, give {out} in place of {asked.target}.")
     kinds = {kind for name in installed_engines() for kind in ENGINES[name].runs}
     to = next(name for name, made in TARGETS.items() if {*made} == kinds)
-    own = {**asked.options.own, "graph": find_spec("hnswlib") is not None}  # which makes the graph
-    options = replace(asked.options, out=out, to=to, own=own)
-    return export_bundle(options, Category(asked.target.name, "files given", tuple(images), ()))
+    graph = find_spec("hnswlib") is not None  # which makes it
+    options = replace(asked.options, out=out, to=to, own={**asked.options.own, "graph": graph})
+    summary = export_bundle(options, Category(asked.target.name, "files given", tuple(images), ()))
+    if not graph:
+        summary.say("search", NO_GRAPH)
+    return summary
 
 
 def _again(asked: Asked, images: list[Path]) -> Summary:

@@ -65,6 +65,7 @@ def test_no_torch_and_no_hnswlib_are_needed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, "teach", "part", str(photos(tmp_path / "photos", 3)), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+    assert re.search("^search +exact only.*hnswlib", done.stdout, re.MULTILINE)
     index = Runtime(out).manifest.index
     assert index is not None
     assert index.graph is None
