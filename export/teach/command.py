@@ -14,7 +14,7 @@ from edge_ad.bundle.file import Bundle
 from edge_ad.calibration.rules import RATE_HELP
 from edge_ad.data.layouts import Category
 from edge_ad.engines import TARGETS, installed_engines
-from edge_ad.errors import BackboneError, BundleError, BundleNotFoundError
+from edge_ad.errors import BackboneError, BundleError, BundleNotFoundError, SpecError
 from edge_ad.registry import ENGINES, one_of
 from edge_ad.system.files import check_outputs, check_target, is_special, is_stdout
 from edge_ad.system.names import printable_lines
@@ -52,9 +52,12 @@ class Asked:
 
         Raises:
             BundleNotFoundError: it looks like a bundle, and is not there.
+            SpecError: it is no name.
         """
         if self.target.is_file():
             return True
+        if self.target.name in ("", ".."):
+            raise SpecError("a new bundle needs a name", expected="NAME, for NAME.bundle", got=self.target)
         if self.target.name.endswith(_SUFFIX):
             raise BundleNotFoundError(
                 f"there is no bundle at {self.target}",

@@ -147,6 +147,7 @@ def test_a_new_image_with_a_defect_is_named(golden: Path, tmp_path: Path, capsys
         (["cable", "{one}"], "too few good images.*2 or more.*got 1"),
         (["cable", "{text}"], "text.png cannot be decoded"),
         (["missing.bundle", "{photos}"], "there is no bundle at missing.bundle.*without .bundle"),
+        ([".", "{photos}"], "a new bundle needs a name"),
         (["{golden}", "{text}", "--out", "{tmp}/x.bundle"], "text.png cannot be decoded"),
         (["{golden}", "{large}", "--out", "{tmp}/x.bundle"], "another size than the frames.*64 x 64.*80 x 80"),
         (["{golden}", "{photos}", "--out", "{golden}"], "--out would replace the bundle"),
