@@ -19,6 +19,7 @@ from edge_ad.spec import (
     REFERENCE,
     BackboneSpec,
     CalibrationSourceSpec,
+    CalibrationSpec,
     IndexSpec,
     Manifest,
 )
@@ -85,11 +86,17 @@ def describe(manifest: Manifest) -> dict[str, str]:
         "threshold": f"{calibration.threshold:.4g} ({describe_rule(calibration.rule, calibration.value)} of "
         f"{len(calibration.good_scores)} held-out good images, {calibration.split}{left_out}; "
         f"95% {calibration.interval[0]:.4g}..{calibration.interval[1]:.4g})",
-        "promise": promise(calibration.rule, calibration.value, calibration.threshold, calibration.good_scores),
+        **_promise(calibration),
         **_seen(manifest),
         "calibrated": _origin(manifest) if calibration.source is None else _source(calibration.source),
         **_taught(manifest),
     }
+
+
+def _promise(own: CalibrationSpec) -> dict[str, str]:
+    """What its good images can promise; nothing if it keeps no scores."""
+    scores = own.good_scores
+    return {"promise": promise(own.rule, own.value, own.threshold, scores)} if scores else {}
 
 
 def _origin(manifest: Manifest) -> str:

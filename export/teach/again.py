@@ -53,6 +53,7 @@ from export.stages import Stages, size_text
 from export.summary import Summary
 from export.teach.images import check_for
 
+NO_GRAPH = "exact only: there is no graph for it, as the package hnswlib is not installed"
 _SAME = 1e-3  # of the median distance: a patch that is nearer to a row is that row, whatever the engine
 _KNOWN = 0.5  # share of the rows that an image gives on average: with so many of its own, it was learned from before
 _LISTED = 5  # names in a message
@@ -235,7 +236,7 @@ def _options(spec: Manifest, lesson: Lesson, summary: Summary) -> Options:
     assert index is not None, "methods that keep patches have an index"
     graph = index.graph is not None and find_spec("hnswlib") is not None
     if index.graph is not None and not graph:
-        summary.say("search", "exact only: the graph is left out, as the package hnswlib is not installed")
+        summary.say("search", NO_GRAPH)
     share = index.size / index.patches
     own = {**options.own, **settings_of(spec), "coreset": share, "graph": graph}
     return replace(options, method=spec.head.method, own=own)

@@ -14,7 +14,7 @@ from edge_ad.bundle.file import Bundle
 from edge_ad.calibration.rules import RATE_HELP
 from edge_ad.data.layouts import Category
 from edge_ad.engines import TARGETS, installed_engines
-from edge_ad.errors import BackboneError, BundleError, BundleNotFoundError
+from edge_ad.errors import BackboneError, BundleError, BundleNotFoundError, SpecError
 from edge_ad.registry import ENGINES, one_of
 from edge_ad.system.files import check_outputs, check_target, is_special, is_stdout
 from edge_ad.system.names import printable_lines
@@ -52,9 +52,12 @@ class Asked:
 
         Raises:
             BundleNotFoundError: it looks like a bundle, and is not there.
+            SpecError: it is no name.
         """
         if self.target.is_file():
             return True
+        if self.target.name in ("", ".."):
+            raise SpecError("a new bundle needs a name", expected="NAME, for NAME.bundle", got=self.target)
         if self.target.name.endswith(_SUFFIX):
             raise BundleNotFoundError(
                 f"there is no bundle at {self.target}",
@@ -128,14 +131,18 @@ def _require_packages() -> None:
 def _new(asked: Asked, images: list[Path]) -> Summary:
     """The export with --quick, of these images: the embedded backbone, for the engines that are installed."""
     from export.pipeline import export_bundle
+    from export.teach.again import NO_GRAPH
 
     out = asked.out or asked.target.with_name(asked.target.name + _SUFFIX)
     _check_target(out, asked.force, f"To teach it more, give {out} in place of {asked.target}.")
     kinds = {kind for name in installed_engines() for kind in ENGINES[name].runs}
     to = next(name for name, made in TARGETS.items() if {*made} == kinds)
-    own = {**asked.options.own, "graph": find_spec("hnswlib") is not None}  # which makes the graph
-    options = replace(asked.options, out=out, to=to, own=own)
-    return export_bundle(options, Category(asked.target.name, "files given", tuple(images), ()))
+    graph = find_spec("hnswlib") is not None  # which makes it
+    options = replace(asked.options, out=out, to=to, own={**asked.options.own, "graph": graph})
+    summary = export_bundle(options, Category(asked.target.name, "files given", tuple(images), ()))
+    if not graph:
+        summary.say("search", NO_GRAPH)
+    return summary
 
 
 def _again(asked: Asked, images: list[Path]) -> Summary:

@@ -38,6 +38,16 @@ def test_info(golden: Path, golden_roi: Path, capsys: pytest.CaptureFixture[str]
     assert "32 x 32 of 64 x 64" in out
 
 
+def test_what_the_good_images_can_promise(golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A threshold from three scores says so; without scores there is nothing to promise."""
+    few = edited(golden, tmp_path / "few.bundle", calibration={"good_scores": (0.1, 0.2, 0.3), "threshold": 0.31})
+    assert main(["info", str(few)]) == 0
+    assert re.search(r"^promise .*expect 25% rejected.*from 3 scores is hardly", capsys.readouterr().out, re.MULTILINE)
+    none = edited(golden, tmp_path / "none.bundle", calibration={"good_scores": ()})
+    assert main(["info", str(none)]) == 0
+    assert not re.search("^promise ", capsys.readouterr().out, re.MULTILINE)
+
+
 def test_info_of_a_method_with_a_projection(golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     head = SpadeSpec("spade", images=1200, gallery=50, neighbors=5, projection=ProjectionSpec(64))
     assert main(["info", str(edited(golden, tmp_path / "spade.bundle", head=head, index=None))]) == 0

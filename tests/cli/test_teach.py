@@ -65,6 +65,7 @@ def test_no_torch_and_no_hnswlib_are_needed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, "teach", "part", str(photos(tmp_path / "photos", 3)), "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+    assert re.search("^search +exact only.*hnswlib", done.stdout, re.MULTILINE)
     index = Runtime(out).manifest.index
     assert index is not None
     assert index.graph is None
@@ -146,6 +147,7 @@ def test_a_new_image_with_a_defect_is_named(golden: Path, tmp_path: Path, capsys
         (["cable", "{one}"], "too few good images.*2 or more.*got 1"),
         (["cable", "{text}"], "text.png cannot be decoded"),
         (["missing.bundle", "{photos}"], "there is no bundle at missing.bundle.*without .bundle"),
+        ([".", "{photos}"], "a new bundle needs a name"),
         (["{golden}", "{text}", "--out", "{tmp}/x.bundle"], "text.png cannot be decoded"),
         (["{golden}", "{large}", "--out", "{tmp}/x.bundle"], "another size than the frames.*64 x 64.*80 x 80"),
         (["{golden}", "{photos}", "--out", "{golden}"], "--out would replace the bundle"),
