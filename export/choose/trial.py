@@ -144,7 +144,7 @@ class Trial:
         seed: int,
     ) -> native.Coreset:
         fraction = min(1.0, rows / (len(train) * patches.shape[1]))
-        chosen = select_coreset(projected, train, fraction, seed, self._pool, "trial coreset")
+        chosen = select_coreset(projected, train, fraction, seed, self._pool, "trial coreset", sample=True)
         vectors = np.ascontiguousarray(patches.reshape(-1, patches.shape[2])[chosen])
         return native.Coreset(vectors, choose_basis(vectors, seed), pool=self._pool)
 

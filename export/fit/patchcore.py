@@ -140,7 +140,10 @@ class Fit:
         if key not in chosen:
             pool, share = self._material.pool, kept_share(options.coreset, len(images) * patches.shape[1])
             given = self._projected, images, share, options.seed, pool, label
-            chosen[key] = select_coreset(*given) if kept is None else select_beyond(self._projected_rows, *given)
+            if kept is None:
+                chosen[key] = select_coreset(*given, sample=options.coreset is None)
+            else:
+                chosen[key] = select_beyond(self._projected_rows, *given)
         vectors = patches.reshape(-1, patches.shape[2])[chosen[key]]
         return vectors if kept is None else np.concatenate([kept.rows, vectors])
 

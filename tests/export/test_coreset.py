@@ -62,6 +62,18 @@ def test_the_seed_chooses_the_start() -> None:
     np.testing.assert_array_equal(select(found, seed=7), select(found, seed=7))
 
 
+def test_rows_from_a_sample_are_the_greedy_selection_of_it() -> None:
+    found, images = patches(6, 200), np.array([0, 2, 3, 5])
+    few = select_coreset(found, images, 0.01, 3, POOL, sample=True)  # 8 of 800, from 256
+    assert len(few) == 8 == len(set(few.tolist()))
+    assert set(few // 200) <= {0, 2, 3, 5}
+    np.testing.assert_array_equal(few, select_coreset(found, images, 0.01, 3, POOL, sample=True))
+    drawn = [set(select_coreset(found, images, 0.01, seed, POOL, sample=True).tolist()) for seed in range(20)]
+    assert len(set.union(*drawn)) > 40  # without a sample all seeds come to much the same patches
+    many = [select_coreset(found, images, 0.05, 3, POOL, sample=sample) for sample in (True, False)]
+    np.testing.assert_array_equal(*many)  # 40 rows from 1,280 patches or fewer: all 800
+
+
 def test_short_vectors_are_not_projected() -> None:
     found = patches(dim=PROJECTED_DIM)
     assert project(found, 0) is found
