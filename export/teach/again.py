@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_ad import __version__, native
 from edge_ad.bundle.file import Bundle, Members
@@ -55,7 +56,7 @@ from export.teach.images import check_for
 
 NO_GRAPH = "exact only: there is no graph for it, as the package hnswlib is not installed"
 _SAME = 1e-3  # of the median distance: a patch that is nearer to a row is that row, whatever the engine
-_KNOWN = 0.5  # share of the rows that an image gives on average: with so many of its own, it was learned from before
+_KNOWN = 0.2  # share of the rows that an image gives on average: with so many of its own, it was learned from before
 _LISTED = 5  # names in a message
 
 
@@ -144,21 +145,22 @@ def _splits(count: int, seed: int) -> Splits:
 def _unknown(bundle: Bundle, images: list[Path], options: Options, pool: native.Pool, summary: Summary) -> list[Path]:
     """The images that the bundle has not learned from before. The others would score far too low when held out.
 
-    The rows of an image that was learned from are patches of it, to the last digits.
+    The rows of an image that was learned from are patches of it, to the last digits. Those that several images have,
+    such as of a sign in every picture, do not count.
     """
     sight = bundle.at(REFERENCE).sights()[0]
     stages, kept = _open(bundle, REFERENCE, sight, options, pool)
     rows = native.Coreset(kept.rows, None, pool=pool)
     own = len(kept.rows) * stages.masks.count / kept.patches
-    found = []
+    same: list[NDArray[np.int32]] = []
     with Progress("comparing", len(images), unit="images") as progress:
-        every = stream(images, stages.frame, stages.crop, stages.engine, stages.masks.rows)
-        for path, patches in zip(images, every, strict=True):
+        for patches in stream(images, stages.frame, stages.crop, stages.engine, stages.masks.rows):
             distances, nearest = native.exact_search(rows, np.ascontiguousarray(patches), pool)
-            same = np.unique(nearest[distances <= _SAME * np.median(distances)])
-            if len(same) < max(2, _KNOWN * own):
-                found.append(path)
+            same.append(np.unique(nearest[distances <= _SAME * np.median(distances)]))
             progress.update(1)
+    shared = np.bincount(np.concatenate(same), minlength=len(kept.rows)) > 1
+    counts = [int((~shared[numbers]).sum()) for numbers in same]
+    found = [path for path, count in zip(images, counts, strict=True) if count < max(2, _KNOWN * own)]
     known = [path.name for path in images if path not in set(found)]
     if not found:
         raise DatasetError(

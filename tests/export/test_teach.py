@@ -67,6 +67,21 @@ def test_what_is_new_is_learned_first(golden: Path, tmp_path: Path) -> None:
     assert Runtime(out, threads=1).inspect(frame).score < before.threshold < before.inspect(frame).score
 
 
+def test_a_sign_in_every_picture_makes_no_image_known(export: Export, tmp_path: Path) -> None:
+    """Patches that are the same in all pictures, such as those of a sign, say nothing of an image."""
+    sign = np.random.default_rng(0).integers(0, 256, (24, 64, 3), np.uint8)
+
+    def signed(count: int, start: int) -> dict[str, np.ndarray]:
+        frames = goods(count, start)
+        for frame in frames.values():
+            frame[:24] = sign
+        return frames
+
+    made = export(category=str(write(tmp_path / "part", signed(12, 0))))
+    summary = teach(made, write(tmp_path / "new", signed(3, 4000)), tmp_path / "taught.bundle")
+    assert dict(summary.lines)["images"] == "3 new good images"
+
+
 def test_what_it_knew_stays(golden: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.bundle"
     teach(golden, write(tmp_path / "new", goods(4, 4000)), out)
