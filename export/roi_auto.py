@@ -74,12 +74,12 @@ def auto_region(paths: Sequence[Path], frame: FrameSpec, margin: float = MARGIN)
     if frame.size is None:
         return _whole("the images differ in size")
     looks = _looks(paths, frame)
-    things = {path: look for path, look in zip(paths, looks, strict=True) if not isinstance(look, str)}
+    things = {path: look for path, look in zip(paths, looks, strict=True) if isinstance(look, Small)}
     if len(paths) - len(things) > _ODD * len(paths):
         reasons = [look for look in looks if isinstance(look, str)]
         usual = max(dict.fromkeys(reasons), key=reasons.count)
         return _whole(f"{usual} in {reasons.count(usual)} of {len(paths)} images")
-    areas = {path: int(thing.sum()) for path, thing in things.items()}
+    areas = {path: thing.area for path, thing in things.items()}
     middle = float(np.median([*areas.values()]))
     usual_things = {p: t for p, t in things.items() if _AREAS[0] * middle <= areas[p] <= _AREAS[1] * middle}
     odd = len(paths) - len(usual_things)
@@ -103,18 +103,30 @@ def auto_region(paths: Sequence[Path], frame: FrameSpec, margin: float = MARGIN)
     return AutoRoi(region, said + (f"; {odd} images with another object, or none, are left out" if odd else ""))
 
 
+class Small:
+    """An (h, w) bool mask in an eighth of the memory: there may be thousands of good images."""
+
+    def __init__(self, mask: Mask) -> None:
+        self._bits, self._width, self.area = np.packbits(mask, axis=1), mask.shape[1], int(mask.sum())
+
+    @property
+    def mask(self) -> Mask:
+        """The mask, a new array."""
+        return np.unpackbits(self._bits, axis=1, count=self._width).astype(np.bool_)
+
+
 def _whole(reason: str) -> AutoRoi:
     return AutoRoi(None, f"the whole frame is kept: {reason}")
 
 
-def _looks(paths: Sequence[Path], frame: FrameSpec) -> list[Mask | str]:
+def _looks(paths: Sequence[Path], frame: FrameSpec) -> list[Small | str]:
     """The object of each image, or why there is none."""
-    found: list[Mask | str] = []
+    found: list[Small | str] = []
     pool = ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1), thread_name_prefix="region")
     try:
         with Progress("region", len(paths), unit="images") as progress:
             for look in pool.map(lambda path: object_in(small_copy(path, frame)), paths):
-                found.append(look)
+                found.append(look if isinstance(look, str) else Small(look))
                 progress.update(1)
     finally:
         pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for the rest
@@ -169,22 +181,24 @@ def refined(small: NDArray[np.uint8], thing: Mask) -> Mask:
     return _parts(_filled((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)))
 
 
-def _union(things: dict[Path, Mask], frame: FrameSpec, margin: float) -> tuple[Mask, float]:
+def _union(things: dict[Path, Small], frame: FrameSpec, margin: float) -> tuple[Mask, float]:
     """(h, w) bool: the closed union of all objects with the margin, and the least share of an object that it covers."""
-    shape = next(iter(things.values())).shape
+    shape = next(iter(things.values())).mask.shape
     reach = round(margin * max(shape))
     union, near = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
-    seen: list[Mask] = []
-    for path, thing in things.items():
+    seen: list[Small] = []
+    for path, small in things.items():
+        thing = small.mask
         if not (thing & ~near).any():
-            seen.append(thing)
+            seen.append(small)
             continue
-        seen.append(refined(small_copy(path, frame), thing))
-        union |= seen[-1]
+        thing = refined(small_copy(path, frame), thing)
+        seen.append(Small(thing))
+        union |= thing
         near = _filled(cv2.dilate(union.astype(np.uint8), _disc(max(1, reach // 2))) > 0)
     move = cv2.dilate if reach > 0 else cv2.erode
     found = _filled(move(_filled(union).astype(np.uint8), _disc(abs(reach))) > 0)
-    return found, min(float((found & thing).sum() / thing.sum()) for thing in seen)
+    return found, min(float((found & thing.mask).sum() / thing.area) for thing in seen)
 
 
 def _parts(mask: Mask) -> Mask:

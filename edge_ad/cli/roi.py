@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from edge_ad.frames.mask import marked_pixels
 from edge_ad.frames.picture import to_picture
 from edge_ad.frames.roi_picture import roi_picture
 from edge_ad.spec import Box, FrameSpec, Size
-from edge_ad.system.files import check_outputs, check_target, write_output
+from edge_ad.system.files import check_outputs, check_target, is_stdout, write_output
 from edge_ad.system.names import printable
 from edge_ad.system.tables import named
 
@@ -93,7 +94,8 @@ def run(options: argparse.Namespace) -> int:
     if options.out:
         write_output(options.out, [cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes()])
         facts["mask"] = f"{options.out}, for python -m export --roi {options.out}"
-    print(named((label, printable(text)) for label, text in {**facts, "picture": f"{picture}"}.items()))
+    text = named((label, printable(fact)) for label, fact in {**facts, "picture": f"{picture}"}.items())
+    print(text, file=sys.stderr if any(is_stdout(path) for _, path in outputs) else sys.stdout)
     return OK
 
 

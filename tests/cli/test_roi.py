@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from edge_ad.bundle.file import Bundle
 from edge_ad.cli import main
 from edge_ad.evaluation.metrics_row import roi_of
 from tests.cli.calling import failing
+from tests.paths import ROOT
 from tests.tiny import SIZE, good_frame
 
 SIDE = (96, 120)
@@ -135,6 +139,15 @@ def test_it_is_changed_by_boxes_polygons_and_a_brush(
 def test_specks_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = told(folder, "--roi", "30,40,70,80", "--add", "1,1,3,3", capsys=capsys)
     assert facts["parts"] == "2, 1 smaller than a patch of 4 x 4 pixels"
+
+
+def test_a_mask_into_the_standard_output_stays_clean(folder: Path) -> None:
+    command = [sys.executable, "-m", "edge_ad.cli", "roi", str(folder), "--roi", "30,40,70,80", "--out", "/dev/stdout"]
+    done = subprocess.run(command, capture_output=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    assert (cv2.imdecode(np.frombuffer(done.stdout, np.uint8), 0) > 0).sum() == 1600
+    assert done.stdout.endswith(b"IEND\xaeB`\x82")
+    assert b"share" in done.stderr
 
 
 # ------------------------------------------------------------------------------------------------------- bad input
