@@ -40,7 +40,7 @@ _TAIL_ONNX = (
 
 def int8_ir(ir: tuple[bytes, bytes], tensors: Tensors) -> tuple[bytes, bytes]:
     """(XML, weights) of an IR with weights in int8 for each channel, and fake quantisers where OpenVINO computes in
-    int8: by NNCF, with its usual parameters.
+    int8: by NNCF, with its usual parameters, or those for transformers where the network has attention.
 
     Raises:
         BackboneError: NNCF does not take the graph.
@@ -54,10 +54,20 @@ def int8_ir(ir: tuple[bytes, bytes], tensors: Tensors) -> tuple[bytes, bytes]:
         model = ov.Core().read_model(*ir)
         ignored = nncf.IgnoredScope(names=_tail_of_ir(model))
         with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
-            found = nncf.quantize(model, nncf.Dataset(list(tensors)), subset_size=len(tensors), ignored_scope=ignored)
+            found = nncf.quantize(
+                model,
+                nncf.Dataset(list(tensors)),
+                subset_size=len(tensors),
+                model_type=nncf.ModelType.TRANSFORMER if _has_attention(model) else None,
+                ignored_scope=ignored,
+            )
         return write_ir(found)
     except Exception as error:  # of many kinds
         raise _refused("NNCF", error) from error
+
+
+def _has_attention(model: Any) -> bool:
+    return any(node.get_type_name() in ("Softmax", "ScaledDotProductAttention") for node in model.get_ops())
 
 
 def _tail_of_ir(model: Any) -> list[str]:

@@ -312,6 +312,7 @@ def test_missing_fields_are_named_or_have_a_default(path: str) -> None:
     optional = {
         *("frame.color_order", "frame.bit_depth", "frame.white_level", "backbone.precision", "backbone.resize"),
         "backbone.tiles",
+        "backbone.distance",
         *("head.reweight_neighbors", "head.local_scale", "head.smooth"),
         *("calibration.defect_scores", "calibration.source", "calibration.left_out", "producer.edge_ad"),
         *("members.coreset", "points", "index.projection", "second", "power", "taught"),
