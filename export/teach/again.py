@@ -93,6 +93,7 @@ def teach_again(bundle: Bundle, paths: list[Path], out: Path, options: Options, 
     """
     manifest, pool = bundle.manifest, native.Pool(options.threads or default_threads())
     settings_of(manifest)
+    _require_whole_frames(manifest)
     _require_rule(manifest, options)
     with summary.stage("images"):
         images = check_for(manifest.frame, paths, options.skip_bad, summary)
@@ -121,6 +122,18 @@ def teach_again(bundle: Bundle, paths: list[Path], out: Path, options: Options, 
     for _, made in points:
         members |= point_members(made, reference)
     finish(out, new, members, images[0], options, summary)
+
+
+def _require_whole_frames(manifest: Manifest) -> None:
+    for name in manifest.point_names:
+        for sight in manifest.at(name).sights:
+            if sight.backbone.tiles is not None:
+                raise SpecError(
+                    "a bundle that cuts frames into tiles cannot learn more",
+                    expected="a bundle that sees a frame whole",
+                    got="tiles of {} x {}".format(*sight.backbone.tiles.size),
+                    remedy="Export it anew from all good images, with --tiles.",
+                )
 
 
 def _require_rule(manifest: Manifest, options: Options) -> None:

@@ -154,6 +154,13 @@ def test_methods_that_keep_no_rows_are_refused_by_name(export: Export, tmp_path:
     assert not (tmp_path / "taught.bundle").exists()
 
 
+def test_a_bundle_of_tiles_is_refused_by_name(export: Export, tmp_path: Path) -> None:
+    made = export(tiles=(64, 64, 16), input_size=(96, 96))
+    with pytest.raises(SpecError, match="cuts frames into tiles cannot learn more.*anew"):
+        teach(made, write(tmp_path / "new", goods(2, 4000)), tmp_path / "taught.bundle")
+    assert not (tmp_path / "taught.bundle").exists()
+
+
 def test_a_threshold_by_labels_needs_another_rule(golden: Path, tmp_path: Path) -> None:
     labelled = edited(golden, tmp_path / "f1.bundle", calibration={"rule": "f1", "value": 0.0, "defect_scores": (9.0,)})
     images, out = write(tmp_path / "new", goods(2, 4000)), tmp_path / "out.bundle"
