@@ -156,7 +156,7 @@ def test_methods_that_keep_no_rows_are_refused_by_name(export: Export, tmp_path:
 
 def test_a_bundle_of_tiles_is_refused_by_name(export: Export, tmp_path: Path) -> None:
     made = export(tiles=(64, 64, 16), input_size=(96, 96))
-    with pytest.raises(SpecError, match="cuts frames into tiles cannot learn more.*anew"):
+    with pytest.raises(SpecError, match=r"cuts frames into tiles cannot learn more.*anew"):
         teach(made, write(tmp_path / "new", goods(2, 4000)), tmp_path / "taught.bundle")
     assert not (tmp_path / "taught.bundle").exists()
 
