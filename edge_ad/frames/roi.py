@@ -132,12 +132,13 @@ def tensor_mask(mask: NDArray[np.bool_], crop: Box, input_size: Size, by: str) -
     return np.where(shares == 0, np.uint8(255), np.uint8(0))
 
 
-def patch_mask(mask: NDArray[np.uint8], grid: Size, covered: Size) -> NDArray[np.bool_]:
+def patch_mask(mask: NDArray[np.uint8], grid: Size, covered: Size | None = None) -> NDArray[np.bool_]:
     """(h, w) bool: patches whose cell has any pixel inside the region, so that the whole region is inspected.
 
     Args:
-        covered: (H, W) that the grid covers, in pixels of the mask.
+        covered: (H, W) that the grid covers, in pixels of the mask; None for the mask.
     """
+    covered = covered or (mask.shape[0], mask.shape[1])
     rows = np.minimum(np.arange(mask.shape[0]) * grid[0] // covered[0], grid[0] - 1)
     columns = np.minimum(np.arange(mask.shape[1]) * grid[1] // covered[1], grid[1] - 1)
     kept = np.zeros(grid, np.bool_)
