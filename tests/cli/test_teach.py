@@ -201,7 +201,7 @@ def test_missing_packages_name_the_extra(
 
 SLOW = """
 import sys, time
-import export.pipeline, export.teach.again
+import export.finish, export.teach.again
 module, stage = sys.argv.pop(1).rsplit(".", 1)
 module = sys.modules[module]
 inner = getattr(module, stage)
@@ -215,7 +215,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("stage", ["export.teach.again.cross_fit", "export.pipeline.write_bundle"])
+@pytest.mark.parametrize("stage", ["export.teach.again.cross_fit", "export.finish.write_bundle"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_stopped_in_the_middle(golden: Path, tmp_path: Path, stage: str, how: signal.Signals) -> None:
     """The old files stay as they were."""

@@ -63,9 +63,9 @@ def test_a_full_disk_leaves_the_old_bundle(tiny: Path, tmp_path: Path) -> None:
 
 SLOW = """
 import sys, time
-import export.pipeline, export.make_point
+import export.finish, export.make_point
 stage = sys.argv.pop(1)
-module = export.make_point if hasattr(export.make_point, stage) else export.pipeline
+module = export.make_point if hasattr(export.make_point, stage) else export.finish
 inner = getattr(module, stage)
 def slowly(*args, **kwargs):
     print("NOW", flush=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytest.importorskip("onnx", reason="the export needs onnx")
+
 from export.choose.sizes import AREAS, STRIDE, candidate_sizes
 
 
