@@ -106,7 +106,9 @@ def measure(subject: LabelledSet, seed: int) -> tuple[list[Candidate], NDArray[n
         scores = _real(trial, stages, [image.path for image in subject.test])
         tried[size] = {local: Tried(trial.seen(*local), scores[local]) for local in EACH_LOCAL}
         cost[size] = work_of(stages.graph, stages.masks.count, MOST_ROWS).ms()
-    found = candidates({size: {local: one.seen for local, one in own.items()} for size, own in tried.items()}, cost)
+    found = candidates(
+        network.name, {size: {local: one.seen for local, one in own.items()} for size, own in tried.items()}, cost
+    )
     real = np.array([_auroc(candidate, tried, subject.defects) for candidate in found])
     return found, real, candidate_sizes(facts.frames)
 

@@ -183,6 +183,23 @@ def test_score_and_map_are_those_of_the_method_on_all_patches_at_once(make: Make
         np.testing.assert_array_equal(verdict.anomaly_map, sight.renderer((SIDE, SIDE), once, sight.roi)())
 
 
+@pytest.mark.parametrize("changes", [{"local_scale": 0.5, "smooth": 0.7}, {"method": "knn"}, {"roi": ROI}])
+def test_a_mask_of_the_frame_judges_the_patches_inside_it(make: Make, changes: dict[str, Any]) -> None:
+    """By all patches at once, as a frame that is not cut."""
+    runtime = Runtime(make(tiles=(64, 64, 16), **changes), threads=2)
+    (sight,) = runtime._point.sights
+    mask = np.zeros((SIDE, SIDE), np.bool_)
+    mask[20:110, 30:95] = True
+    region = sight.within(mask)
+    for frame in frames():
+        once = sight.head(runtime.probe(frame).patches, exact=True, rows=region.rows)  # type: ignore[call-arg]
+        verdict = runtime.inspect(frame, roi=mask)
+        assert verdict.score == once.score
+        np.testing.assert_array_equal(verdict.anomaly_map, sight.renderer((SIDE, SIDE), once, region)())
+        assert not verdict.anomaly_map[~mask].any()
+        assert runtime.inspect(frame, roi=np.ones_like(mask)).score == runtime.inspect(frame).score
+
+
 def test_tiles_outside_the_region_are_not_looked_at(make: Make) -> None:
     runtime = Runtime(make(tiles=(32, 32, 8), roi="20,20,60,180", halo=8), threads=1)
     (sight,) = runtime._point.sights
