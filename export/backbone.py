@@ -285,6 +285,14 @@ def _load(extractor: torch.nn.Module, state: dict[str, torch.Tensor], source: st
             got=f"{len(missing)} missing, first {', '.join(missing[:3])}",
             remedy="Give the weights of this network, or earlier --layers.",
         )
+    foreign = [key for key in wanted if not _plain(state[key])]
+    if foreign:
+        raise BackboneError(
+            f"the weights {source} are of a kind that this network does not run with",
+            expected="dense tensors of float64, float32, float16 or bfloat16",
+            got=f"{foreign[0]} of {_kind(state[foreign[0]])}",
+            remedy="Save them as float32: {k: v.float() for k, v in model.state_dict().items()}.",
+        )
     wrong = [k for k, v in wanted.items() if state[k].shape != v.shape]
     if wrong:
         key = wrong[0]
@@ -293,15 +301,26 @@ def _load(extractor: torch.nn.Module, state: dict[str, torch.Tensor], source: st
             expected=f"{key} of shape {tuple(wanted[key].shape)}",
             got=tuple(state[key].shape),
         )
-    if not all(bool(torch.isfinite(state[key]).all()) for key in wanted):
+    if not all(bool(torch.isfinite(state[key].float()).all()) for key in wanted):
         raise BackboneError(f"the weights {source} hold NaN or Inf", expected="finite numbers", got="others")
     extractor.load_state_dict({key: state[key] for key in wanted}, strict=False)
+
+
+def _plain(tensor: torch.Tensor) -> bool:
+    """Whether a tensor holds ordinary numbers here: not sparse, nested, quantised, complex, or without data."""
+    dense = tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_meta
+    return dense and tensor.dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    layout = "nested" if tensor.is_nested else "no data" if tensor.is_meta else str(tensor.layout)
+    return f"{tensor.dtype}, {layout}".replace("torch.", "")
 
 
 def _fit_positions(extractor: torch.nn.Module, wanted: dict[str, torch.Tensor], state: dict[str, torch.Tensor]) -> None:
     """Makes room for the positions of a vision transformer that was trained with another grid."""
     own, theirs = wanted.get(_POSITIONS), state.get(_POSITIONS)
-    if own is None or theirs is None or theirs.ndim != 3 or theirs.shape[2] != own.shape[2]:
+    if own is None or theirs is None or not _plain(theirs) or theirs.ndim != 3 or theirs.shape[2] != own.shape[2]:
         return
     if math.isqrt(theirs.shape[1] - 1) ** 2 == theirs.shape[1] - 1:
         encoder, name = _POSITIONS.split(".")
@@ -320,17 +339,27 @@ def _read_state(path: Path) -> tuple[dict[str, torch.Tensor], str, str]:
             got=error.strerror,
             remedy="Check --weights.",
         ) from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # of many kinds: a broken file may hold any instruction of pickle, with any arguments
         raise BackboneError(
             f"{path} is not a state dict",
             expected="what torch.save(model.state_dict(), path) writes",
-            got=str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__,
+            got=_unread(error),
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise BackboneError(f"{path} is not a state dict", expected="names and tensors", got=type(state).__name__)
     return state, path.name, hashlib.sha256(data).hexdigest()
+
+
+def _unread(error: Exception) -> str:
+    """What was found in place of a state dict, for a reader."""
+    if isinstance(error, pickle.UnpicklingError):  # torch's text tells how to run the code of such a file
+        return "no file of torch.save, or one with other things than tensors; nothing of it was run"
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
 
 
 def _download_state(name: str) -> tuple[dict[str, torch.Tensor], str, str]:
