@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def read_roi(text: str, frame_size: Size) -> DrawnRoi:
     """
     if Path(text).suffix.lower() == ".json":
         region = DrawnRoi(f"polygon {Path(text).name}", _polygon_mask(Path(text), frame_size))
-    elif Path(text).suffix or Path(text).is_file():
+    elif Path(text).suffix or os.path.isfile(text):  # which takes text that can be no path, too
         region = DrawnRoi(f"mask {Path(text).name}", _image_mask(Path(text), frame_size))
     else:
         region = DrawnRoi(f"box {text}", _box_mask(text, frame_size))
@@ -109,7 +110,7 @@ def _polygon_mask(path: Path, size: Size) -> NDArray[np.bool_]:
         nested = bool(points) and isinstance(points[0][0], list)
         polygons = [np.asarray(p, np.float64) for p in (points if nested or mask.any() else [points])]
         ok = bool(polygons or mask.any()) and all(p.ndim == 2 and p.shape[1] == 2 and len(p) >= 3 for p in polygons)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise SpecError(
             f"cannot read the polygon {path}",
             expected="JSON: [[y, x], [y, x], [y, x], ...], or a file of labelme",

@@ -19,10 +19,11 @@ def open_roi(bundle: Bundle) -> RoiMasks:
     if bundle.manifest.roi is None:
         return RoiMasks(backbone.grid)
     mask, patch_mask = bundle.array("roi/mask"), bundle.array("roi/patch_mask")
-    if mask.shape != backbone.tensor_size or patch_mask.shape != backbone.grid or not patch_mask.any():
-        raise BundleCorruptError(
-            "the masks of the region of interest do not fit the crop",
-            expected=f"{backbone.tensor_size} and {backbone.grid}, not empty",
-            got=f"{mask.shape} and {patch_mask.shape}",
-        )
+    for name, found, size in (("roi/mask", mask, backbone.tensor_size), ("roi/patch_mask", patch_mask, backbone.grid)):
+        if found.dtype != np.uint8 or found.shape != size or not found.any():
+            raise BundleCorruptError(
+                f"{name} does not fit the crop",
+                expected=f"{size} uint8 with pixels inside",
+                got=f"{found.shape} {found.dtype}" + ("" if found.any() else ", empty"),
+            )
     return RoiMasks(backbone.grid, mask, patch_mask.astype(np.bool_))

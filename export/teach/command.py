@@ -167,5 +167,5 @@ def _check_target(out: Path, force: bool, remedy: str) -> None:
         BundleError: it exists, and is not to be replaced.
     """
     check_target("--out", out)
-    if out.exists() and not is_special(out) and not force:
+    if out.exists() and not (is_special(out) or is_stdout(out) or force):
         raise BundleError(f"{out} exists already", expected="a new file", remedy=remedy)

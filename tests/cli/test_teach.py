@@ -199,6 +199,20 @@ def test_missing_packages_name_the_extra(
     failing(["teach", "cable", photos(tmp_path / "photos", 2)], capsys, says)
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_standard_output_that_is_a_file(golden: Path, tmp_path: Path, again: bool) -> None:
+    """The shell has made the file, so it is there; the bundle goes into it, and the summary elsewhere."""
+    out, images = tmp_path / "out.bundle", photos(tmp_path / "photos", 2)
+    with out.open("wb") as file:
+        command = [sys.executable, "-m", "edge_ad.cli", "teach", golden if again else "cable", images]
+        done = subprocess.run(
+            [*map(str, command), "--out", "/dev/stdout"], stdout=file, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert done.returncode == 0, done.stderr
+    assert "threshold" in done.stderr
+    Runtime(out, self_check=True)
+
+
 SLOW = """
 import sys, time
 import export.finish, export.teach.again

@@ -89,6 +89,7 @@ def test_a_polygon_may_reach_out_of_the_frame(tmp_path: Path) -> None:
         '[["a", "b"], ["c", "d"], ["e", "f"]]',
         "[[1, 2], [3, NaN], [5, 6]]",
         "[[1, 2], [3, 1e300], [5, 6]]",
+        f"[[1, 2], [3, {10**400}], [5, 6]]",  # no float64
         '{"points": null}',
         '{"points": {}}',
         "[[[1, 2], [3, 4], [5, 6]], [[1, 2]]]",
@@ -118,7 +119,10 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
         read_roi(str(path), SIZE)
 
 
-@pytest.mark.parametrize("text", ["", "1,2,3,4,5", "1 2 3 4", "1.5,2,3,4", "10,10,5,20", "0,0,61,80", "5,5,5,5"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "1,2,3,4,5", "1 2 3 4", "1.5,2,3,4", "10,10,5,20", "0,0,61,80", "5,5,5,5", "0,0,5," + "9" * 300, "x" * 300],
+)
 def test_what_is_no_box(text: str) -> None:
     with pytest.raises(EdgeADError):
         read_roi(text, SIZE)
