@@ -8,7 +8,7 @@ import io
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -124,19 +124,6 @@ def test_bytes_that_are_no_state_dict(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     with pytest.raises(BackboneError, match=r"x\.pth|cover the layers"):
         torchvision_backbone("resnet18", None, path)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [torch.Tensor.to_sparse, lambda t: t.to(torch.complex64), lambda t: t.to(torch.int32)],
-    ids=["sparse", "complex", "whole numbers"],
-)
-@pytest.mark.filterwarnings("ignore:Validating sparse")
-def test_weights_of_another_kind(tmp_path: Path, weights: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    state = torch.load(weights, weights_only=True)
-    state["conv1.weight"] = change(state["conv1.weight"])
-    with pytest.raises(BackboneError, match=r"x\.pth are of a kind.*conv1\.weight.*float32"):
-        torchvision_backbone("resnet18", None, saved(tmp_path / "x.pth", state))
 
 
 def test_a_truncated_file(tmp_path: Path, weights: Path) -> None:
