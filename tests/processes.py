@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,3 +69,29 @@ def descendants(parent: int) -> list[int]:
 
 def _numbers() -> list[signal.Signals]:
     return [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+_SLOW = """
+import importlib, sys, time
+stage, entry = sys.argv[1:3]
+del sys.argv[1:3]
+name, _, function = stage.rpartition(".")
+module, main = importlib.import_module(name), importlib.import_module(entry).main
+inner = getattr(module, function)
+def slowly(*args, **kwargs):
+    print("NOW", flush=True)
+    time.sleep(30)
+    return inner(*args, **kwargs)
+setattr(module, function, slowly)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def slowed(stage: str, entry: str) -> list[str]:
+    """A command, before its arguments, that prints NOW at a stage and waits there, so that it can be stopped.
+
+    Args:
+        stage: a function as its caller knows it, such as "export.finish.write_bundle".
+        entry: the module whose `main` is run.
+    """
+    return [sys.executable, "-c", _SLOW, stage, entry]

@@ -18,7 +18,7 @@ from edge_ad import Runtime
 from edge_ad.cli import main
 from tests.cli.calling import failing
 from tests.paths import ROOT
-from tests.processes import child
+from tests.processes import child, slowed
 from tests.tiny import bad_frame, good_frame, picture
 
 
@@ -213,22 +213,6 @@ def test_a_standard_output_that_is_a_file(golden: Path, tmp_path: Path, again: b
     Runtime(out, self_check=True)
 
 
-SLOW = """
-import sys, time
-import export.finish, export.teach.again
-module, stage = sys.argv.pop(1).rsplit(".", 1)
-module = sys.modules[module]
-inner = getattr(module, stage)
-def slowly(*args, **kwargs):
-    print("NOW", flush=True)
-    time.sleep(30)
-    return inner(*args, **kwargs)
-setattr(module, stage, slowly)
-from edge_ad.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 @pytest.mark.parametrize("stage", ["export.teach.again.cross_fit", "export.finish.write_bundle"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_stopped_in_the_middle(golden: Path, tmp_path: Path, stage: str, how: signal.Signals) -> None:
@@ -236,7 +220,7 @@ def test_stopped_in_the_middle(golden: Path, tmp_path: Path, stage: str, how: si
     out = Path(shutil.copy(golden, tmp_path / "out.bundle"))
     given, old = shutil.copy(golden, tmp_path / "given.bundle"), out.read_bytes()
     images = photos(tmp_path / "photos", 2)
-    command = [sys.executable, "-c", SLOW, stage, "teach", given, images, "--out", out, "--force"]
+    command = [*slowed(stage, "edge_ad.cli"), "teach", given, images, "--out", out, "--force"]
     with child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "NOW\n"

@@ -19,7 +19,7 @@ pytest.importorskip("hnswlib", reason="the export needs hnswlib")
 from edge_ad import Runtime  # noqa: E402
 from tests.export.made import command, run  # noqa: E402
 from tests.paths import ROOT  # noqa: E402
-from tests.processes import child  # noqa: E402
+from tests.processes import child, slowed  # noqa: E402
 from tests.tiny import bad_frame, good_frame  # noqa: E402
 
 
@@ -61,29 +61,20 @@ def test_a_full_disk_leaves_the_old_bundle(tiny: Path, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["part.bundle"]
 
 
-SLOW = """
-import sys, time
-import export.finish, export.make_point
-stage = sys.argv.pop(1)
-module = export.make_point if hasattr(export.make_point, stage) else export.finish
-inner = getattr(module, stage)
-def slowly(*args, **kwargs):
-    print("NOW", flush=True)
-    time.sleep(30)
-    return inner(*args, **kwargs)
-setattr(module, stage, slowly)
-from export.__main__ import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-@pytest.mark.parametrize("stage", ["extract", "cross_fit", "at_point", "make_probes", "write_bundle"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        *(f"make_point.{name}" for name in ("extract", "cross_fit", "at_point")),
+        "finish.make_probes",
+        "finish.write_bundle",
+    ],
+)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_in_the_middle(golden: Path, tiny: Path, tmp_path: Path, stage: str, how: signal.Signals) -> None:
     out = tmp_path / "part.bundle"
     shutil.copy(golden, out)
     old = out.read_bytes()
-    slow = [sys.executable, "-c", SLOW, stage, *command(tiny, out)[3:], "--input-size", "48"]
+    slow = [*slowed(f"export.{stage}", "export.__main__"), *command(tiny, out)[3:], "--input-size", "48"]
     with child(slow, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "NOW\n"
