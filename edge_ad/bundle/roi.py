@@ -22,8 +22,9 @@ def open_roi(bundle: Bundle) -> RoiMasks:
     for name, found, size in (("roi/mask", mask, backbone.tensor_size), ("roi/patch_mask", patch_mask, backbone.grid)):
         if found.dtype != np.uint8 or found.shape != size or not found.any():
             raise BundleCorruptError(
-                f"{name} does not fit the crop",
+                f"{name} of {bundle.path} does not fit the crop",
                 expected=f"{size} uint8 with pixels inside",
                 got=f"{found.shape} {found.dtype}" + ("" if found.any() else ", empty"),
+                remedy="Export it again.",
             )
     return RoiMasks(backbone.grid, mask, patch_mask.astype(np.bool_))
