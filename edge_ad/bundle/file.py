@@ -51,6 +51,7 @@ _MADE_BY, _MODE = 3 << 8 | 20, 0o100644 << 16  # Unix, whose file mode unzip the
 
 _MODEL, _MASK = "model.", "roi/"  # members that an operating point may share with the reference
 _SECOND = "second/"  # members of a second input size
+_ALIGN = "align/"  # members that all operating points have in common
 
 _AGAIN = "Copy the bundle again, or export it again; a ZIP tool cannot make or change one."
 _REMEDIES = {
@@ -240,7 +241,7 @@ def _names_at(manifest: Manifest, names: Collection[str], point: str) -> dict[st
     own = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
     parts = [size + part for size in ("", _SECOND)[: 1 if spec.second is None else 2] for part in (_MODEL, _MASK)]
     shared = tuple(part for part in parts if not any(name.startswith(part) for name in own))
-    return {name: name for name in names if name.startswith(shared)} | own
+    return {name: name for name in names if name.startswith((*shared, _ALIGN))} | own
 
 
 def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapping[str, Payload]) -> str:
@@ -266,13 +267,14 @@ def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapp
         for name, (data, dtype, shape) in sorted(payloads.items())
     }
     raw = manifest_json.manifest_to_json(dataclasses.replace(manifest, members=specs))
-    layout, digest = _lay_out(specs, len(raw)), hashlib.sha256(raw).hexdigest()
+    version = manifest_json.version_of(manifest)
+    layout, digest = _lay_out(specs, len(raw), version), hashlib.sha256(raw).hexdigest()
     if layout.file_size > MAX_FILE_BYTES:
         what, remedy = f"{os.fspath(path)!s} would be too large", "Choose a smaller coreset."
         raise BundleError(what, expected=f"{MAX_FILE_BYTES} bytes at most", got=layout.file_size, remedy=remedy)
     data = [memoryview(raw), *(payloads[slot.name][0] for slot in layout.slots[1:])]
     try:
-        write_file(Path(path), _file_parts(layout, data, digest))
+        write_file(Path(path), _file_parts(layout, data, digest, version))
     except (OSError, ValueError) as error:
         raise _unusable(f"{os.fspath(path)} cannot be written", error) from error
     return digest[:16]
@@ -462,14 +464,16 @@ def _payload(name: str, value: Payload) -> tuple[memoryview, Any, tuple[int, ...
     return flat.data, value.dtype.name, value.shape
 
 
-def _file_parts(layout: _Layout, data: Sequence[memoryview], digest: str) -> Iterator[memoryview | bytes]:
+def _file_parts(
+    layout: _Layout, data: Sequence[memoryview], digest: str, version: int
+) -> Iterator[memoryview | bytes]:
     """The whole file, in order; data is passed through without a copy."""
     crcs = []
     for slot, payload in zip(layout.slots, data, strict=True):
         crcs.append(zlib.crc32(payload))
         yield _local_header(slot, crcs[-1])
         yield payload
-    yield _directory(layout, crcs, digest)
+    yield _directory(layout, crcs, digest, version)
 
 
 def _unusable(what: str, error: Exception) -> BundleError:

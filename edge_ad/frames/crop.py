@@ -5,13 +5,19 @@ Export and runtime use the same code. So the images of the coreset are processed
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.frames.picture import to_u8
+from edge_ad.frames.place import Place, rescaled, warp
 from edge_ad.spec import RESIZES, BackboneSpec, Box, Frame, FrameSpec, RoiSpec, Size
+
+
+_FINER = 2  # times the input size, at which a frame is moved: moving blurs by a part of a pixel
 
 
 def scale_box(box: Box, size: Size, frame_size: Size) -> Box:
@@ -54,6 +60,7 @@ class Crop:
         roi: region of interest or None.
         mask: (H, W) u8 of the crop's size, 255 where pixels are kept and 0 where they are filled; None without ROI.
         pool: threads to shrink large frames with; None: the calling thread alone.
+        find: finds the part in a checked frame; None where parts are not followed, or whoever calls has found it.
     """
 
     def __init__(
@@ -63,7 +70,9 @@ class Crop:
         roi: RoiSpec | None,
         mask: NDArray[np.uint8] | None,
         pool: native.Pool | None = None,
+        find: Callable[[Frame], Place] | None = None,
     ) -> None:
+        self._find = find
         self._frame, self._pool, self._resize = frame, pool, backbone.resize
         self._input_size, self._box, self._size = backbone.input_size, backbone.crop, backbone.tensor_size
         self._outside = None if mask is None else (mask == 0).astype(np.uint8)
@@ -75,10 +84,17 @@ class Crop:
         """The crop in pixels of a frame of (H, W) `frame_size`."""
         return scale_box(self._box, self._input_size, frame_size)
 
-    def __call__(self, frame: Frame, *, from_file: bool = False) -> NDArray[np.uint8]:
-        """(1, H, W, 3) u8 BGR tensor of a checked frame. With `from_file`, its colours are always BGR."""
-        y0, x0, y1, x1 = self.box((frame.shape[0], frame.shape[1]))
-        crop = to_u8(resize(frame[y0:y1, x0:x1], self._size, self._pool, self._resize), self._frame.white_level)
+    def __call__(self, frame: Frame, *, from_file: bool = False, place: Place | None = None) -> NDArray[np.uint8]:
+        """(1, H, W, 3) u8 BGR tensor of a checked frame.
+
+        Args:
+            from_file: its colours are BGR, whatever is declared.
+            place: where the part lies: the frame is moved to the reference. By default it is found.
+        """
+        if place is None and self._find is not None:
+            place = self._find(frame)
+        part = self._cut(frame) if place is None or not place.moved else self._follow(frame, place)
+        crop = to_u8(part, self._frame.white_level)
         if crop.ndim == 2:
             crop = cv2.cvtColor(crop, cv2.COLOR_GRAY2BGR)
         elif self._frame.color_order == "rgb" and not from_file:
@@ -86,3 +102,24 @@ class Crop:
         if self._outside is not None and self._fill is not None:
             cv2.copyTo(self._fill, self._outside, crop)  # into the crop, which resize has made
         return np.ascontiguousarray(crop)[None]
+
+    def _cut(self, frame: Frame) -> Frame:
+        """The crop of a frame, resized."""
+        y0, x0, y1, x1 = self.box((frame.shape[0], frame.shape[1]))
+        return resize(frame[y0:y1, x0:x1], self._size, self._pool, self._resize)
+
+    def _follow(self, frame: Frame, place: Place) -> Frame:
+        """The crop of a frame that is moved to the reference, resized.
+
+        A large frame is shrunk first: moving each of its pixels would take longer than the network.
+        """
+        size = frame.shape[0], frame.shape[1]
+        finer = _FINER * self._input_size[0], _FINER * self._input_size[1]
+        if size[0] > finer[0] and size[1] > finer[1]:
+            frame, size = resize(frame, finer, self._pool, self._resize), finer
+        y0, x0, y1, x1 = self.box(size)
+        matrix = rescaled(place.matrix, place.frame_size, size)
+        matrix[:, 2] += matrix[:, :2] @ np.array([x0, y0], np.float64)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        moved = warp(frame, matrix, (y1 - y0, x1 - x0), flags, cv2.BORDER_REPLICATE)
+        return resize(moved, self._size, self._pool, self._resize)

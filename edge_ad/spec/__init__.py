@@ -6,6 +6,7 @@ form is the ``manifest.json`` of a bundle (FORMAT.md; `edge_ad.spec.codec` conve
 (`edge_ad.spec.table`).
 """
 
+from edge_ad.spec.align import MAX_REFERENCE, MOTIONS, AlignSpec
 from edge_ad.spec.backbone import DISTANCES, RESIZES, BackboneSpec, TilesSpec
 from edge_ad.spec.base import MAX_FRAME_PIXELS, MAX_PICTURE_SIDE, MAX_SIDE, MIN_FRAME_SIDE, Box, Frame, Size, require
 from edge_ad.spec.calibration import CalibrationSourceSpec, CalibrationSpec
@@ -28,6 +29,9 @@ from edge_ad.spec.probes import ProbesSpec
 from edge_ad.spec.taught import TaughtSpec
 
 __all__ = [
+    "MAX_REFERENCE",
+    "MOTIONS",
+    "AlignSpec",
     "DISTANCES",
     "DTYPES",
     "MANIFEST_NAME",

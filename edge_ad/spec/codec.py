@@ -20,7 +20,8 @@ from edge_ad.spec.manifest import Manifest
 from edge_ad.spec.methods import HeadSpec
 
 FORMAT = "edge-ad-bundle"
-FORMAT_VERSION = 2  # what is written; all versions up to it are read
+FORMAT_VERSION = 3  # all versions up to it are read; `version_of` says which one is written
+_ADDED = {"align": 3}  # fields of a manifest that an older reader must not pass over -> version since when they are
 MAX_MANIFEST_BYTES = 2**24
 MAX_MANIFEST_CONTAINERS = 10_000  # JSON objects and arrays: 16 MiB of "{}," would become half a gigabyte
 
@@ -126,20 +127,27 @@ def _require_json(value: object, kind: type, name: str, where: str) -> Any:
     return value
 
 
+def version_of(manifest: Manifest) -> int:
+    """The format version of a bundle: the lowest that says all of it, so that older readers read what they can."""
+    return max([2, *(version for name, version in _ADDED.items() if getattr(manifest, name) is not None)])
+
+
 def manifest_to_json(manifest: Manifest) -> bytes:
     """The bytes of ``manifest.json``. Equal manifests give equal bytes.
 
     Raises:
         SpecError: it holds something that the reader would refuse.
     """
-    document = {"format": FORMAT, "format_version": FORMAT_VERSION, **encode(manifest)}
+    version, fields = version_of(manifest), encode(manifest)
+    fields = {name: value for name, value in fields.items() if _ADDED.get(name, 0) <= version}
+    document = {"format": FORMAT, "format_version": version, **fields}
     try:
         raw = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError) as error:  # a NumPy scalar; NaN; a file name with undecodable bytes
         raise SpecError(
             "the manifest cannot be written", expected="text, finite numbers, true, false and null", got=error
         ) from error
-    manifest_from_json(raw)  # what a reader refuses must not be written
+    manifest_from_json(raw, version)  # what a reader refuses must not be written
     return raw
 
 
@@ -178,6 +186,8 @@ def manifest_from_json(raw: bytes, written: int = FORMAT_VERSION) -> Manifest:
     check_version(version, "the bundle")
     require(version == written, "format_version is not that of the archive comment", expected=written, got=version)
     manifest = decode(Manifest, document)
+    least = version_of(manifest)
+    require(least <= version or least == 2, "format_version is too low for its fields", expected=least, got=version)
     try:
         json.dumps(encode(manifest), ensure_ascii=False).encode()
     except UnicodeEncodeError as error:  # "\ud800" would fail later, wherever the text is printed
