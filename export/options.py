@@ -11,7 +11,7 @@ from edge_ad.calibration.rules import rule_of
 from edge_ad.engines import TARGETS
 from edge_ad.errors import SpecError
 from edge_ad.registry import BASE_PRECISION, METHODS, Option, one_of
-from edge_ad.spec import DISTANCES, MAX_SIDE, MIN_FRAME_SIDE, RESIZES, Size
+from edge_ad.spec import DISTANCES, MAX_SIDE, MIN_FRAME_SIDE, MOTIONS, RESIZES, Size
 from edge_ad.spec.base import OneOf, Range, check_fields, require
 from edge_ad.spec.frame import WHITE_LEVELS
 
@@ -66,6 +66,8 @@ class Options:
     roi_margin: Annotated[float, Range(-20, 50)] = 2.0
     roi_preview: Path | None = None
     halo: Annotated[int, Range(0, MAX_SIDE)] = 16
+    align: Annotated[str, OneOf(MOTIONS)] | None = None
+    align_to: Path | None = None
     color_order: Annotated[str, OneOf(("bgr", "rgb"))] = "bgr"
     bit_depth: int | None = None
     white_level: Annotated[int, WHITE_LEVELS] = 65535
@@ -109,6 +111,9 @@ class Options:
                 what = f"the file of {option.flag} describes one input size"
                 raise SpecError(what, expected="no --second-size", got=self.second_size)
 
+        if self.align_to is not None and self.align is None:
+            what = "--align-to names the image that others are aligned with"
+            raise SpecError(what, expected="--align too", got=self.align_to)
         if self.tiles is not None:
             self._check_tiles(self.tiles)
         if self.second_size is not None and self.input_size is None and self.tiles is None:

@@ -64,7 +64,7 @@ def make_probes(
     answers = [runtime.probe(in_declared_order(frame, runtime.manifest.frame), rows) for frame in frames]
     tolerance = PRECISIONS[backbone.precision].tolerance
     spec = ProbesSpec(len(frames), (frames.shape[1], frames.shape[2]), len(rows), tolerance)
-    return spec, {
+    members: dict[str, NDArray[np.generic]] = {
         "probes/frames": frames,
         "probes/rows": rows,
         "probes/patches": np.stack([answer.patches for answer in answers]),
@@ -72,3 +72,6 @@ def make_probes(
         "probes/maps": np.stack([answer.anomaly_map for answer in answers]),
         "probes/scores": np.array([answer.score for answer in answers], np.float32),
     }
+    if runtime.manifest.align is not None:
+        members["probes/confidences"] = np.array([answer.confidence for answer in answers], np.float32)
+    return spec, members

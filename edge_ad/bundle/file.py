@@ -464,9 +464,7 @@ def _payload(name: str, value: Payload) -> tuple[memoryview, Any, tuple[int, ...
     return flat.data, value.dtype.name, value.shape
 
 
-def _file_parts(
-    layout: _Layout, data: Sequence[memoryview], digest: str, version: int
-) -> Iterator[memoryview | bytes]:
+def _file_parts(layout: _Layout, data: Sequence[memoryview], digest: str, version: int) -> Iterator[memoryview | bytes]:
     """The whole file, in order; data is passed through without a copy."""
     crcs = []
     for slot, payload in zip(layout.slots, data, strict=True):

@@ -88,6 +88,11 @@ class Aligner:
             return still(frame_size, confidence)
         return Place(True, confidence, self._in_frame(pose, frame_size), frame_size)
 
+    def shows(self, place: Place) -> bool:
+        """Whether a frame shows enough of a part that lies there."""
+        matrix, fine = rescaled(place.matrix, place.frame_size, self.spec.size), self._levels[-1]
+        return float(fine.seen_by(matrix).sum()) >= self.spec.least_seen * fine.total
+
     def _confidence(self, plane: Plane, pose: Matrix) -> float:
         """Normalised cross-correlation of the reference with the plane, moved to it."""
         fine = self._levels[-1]
@@ -127,6 +132,17 @@ def small_copy(frame: Frame, size: Size, white_level: int, pool: native.Pool | N
     if frame.dtype == np.uint16:
         total *= np.float32(255 / white_level)
     return np.rint(np.minimum(total / np.float32(len(channels)), 255)).astype(np.uint8)
+
+
+def pose_of(turn_deg: float, scale: float, dy: float, dx: float, frame_size: Size) -> Place:
+    """The place of a part that was turned clockwise and scaled about the middle of a frame of (H, W) `frame_size`, and
+    shifted by shares `dy` and `dx` of its sides.
+    """
+    height, width = frame_size
+    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    linear = _posed(turn_deg, scale)[:, :2]
+    offset = middle + np.array([dx * width, dy * height]) - linear @ middle
+    return Place(True, 1.0, np.column_stack([linear, offset]), frame_size)
 
 
 class _Level:
@@ -181,7 +197,11 @@ class _Level:
 
     def seen(self, pose: Matrix) -> Plane:
         """(h * w,) weights of the pixels that lie inside the frame."""
-        matrix, (height, width) = self.matrix(pose), self.size
+        return self.seen_by(self.matrix(pose))
+
+    def seen_by(self, matrix: Matrix) -> Plane:
+        """The same, by a matrix of pixels."""
+        height, width = self.size
         inside = self.weight.copy()
         for row, most in ((matrix[0], width - 0.5), (matrix[1], height - 0.5)):
             at = np.float32(row[0]) * self._x + (np.float32(row[1]) * self._y + np.float32(row[2]))

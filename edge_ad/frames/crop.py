@@ -16,7 +16,6 @@ from edge_ad.frames.picture import to_u8
 from edge_ad.frames.place import Place, rescaled, warp
 from edge_ad.spec import RESIZES, BackboneSpec, Box, Frame, FrameSpec, RoiSpec, Size
 
-
 _FINER = 2  # times the input size, at which a frame is moved: moving blurs by a part of a pixel
 
 
@@ -79,6 +78,11 @@ class Crop:
         self._fill = None  # without a mask it would be as large as the tensor, for nothing
         if mask is not None:
             self._fill = np.full((*self._size, 3), (0, 0, 0) if roi is None else roi.fill, np.uint8)
+
+    @property
+    def frame(self) -> FrameSpec:
+        """The frames that the bundle declares."""
+        return self._frame
 
     def box(self, frame_size: Size) -> Box:
         """The crop in pixels of a frame of (H, W) `frame_size`."""

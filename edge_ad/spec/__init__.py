@@ -29,19 +29,19 @@ from edge_ad.spec.probes import ProbesSpec
 from edge_ad.spec.taught import TaughtSpec
 
 __all__ = [
-    "MAX_REFERENCE",
-    "MOTIONS",
-    "AlignSpec",
     "DISTANCES",
     "DTYPES",
     "MANIFEST_NAME",
     "MAX_FRAME_PIXELS",
     "MAX_MEMBERS",
     "MAX_PICTURE_SIDE",
+    "MAX_REFERENCE",
     "MAX_SIDE",
     "MIN_FRAME_SIDE",
+    "MOTIONS",
     "REFERENCE",
     "RESIZES",
+    "AlignSpec",
     "BackboneSpec",
     "Box",
     "CalibrationSourceSpec",
