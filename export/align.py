@@ -40,6 +40,7 @@ _SEEN, _SEEN_REGION = 0.5, 0.97  # share that a frame must show: of the whole pi
 _CANDIDATES, _OTHERS = 12, 32  # images that may be the one to align with; that are aligned with it
 _ALIKE = 0.03  # candidates that the others look so nearly as much like are as good
 _MOVED, _MOVES = 24, 0.8  # images that are moved; how far, of the limits
+_TRIES = 40  # to find a move after which the frame still shows the region; each is smaller
 _ODD = 0.1  # of the good images at most may not be found
 _RIM = 0.04  # of the longer side: what is around a region shows its outline
 _LISTED = 5  # names in a message
@@ -203,7 +204,7 @@ def _settled(
     options: Options,
     summary: Summary,
 ) -> Aligner:
-    """The aligner with the confidence that a frame must reach, from good images and from good images that were moved."""
+    """The aligner with the confidence that a frame must reach: from good images, as they are and moved."""
     generator = np.random.default_rng([options.seed, 6])
     chosen = [kept[number] for number in sorted(generator.permutation(len(kept))[:_MOVED].tolist())]
     confidences = [places[path].confidence for path in kept]
@@ -235,14 +236,12 @@ def _moved(pixels: Frame, aligner: Aligner, generator: np.random.Generator) -> t
     """A frame whose part was moved at random, within the limits and the picture, and where it then lies."""
     spec, size = aligner.spec, (pixels.shape[0], pixels.shape[1])
     there = np.vstack([aligner.find(pixels).matrix, [0, 0, 1]])
-    for _ in range(20):
-        dy, dx, turn, scale = generator.uniform(-_MOVES, _MOVES, 4)
+    for most in np.linspace(_MOVES, 0, _TRIES):
+        dy, dx, turn, scale = generator.uniform(-most, most, 4)
         pose = turn * spec.most_turn, 1 + scale * spec.most_scale, dy * spec.most_shift, dx * spec.most_shift
         wanted = pose_of(*pose, size)
         if aligner.shows(wanted):
             break
-    else:
-        wanted = pose_of(0, 1, 0, 0, size)
     move = (np.vstack([wanted.matrix, [0, 0, 1]]) @ np.linalg.inv(there))[:2]
     flags, border = cv2.INTER_LINEAR, cv2.BORDER_REPLICATE
     return cv2.warpAffine(pixels, move, size[::-1], flags=flags, borderMode=border), wanted

@@ -138,8 +138,9 @@ def _looks(paths: Sequence[Path], frame: FrameSpec, aligner: Aligner | None) -> 
 
 
 def small_copy(path: Path, frame: FrameSpec, aligner: Aligner | None = None) -> NDArray[np.uint8]:
-    """(h, w, 3) u8 BGR: a copy of an image with `_SMALL` pixels on the longer side, or the image if it is smaller; moved
-    to the reference of the aligner, if there is one.
+    """(h, w, 3) u8 BGR: a copy of an image with `_SMALL` pixels on the longer side, or the image if it is smaller.
+
+    With an aligner, it is moved to the reference.
     """
     pixels = check_frame(read_frame(path), frame, os.fspath(path))
     image = to_picture(pixels, frame.white_level)

@@ -240,7 +240,7 @@ class _Coarse:
         self._planes, self._mask = (np.conj(np.fft.rfft2(a)).astype(np.complex64) for a in (np.stack(planes), mean))
         self._total = max(float(mean.sum()), _EMPTY)
         down, across = (_near(side, spec.most_shift) for side in self._size)
-        self._near, self._shifts = np.ix_(down, across), (down, across)
+        self._near, self._shifts = (slice(None), down[:, None], across[None, :]), (down, across)
         ranges = max(spec.most_turn, 1e-6), max(spec.most_scale, 1e-6)
         away = [abs(turn) / ranges[0] + abs(scale - 1) / ranges[1] for turn, scale in self._poses]
         self._prior = (_PRIOR * np.array(away, np.float32))[:, None, None]
@@ -248,8 +248,8 @@ class _Coarse:
     def __call__(self, plane: Plane) -> Matrix:
         """The best pose of a plane of the level's size."""
         spectra = np.fft.rfft2(np.stack([plane, plane * plane]))
-        found = np.fft.irfft2(spectra[0] * self._planes, s=self._size)[:, *self._near]
-        mean, energy = np.fft.irfft2(spectra * self._mask, s=self._size)[:, *self._near]
+        found = np.fft.irfft2(spectra[0] * self._planes, s=self._size)[self._near]
+        mean, energy = np.fft.irfft2(spectra * self._mask, s=self._size)[self._near]
         spread = np.sqrt(np.maximum(energy - mean * mean / self._total, 1e-3 * float((plane * plane).mean()) + _EMPTY))
         found = found / spread - self._prior
         number, y, x = np.unravel_index(int(found.argmax()), found.shape)

@@ -54,8 +54,8 @@ class Verdict:
         threshold: threshold of the score.
         p_value: how common such a score is among good parts: (1 + held-out good images that score at least this) /
             (n + 1). For good parts like those of the n images, it is at most p with probability p or less (conformal,
-            Vovk et al. 2005). It does not depend on the threshold. None if the bundle keeps no scores of good images, or if
-            the part was not found.
+            Vovk et al. 2005). It does not depend on the threshold. None if the bundle keeps no scores of good images,
+            or if the part was not found.
         pixel_threshold: threshold of the anomaly map; None if the method gives no map.
         timings: stage -> milliseconds, and "total".
         deadline_met: whether `latency_ms` is within the Runtime's budget; None without a budget.
