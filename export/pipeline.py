@@ -43,7 +43,7 @@ from export.power import POWER_DEFECTS, draw_defects
 from export.roi import DrawnRoi, read_roi
 from export.roi_auto import AUTO, auto_region
 from export.roi_preview import preview_of, write_preview
-from export.stages import GraphStages, open_stages, prove_parity, tell_layers
+from export.stages import GraphStages, Stages, open_stages, prove_parity, tell_layers
 from export.summary import Summary
 from export.tiles import describe_tiles
 
@@ -104,12 +104,7 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
     for point, _ in points:
         members |= point_members(point, reference)
     finish(out, manifest, members, job.good_images[0], options, summary)
-    if (preview := preview_of(options, out)) is not None:
-        write_preview(preview, job.good_images[0], canvas.frame, region, stages.crop, canvas.aligner)
-        summary.say("preview", f"{preview}")
-    if (preview := align_preview_of(options, out)) is not None and canvas.aligner is not None:
-        write_align_preview(preview, job.good_images, frame, region, canvas.aligner)
-        summary.say("preview", f"{preview}")
+    _write_previews(out, job.good_images, canvas, stages, options, summary)
     for label, text in write_more(options, manifest, reference.members).items():
         summary.say(label, text)
     return summary
@@ -136,6 +131,18 @@ def _canvas(options: Options, frame: FrameSpec, good_images: list[Path], summary
         summary.say("region", auto.sentence)
         return good_images, Canvas(frame, auto.region)
     return good_images, Canvas(frame, read_roi(options.roi, frame.size) if options.roi and frame.size else None)
+
+
+def _write_previews(
+    out: Path, good_images: Sequence[Path], canvas: Canvas, stages: Stages, options: Options, summary: Summary
+) -> None:
+    """Writes the pictures of region and reference that are asked for."""
+    if (preview := preview_of(options, out)) is not None:
+        write_preview(preview, good_images[0], canvas.frame, canvas.region, stages.crop, canvas.aligner)
+        summary.say("preview", f"{preview}")
+    if (preview := align_preview_of(options, out)) is not None and canvas.aligner is not None:
+        write_align_preview(preview, good_images, canvas.frame, canvas.region, canvas.aligner)
+        summary.say("preview", f"{preview}")
 
 
 def _open_bases(

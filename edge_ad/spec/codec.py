@@ -151,11 +151,11 @@ def manifest_to_json(manifest: Manifest) -> bytes:
     return raw
 
 
-def manifest_from_json(raw: bytes, written: int = FORMAT_VERSION) -> Manifest:
+def manifest_from_json(raw: bytes, written: int | None = None) -> Manifest:
     """The manifest in the bytes of ``manifest.json``, which may be hostile.
 
     Args:
-        written: the format version that the bundle is said to have.
+        written: the format version that the bundle is said to have; None if nothing else says it.
 
     Raises:
         BundleVersionError: a newer edge-ad wrote it. This is checked before any field.
@@ -184,6 +184,7 @@ def manifest_from_json(raw: bytes, written: int = FORMAT_VERSION) -> Manifest:
     if type(version) is not int or version < 1:
         raise SpecError("format_version is unknown", expected="1 or more", got=reprlib.repr(version))
     check_version(version, "the bundle")
+    written = version if written is None else written
     require(version == written, "format_version is not that of the archive comment", expected=written, got=version)
     manifest = decode(Manifest, document)
     least = version_of(manifest)

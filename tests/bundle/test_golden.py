@@ -24,14 +24,15 @@ def open_golden(stem: str, engine: str, **options: object) -> Runtime:
 
 def test_every_bundle_has_its_answers() -> None:
     assert {path.stem for path in DATA.glob("*.bundle")} == set(ANSWERS)
-    assert {"format-1", "format-1-roi", "format-2", "format-2-second"} <= set(ANSWERS)
+    assert {"format-1", "format-1-roi", "format-2", "format-2-second", "format-3"} <= set(ANSWERS)
 
 
 @pytest.mark.parametrize("stem", ANSWERS)
 def test_the_probes_pass(stem: str, engine: str) -> None:
     runtime = open_golden(stem, engine, self_check=True)
     worst = runtime.check()
-    assert set(worst) == {"patches", "distances", "map", "score"}
+    follows = {"confidence"} if runtime.manifest.align else set()
+    assert set(worst) == {"patches", "distances", "map", "score"} | follows
     assert max(worst.values()) < 1e-4
     assert runtime.engine == engine
 
@@ -72,6 +73,13 @@ def test_format_2_has_a_second_size() -> None:
         assert {"second/coreset", "second/graph/links0", "second/model.onnx"} <= set(bundle.manifest.members)
 
 
+def test_format_3_has_a_reference() -> None:
+    with Bundle.open(DATA / "format-3.bundle") as bundle:
+        assert bundle.manifest.align is not None
+        assert bundle.manifest.align.motion == "similarity"
+        assert {"align/reference", "align/mask", "probes/confidences", "roi/mask"} <= set(bundle.manifest.members)
+
+
 def test_it_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bundle made now is the committed one, but for versions of packages and the last bits of their arithmetic."""
     for package in ("onnx", "hnswlib"):
@@ -81,7 +89,7 @@ def test_it_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     monkeypatch.setattr(make_fixture, "DATA", tmp_path)
     assert make_fixture.main() == 0
-    stems = ("format-2", "format-2-second")
+    stems = ("format-2", "format-2-second", "format-3")
     for stem in stems:
         with Bundle.open(DATA / f"{stem}.bundle") as old, Bundle.open(tmp_path / f"{stem}.bundle") as new:
             assert new.manifest.created == old.manifest.created == "2023-11-14T22:13:20Z"
@@ -92,6 +100,9 @@ def test_it_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
                 assert one.head == other.head
                 assert one.index.size == other.index.size
                 assert one.backbone.crop == other.backbone.crop
+            assert (new.manifest.align is None) == (old.manifest.align is None)
             for name in {"coreset/scale", "coreset/levels"} & old.manifest.members.keys():
                 np.testing.assert_allclose(new.array(name), old.array(name), rtol=1e-2)
-    assert json.loads((tmp_path / "format-2.json").read_text()).keys() == set(stems)
+    for version in (2, 3):
+        own = {stem for stem in stems if stem.startswith(f"format-{version}")}
+        assert json.loads((tmp_path / f"format-{version}.json").read_text()).keys() == own

@@ -374,8 +374,8 @@ def test_the_tensor_has_the_size_of_the_crop() -> None:
 
 
 def test_the_version_is_looked_at_before_the_fields() -> None:
-    with pytest.raises(BundleVersionError, match="format 3"):
-        manifest_json.manifest_from_json(b'{"format":"edge-ad-bundle","format_version":3,"frame":5}')
+    with pytest.raises(BundleVersionError, match="format 4"):
+        manifest_json.manifest_from_json(b'{"format":"edge-ad-bundle","format_version":4,"frame":5}')
 
 
 @given(
