@@ -23,6 +23,8 @@ from edge_ad.bundle.file import Members
 from edge_ad.errors import DatasetError
 from edge_ad.frames.align import Aligner, pose_of, small_copy
 from edge_ad.frames.check import check_frame, read_frame
+from edge_ad.frames.crop import resize
+from edge_ad.frames.picture import to_picture
 from edge_ad.frames.place import Place
 from edge_ad.spec import AlignSpec, Frame, FrameSpec, Size
 from edge_ad.system.names import listed
@@ -33,6 +35,7 @@ from export.roi_auto import AUTO, auto_region
 from export.summary import Summary
 
 SIDE = 128  # pixels of the longer side of the reference
+PICTURE = 512  # pixels of the longer side of the picture of a good image
 SHIFT, TURN_DEG, SCALE = 0.2, 20.0, 0.1  # how far a part may move
 LEAST = 0.35  # of the confidence, whatever the good images say: other things reach 0.31 (bench/NOTES.md)
 _SHARE = 0.75  # of the least confidence of a good image: what a frame must reach
@@ -44,6 +47,7 @@ _TRIES = 40  # to find a move after which the frame still shows the region; each
 _ODD = 0.1  # of the good images at most may not be found
 _RIM = 0.04  # of the longer side: what is around a region shows its outline
 _LISTED = 5  # names in a message
+_NONE = np.zeros((16, 16, 3), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Alignment:
 
 def members_of(aligner: Aligner) -> Members:
     """The members of a bundle that hold what an aligner was made of."""
-    return {"align/reference": aligner.reference, "align/mask": aligner.mask}
+    return {"align/reference": aligner.reference, "align/mask": aligner.mask, "align/picture": aligner.picture}
 
 
 def align(paths: Sequence[Path], frame: FrameSpec, options: Options, summary: Summary) -> Alignment:
@@ -82,8 +86,9 @@ def align(paths: Sequence[Path], frame: FrameSpec, options: Options, summary: Su
         found = auto_region(paths, frame, options.roi_margin / 100, aligner)
         summary.say("region", found.sentence)
         region = found.region
-        mask, spec = _mask(region, whole.size), _spec(options.align or "", whole.size, region)
-        aligner = Aligner(spec, aligner.reference, mask, frame.white_level)
+        seen = _SEEN if region is None else _SEEN_REGION
+        spec, mask = replace(aligner.spec, least_seen=seen), _mask(region, whole.size)
+        aligner = Aligner(spec, aligner.reference, mask, aligner.picture, frame.white_level)
     places = {path: aligner.find_small(small, whole.size) for path, small in whole.smalls.items()}
     kept = [path for path in paths if places[path].found]
     lost = [path.name for path in paths if not places[path].found]
@@ -121,6 +126,14 @@ def _read(path: Path, frame: FrameSpec) -> Frame:
     return check_frame(read_frame(path), frame, os.fspath(path))
 
 
+def _picture(path: Path, frame: FrameSpec) -> NDArray[np.uint8]:
+    """(h, w, 3) u8 BGR: an image with `PICTURE` pixels on the longer side at most."""
+    picture = to_picture(_read(path, frame), frame.white_level)
+    shrink = min(1.0, PICTURE / max(picture.shape[:2]))
+    size = (max(16, round(picture.shape[0] * shrink)), max(16, round(picture.shape[1] * shrink)))
+    return np.asarray(resize(picture, size, None, "area"), np.uint8)
+
+
 def _small_size(size: Size) -> Size:
     shrink = min(1.0, SIDE / max(size))
     return max(16, round(size[0] * shrink)), max(16, round(size[1] * shrink))
@@ -131,6 +144,7 @@ def _spec(motion: str, size: Size, region: DrawnRoi | None) -> AlignSpec:
     return AlignSpec(
         motion=motion,  # type: ignore[arg-type] # `Options` has checked it
         size=size,
+        picture=size,
         most_shift=SHIFT,
         most_turn=TURN_DEG if turns else 0.0,
         most_scale=SCALE if turns else 0.0,
@@ -152,15 +166,19 @@ def _mask(region: DrawnRoi | None, size: Size) -> NDArray[np.uint8]:
 
 
 def _reference(images: _Images, spec: AlignSpec, mask: NDArray[np.uint8], options: Options) -> Aligner:
-    """The aligner of the median of images, which are aligned with one of them."""
+    """The aligner of the median of images, which are aligned with one of them. That one gives the picture."""
     white, paths = images.frame.white_level, [*images.smalls]
     chosen = np.random.default_rng([options.seed, 5]).permutation(len(paths))[:_OTHERS]
     smalls = [images.smalls[paths[number]] for number in sorted(chosen.tolist())]
     if options.align_to is not None:
-        first = small_copy(_read(options.align_to, images.frame), spec.size, white)
+        path = options.align_to
+        first = small_copy(_read(path, images.frame), spec.size, white)
     else:
         first = _most_typical(smalls, spec, mask, white)
-    anchor = Aligner(spec, first, mask, white)
+        path = next(path for path, small in images.smalls.items() if small is first)
+    picture = _picture(path, images.frame)
+    spec = replace(spec, picture=picture.shape[:2])
+    anchor = Aligner(spec, first, mask, picture, white)
     moved = [first.astype(np.float32)]
     for small in smalls:
         place = anchor.find_small(small, spec.size)
@@ -170,7 +188,7 @@ def _reference(images: _Images, spec: AlignSpec, mask: NDArray[np.uint8], option
     if 2 * len(moved) < len(smalls):
         raise _not_alike(f"the part of {len(smalls)} good images is found in {len(moved)} of them only")
     median = np.rint(np.nanmedian(np.stack(moved), axis=0)).astype(np.uint8)
-    return Aligner(spec, median, mask, white)
+    return Aligner(spec, median, mask, picture, white)
 
 
 def _most_typical(
@@ -180,7 +198,7 @@ def _most_typical(
     alike: list[float] = []
     away: list[float] = []
     for candidate in smalls[:_CANDIDATES]:
-        aligner = Aligner(spec, candidate, mask, white)
+        aligner = Aligner(spec, candidate, mask, _NONE, white)
         places = [aligner.find_small(small, spec.size) for small in smalls if small is not candidate]
         alike.append(float(np.median([place.confidence for place in places])) if places else 0.0)
         found = [place for place in places if place.found]
@@ -229,7 +247,7 @@ def _settled(
         f"{spec.motion}: the part is found in {len(kept)} good images and again in {again}{within}; confidence "
         f"{low:.2f} or more, so it counts as found from {spec.least:.2f}",
     )
-    return Aligner(spec, aligner.reference, aligner.mask, frame.white_level)
+    return Aligner(spec, aligner.reference, aligner.mask, aligner.picture, frame.white_level)
 
 
 def _moved(pixels: Frame, aligner: Aligner, generator: np.random.Generator) -> tuple[Frame, Place]:

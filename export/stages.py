@@ -152,16 +152,17 @@ def open_stages(
         tiles=tiles,
     )
     models = _models(graph, options.to)
-    masks, roi, find = RoiMasks(grid), None, None if aligner is None else aligner.find
+    masks, roi = RoiMasks(grid), None
+    follow = {} if aligner is None else {"beyond": aligner.picture, "find": aligner.find}
     if region:
         mask = roi_mask(region, box, size, options.resize)
         masks = RoiMasks(grid, mask, patch_mask(mask, grid, backbone.covered))
         roi = (
             reference.roi
             if reference
-            else _region_spec(region, options, Crop(frame, backbone, None, None, find=find), mask, good_images)
+            else _region_spec(region, options, Crop(frame, backbone, None, None, **follow), mask, good_images)
         )
-    crop = Crop(frame, backbone, roi, masks.pixels, find=find)
+    crop = Crop(frame, backbone, roi, masks.pixels, **follow)
     engine = _open(models, "auto", PRECISIONS[backbone.precision].arithmetic, options.threads)
     reach = None
     if tiles is not None:

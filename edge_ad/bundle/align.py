@@ -19,13 +19,15 @@ def open_aligner(bundle: Bundle, pool: native.Pool | None = None) -> Aligner | N
     spec = bundle.manifest.align
     if spec is None:
         return None
-    reference, mask = bundle.array("align/reference"), bundle.array("align/mask")
-    for name, found in (("align/reference", reference), ("align/mask", mask)):
-        if found.dtype != np.uint8 or found.shape != spec.size or not found.any():
+    names = ("align/reference", "align/mask", "align/picture")
+    reference, mask, picture = (bundle.array(name) for name in names)
+    shapes = (spec.size, spec.size, (*spec.picture, 3))
+    for name, found, shape in zip(names, (reference, mask, picture), shapes, strict=True):
+        if found.dtype != np.uint8 or found.shape != shape or not found.any():
             raise BundleCorruptError(
                 f"{name} of {bundle.path} does not fit the manifest",
-                expected=f"{spec.size} uint8 with pixels above 0",
+                expected=f"{shape} uint8 with pixels above 0",
                 got=f"{found.shape} {found.dtype}" + ("" if found.any() else ", all 0"),
                 remedy="Export it again.",
             )
-    return Aligner(spec, reference, mask, bundle.manifest.frame.white_level, pool)
+    return Aligner(spec, reference, mask, picture, bundle.manifest.frame.white_level, pool)

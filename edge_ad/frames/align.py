@@ -28,7 +28,7 @@ Plane = NDArray[np.float32]
 _COARSE = 64  # pixels of the longer side of what the coarse step sees
 _TURN_STEP, _SCALE_STEP = 4.0, 0.1  # between the poses of the coarse step: degrees, share
 _LIGHT = 8  # of the longer side: changes of light over more than this share are taken out
-_STEPS = (6, 4)  # of Gauss-Newton at most, at the coarse size and at the fine one
+_STEPS = (5, 3)  # of Gauss-Newton at most, at the coarse size and at the fine one
 _RIDGE = 0.01  # of the curvature along shifts, added to that along all motions
 _SOME = 0.2  # share of the part: with less of it in the frame, nothing can be made exact
 _EMPTY = 1e-6  # below this a sum is none
@@ -44,6 +44,7 @@ class Aligner:
         spec: the limits.
         reference: (h, w) u8 grey.
         mask: (h, w) u8, above 0 where the part is.
+        picture: (h, w, 3) u8 BGR: a good image where the part lies as in the reference, for `Crop`.
         white_level: of u16 frames.
         pool: threads to shrink large frames with.
     """
@@ -53,10 +54,11 @@ class Aligner:
         spec: AlignSpec,
         reference: NDArray[np.uint8],
         mask: NDArray[np.uint8],
+        picture: NDArray[np.uint8],
         white_level: int,
         pool: native.Pool | None = None,
     ) -> None:
-        self.spec, self.reference, self.mask = spec, reference, mask
+        self.spec, self.reference, self.mask, self.picture = spec, reference, mask, picture
         self._white, self._pool = white_level, pool
         template, weight = _even(reference.astype(np.float32)), (mask > 0).astype(np.float32)
         sizes = dict.fromkeys((_level_size(spec.size, _COARSE), spec.size))
@@ -86,12 +88,16 @@ class Aligner:
             confidence = min(confidence, 0.0)
         if not confidence >= self.spec.least:
             return still(frame_size, confidence)
-        return Place(True, confidence, self._in_frame(pose, frame_size), frame_size)
+        return Place(True, confidence, self._in_frame(pose, frame_size), frame_size, self._seen(pose))
 
     def shows(self, place: Place) -> bool:
         """Whether a frame shows enough of a part that lies there."""
         matrix, fine = rescaled(place.matrix, place.frame_size, self.spec.size), self._levels[-1]
         return float(fine.seen_by(matrix).sum()) >= self.spec.least_seen * fine.total
+
+    def _seen(self, pose: Matrix) -> float:
+        fine = self._levels[-1]
+        return float(fine.seen(pose).sum()) / fine.total
 
     def _confidence(self, plane: Plane, pose: Matrix) -> float:
         """Normalised cross-correlation of the reference with the plane, moved to it."""
@@ -216,7 +222,7 @@ class _Level:
     def _composed(self, pose: Matrix, step: NDArray[np.float64]) -> Matrix:
         """The pose after the inverse of a step: shifts x and y in pixels, and a and b of (1 + a, -b; b, 1 + a)."""
         a, b = (step[2], step[3]) if len(step) == 4 else (0.0, 0.0)
-        linear = pose[:, :2] @ np.linalg.inv(np.array([[1 + a, -b], [b, 1 + a]]))
+        linear = pose[:, :2] @ (np.array([[1 + a, b], [-b, 1 + a]]) / ((1 + a) ** 2 + b * b))
         return np.column_stack([linear, pose[:, 2] - linear @ step[:2] / self.size[1]])
 
 
@@ -226,7 +232,8 @@ class _Coarse:
     def __init__(self, level: _Level, spec: AlignSpec) -> None:
         self._size = level.size
         turns, scales = _ladder(spec.most_turn, _TURN_STEP), [1 + s for s in _ladder(spec.most_scale, _SCALE_STEP)]
-        self._poses = [(turn, scale) for scale in scales for turn in turns]
+        self._poses = [(turn, scale) for scale in sorted(scales, key=lambda s: abs(s - 1)) for turn in turns]
+        self._turns = len(turns)
         planes, masks = [], []
         for turn, scale in self._poses:
             matrix = level.matrix(_posed(turn, scale))
@@ -248,14 +255,27 @@ class _Coarse:
     def __call__(self, plane: Plane) -> Matrix:
         """The best pose of a plane of the level's size."""
         spectra = np.fft.rfft2(np.stack([plane, plane * plane]))
-        found = np.fft.irfft2(spectra[0] * self._planes, s=self._size)[self._near]
         mean, energy = np.fft.irfft2(spectra * self._mask, s=self._size)[self._near]
         spread = np.sqrt(np.maximum(energy - mean * mean / self._total, 1e-3 * float((plane * plane).mean()) + _EMPTY))
-        found = found / spread - self._prior
-        number, y, x = np.unravel_index(int(found.argmax()), found.shape)
+        numbers = np.arange(self._turns)  # the turns at the size of the reference, then the other sizes at the best one
+        best, turn = self._best(spectra[0], spread, numbers)
+        others = np.arange(turn + self._turns, len(self._poses), self._turns)
+        if len(others):
+            best = max(best, self._best(spectra[0], spread, others)[0])
+        _, number, y, x = best
         dy, dx = int(self._shifts[0][y]), int(self._shifts[1][x])
         width = self._size[1]
         return _posed(*self._poses[number], dy / width, dx / width)
+
+    def _best(
+        self, spectrum: NDArray[np.complex64], spread: Plane, numbers: NDArray[np.intp]
+    ) -> tuple[tuple[float, int, int, int], int]:
+        """The best of some poses: its correlation, number, and place in the window; and its number among the turns."""
+        found = np.fft.irfft2(spectrum * self._planes[numbers], s=self._size)[self._near]
+        found = found / spread - self._prior[numbers]
+        at, y, x = np.unravel_index(int(found.argmax()), found.shape)
+        number = int(numbers[at])
+        return (float(found[at, y, x]), number, int(y), int(x)), number % self._turns
 
 
 def _posed(turn_deg: float, scale: float, dy: float = 0.0, dx: float = 0.0) -> Matrix:

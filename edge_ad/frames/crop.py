@@ -59,6 +59,8 @@ class Crop:
         roi: region of interest or None.
         mask: (H, W) u8 of the crop's size, 255 where pixels are kept and 0 where they are filled; None without ROI.
         pool: threads to shrink large frames with; None: the calling thread alone.
+        beyond: (h, w, 3) u8 BGR picture of a whole good frame: where a frame that is moved shows nothing, it is taken
+            from there; by default the border is repeated.
         find: finds the part in a checked frame; None where parts are not followed, or whoever calls has found it.
     """
 
@@ -69,6 +71,7 @@ class Crop:
         roi: RoiSpec | None,
         mask: NDArray[np.uint8] | None,
         pool: native.Pool | None = None,
+        beyond: NDArray[np.uint8] | None = None,
         find: Callable[[Frame], Place] | None = None,
     ) -> None:
         self._find = find
@@ -78,6 +81,11 @@ class Crop:
         self._fill = None  # without a mask it would be as large as the tensor, for nothing
         if mask is not None:
             self._fill = np.full((*self._size, 3), (0, 0, 0) if roi is None else roi.fill, np.uint8)
+
+        self._beyond = None
+        if beyond is not None:
+            y0, x0, y1, x1 = self.box((beyond.shape[0], beyond.shape[1]))
+            self._beyond = resize(beyond[y0:y1, x0:x1], self._size, pool, self._resize)
 
     @property
     def frame(self) -> FrameSpec:
@@ -97,12 +105,17 @@ class Crop:
         """
         if place is None and self._find is not None:
             place = self._find(frame)
-        part = self._cut(frame) if place is None or not place.moved else self._follow(frame, place)
+        follows = place is not None and place.moved
+        part = self._follow(frame, place) if place is not None and follows else self._cut(frame)
         crop = to_u8(part, self._frame.white_level)
         if crop.ndim == 2:
             crop = cv2.cvtColor(crop, cv2.COLOR_GRAY2BGR)
         elif self._frame.color_order == "rgb" and not from_file:
             crop = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
+        if place is not None and follows and self._beyond is not None:
+            hidden = self._hidden(place)
+            if hidden is not None:
+                cv2.copyTo(self._beyond, hidden, crop)
         if self._outside is not None and self._fill is not None:
             cv2.copyTo(self._fill, self._outside, crop)  # into the crop, which resize has made
         return np.ascontiguousarray(crop)[None]
@@ -127,3 +140,20 @@ class Crop:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         moved = warp(frame, matrix, (y1 - y0, x1 - x0), flags, cv2.BORDER_REPLICATE)
         return resize(moved, self._size, self._pool, self._resize)
+
+    def _hidden(self, place: Place) -> NDArray[np.uint8] | None:
+        """(H, W) u8 of the tensor's size, 1 where a pixel is made of more than the frame shows; None for nowhere."""
+        (height, width), (y0, x0, _, _) = self._size, self._box
+        matrix = rescaled(place.matrix, place.frame_size, self._input_size)
+        x, y = np.arange(width) + float(x0), (np.arange(height) + float(y0))[:, None]
+        shown: NDArray[np.bool_] | None = None
+        for row, side in ((matrix[0], self._input_size[1]), (matrix[1], self._input_size[0])):
+            reach = (abs(row[0]) + abs(row[1])) / 2  # half of what a pixel covers
+            along, across = row[0] * x, row[1] * y + row[2]
+            low, high = reach - 0.51, side - 0.49 - reach
+            if along.min() + across.min() >= low and along.max() + across.max() <= high:
+                continue
+            at = along + across
+            inside = (at >= low) & (at <= high)
+            shown = inside if shown is None else shown & inside
+        return None if shown is None or shown.all() else (~shown).astype(np.uint8)

@@ -27,12 +27,15 @@ class Place:
         matrix: (2, 3) float64, from (x, y) in a reference of the frame's size to (x, y) in the frame, both in pixels,
             whose centres are whole numbers.
         frame_size: (H, W) of the frame.
+        seen: share of the part that the frame shows; of the whole picture where the bundle has no region of interest.
+            What it does not show is not inspected.
     """
 
     found: bool
     confidence: float
     matrix: Matrix
     frame_size: Size
+    seen: float = 1.0
 
     @property
     def moved(self) -> bool:
@@ -59,7 +62,8 @@ class Place:
     def to_dict(self) -> dict[str, Any]:
         """The place, ready for JSON."""
         y, x = self.shift
-        return {"confidence": self.confidence, "shift": [y, x], "turn_deg": self.turn_deg, "scale": self.scale}
+        moved = {"shift": [y, x], "turn_deg": self.turn_deg, "scale": self.scale, "seen": self.seen}
+        return {"confidence": self.confidence, **moved}
 
     def picture_at_reference(self, picture: NDArray[Any]) -> NDArray[Any]:
         """A whole frame, (H, W) or (H, W, 3), moved to the reference; its border is repeated beyond it. For people."""

@@ -85,7 +85,8 @@ class Point:
         with pinned(settings.cores):
             pool = native.Pool(settings.threads, settings.cores)
             self._aligner = open_aligner(own, pool)
-            self.sights = tuple(Sight(size, engine, settings, pool) for size in own.sights())
+            beyond = None if self._aligner is None else self._aligner.picture
+            self.sights = tuple(Sight(size, engine, settings, pool, beyond) for size in own.sights())
 
     @property
     def precision(self) -> str:

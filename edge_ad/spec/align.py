@@ -9,7 +9,7 @@ from edge_ad.spec.base import Range, Size, check_fields, require
 
 Motion = Literal["shift", "similarity"]
 MOTIONS: tuple[str, ...] = get_args(Motion)
-MIN_REFERENCE, MAX_REFERENCE = 16, 256  # pixels of a side
+MIN_REFERENCE, MAX_REFERENCE, MAX_PICTURE = 16, 256, 1024  # pixels of a side
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,9 @@ class AlignSpec:
 
     Attributes:
         motion: how parts move: ``shift``, or ``similarity``, which is shift, turn and scale.
-        size: (h, w) of the reference, a small grey copy of a good image.
+        size: (h, w) of the reference, a small grey copy of good images.
+        picture: (h, w) of the picture of a good image, in colours, where the part lies as in the reference. Where a
+            frame that is moved shows nothing, its tensor is taken from there.
         most_shift: largest shift along each side, as a share of that side of the frame.
         most_turn: largest turn to either side, in degrees; 0 for ``shift``.
         most_scale: largest change of size, as a share; 0 for ``shift``.
@@ -30,6 +32,7 @@ class AlignSpec:
 
     motion: Motion
     size: Annotated[Size, Range(MIN_REFERENCE, MAX_REFERENCE, form="(h, w), each ")]
+    picture: Annotated[Size, Range(MIN_REFERENCE, MAX_PICTURE, form="(h, w), each ")]
     most_shift: Annotated[float, Range(0, 0.3)]
     most_turn: Annotated[float, Range(0, 30)]
     most_scale: Annotated[float, Range(0, 0.2)]

@@ -225,8 +225,8 @@ def _open(bundle: Bundle, name: str, sight: Bundle, options: Options, pool: nati
     there = [member for members in MEMBERS.values() for member in members if member in sight]
     models: Members = {member: bytes(sight.blob(member)) for member in there}
     aligner = open_aligner(bundle, pool)
-    find = None if aligner is None else aligner.find
-    crop = Crop(spec.frame, spec.backbone, spec.roi, masks.pixels, pool, find)
+    follow = (None, None) if aligner is None else (aligner.picture, aligner.find)
+    crop = Crop(spec.frame, spec.backbone, spec.roi, masks.pixels, pool, *follow)
     stages = Stages(spec.frame, spec.backbone, spec.roi, masks, models, crop, compiled(models_of(sight)))
     opening = Opening(sight, masks.rows, pool, "exact", compiled)
     scale = opening.array(SCALE, (opening.index.size,)) if SCALE in sight else None
