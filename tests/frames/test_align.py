@@ -113,7 +113,11 @@ def test_kinds_of_frames() -> None:
     first = one.find(frame)
     for same in (frame[:, :, ::-1], np.asfortranarray(frame), np.repeat(frame, 2, axis=1)[:, ::2]):
         np.testing.assert_array_equal(one.find(same).matrix, first.matrix)
-    for other in (cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), frame.astype(np.uint16) * 257, cv2.resize(frame, (300, 200))):
+    for other in (
+        cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY),
+        frame.astype(np.uint16) * 257,
+        cv2.resize(frame, (300, 200)),
+    ):
         found = one.find(other)
         assert found.found
         size = (other.shape[0], other.shape[1])
