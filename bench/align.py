@@ -108,8 +108,8 @@ def measure(runtime: Runtime, images: Sequence[Shown]) -> tuple[float, float | N
     return binary_auroc(scores[False], scores[True]), pixel, lost[0], lost[1]
 
 
-def roomy(folder: Path, scratch: Path, room: float) -> Path:
-    """A copy of a category with that share of each side more around its images: the border is repeated."""
+def roomy(folder: Path, scratch: Path, room: float) -> None:
+    """Writes a copy of a category with that share of each side more around its images: the border is repeated."""
     for path in sorted(folder.rglob("*.*")):
         image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if image is None:
@@ -118,7 +118,6 @@ def roomy(folder: Path, scratch: Path, room: float) -> Path:
         target = scratch / folder.name / path.relative_to(folder).with_suffix(".png")
         target.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(target), cv2.copyMakeBorder(image, down, down, across, across, cv2.BORDER_REPLICATE))
-    return scratch / folder.name
 
 
 def accuracy(data: Path, names: Sequence[str], draws: int, every: int, room: float) -> None:
@@ -204,7 +203,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             data = options.data
             if options.room:
-                data = [roomy(data / name, Path(scratch), options.room) for name in names][0].parent
+                for name in names:
+                    roomy(data / name, Path(scratch), options.room)
+                data = Path(scratch)
             accuracy(data, names, options.draws, options.every, options.room)
     times(options.data, names[0], options.threads)
 
