@@ -40,7 +40,7 @@ SHIFT, TURN_DEG, SCALE = 0.2, 20.0, 0.1  # how far a part may move
 LEAST = 0.35  # of the confidence, whatever the good images say: other things reach 0.31 (bench/NOTES.md)
 _SHARE = 0.75  # of the least confidence of a good image: what a frame must reach
 _SEEN, _SEEN_REGION = 0.5, 0.97  # share that a frame must show: of the whole picture, of a region
-_CANDIDATES, _OTHERS = 12, 32  # images that may be the one to align with; that are aligned with it
+_CANDIDATES, _OTHERS = 16, 32  # images that may be the one to align with; that are aligned with it
 _ALIKE = 0.03  # candidates that the others look so nearly as much like are as good
 _MOVED, _MOVES = 24, 0.8  # images that are moved; how far, of the limits
 _TRIES = 40  # to find a move after which the frame still shows the region; each is smaller
@@ -83,7 +83,8 @@ def align(paths: Sequence[Path], frame: FrameSpec, options: Options, summary: Su
     spec = _spec(options.align or "", whole.size, region)
     aligner = _reference(whole, spec, _mask(region, whole.size), options)
     if options.roi == AUTO:
-        found = auto_region(paths, frame, options.roi_margin / 100, aligner)
+        there = [path for path, small in whole.smalls.items() if aligner.find_small(small, whole.size).found]
+        found = auto_region(there, frame, options.roi_margin / 100, aligner)
         summary.say("region", found.sentence)
         region = found.region
         seen = _SEEN if region is None else _SEEN_REGION
@@ -156,13 +157,14 @@ def _spec(motion: str, size: Size, region: DrawnRoi | None) -> AlignSpec:
 
 
 def _mask(region: DrawnRoi | None, size: Size) -> NDArray[np.uint8]:
-    """(h, w) u8, 255 where the part is: all, or the region with its rim."""
+    """(h, w) u8, 255 where the part is, and 128 around it: all, or the region with its rim."""
     if region is None:
         return np.full(size, 255, np.uint8)
     small = cv2.resize(region.mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) > 0
     reach = 2 * max(1, round(_RIM * max(size))) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    return np.asarray(255 * cv2.dilate(small.astype(np.uint8), kernel), np.uint8)
+    around = cv2.dilate(small.astype(np.uint8), kernel)
+    return np.where(small, np.uint8(255), np.uint8(128) * around)
 
 
 def _reference(images: _Images, spec: AlignSpec, mask: NDArray[np.uint8], options: Options) -> Aligner:

@@ -43,7 +43,7 @@ class Aligner:
     Args:
         spec: the limits.
         reference: (h, w) u8 grey.
-        mask: (h, w) u8, above 0 where the part is.
+        mask: (h, w) u8: 255 where the part is, above 0 where its surroundings help to find it.
         picture: (h, w, 3) u8 BGR: a good image where the part lies as in the reference, for `Crop`.
         white_level: of u16 frames.
         pool: threads to shrink large frames with.
@@ -63,6 +63,7 @@ class Aligner:
         template, weight = _even(reference.astype(np.float32)), (mask > 0).astype(np.float32)
         sizes = dict.fromkeys((_level_size(spec.size, _COARSE), spec.size))
         self._levels = [_Level(template, weight, size, spec.motion) for size in sizes]
+        self._part = (mask == 255).astype(np.float32).reshape(-1)
         self._coarse = _Coarse(self._levels[0], spec)
 
     def small(self, frame: Frame) -> NDArray[np.uint8]:
@@ -83,28 +84,28 @@ class Aligner:
         pose = self._coarse(planes[0])
         for level, own, steps in zip(self._levels, planes, _STEPS[-len(planes) :], strict=True):
             pose = level.settle(own, pose, steps)
-        confidence = self._confidence(plane, pose)
-        if not self._allowed(pose):
+        confidence, seen = self._confidence(plane, pose), self._seen(self._levels[-1].matrix(pose))
+        if not self._allowed(pose) or seen < self.spec.least_seen:
             confidence = min(confidence, 0.0)
         if not confidence >= self.spec.least:
             return still(frame_size, confidence)
-        return Place(True, confidence, self._in_frame(pose, frame_size), frame_size, self._seen(pose))
+        return Place(True, confidence, self._in_frame(pose, frame_size), frame_size, seen)
 
     def shows(self, place: Place) -> bool:
         """Whether a frame shows enough of a part that lies there."""
-        matrix, fine = rescaled(place.matrix, place.frame_size, self.spec.size), self._levels[-1]
-        return float(fine.seen_by(matrix).sum()) >= self.spec.least_seen * fine.total
+        return self._seen(rescaled(place.matrix, place.frame_size, self.spec.size)) >= self.spec.least_seen
 
-    def _seen(self, pose: Matrix) -> float:
-        fine = self._levels[-1]
-        return float(fine.seen(pose).sum()) / fine.total
+    def _seen(self, matrix: Matrix) -> float:
+        """Share of the part that a frame shows."""
+        whole = float(self._part.sum())
+        return float(self._part @ (self._levels[-1].seen_by(matrix) > 0)) / whole if whole else 0.0
 
     def _confidence(self, plane: Plane, pose: Matrix) -> float:
         """Normalised cross-correlation of the reference with the plane, moved to it."""
         fine = self._levels[-1]
         weight = fine.seen(pose)
         total = float(weight.sum())
-        if total < self.spec.least_seen * fine.total:
+        if total < _SOME * fine.total:
             return 0.0
         moved, spread = _normal(fine.moved(plane, pose), weight, total)
         template, unit = _normal(fine.template, weight, total)
