@@ -153,16 +153,13 @@ def open_stages(
     )
     models = _models(graph, options.to)
     masks, roi = RoiMasks(grid), None
-    follow = {} if aligner is None else {"beyond": aligner.picture, "find": aligner.find}
+    follow = (None, None, None) if aligner is None else (None, aligner.picture, aligner.find)  # without a pool
     if region:
         mask = roi_mask(region, box, size, options.resize)
         masks = RoiMasks(grid, mask, patch_mask(mask, grid, backbone.covered))
-        roi = (
-            reference.roi
-            if reference
-            else _region_spec(region, options, Crop(frame, backbone, None, None, **follow), mask, good_images)
-        )
-    crop = Crop(frame, backbone, roi, masks.pixels, **follow)
+        whole = Crop(frame, backbone, None, None, *follow)
+        roi = reference.roi if reference else _region_spec(region, options, whole, mask, good_images)
+    crop = Crop(frame, backbone, roi, masks.pixels, *follow)
     engine = _open(models, "auto", PRECISIONS[backbone.precision].arithmetic, options.threads)
     reach = None
     if tiles is not None:
