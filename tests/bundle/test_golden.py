@@ -13,6 +13,7 @@ from edge_ad.bundle.file import Bundle
 from tests.paths import DATA
 
 FRAMES = ("good-0", "good-1", "bad-0", "bad-1")
+NEAR = 0.05  # with --align, as versions of OpenCV move pixels in several ways (export/probes.py)
 ANSWERS: dict[str, dict[str, dict[str, float]]] = {}
 for path in sorted(DATA.glob("format-*.json")):
     ANSWERS |= json.loads(path.read_text())
@@ -33,7 +34,7 @@ def test_the_probes_pass(stem: str, engine: str) -> None:
     worst = runtime.check()
     follows = {"confidence"} if runtime.manifest.align else set()
     assert set(worst) == {"patches", "distances", "map", "score"} | follows
-    assert max(worst.values()) < 1e-4
+    assert max(worst.values()) < (NEAR if follows else 1e-4)
     assert runtime.engine == engine
 
 
@@ -43,11 +44,12 @@ def test_the_probes_pass(stem: str, engine: str) -> None:
 def test_verdicts_are_those_of_the_export(stem: str, frame: str, search: str, engine: str) -> None:
     verdict = open_golden(stem, engine, search=search).inspect(DATA / f"{frame}.png")
     expected = ANSWERS[stem][frame]
-    assert verdict.score == pytest.approx(expected["score"], rel=1e-4)
+    near = NEAR if verdict.place else 1e-4
+    assert verdict.score == pytest.approx(expected["score"], rel=near)
     assert verdict.is_anomalous == frame.startswith("bad")
     assert verdict.search == search
     if search == "exact":
-        assert float(verdict.anomaly_map.max()) == pytest.approx(expected["peak"], rel=1e-4)
+        assert float(verdict.anomaly_map.max()) == pytest.approx(expected["peak"], rel=near)
 
 
 def test_one_bundle_has_both_models_and_one_has_a_region() -> None:
