@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_ad import spec
@@ -124,7 +124,6 @@ def manifests(draw: st.DrawFn) -> spec.Manifest:
     )
 
 
-@settings(deadline=None)  # a busy machine stalls for seconds
 @given(manifest=manifests())
 def test_a_manifest_comes_back(manifest: spec.Manifest) -> None:
     assert manifest_json.decode(spec.Manifest, manifest_json.encode(manifest)) == manifest
