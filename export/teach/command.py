@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from edge_ad.data.layouts import Category
 from edge_ad.engines import TARGETS, installed_engines
 from edge_ad.errors import BackboneError, BundleError, BundleNotFoundError, SpecError
 from edge_ad.registry import ENGINES, one_of
+from edge_ad.system.command_line import Parser, given_path
 from edge_ad.system.files import check_outputs, check_target, is_special, is_stdout
 from edge_ad.system.names import printable_lines
 from edge_ad.system.notices import show_image_warnings
@@ -83,24 +83,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> Asked:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="edge-ad teach",
         description="Makes NAME.bundle of a few good images in seconds: edge-ad teach cable photos/. Or adds good "
         "images to a bundle: edge-ad teach cable.bundle new/. It needs no torch.",
     )
     add = parser.add_argument
-    add("target", type=_path, metavar="NAME|BUNDLE", help="name of a new bundle, or a bundle that is to learn more")
+    add(
+        "target", type=given_path, metavar="NAME|BUNDLE", help="name of a new bundle, or a bundle that is to learn more"
+    )
     add(
         "images",
-        type=_path,
+        type=given_path,
         nargs="*",
         metavar="IMAGES",
         help="files of good images, folders of them, or categories, whose good images to learn from are taken",
     )
-    add("--source", type=_path, metavar="DIR", help="folder of a camera: all images in it and below it are good")
+    add("--source", type=given_path, metavar="DIR", help="folder of a camera: all images in it and below it are good")
     add(
         "--out",
-        type=_path,
+        type=given_path,
         help="the bundle to write; by default NAME.bundle, or NAME.taught.bundle beside NAME.bundle",
     )
     add("--force", action="store_true", help="replace --out if it exists; never BUNDLE itself")
@@ -112,12 +114,6 @@ def _parse(arguments: Sequence[str] | None) -> Asked:
     names = ("false_reject", "skip_bad", "seed", "threads")
     options = Options(str(given.target), effort="quick", **{name: getattr(given, name) for name in names})
     return Asked(given.target, given.images, given.source, given.out, given.force, options)
-
-
-def _path(text: str) -> Path:
-    if not text:  # an unset variable of a shell would be the working directory
-        raise argparse.ArgumentTypeError("the path is empty; expected a name, a file or a folder")
-    return Path(text)
 
 
 def _require_packages() -> None:
