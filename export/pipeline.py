@@ -7,7 +7,7 @@ does the part from crop to calibration, once for each operating point.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,11 +47,14 @@ from export.tiles import describe_tiles
 _LISTED = 3  # folders in the summary
 
 
-def export_bundle(options: Options, category: Category | None = None) -> Summary:
+def export_bundle(
+    options: Options, category: Category | None = None, check: Callable[[], object] = lambda: None
+) -> Summary:
     """Makes the bundle that `options` describe. It writes the target in the last step only.
 
     Args:
         category: its images; by default those that `options.category` names.
+        check: is called before the target is written, and may refuse that.
 
     Raises:
         EdgeADError: something is wrong with the options, the images, the backbone or the target.
@@ -80,10 +83,6 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
     stages = bases[plans[0].sizes[0]]
     job = _job(options, good_images, tests, pool, scratch_for(out).parent, canvas)
     job, reference = _reference(plans, bases, job, canvas, summary)
-    if reference.power is not None:
-        threshold = reference.calibration.threshold
-        summary.say("power", describe_power(reference.power, threshold))
-        summary.say("sees", f"{describe_seen(reference.power, threshold)} (synthetic defects)")
     points = _further_points(plans[1:], bases, reference, job, summary)
     manifest = Manifest(
         name=printable(category.name),
@@ -97,6 +96,7 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
     members = dict(reference.members)
     for point, _ in points:
         members |= point_members(point, reference)
+    check()
     finish(out, manifest, members, job.good_images[0], options, summary)
     if (preview := preview_of(options, out)) is not None:
         write_preview(preview, job.good_images[0], frame, region, stages.crop)
@@ -189,6 +189,10 @@ def _reference(
         text = f"{describe_odd(odd, len(made.held_out))}: are they good? --drop-outliers leaves them out"
         first.say("odd images", text)
     summary.add(first)
+    if made.power is not None:
+        threshold = made.calibration.threshold
+        summary.say("power", describe_power(made.power, threshold))
+        summary.say("sees", f"{describe_seen(made.power, threshold)} (synthetic defects)")
     return job, made
 
 

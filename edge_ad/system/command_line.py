@@ -5,16 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
+from typing import Any
 
 
 class Parser(argparse.ArgumentParser):
     """A parser whose help is an error where it cannot be printed: argparse's passes over that, and the code is 0."""
 
-    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+    def print_help(self, file: Any = None) -> None:
         """Prints the help, on the standard output unless a file is given.
 
         Raises:

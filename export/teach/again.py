@@ -14,6 +14,7 @@ promise about false rejects holds. The scores of the new images alone would be t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -80,12 +81,20 @@ class Lesson:
     made: dict[tuple[object, ...], MadeSight]
 
 
-def teach_again(bundle: Bundle, paths: list[Path], out: Path, options: Options, summary: Summary) -> None:
+def teach_again(
+    bundle: Bundle,
+    paths: list[Path],
+    out: Path,
+    options: Options,
+    summary: Summary,
+    check: Callable[[], object] = lambda: None,
+) -> None:
     """Writes a bundle that has learned from more good images.
 
     Args:
         bundle: opened with all its members.
         options: seed, threads, the rate of false rejects and `skip_bad`; the others come from the bundle.
+        check: is called before the target is written, and may refuse that.
 
     Raises:
         SpecError: the method cannot learn from more, or the rule needs labelled defects.
@@ -121,6 +130,7 @@ def teach_again(bundle: Bundle, paths: list[Path], out: Path, options: Options, 
     members = dict(reference.members)
     for _, made in points:
         members |= point_members(made, reference)
+    check()
     finish(out, new, members, images[0], options, summary)
 
 

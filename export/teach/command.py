@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,10 +14,10 @@ from edge_ad.bundle.file import Bundle
 from edge_ad.calibration.rules import RATE_HELP
 from edge_ad.data.layouts import Category
 from edge_ad.engines import TARGETS, installed_engines
-from edge_ad.errors import BackboneError, BundleError, BundleNotFoundError, SpecError
+from edge_ad.errors import BackboneError, BundleNotFoundError, SpecError
 from edge_ad.registry import ENGINES, one_of
 from edge_ad.system.command_line import Parser, given_path
-from edge_ad.system.files import check_outputs, check_target, is_special, is_stdout
+from edge_ad.system.files import check_new, check_outputs, is_stdout
 from edge_ad.system.names import printable_lines
 from edge_ad.system.notices import show_image_warnings
 from edge_ad.system.versions import timestamp
@@ -54,7 +55,7 @@ class Asked:
             BundleNotFoundError: it looks like a bundle, and is not there.
             SpecError: it is no name.
         """
-        if self.target.is_file():
+        if os.path.isfile(self.target):  # unlike Path, it takes a name that is too long
             return True
         if self.target.name in ("", ".."):
             raise SpecError("a new bundle needs a name", expected="NAME, for NAME.bundle", got=self.target)
@@ -130,12 +131,13 @@ def _new(asked: Asked, images: list[Path]) -> Summary:
     from export.teach.again import NO_GRAPH
 
     out = asked.out or asked.target.with_name(asked.target.name + _SUFFIX)
-    _check_target(out, asked.force, f"To teach it more, give {out} in place of {asked.target}.")
+    check = partial(check_new, "--out", out, asked.force, f"To teach it more, give {out} in place of {asked.target}.")
+    check()
     kinds = {kind for name in installed_engines() for kind in ENGINES[name].runs}
     to = next(name for name, made in TARGETS.items() if {*made} == kinds)
     graph = find_spec("hnswlib") is not None  # which makes it
     options = replace(asked.options, out=out, to=to, own={**asked.options.own, "graph": graph})
-    summary = export_bundle(options, Category(asked.target.name, "files given", tuple(images), ()))
+    summary = export_bundle(options, Category(asked.target.name, "files given", tuple(images), ()), check)
     if not graph:
         summary.say("search", NO_GRAPH)
     return summary
@@ -147,21 +149,10 @@ def _again(asked: Asked, images: list[Path]) -> Summary:
     name = asked.target.name.removesuffix(_SUFFIX)
     out = asked.out or asked.target.with_name(f"{name}.taught{_SUFFIX}")
     check_outputs([("--out", out)], [("the bundle", asked.target), *(("an image", path) for path in images)])
-    _check_target(out, asked.force, "Give another --out, or --force to replace it.")
+    check = partial(check_new, "--out", out, asked.force)
+    check()
     summary = Summary(out)
     with Bundle.open(asked.target) as bundle:
         summary.say("taught", f"{os.path.abspath(asked.target)} ({bundle.id})")
-        teach_again(bundle, images, out, asked.options, summary)
+        teach_again(bundle, images, out, asked.options, summary, check)
     return summary
-
-
-def _check_target(out: Path, force: bool, remedy: str) -> None:
-    """Refuses a target before the work.
-
-    Raises:
-        SpecError: its folder is not there or may not be written.
-        BundleError: it exists, and is not to be replaced.
-    """
-    check_target("--out", out)
-    if out.exists() and not (is_special(out) or is_stdout(out) or force):
-        raise BundleError(f"{out} exists already", expected="a new file", remedy=remedy)
