@@ -162,9 +162,8 @@ def _job(
 ) -> Job:
     splits = folds(len(good_images), options.calibration, options.seed)
     sample = choose_sample(len(good_images), splits, options.seed)
-    held_out = np.sort(np.concatenate([held for _, held in splits.pairs]))
     mask, count = None if canvas.region is None else canvas.region.mask, POWER_DEFECTS[options.effort]
-    drawn = draw_defects(good_images, held_out, mask, canvas.frame, options.seed, count)
+    drawn = draw_defects(good_images, np.sort(splits.held_out), mask, canvas.frame, options.seed, count)
     return Job(options, good_images, tests, splits, sample, pool, folder, left_out, drawn=drawn)
 
 

@@ -230,8 +230,7 @@ def _teach(bundle: Bundle, name: str, lesson: Lesson, summary: Summary) -> MadeP
     calibration = _calibrate(spec, good, lesson, summary)
     sizes = tuple(sight.stages.backbone.input_size for sight in sights)
     plan = Plan(name, spec.backbone.precision, "any" if point is None else point.engine, sizes)
-    numbers = np.concatenate([held for _, held in lesson.splits.pairs])
-    return MadePoint(plan, sights, factor, calibration, numbers, [])
+    return MadePoint(plan, sights, factor, calibration, lesson.splits.held_out, [])
 
 
 def _teach_sight(bundle: Bundle, name: str, sight: Bundle, lesson: Lesson, summary: Summary) -> MadeSight:
@@ -287,8 +286,7 @@ def _calibrate(spec: Manifest, good: HeldOut, lesson: Lesson, summary: Summary) 
         "new images", f"{over} of {count} score above the old threshold; the highest has {max(good.scores):.4g}"
     )
     summary.say("promise", promise(rule, value, new.threshold, scores))
-    numbers = np.concatenate([held for _, held in lesson.splits.pairs])
     fresh = [at - len(old.good_scores) for at in odd_images(np.array(scores))]
-    if odd := {lesson.images[numbers[at]]: good.scores[at] for at in fresh if at >= 0}:
+    if odd := {lesson.images[lesson.splits.held_out[at]]: good.scores[at] for at in fresh if at >= 0}:
         summary.say("odd images", f"{describe_odd(odd, len(scores))}: are they good?")
     return new
