@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from edge_ad.calibration.rules import RATE_HELP, RULE, RULES, usual_values
 from edge_ad.engines import TARGETS
 from edge_ad.registry import BASE_PRECISION, METHODS, PRECISIONS, Option, one_of
 from edge_ad.spec import DISTANCES, MOTIONS, RESIZES, Size
+from edge_ad.system.command_line import Parser, given_path
 from export.options import EMBEDDED, LAYOUTS, Options, method_options
 
 
@@ -55,7 +55,7 @@ def _points(text: str) -> tuple[str, ...]:
 
 def _parser() -> argparse.ArgumentParser:
     d = Options("")
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m export",
         description="Makes a bundle from images of good parts: python -m export cable --to openvino",
         formatter_class=_Help,
@@ -63,8 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("category", help="folder of images, or a name under --data, $EDGE_AD_DATA, ./data or ./data/mvtec_ad")
     add("--to", choices=tuple(TARGETS), default=d.to, help="engines that the bundle is made for")
-    add("--data", type=Path, help="folder that holds the categories")
-    add("--out", type=Path, help="the bundle to write; by default ./CATEGORY.bundle")
+    add("--data", type=given_path, help="folder that holds the categories")
+    add("--out", type=given_path, help="the bundle to write; by default ./CATEGORY.bundle")
     add("--skip-bad", action="store_true", help="leave unreadable images out instead of stopping")
     _add_backbone(parser, d)
     _add_method(parser, d)
@@ -139,7 +139,7 @@ def _add_region(parser: argparse.ArgumentParser, d: Options) -> None:
     )
     add(
         "--roi-preview",
-        type=Path,
+        type=given_path,
         metavar="FILE.png",
         help="write a picture of the region there; by default --roi auto writes it beside the bundle, as NAME.roi.png",
     )
@@ -159,7 +159,7 @@ def _add_region(parser: argparse.ArgumentParser, d: Options) -> None:
     )
     add(
         "--align-to",
-        type=Path,
+        type=given_path,
         metavar="IMAGE",
         help="good image that --roi was drawn on, with which the others are aligned; by default the most typical one",
     )
@@ -175,7 +175,7 @@ def _add_backbone(parser: argparse.ArgumentParser, d: Options) -> None:
     add("--layers", nargs="+", help="layers or ONNX tensors to take features from; not needed for common backbones")
     add(
         "--weights",
-        type=Path,
+        type=given_path,
         help="state dict of the torchvision model, or a folder with some; by default its ImageNet weights",
     )
     add(

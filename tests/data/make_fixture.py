@@ -15,7 +15,7 @@ import cv2
 
 from edge_ad import Runtime
 from export.pipeline import export_bundle
-from tests.tiny import bad_frame, good_frame, tiny_options, write_backbone, write_category
+from tests.tiny import bad_frame, good_frame, tiny_options, write_material
 
 DATA = Path(__file__).parent
 CHANGES: dict[str, dict[str, object]] = {
@@ -31,9 +31,7 @@ def main() -> int:
         cv2.imwrite(str(DATA / f"{name}.png"), frame)
     answers: dict[str, dict[str, dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_category(folder / "part", tests=1)
-        write_backbone(folder / "backbone.onnx")
+        folder = write_material(Path(name), tests=1)
         for stem, changes in CHANGES.items():
             out = DATA / f"{stem}.bundle"
             export_bundle(tiny_options(folder, out=out, **changes))
