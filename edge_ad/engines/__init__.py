@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.engines.base import Engine, Models
+from edge_ad.engines.base import PATCHES_OUTPUT, Engine, Models
 from edge_ad.engines.quiet import quietly
 from edge_ad.errors import EngineError, EngineUnavailableError, SpecError
 from edge_ad.registry import ENGINES, PRECISIONS, engine_package, one_of
@@ -122,7 +122,9 @@ def targets_for(kinds: Collection[str]) -> str:
     return one_of(tuple(f"--to {name}" for name, made in TARGETS.items() if {*made} & {*kinds}))
 
 
-def open_engine(name: str, models: Models, *, device: str, threads: int, precision: str) -> Engine:
+def open_engine(
+    name: str, models: Models, *, device: str, threads: int, precision: str, output: int = PATCHES_OUTPUT
+) -> Engine:
     """Compiles the models with the engine `name`.
 
     Args:
@@ -130,11 +132,13 @@ def open_engine(name: str, models: Models, *, device: str, threads: int, precisi
         threads: most threads of the engine.
         precision: the arithmetic (`edge_ad.registry.Precision.arithmetic`). It is always set, so that the engine does
             not choose.
+        output: number of the output that the engine gives; the others are not computed further than it needs.
 
     Raises:
-        EngineError: the engine refused the model, the device or the precision.
+        EngineError: the engine refused the model, the device or the precision, or there is no such output.
     """
-    engine: Engine = _module(name).open_models(models, device=device, threads=threads, precision=precision)
+    given = {"device": device, "threads": threads, "precision": precision, "output": output}
+    engine: Engine = _module(name).open_models(models, **given)
     leave_in_children(engine)
     return engine
 

@@ -8,6 +8,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+RECONSTRUCTION = "reconstruction"  # the second output of a graph whose method reconstructs pictures
+PATCHES_OUTPUT, RECONSTRUCTION_OUTPUT = 0, 1  # numbers of a graph's outputs
+
 
 @dataclass(frozen=True)
 class Models:
@@ -42,6 +45,8 @@ class Engine(Protocol):
 
     def __call__(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(P, D) float32 patches, C-contiguous, of a (1, H, W, 3) u8 BGR tensor; the array is the caller's.
+
+        An engine that was opened for another output gives that one instead.
 
         Raises:
             EngineError: the engine failed.

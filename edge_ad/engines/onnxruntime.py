@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from edge_ad.engines.base import Models
+from edge_ad.engines.base import PATCHES_OUTPUT, Models
 from edge_ad.errors import EngineError, EngineUnavailableError
 
 
@@ -18,15 +18,15 @@ class OnnxRuntimeEngine:
     name = "onnxruntime"
     precision = "f32"
 
-    def __init__(self, session: ort.InferenceSession) -> None:
+    def __init__(self, session: ort.InferenceSession, output: int) -> None:
         self.version: str = ort.__version__
         self._session = session
-        self._input = session.get_inputs()[0].name
+        self._input, self._output = session.get_inputs()[0].name, session.get_outputs()[output].name
 
     def __call__(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
             # each run gives a new array, which ONNX Runtime hands over to us
-            return self._session.run(None, {self._input: tensor})[0]
+            return self._session.run([self._output], {self._input: tensor})[0]
         except Exception as error:  # ONNX Runtime has no base class of its own
             raise EngineError("ONNX Runtime failed on a frame", got=str(error).strip()) from error
 
@@ -40,7 +40,9 @@ def run_model(model: bytes, name: str, image: NDArray[np.float32]) -> list[NDArr
     return found
 
 
-def open_models(models: Models, *, device: str, threads: int, precision: str) -> OnnxRuntimeEngine:
+def open_models(
+    models: Models, *, device: str, threads: int, precision: str, output: int = PATCHES_OUTPUT
+) -> OnnxRuntimeEngine:
     """See `edge_ad.engines.open_engine`."""
     if device != "CPU" or precision != "f32":
         raise EngineUnavailableError(
@@ -58,6 +60,6 @@ def open_models(models: Models, *, device: str, threads: int, precision: str) ->
     options.log_severity_level = 3
     try:
         session = ort.InferenceSession(bytes(models.onnx or b""), options, providers=["CPUExecutionProvider"])
+        return OnnxRuntimeEngine(session, output)
     except Exception as error:  # as above
         raise EngineError("ONNX Runtime cannot load the model", got=str(error).strip()[:500]) from error
-    return OnnxRuntimeEngine(session)

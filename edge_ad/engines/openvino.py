@@ -9,7 +9,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from edge_ad.engines.base import Models
+from edge_ad.engines.base import PATCHES_OUTPUT, Models
 from edge_ad.errors import EngineError
 
 
@@ -51,7 +51,9 @@ def run_model(model: bytes, name: str, image: NDArray[np.float32]) -> list[NDArr
     return [np.array(found) for found in compiled({name: image}).values()]
 
 
-def open_models(models: Models, *, device: str, threads: int, precision: str) -> OpenVINOEngine:
+def open_models(
+    models: Models, *, device: str, threads: int, precision: str, output: int = PATCHES_OUTPUT
+) -> OpenVINOEngine:
     """See `edge_ad.engines.open_engine`."""
     config = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     on_cpu = {
@@ -67,6 +69,10 @@ def open_models(models: Models, *, device: str, threads: int, precision: str) ->
             model = core.read_model(bytes(xml), bytes(weights))
         else:
             model = core.read_model(bytes(models.onnx or b""))
+        if len(model.outputs) > 1:  # OpenVINO would compute and copy all of them
+            model = ov.Model([model.output(output)], model.get_parameters())
+        elif output != PATCHES_OUTPUT:
+            raise EngineError("the model has no such output", expected="a second output", got="one")
         compiled = core.compile_model(model, device, {**config, **on_cpu} if device == "CPU" else config)
         return OpenVINOEngine(compiled, precision)  # refuses an output without a fixed shape
     except RuntimeError as error:
