@@ -73,6 +73,10 @@ class Method:
         tiles: whether it judges each patch by itself, wherever it lies, so that a frame may come in tiles
             (`edge_ad.heads.base.TileHead`).
         usual: threshold rule -> its default value, where that differs from the rule's own default.
+        own_network: whether its network is its own, and the export trains it on the good images (which takes torch). It
+            stands in the bundle where others have a backbone, and its graph gives numbers of its own for patches.
+        reconstructs: whether the second output of its graph is the picture as it should be.
+        since: the format version of bundles that can hold it first.
     """
 
     title: str
@@ -88,6 +92,9 @@ class Method:
     masked: bool = False
     tiles: bool = False
     usual: Mapping[str, float] = field(default_factory=dict)
+    own_network: bool = False
+    reconstructs: bool = False
+    since: int = 2
 
 
 class Methods(Mapping[str, Method]):
@@ -174,6 +181,7 @@ METHODS = Methods(
         "spade": "edge_ad.heads.spade",
         "knn": "edge_ad.heads.knn",
         "centroid": "edge_ad.heads.centroid",
+        "autoencoder": "edge_ad.heads.autoencoder",
     }
 )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +42,21 @@ class Splits:
         """A name for each pair, for progress bars."""
         count = len(self.pairs)
         return tuple(f"fold {i}/{count}" for i in range(1, count + 1)) if count > 1 else ("held-out split",) * count
+
+
+def around(paths: Sequence[Path], learned: Collection[Path]) -> Splits:
+    """One split: what a network has learned from, and the other images, which are held out.
+
+    Raises:
+        DatasetError: nothing is left on one side.
+    """
+    known = np.array([path in learned for path in paths], np.bool_)
+    train, out = np.flatnonzero(known).astype(np.int64), np.flatnonzero(~known).astype(np.int64)
+    if not (len(train) and len(out)):
+        raise DatasetError(
+            "there are too few good images to hold one out", expected="2 or more", got=len(paths), remedy="Give more."
+        )
+    return Splits(((train, out),), train, f"split {len(out) / len(paths):.0%}")
 
 
 def folds(n: int, rule: str = "auto", seed: int = 0) -> Splits:

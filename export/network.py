@@ -1,9 +1,9 @@
-"""The network behind the backbone graph: a torchvision model, or the user's own ONNX file."""
+"""The network behind the graph: a torchvision model, the user's own ONNX file, or one that a method trains itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_ad.errors import BackboneError
-from edge_ad.spec import DISTANCES, Size
+from edge_ad.frames.crop import Crop
+from edge_ad.spec import DISTANCES, FrameSpec, Size
 from export.graph import PatchGraph, build_graph, own_size, tensor_names
 from export.layout import AUTO, Asked
 from export.onnx_file import read_onnx
@@ -25,18 +26,31 @@ _EMBEDDED_LAYERS = ("fine", "deep")
 
 
 @dataclass(frozen=True)
-class Network:
-    """A backbone whose graph can be made for any crop.
+class Lesson:
+    """What a network learns from, if it does not come with its weights.
 
     Attributes:
-        name, layers, weights, sha256: as `edge_ad.spec.BackboneSpec` has them.
-        to_onnx: ONNX for a crop of (H, W).
-        features: the layers of a (1, H, W, 3) u8 tensor by the original framework; None where the ONNX file is the
-            original.
-        asked: what the options say of the layers' layout.
-        distance: as `edge_ad.spec.BackboneSpec` has it.
+        options, frame: of the export.
+        crop: makes the tensors that it will see.
+        good_images: files of all good images. It chooses those that it learns from: `Network.learned`.
+    """
+
+    options: Options
+    frame: FrameSpec
+    crop: Crop
+    good_images: Sequence[Path]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network whose graph can be made for any crop.
+
+    Attributes:
+        name, layers, weights, sha256, mean, std: as `edge_ad.spec.BackboneSpec` has them.
         stride: sides of inputs should be multiples of it, so that patches cover them.
         size: the only (H, W) that it takes; None for any.
+        area: pixels of a whole frame, or of its region, where no size is asked for; None if several are tried.
+        learned: good images that its weights were learned from, which therefore cannot be held out.
     """
 
     name: str
@@ -45,12 +59,43 @@ class Network:
     sha256: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    stride: int = field(default=STRIDE, kw_only=True)
+    size: Size | None = field(default=None, kw_only=True)
+    area: int | None = field(default=None, kw_only=True)
+    learned: frozenset[Path] = field(default=frozenset(), kw_only=True)
+
+    def graph(self, size: Size) -> PatchGraph:
+        """The graph for a crop of (H, W) `size`."""
+        raise NotImplementedError
+
+    def reference_patches(self, tensor: NDArray[np.uint8], graph: PatchGraph) -> NDArray[np.float32] | None:
+        """(h*w, D) float32 patches by the original framework, to check the graph; None without one."""
+        raise NotImplementedError
+
+    def taught(self, lesson: Lesson) -> Network:
+        """The network with its weights: itself, unless it learns them from the good images."""
+        return self
+
+    def finished(self) -> None:
+        """Called when the bundle is written: removes what a stopped export would go on from."""
+
+
+@dataclass(frozen=True)
+class Backbone(Network):
+    """A network that comes with its weights, and is cut after some layers.
+
+    Attributes:
+        to_onnx: ONNX for a crop of (H, W).
+        features: the layers of a (1, H, W, 3) u8 tensor by the original framework; None where the ONNX file is the
+            original.
+        asked: what the options say of the layers' layout.
+        distance: as `edge_ad.spec.BackboneSpec` has it.
+    """
+
     to_onnx: Callable[[Size], onnx.ModelProto]
     features: Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]] | None
     asked: Asked = AUTO
     distance: str = DISTANCES[0]
-    stride: int = STRIDE
-    size: Size | None = None
 
     def graph(self, size: Size) -> PatchGraph:
         """The backbone graph for a crop of (H, W) `size`."""
@@ -98,13 +143,13 @@ def open_networks(options: Options) -> list[Network]:
         )
     from export.backbone import weights_in
 
-    found = [open_network(replace(options, weights=None))]
+    found: list[Network] = [open_network(replace(options, weights=None))]
     for name, file in weights_in(folder).items():
         found.append(open_network(replace(options, backbone=name, weights=file)))
     return found
 
 
-def open_network(options: Options) -> Network:
+def open_network(options: Options) -> Backbone:
     """The network that the options name.
 
     Raises:
@@ -119,7 +164,7 @@ def open_network(options: Options) -> Network:
     from export.backbone import torchvision_backbone
 
     backbone = torchvision_backbone(name, options.layers, options.weights)
-    return Network(
+    return Backbone(
         name,
         backbone.layers,
         backbone.weights,
@@ -133,7 +178,7 @@ def open_network(options: Options) -> Network:
     )
 
 
-def _onnx_network(options: Options, path: Path, name: str, layers: tuple[str, ...] | None) -> Network:
+def _onnx_network(options: Options, path: Path, name: str, layers: tuple[str, ...] | None) -> Backbone:
     if options.weights is not None:
         raise BackboneError(f"{name} holds its own weights", expected="no --weights", got=options.weights)
     model, digest = read_onnx(path)
@@ -145,7 +190,7 @@ def _onnx_network(options: Options, path: Path, name: str, layers: tuple[str, ..
             got="none",
             remedy=f"Its outputs are: {' '.join(names)}.",
         )
-    return Network(
+    return Backbone(
         name,
         layers,
         path.name,

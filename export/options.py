@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from edge_ad.calibration.rules import rule_of
 from edge_ad.engines import TARGETS
 from edge_ad.errors import SpecError
-from edge_ad.registry import BASE_PRECISION, METHODS, Option, one_of
+from edge_ad.registry import BASE_PRECISION, METHODS, PRECISIONS, Option, one_of
 from edge_ad.spec import DISTANCES, MAX_SIDE, MIN_FRAME_SIDE, MOTIONS, RESIZES, Size
 from edge_ad.spec.base import OneOf, Range, check_fields, require
 from edge_ad.spec.frame import WHITE_LEVELS
@@ -21,6 +21,7 @@ EMBEDDED = "edge-s"
 LAYOUTS = ("auto", "channels-first", "channels-last")  # of layers with a height and a width
 EFFORTS = ("usual", "quick", "thorough")  # how much is tried before the choice of what the options leave open
 FLAGS = {"rule": "threshold_rule", "value": "threshold_value"}  # options whose flag has another name
+_OF_BACKBONES = ("backbone", "layers", "weights", "layout", "prefix_tokens", "mean", "std")
 
 
 @dataclass(frozen=True, init=False)
@@ -116,6 +117,8 @@ class Options:
             raise SpecError(what, expected="--align too", got=self.align_to)
         if self.tiles is not None:
             self._check_tiles(self.tiles)
+        if METHODS[self.method].own_network:
+            self._check_own_network()
         if self.second_size is not None and self.input_size is None and self.tiles is None:
             what = "--second-size joins another size to --input-size"
             raise SpecError(what, expected="both, or neither", got=self.second_size)
@@ -135,6 +138,26 @@ class Options:
                 expected=f"--method {one_of(able)}, which judge each patch by itself, wherever it lies",
                 got=f"--method {self.method} with --tiles",
             )
+
+    def _check_own_network(self) -> None:
+        """Refuses what a network that is trained here does not have."""
+        defaults = {f.name: f.default for f in fields(self)}
+        reasons = {
+            **dict.fromkeys(_OF_BACKBONES, "it trains a network of its own and has no backbone"),
+            **dict.fromkeys(("second_size", "more_sizes"), "it trains one network, for one input size"),
+        }
+        found = [(name, why) for name, why in reasons.items() if getattr(self, name) != defaults[name]]
+        if self.calibration == "crossfit":
+            found.append(("calibration", "each fold would take a training: a split is held out"))
+        if any(PRECISIONS[point].own_models for point in self.points if point in PRECISIONS):
+            found.append(("points", "its errors are small differences of pixels, which 8-bit numbers lose"))
+        for name, why in found:
+            flag, value = ("input_size", self.more_sizes) if name == "more_sizes" else (name, getattr(self, name))
+            flag = f"--{flag.replace('_', '-')}"
+            what = f"{flag} is not for --method {self.method}: {why}"
+            given = ",".join(self.points) if name == "points" else value
+            expected = f"one {flag}" if name == "more_sizes" else f"no {flag} {given}"
+            raise SpecError(what, expected=expected, got=given)
 
     @property
     def backbone_name(self) -> str:

@@ -20,6 +20,7 @@ from edge_ad.data.layouts import Category, Facts, TestImage, check_images, find_
 from edge_ad.errors import DatasetError, SpecError
 from edge_ad.frames.align import Aligner
 from edge_ad.metrics.power import describe_power, describe_seen
+from edge_ad.registry import METHODS
 from edge_ad.serving.fidelity import describe_fidelity
 from edge_ad.spec import FidelitySpec, FrameSpec, Manifest, Size
 from edge_ad.system.cpu import default_threads, detect_cpu
@@ -32,13 +33,13 @@ from export.align_preview import align_preview_of, write_align_preview
 from export.choose.evidence import Subject, decide
 from export.fidelity import shortfall
 from export.finish import finish, producer_of
-from export.fit import write_more
-from export.folds import folds
+from export.fit import open_own_network, write_more
+from export.folds import around, folds
 from export.held_out import odd_ones
 from export.make_point import Job, MadePoint, choose_sample, compare, make_point, point_members, point_spec
 from export.network import Network, open_networks
 from export.options import Options
-from export.plan import Plan, hindrance, plan_points, require_good, require_packages
+from export.plan import Plan, hindrance, plan_points, require_good, require_packages, require_training
 from export.power import POWER_DEFECTS, draw_defects
 from export.roi import DrawnRoi, read_roi
 from export.roi_auto import AUTO, auto_region
@@ -64,8 +65,7 @@ def export_bundle(
     """
     plans = _check(options)
     category, where = _found(options, category)
-    out = options.out or Path(f"{category.name}.bundle")
-    _check_outputs(out, category, options)
+    options, out = _with_target(options, category)
     summary = Summary(out)
     summary.say("folder", where)
     with summary.stage("images"):
@@ -74,7 +74,7 @@ def export_bundle(
         options = _at_native_size(options, sizes)
         tests = _tests(category, options, compare=len(plans) > 1 or options.input_size is None)
     with summary.stage("graph"):
-        networks = open_networks(options)
+        networks = _networks(options)
         good_images, canvas = _canvas(options, frame, good_images, summary)
         require_good(plans, len(good_images))
     region, pool = canvas.region, native.Pool(options.threads or default_threads())
@@ -86,7 +86,7 @@ def export_bundle(
         bases = _open_bases(plans, chosen.opened, options, chosen.network, canvas, good_images)
         _prove(bases, plans[0].sizes, summary)
     stages = bases[plans[0].sizes[0]]
-    job = _job(options, good_images, tests, pool, scratch_for(out).parent, canvas)
+    job = _job(options, good_images, tests, pool, scratch_for(out).parent, canvas, stages.network)
     job, reference = _reference(plans, bases, job, canvas, summary)
     points = _further_points(plans[1:], bases, reference, job, summary)
     manifest = Manifest(
@@ -104,6 +104,7 @@ def export_bundle(
         members |= point_members(point, reference)
     check()
     finish(out, manifest, members, job.good_images[0], options, summary)
+    stages.network.finished()
     _write_previews(out, job.good_images, canvas, stages, options, summary)
     for label, text in write_more(options, manifest, reference.members).items():
         summary.say(label, text)
@@ -145,6 +146,11 @@ def _write_previews(
         summary.say("preview", f"{preview}")
 
 
+def _networks(options: Options) -> Sequence[Network]:
+    """The networks to choose from: backbones, or the one that the method trains."""
+    return [open_own_network(options)] if METHODS[options.method].own_network else open_networks(options)
+
+
 def _open_bases(
     plans: Sequence[Plan],
     opened: Mapping[Size, GraphStages],
@@ -180,9 +186,13 @@ def _job(
     pool: native.Pool,
     folder: Path,
     canvas: Canvas,
+    network: Network,
     left_out: int = 0,
 ) -> Job:
-    splits = folds(len(good_images), options.calibration, options.seed)
+    if network.learned:
+        splits = around(good_images, network.learned)
+    else:
+        splits = folds(len(good_images), options.calibration, options.seed)
     sample = choose_sample(len(good_images), splits, options.seed)
     mask, count = None if canvas.region is None else canvas.region.mask, POWER_DEFECTS[options.effort]
     drawn = draw_defects(good_images, np.sort(splits.held_out), mask, canvas.frame, options.seed, count, canvas.aligner)
@@ -203,7 +213,8 @@ def _reference(
         summary.say("left out", describe_odd(odd, len(made.held_out)))
         kept = [path for path in job.good_images if path not in odd]
         require_good(plans, len(kept))
-        job = _job(job.options, kept, job.tests, job.pool, job.folder, canvas, len(odd))
+        network = bases[plans[0].sizes[0]].network
+        job = _job(job.options, kept, job.tests, job.pool, job.folder, canvas, network, len(odd))
         first.lines.clear()
         made = make_point(plans[0], bases, job, first)
     elif odd:
@@ -257,15 +268,19 @@ def _check(options: Options) -> list[Plan]:
     timestamp()  # refuses a bad SOURCE_DATE_EPOCH
     plans = plan_points(options)
     require_packages(plans)
+    require_training(options)
     return plans
 
 
-def _check_outputs(out: Path, category: Category, options: Options) -> None:
-    """Refuses targets that cannot be written, or would replace another target or a file that the export reads.
+def _with_target(options: Options, category: Category) -> tuple[Options, Path]:
+    """The options with the target in them, and the target.
+
+    Refuses targets that cannot be written, or would replace another target or a file that the export reads.
 
     Raises:
         SpecError: names the option and the file.
     """
+    out = options.out or Path(f"{category.name}.bundle")
     check_target("--out", out)
     outputs = [("--out", out), *options.outputs]
     if (preview := preview_of(options, out)) is not None:
@@ -281,6 +296,7 @@ def _check_outputs(out: Path, category: Category, options: Options) -> None:
     inputs += [("a test image", image.path) for image in category.test]
     inputs += [("a mask", image.mask) for image in category.test if image.mask is not None]
     check_outputs(outputs, inputs)
+    return replace(options, out=out), out
 
 
 def _images(category: Category, options: Options, summary: Summary) -> tuple[list[Path], FrameSpec, tuple[Size, ...]]:

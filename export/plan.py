@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from edge_ad.engines import TARGETS, engines_for
 from edge_ad.errors import DatasetError, EngineUnavailableError, SpecError
-from edge_ad.registry import BASE_PRECISION, ENGINES, PRECISIONS, engine_package
+from edge_ad.registry import BASE_PRECISION, ENGINES, METHODS, PRECISIONS, engine_package
 from edge_ad.spec import MAX_PICTURE_SIDE, MAX_SIDE, MIN_FRAME_SIDE, REFERENCE, Size
 from edge_ad.system.cpu import Cpu
 from export.options import Options
@@ -96,6 +96,21 @@ def require_packages(plans: Sequence[Plan]) -> None:
                     got="it is not",
                     remedy=f"Run pip install 'edge-ad[{extra}]', or leave {plan.precision} out of --points.",
                 )
+
+
+def require_training(options: Options) -> None:
+    """Refuses a method whose network is trained here, where torch is missing.
+
+    Raises:
+        EngineUnavailableError: it is.
+    """
+    if METHODS[options.method].own_network and find_spec("torch") is None:
+        raise EngineUnavailableError(
+            f"--method {options.method} trains a network, which takes torch on the workstation",
+            expected="torch installed",
+            got="it is not",
+            remedy="Run pip install 'edge-ad[export]', or take another --method. The edge PC needs no torch.",
+        )
 
 
 def require_good(plans: Sequence[Plan], count: int) -> None:

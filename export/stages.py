@@ -36,7 +36,7 @@ from edge_ad.spec import BackboneSpec, FrameSpec, RoiSpec, Size
 from edge_ad.system.cpu import default_threads, detect_cpu
 from export.features import tensors
 from export.graph import PatchGraph
-from export.network import Network
+from export.network import Lesson, Network
 from export.openvino_ir import to_ir
 from export.options import Options
 from export.plan import Plan
@@ -151,7 +151,6 @@ def open_stages(
         distance=options.distance,
         tiles=tiles,
     )
-    models = _models(graph, options.to)
     masks, roi = RoiMasks(grid), None
     follow = (None, None, None) if aligner is None else (None, aligner.picture, aligner.find)  # without a pool
     if region:
@@ -160,6 +159,10 @@ def open_stages(
         whole = Crop(frame, backbone, None, None, *follow)
         roi = reference.roi if reference else _region_spec(region, options, whole, mask, good_images)
     crop = Crop(frame, backbone, roi, masks.pixels, *follow)
+    if (taught := network.taught(Lesson(options, frame, crop, good_images))) is not network:
+        network, graph = taught, taught.graph(picture)  # until now only its form was needed
+        backbone = replace(backbone, weights=network.weights, weights_sha256=network.sha256)
+    models = _models(graph, options.to)
     engine = _open(models, "auto", PRECISIONS[backbone.precision].arithmetic, options.threads)
     reach = None
     if tiles is not None:
@@ -203,7 +206,9 @@ def size_text(stages: Stages) -> str:
 
 
 def tell_layers(stages: GraphStages, summary: Summary) -> None:
-    """Says how the layers were read, where they are not maps with their channels first."""
+    """Says how the layers were read, where they are not maps with their channels first; and what was trained."""
+    if stages.network.learned:
+        summary.say("training", stages.network.weights)
     for layer, form in zip(stages.backbone.layers, stages.graph.forms, strict=True):
         if form.axis != 1:
             summary.say("layer", f"{layer} at {size_text(stages)}: {form.text}")

@@ -78,6 +78,12 @@ def tiny_bundle(tiny: Path) -> Path:
     return export_bundle(tiny_options(tiny)).bundle
 
 
+@pytest.fixture(scope="session")
+def autoencoder() -> Path:
+    """The golden bundle of an autoencoder, which takes no torch."""
+    return DATA / "format-3-autoencoder.bundle"
+
+
 @pytest.fixture(scope="module")
 def runtime(golden: Path) -> Runtime:
     """Of the golden bundle, by the engine that is chosen for this CPU."""

@@ -7,6 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge_ad.registry import METHODS
+
+WITH_BACKBONE = METHODS.having(lambda method: not method.own_network)
 SIZE = 64  # of the tiny frames
 
 
@@ -115,3 +118,12 @@ def tiny_options(folder: Path, **changes: object):  # type: ignore[no-untyped-de
         "effort": "quick",
     }
     return Options(**{**values, **changes})
+
+
+def autoencoder_options(folder: Path, **changes: object):  # type: ignore[no-untyped-def]
+    """Options for the part of `tiny_options`, with a network that one thread trains in a second or two."""
+    from edge_ad.engines import installed_engines
+
+    own = {"method": "autoencoder", "steps": 40, "width": 6, "threads": 1, "backbone": None, "layers": None}
+    to = {"to": "both" if "openvino" in installed_engines() else "onnx"}
+    return tiny_options(folder, **{**own, **to, **changes})

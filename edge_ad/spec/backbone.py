@@ -99,7 +99,8 @@ class BackboneSpec:
     """The network and the graph that was made from it.
 
     Attributes:
-        name: torchvision name, or the file name of the user's own ONNX file.
+        name: torchvision name, or the file name of the user's own ONNX file; of a method that trains a network of its
+            own, the name of that.
         layers: the layers (or ONNX outputs) whose features are concatenated, shallowest grid first.
         mean, std: (R, G, B) normalisation of pixels in [0, 1]; folded into the graph.
         weights: where the weights came from, for a reader.

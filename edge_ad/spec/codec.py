@@ -129,7 +129,8 @@ def _require_json(value: object, kind: type, name: str, where: str) -> Any:
 
 def version_of(manifest: Manifest) -> int:
     """The format version of a bundle: the lowest that says all of it, so that older readers read what they can."""
-    return max([2, *(version for name, version in _ADDED.items() if getattr(manifest, name) is not None)])
+    added = (version for name, version in _ADDED.items() if getattr(manifest, name) is not None)
+    return max([2, METHODS[manifest.head.method].since, *added])
 
 
 def manifest_to_json(manifest: Manifest) -> bytes:

@@ -139,7 +139,8 @@ def _sizes(subject: Subject, network: Network) -> list[Size]:
     if network.size is not None:
         return [network.size]
     box = None if subject.region is None else subject.region.box
-    areas = THOROUGH if options.effort == "thorough" else AREAS
+    tried = THOROUGH if options.effort == "thorough" else AREAS
+    areas = tried if network.area is None else (network.area,)
     return candidate_sizes(subject.frames, box, areas, network.stride)
 
 

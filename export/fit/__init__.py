@@ -2,7 +2,8 @@
 
 A module has a class ``Fit`` (`export.fit.base.Method`). One whose method has options that name further files to write
 has a function ``write_more`` too, as `write_more` here calls it; one whose bundles can learn from more images has
-``settings_of``, and heeds `export.fit.base.Material.kept`.
+``settings_of``, and heeds `export.fit.base.Material.kept`; one whose method trains a network of its own has
+``open_network``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from edge_ad.registry import METHODS, one_of
 if TYPE_CHECKING:
     from edge_ad.spec import Manifest
     from export.fit.base import Material, Method
+    from export.network import Network
     from export.options import Options
+
+
+def open_own_network(options: Options) -> Network:
+    """The network that the method trains itself, before it is taught: `export.network.Network.taught`."""
+    network: Network = _module(options.method).open_network(options)
+    return network
 
 
 def open_method(material: Material) -> Method:

@@ -25,7 +25,9 @@ def open_golden(stem: str, engine: str, **options: object) -> Runtime:
 
 def test_every_bundle_has_its_answers() -> None:
     assert {path.stem for path in DATA.glob("*.bundle")} == set(ANSWERS)
-    assert {"format-1", "format-1-roi", "format-2", "format-2-second", "format-3"} <= set(ANSWERS)
+    assert {"format-1", "format-1-roi", "format-2", "format-2-second", "format-3", "format-3-autoencoder"} <= set(
+        ANSWERS
+    )
 
 
 @pytest.mark.parametrize("stem", ANSWERS)
@@ -34,7 +36,8 @@ def test_the_probes_pass(stem: str, engine: str) -> None:
     worst = runtime.check()
     follows = {"confidence"} if runtime.manifest.align else set()
     assert set(worst) == {"patches", "distances", "map", "score"} | follows
-    assert max(worst.values()) < (NEAR if follows else 1e-4)
+    near = 1e-3 if runtime.manifest.head.method == "autoencoder" else 1e-4  # small differences of pixels
+    assert max(worst.values()) < (NEAR if follows else near)
     assert runtime.engine == engine
 
 
@@ -42,6 +45,8 @@ def test_the_probes_pass(stem: str, engine: str) -> None:
 @pytest.mark.parametrize("frame", FRAMES)
 @pytest.mark.parametrize("stem", ANSWERS)
 def test_verdicts_are_those_of_the_export(stem: str, frame: str, search: str, engine: str) -> None:
+    if search == "graph" and stem == "format-3-autoencoder":
+        pytest.skip("it searches nothing")
     verdict = open_golden(stem, engine, search=search).inspect(DATA / f"{frame}.png")
     expected = ANSWERS[stem][frame]
     near = NEAR if verdict.place else 1e-4

@@ -174,12 +174,12 @@ def test_transformers_and_their_like(name: str, layers: tuple[str, ...], dims: t
     from torchvision.models.feature_extraction import create_feature_extractor
 
     from export.backbone import TorchBackbone
-    from export.network import Network
+    from export.network import Backbone
 
     torch.manual_seed(0)
     extractor = create_feature_extractor(models.get_model(name, weights=None).eval(), list(layers)).eval()
     backbone = TorchBackbone(extractor, layers, "random", "")
-    network = Network(
+    network = Backbone(
         name, layers, "", "", MEAN, STD, backbone.to_onnx, lambda tensor: backbone.features(tensor, MEAN, STD)
     )
     graph = network.graph((64, 96))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_ad.errors import DatasetError, SpecError
-from export.folds import folds
+from export.folds import around, folds
 
 
 @given(st.integers(2, 1200), st.sampled_from(["auto", "split", "crossfit"]), st.integers(0, 5))
@@ -56,3 +58,15 @@ def test_folds_of_too_few(n: int) -> None:
 def test_folds_by_an_unknown_rule() -> None:
     with pytest.raises(SpecError, match="auto, split or crossfit; got 'loo'"):
         folds(10, "loo")
+
+
+def test_around_what_a_network_has_learned_from() -> None:
+    paths = [Path(f"{number}.png") for number in range(5)]
+    splits = around(paths, frozenset([paths[0], paths[3], paths[4], Path("gone.png")]))
+    ((train, held),) = splits.pairs
+    assert (train.tolist(), held.tolist()) == ([0, 3, 4], [1, 2])
+    assert splits.final.tolist() == [0, 3, 4]
+    assert splits.text == "split 40%"
+    for learned in (frozenset(paths), frozenset([Path("gone.png")])):
+        with pytest.raises(DatasetError, match="too few good images to hold one out"):
+            around(paths, learned)

@@ -29,10 +29,10 @@ from export.fit.padim import REGULARIZATION, choose_channels, gaussians  # noqa:
 from export.normal_embed import NormalEmbed, read_normal_embed, write_normal_embed  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
 from tests.edited import edited  # noqa: E402
-from tests.tiny import SIZE, bad_frame, good_frame, tiny_options  # noqa: E402
+from tests.tiny import SIZE, WITH_BACKBONE, bad_frame, good_frame, tiny_options  # noqa: E402
 
 ROI = "20,18,46,44"
-OTHERS = [method for method in METHODS if method != "patchcore"]
+OTHERS = [method for method in WITH_BACKBONE if method != "patchcore"]
 Export = Callable[..., Path]
 
 
@@ -53,7 +53,7 @@ def export(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Export:
 
 
 @pytest.mark.parametrize("roi", [None, ROI], ids=["whole", "roi"])
-@pytest.mark.parametrize("method", [*METHODS])
+@pytest.mark.parametrize("method", WITH_BACKBONE)
 def test_from_images_to_verdicts(export: Export, method: str, roi: str | None) -> None:
     runtime = Runtime(export(method, roi=roi), self_check=True)
     assert runtime.manifest.head.method == method
@@ -73,7 +73,7 @@ def test_from_images_to_verdicts(export: Export, method: str, roi: str | None) -
 
 
 @pytest.mark.parametrize("roi", [None, ROI], ids=["whole", "roi"])
-@pytest.mark.parametrize("method", [*METHODS])
+@pytest.mark.parametrize("method", WITH_BACKBONE)
 def test_both_engines_give_the_same(export: Export, method: str, roi: str | None) -> None:
     if len(installed_engines()) < 2:
         pytest.skip("needs both engines")
@@ -96,7 +96,7 @@ for engine in sys.argv[3:]:
 """
 
 
-@pytest.mark.parametrize("method", [*METHODS])
+@pytest.mark.parametrize("method", WITH_BACKBONE)
 def test_without_torch(export: Export, method: str, tmp_path: Path) -> None:
     """The same score as here, and by the other engine the same within 1e-3."""
     cv2.imwrite(str(tmp_path / "frame.png"), bad_frame(3))

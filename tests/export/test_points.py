@@ -25,7 +25,6 @@ from edge_ad.bundle.file import Bundle  # noqa: E402
 from edge_ad.cli import main  # noqa: E402
 from edge_ad.engines import installed_engines  # noqa: E402
 from edge_ad.metrics import binary_auroc  # noqa: E402
-from edge_ad.registry import METHODS  # noqa: E402
 from edge_ad.spec import FidelitySpec  # noqa: E402
 from edge_ad.system.cpu import Cpu, detect_cpu  # noqa: E402
 from export.command_line import parse_options  # noqa: E402
@@ -40,7 +39,7 @@ from export.plan import (  # noqa: E402
 )
 from export.stages import Stages, at_point  # noqa: E402
 from export.summary import Summary  # noqa: E402
-from tests.tiny import SIZE, bad_frame, good_frame, tiny_options, write_category  # noqa: E402
+from tests.tiny import SIZE, WITH_BACKBONE, bad_frame, good_frame, tiny_options, write_category  # noqa: E402
 
 ROI = "20,18,46,44"
 SMALL = (48, 64)
@@ -324,7 +323,7 @@ def test_a_point_runs_by_its_engine_alone(export: Export) -> None:
 
 
 @pytest.mark.parametrize("roi", [None, ROI], ids=["whole", "roi"])
-@pytest.mark.parametrize("method", [*METHODS])
+@pytest.mark.parametrize("method", WITH_BACKBONE)
 def test_every_method(export: Export, method: str, roi: str | None) -> None:
     summary = export(method=method, roi=roi, halo=2, points=("int8",), more_sizes=(SMALL,), max_drop=1.0)
     names = Runtime(summary.bundle).manifest.point_names

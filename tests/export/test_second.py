@@ -17,14 +17,13 @@ from edge_ad import DatasetError, Runtime, SpecError, Verdict  # noqa: E402
 from edge_ad.bundle.file import Bundle  # noqa: E402
 from edge_ad.engines import installed_engines  # noqa: E402
 from edge_ad.metrics import binary_auroc  # noqa: E402
-from edge_ad.registry import METHODS  # noqa: E402
 from export.command_line import parse_options  # noqa: E402
 from export.folds import folds  # noqa: E402
 from export.held_out import join_factor, joined  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
 from export.plan import plan_points  # noqa: E402
 from export.summary import Summary  # noqa: E402
-from tests.tiny import SIZE, bad_frame, good_frame, tiny_options  # noqa: E402
+from tests.tiny import SIZE, WITH_BACKBONE, bad_frame, good_frame, tiny_options  # noqa: E402
 
 FIRST, SECOND = (SIZE, SIZE), (96, 80)
 ROI = "20,18,46,44"
@@ -213,7 +212,7 @@ def test_the_summary_says_it_in_words(export: Export) -> None:
     assert {"features", "calibration", "coreset"} <= set(summary.seconds)
 
 
-@pytest.mark.parametrize("method", [*METHODS])
+@pytest.mark.parametrize("method", WITH_BACKBONE)
 def test_every_method(export: Export, method: str) -> None:
     summary = export(method=method, points=("int8",))
     for name in ("f32", "int8-onnxruntime"):

@@ -26,7 +26,7 @@ from export.command_line import parse_options  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
 from export.summary import Summary  # noqa: E402
 from export.tiles import Reach, border_reach, sample_numbers, sample_size  # noqa: E402
-from tests.tiny import good_frame, picture, tiny_options, write_category, write_material  # noqa: E402
+from tests.tiny import WITH_BACKBONE, good_frame, picture, tiny_options, write_category, write_material  # noqa: E402
 
 SIDE = 160
 Export = Callable[..., Summary]
@@ -90,7 +90,7 @@ def test_tiles_that_cannot_be_are_refused(export: Export, asked: Any, message: s
         export(tiles=asked)
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if not METHODS[name].tiles])
+@pytest.mark.parametrize("method", [name for name in WITH_BACKBONE if not METHODS[name].tiles])
 def test_a_method_that_is_bound_to_a_position_or_a_whole_frame_is_refused_by_name(method: str, export: Export) -> None:
     with pytest.raises(SpecError, match=f"{method} does not work on tiles; expected --method patchcore or knn"):
         export(method=method)

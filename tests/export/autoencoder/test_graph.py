@@ -1,0 +1,111 @@
+"""The graph of an autoencoder is the network that torch trains, for photographs and for normal maps."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx", reason="the export needs onnx")
+torch = pytest.importorskip("torch", reason="the network is trained by torch")
+
+from edge_ad.engines import Engine, Models, open_engine  # noqa: E402
+from edge_ad.errors import BackboneError, EngineError  # noqa: E402
+from export.autoencoder.graph import error_graph  # noqa: E402
+from export.autoencoder.network import autoencoder  # noqa: E402
+from export.autoencoder.shape import blank  # noqa: E402
+from export.autoencoder.unet import UNet, cell_errors  # noqa: E402
+from export.options import Options  # noqa: E402
+from tests.export.autoencoder.made import dome  # noqa: E402
+
+pytestmark = pytest.mark.torch
+WIDTH, SIZE = 4, (32, 48)
+
+
+def network(normals: bool) -> tuple[UNet, dict[str, np.ndarray]]:
+    torch.manual_seed(3)
+    found = UNet(WIDTH, normals)
+    return found, {name: value.numpy() for name, value in found.state_dict().items()}
+
+
+def models(engine: str, normals: bool = False) -> Models:
+    data = error_graph(network(normals)[1], SIZE, normals=normals).model.SerializeToString()
+    if engine == "onnxruntime":
+        return Models(onnx=data)
+    from export.openvino_ir import to_ir
+
+    return Models(ir=to_ir(data))
+
+
+def opened(engine: str, given: Models, output: int = 0) -> Engine:
+    return open_engine(engine, given, device="CPU", threads=1, precision="f32", output=output)
+
+
+def frame(normals: bool) -> np.ndarray:
+    if normals:
+        return dome(SIZE[1])[None, : SIZE[0]]
+    return np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3), dtype=np.uint8)
+
+
+def by_torch(tensor: np.ndarray, normals: bool) -> tuple[np.ndarray, np.ndarray]:
+    scale = 1 if normals else 255
+    picture = torch.from_numpy(tensor.astype(np.float32) / scale).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        found = network(normals)[0](picture)
+        errors = cell_errors(picture, found)[0].permute(1, 2, 0).reshape(-1, 2)
+    return errors.numpy(), found.numpy()
+
+
+@pytest.mark.parametrize("normals", [False, True], ids=["photograph", "normals"])
+def test_both_engines_give_what_torch_gives(engine: str, normals: bool) -> None:
+    given, tensor = models(engine, normals), frame(normals)
+    errors, picture = by_torch(tensor, normals)
+    assert errors.shape == (SIZE[0] * SIZE[1] // 16, 2)
+    np.testing.assert_allclose(opened(engine, given)(tensor), errors, atol=2e-5)
+    found = opened(engine, given, output=1)(tensor)
+    assert found.shape == (1, 3, *SIZE)
+    np.testing.assert_allclose(found, picture, atol=2e-5)
+
+
+def test_reconstructed_normals_have_length_1(engine: str) -> None:
+    found = opened(engine, models(engine, normals=True), output=1)(frame(True))
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+
+
+def test_the_network_of_normal_maps_is_a_switch() -> None:
+    """Weights have the same names and shapes, and frames are float32 in place of u8."""
+    options = Options("part", method="autoencoder", width=WIDTH)
+    kinds = {}
+    for normals in (False, True):
+        found = autoencoder(options, normals=normals)
+        graph = dataclasses.replace(found, arrays=network(normals)[1]).graph(SIZE)
+        kinds[normals] = graph.model.graph.input[0].type.tensor_type.elem_type
+        taught = dataclasses.replace(found, arrays=network(normals)[1])
+        reference = taught.reference_patches(frame(normals), graph)
+        np.testing.assert_allclose(reference, by_torch(frame(normals), normals)[0], atol=1e-6)
+    assert kinds == {False: onnx.TensorProto.UINT8, True: onnx.TensorProto.FLOAT}
+
+
+def test_the_same_weights_give_the_same_bytes() -> None:
+    first, again = (error_graph(network(False)[1], SIZE).model.SerializeToString() for _ in range(2))
+    assert first == again
+
+
+def test_an_output_that_is_not_there_is_an_error(engine: str, tiny_bundle: object) -> None:
+    from edge_ad.bundle.file import Bundle
+    from edge_ad.bundle.models import models_of
+
+    with Bundle.open(tiny_bundle) as bundle, pytest.raises(EngineError):  # type: ignore[arg-type]
+        opened(engine, models_of(bundle), output=1)
+
+
+def test_zeros_have_the_shapes_of_the_network() -> None:
+    arrays = network(False)[1]
+    assert {name: value.shape for name, value in blank(WIDTH).items()} == {n: a.shape for n, a in arrays.items()}
+
+
+@pytest.mark.parametrize("size", [(40, 48), (32, 50)])
+def test_a_size_that_cannot_be_halved_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(BackboneError, match=r"each a multiple of 16; got .*--input-size"):
+        error_graph(blank(WIDTH), size)
