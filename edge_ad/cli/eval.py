@@ -29,6 +29,7 @@ from edge_ad.evaluation.grid import (
     check_options,
     choose_backbones,
     choose_methods,
+    combined,
     require_export,
 )
 from edge_ad.evaluation.pictures import Style
@@ -178,8 +179,11 @@ def _wanted(options: argparse.Namespace) -> list[tuple[str, Backbone]]:
     methods = choose_methods("all" if options.methods is None else options.methods)
     backbones = choose_backbones(options.backbones or EMBEDDED, options.weights, options.layers)
     check_options(options.export_options)
-    require_export(backbones)
-    return [(method, backbone) for backbone in backbones for method in methods]
+    if left := [name for name in METHODS if options.methods in (None, "all") and name not in methods]:
+        print(f"note: {', '.join(left)} takes torch, which is not installed: left out", file=sys.stderr)
+    wanted = combined(methods, backbones)
+    require_export(wanted)
+    return wanted
 
 
 def _load(data: Sequence[str], exclude: Sequence[str]) -> list[LabelledSet]:

@@ -21,6 +21,8 @@ from edge_ad.evaluation import curves as curve
 from edge_ad.evaluation import pictures as picture
 from edge_ad.evaluation.metrics_row import metrics_row, roi_of
 from edge_ad.evaluation.run import RESULT, Result, load_result, replace_text, save_result
+from edge_ad.registry import METHODS
+from edge_ad.serving.reconstruct import Reconstructor
 from edge_ad.system.entry import run_command
 from edge_ad.system.files import write_output
 from edge_ad.system.processes import THREAD_VARIABLES, Task, run_all, threads_of
@@ -125,7 +127,8 @@ def _draw(work: Work, result: Result) -> None:
     worst = (*picture.worst_defects(result), *picture.worst_good(result))
     images = {"none": (), "worst": worst, "all": result.images}[work.pictures]
     level = result.facts["pixel_threshold"]
-    files = picture.write_pictures(images, folder, level, work.white_level, work.style)
+    reconstruct = _reconstructor(work, result) if images else None
+    files = picture.write_pictures(images, folder, level, work.white_level, work.style, reconstruct)
     for name in curve.NAMES:
         (folder / f"{name}.png").unlink(missing_ok=True)
     if work.with_curves:
@@ -133,6 +136,14 @@ def _draw(work: Work, result: Result) -> None:
             write_output(folder / f"{name}.png", [data])
             files.append(f"{name}.png")
     replace_text(folder / _DRAWN, json.dumps({**wanted, "files": files}, indent=1))
+
+
+def _reconstructor(work: Work, result: Result) -> Reconstructor | None:
+    """What reconstructs the images; None if the method does not."""
+    with Bundle.open(work.bundle, points=()) as bundle:
+        if not METHODS[bundle.manifest.head.method].reconstructs:
+            return None
+    return Reconstructor(work.bundle, point=result.facts["point"], engine=result.facts["engine"])
 
 
 def _is_drawn(folder: Path, wanted: dict[str, object]) -> bool:

@@ -24,6 +24,7 @@ from edge_ad.registry import METHODS
 EMBEDDED = "edge-s"  # the backbone that comes with the export and needs no torch
 # Options that the grid sets itself, and options that would write files unknown to the grid.
 _OWN = ("--data", "--method", "--backbone", "--weights", "--layers", "--out", "--threads", "--help")
+OWN = "own"  # in place of a backbone: the method trains a network of its own
 _ANY_BACKBONE, _TORCH_BACKBONE = ("onnx", "hnswlib"), ("torch", "torchvision", "onnxscript")
 
 
@@ -40,6 +41,11 @@ class Backbone:
     name: str
     weights: Path | None = None
     layers: tuple[str, ...] | None = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is none: the method trains a network of its own."""
+        return self.name == OWN
 
     @property
     def is_file(self) -> bool:
@@ -75,7 +81,9 @@ class Recipe:
         """The command that makes the bundle `out`."""
         backbone = self.backbone
         command = [sys.executable, "-m", "edge_ad.cli", "export", str(self.category), "--method", self.method]
-        command += ["--backbone", backbone.name, "--out", str(out), "--threads", str(threads)]
+        command += ["--out", str(out), "--threads", str(threads)]
+        if not backbone.is_own:
+            command += ["--backbone", backbone.name]
         if backbone.weights is not None:
             command += ["--weights", str(backbone.weights)]
         if backbone.layers is not None:
@@ -114,12 +122,14 @@ def _digest(paths: Iterable[Path]) -> str:
 
 
 def choose_methods(given: str) -> tuple[str, ...]:
-    """Methods from a list with commas; "all" for all.
+    """Methods from a list with commas; "all" for all, but those that take torch where it is not installed.
 
     Raises:
         SpecError: there is no such method, or one is given twice.
     """
-    names = tuple(METHODS) if given == "all" else _names(given, "--methods")
+    without_torch = METHODS.having(lambda method: not method.own_network)
+    able = tuple(METHODS) if importlib.util.find_spec("torch") is not None else without_torch
+    names = able if given == "all" else _names(given, "--methods")
     for name in names:
         if name not in METHODS:
             close = difflib.get_close_matches(name, METHODS, 1)
@@ -161,6 +171,16 @@ def choose_backbones(given: str, weights: Sequence[str], layers: Sequence[str]) 
             plain = Backbone(name, _weights_in(folders, name), plain.layers)
         chosen.append(plain)
     return tuple(chosen)
+
+
+def combined(methods: Sequence[str], backbones: Sequence[Backbone]) -> list[tuple[str, Backbone]]:
+    """Each method with each backbone; one that trains a network of its own once, without any."""
+    pairs = [
+        (method, Backbone(OWN) if METHODS[method].own_network else backbone)
+        for backbone in backbones
+        for method in methods
+    ]
+    return list(dict.fromkeys(pairs))
 
 
 def _names(given: str, option: str) -> tuple[str, ...]:
@@ -210,14 +230,16 @@ def check_options(options: Sequence[str]) -> None:
             )
 
 
-def require_export(backbones: Sequence[Backbone]) -> None:
-    """Checks that the export, and what it needs for these backbones, is installed.
+def require_export(wanted: Sequence[tuple[str, Backbone]]) -> None:
+    """Checks that the export, and what it needs for these methods and backbones, is installed.
 
     Raises:
         EdgeADError: a package is missing; the message names the pip command.
     """
-    needs_torch = [b.name for b in backbones if b.name != EMBEDDED and not b.is_file]
-    packages = ("export", *_ANY_BACKBONE, *(_TORCH_BACKBONE if needs_torch else ()))
+    needs_torch = [b.name for _, b in wanted if b.name != EMBEDDED and not b.is_file and not b.is_own]
+    trained = [method for method, backbone in wanted if backbone.is_own]
+    packages = ("export", *_ANY_BACKBONE, *(_TORCH_BACKBONE if needs_torch else ("torch",) if trained else ()))
+    needs_torch = list(dict.fromkeys(needs_torch + trained))
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
         extra = "export" if needs_torch else "demo"

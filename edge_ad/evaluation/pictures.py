@@ -1,9 +1,11 @@
-"""Pictures of an image: the original, its mask, its heat, and the heat over the original. OpenCV alone."""
+"""Pictures of an image: the original, its mask, its heat, and the heat over the original; by a method that
+reconstructs, also the reconstruction, and all four beside one another. OpenCV alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -22,6 +24,9 @@ from edge_ad.verdict.overlay import FULL, START, Picture, colors_of, heat_of, wi
 
 AlphaMode = Literal["value", "flat"]
 PARTS = ("img", "gt", "map", "overlay", "triptych")
+MORE_PARTS = ("recon", "four")  # of methods that reconstruct
+RESULTS = "results"  # folder of the folders below, for methods that reconstruct
+FOLDERS = {"input": "img", "recon": "recon", "heatmap": "map", "mask": "gt"}  # each -> the part in it
 WORST = 12  # how many defects, and how many good images, are drawn
 
 _GAP_PX = 4
@@ -73,11 +78,13 @@ class Look:
         image: (H, W, 3) u8 BGR.
         mask: (H, W) bool; None if it is unknown.
         heat: (H, W) float32 in 0..1; None if the method gives no map.
+        recon: (H, W, 3) u8 BGR, the image as it should be; None if the method reconstructs nothing.
     """
 
     image: Picture
     mask: NDArray[np.bool_] | None
     heat: NDArray[np.float32] | None
+    recon: Picture | None = None
 
 
 def look(scored: Inspected, folder: Path, pixel_threshold: float | None, white_level: int, style: Style) -> Look:
@@ -141,7 +148,10 @@ def draw(seen: Look, style: Style) -> dict[str, Picture]:
         pictures["map"] = colors_of(seen.heat)
         pictures["overlay"] = overlay(seen.image, seen.heat, style)
     truth = cv2.cvtColor(pictures["gt"], cv2.COLOR_GRAY2BGR) if "gt" in pictures else field
-    pictures["triptych"] = side_by_side([seen.image, truth, pictures.get("map", field)])
+    heat = pictures.get("map", field)
+    pictures["triptych"] = side_by_side([seen.image, truth, heat])
+    if seen.recon is not None:
+        pictures |= {"recon": seen.recon, "four": side_by_side([seen.image, seen.recon, heat, truth])}
     return pictures
 
 
@@ -156,21 +166,40 @@ def worst_good(result: Result) -> list[Inspected]:
 
 
 def write_pictures(
-    images: Iterable[Inspected], folder: Path, pixel_threshold: float | None, white_level: int, style: Style
+    images: Iterable[Inspected],
+    folder: Path,
+    pixel_threshold: float | None,
+    white_level: int,
+    style: Style,
+    reconstruct: Callable[[str], Picture] | None = None,
 ) -> list[str]:
     """Removes older pictures, writes the pictures of each image into the folder, and returns their names.
+
+    Args:
+        reconstruct: gives the reconstruction of an image file. With it, there are also the `FOLDERS` in `RESULTS`.
 
     Raises:
         FrameError, EdgeADError: an image or its map was removed, or a picture cannot be written.
     """
-    for part in PARTS:
-        for old in folder.glob(f"*_{part}.png"):
+    old_ones = [f"*_{part}.png" for part in (*PARTS, *MORE_PARTS)] + [f"{RESULTS}/{name}/*.png" for name in FOLDERS]
+    for pattern in old_ones:
+        for old in folder.glob(pattern):
             old.unlink()
-    names = []
+    names: list[str] = []
     for image in images:
-        for part, picture in draw(look(image, folder, pixel_threshold, white_level, style), style).items():
-            names.append(f"{image.slug}_{part}.png")
-            write_png(folder / names[-1], picture)
+        seen = look(image, folder, pixel_threshold, white_level, style)
+        if reconstruct is not None:
+            seen = replace(seen, recon=reconstruct(image.path))
+        drawn = draw(seen, style)
+        files = {f"{image.slug}_{part}.png": picture for part, picture in drawn.items()}
+        if reconstruct is not None:
+            for name, part in FOLDERS.items():
+                (folder / RESULTS / name).mkdir(parents=True, exist_ok=True)
+                if part in drawn:
+                    files[f"{RESULTS}/{name}/{image.slug}.png"] = drawn[part]
+        for file, picture in files.items():
+            write_png(folder / file, picture)
+        names += files
     return names
 
 
