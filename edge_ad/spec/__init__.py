@@ -10,6 +10,7 @@ from edge_ad.spec.backbone import DISTANCES, RESIZES, BackboneSpec, TilesSpec
 from edge_ad.spec.base import MAX_FRAME_PIXELS, MAX_PICTURE_SIDE, MAX_SIDE, MIN_FRAME_SIDE, Box, Frame, Size, require
 from edge_ad.spec.calibration import CalibrationSourceSpec, CalibrationSpec
 from edge_ad.spec.frame import FrameSpec, RoiSpec
+from edge_ad.spec.lights import LightsSpec, StackSpec
 from edge_ad.spec.manifest import (
     DTYPES,
     MANIFEST_NAME,
@@ -49,6 +50,7 @@ __all__ = [
     "GraphSpec",
     "HeadSpec",
     "IndexSpec",
+    "LightsSpec",
     "Manifest",
     "MemberSpec",
     "PointSpec",
@@ -58,6 +60,7 @@ __all__ = [
     "RoiSpec",
     "SecondSpec",
     "Size",
+    "StackSpec",
     "TaughtSpec",
     "TilesSpec",
     "require",
