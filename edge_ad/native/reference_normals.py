@@ -100,12 +100,13 @@ def _solve(
     enough = _det(a) > FLAT * _cube(a)
     g = _weighted(a, b, weights, lights)
     if len(b) == 4:
-        weights = _without_highlight(b, weights, null_of(directions), g)
-        g = _weighted(_matrix(weights, lights), b, weights, lights)
+        kept = _without_highlight(b, weights, null_of(directions), g)
+        a = _matrix(kept, lights)
+        g = np.where(_det(a) > FLAT * _cube(a), _weighted(a, b, kept, lights), g)
     for _ in range(ROUNDS if len(b) > 4 else 0):
         g = _round(b, weights, lights, g)
     albedo = _length(g)
-    good = enough & (weights.sum(axis=0) >= 3) & (albedo > 0) & np.isfinite(albedo)
+    good = enough & (weights.sum(axis=0) >= 3) & (counts >= 3) & (albedo > 0) & np.isfinite(albedo)
     return g, albedo, counts, good
 
 

@@ -382,5 +382,6 @@ constexpr Kernels make_kernels(const CodeKernels* codes) {
     return {Simd::kName,     kLanes,     kMaxVectors,         kGroupRows,          group_minima,
             next_hit,        sqdist,     sqdist_rows,         sqdist_ids,          relax,
             triangular_norm, project,    kProjectChunk + 3.0, 1.0 / kProjectChunk, false,
-            encode,          shrink_row, resample_rows,       resample_column,     codes};
+            encode,          shrink_row, resample_rows,       resample_column,     samples_u8,
+            samples_u16,     normals_block, codes};
 }
