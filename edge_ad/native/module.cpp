@@ -299,9 +299,9 @@ std::ptrdiff_t checked_stride(const PictureIn<Pixel>& picture, std::size_t heigh
 }
 
 template <typename Pixel>
-void photometric(const std::vector<PictureIn<Pixel>>& pictures, const std::optional<PictureIn<Pixel>>& ambient,
-                 const std::optional<Floats>& gains, const std::optional<Mask>& mask,
-                 const std::tuple<Floats, Floats, Floats, Floats>& lights,
+void photometric(const std::vector<PictureIn<Pixel>>& pictures,
+                 const std::optional<PictureIn<Pixel>>& ambient, const std::optional<Floats>& gains,
+                 const std::optional<Mask>& mask, const std::tuple<Floats, Floats, Floats, Floats>& lights,
                  const std::tuple<bool, float, float>& how, edge_ad::Pool* pool,
                  const std::tuple<FloatsOut, FloatsOut, FloatsOut, PixelsOut>& found) {
     edge_ad::kernels();  // chosen while the GIL is held (isa.hpp)
@@ -324,10 +324,11 @@ void photometric(const std::vector<PictureIn<Pixel>>& pictures, const std::optio
     }
     const auto& [directions, scales, solver, null] = lights;
     const auto& [normals, albedo, residual, lit] = found;
-    require(directions.size() == 3 * count && scales.size() == channels * count && solver.size() == 3 * count &&
-                (count != 4 || null.size() == 4) && (!gains || gains->size() == count * pixels) &&
-                (!mask || mask->size() == pixels) && normals.size() == 3 * pixels && albedo.size() == pixels &&
-                residual.size() == pixels && lit.size() == pixels,
+    require(directions.size() == 3 * count && scales.size() == channels * count &&
+                solver.size() == 3 * count && (count != 4 || null.size() == 4) &&
+                (!gains || gains->size() == count * pixels) && (!mask || mask->size() == pixels) &&
+                normals.size() == 3 * pixels && albedo.size() == pixels && residual.size() == pixels &&
+                lit.size() == pixels,
             "arrays do not match the pictures", std::to_string(count) + " pictures", "other sizes");
     if (gains) stack.gains = gains->data();
     if (mask) stack.mask = mask->data();

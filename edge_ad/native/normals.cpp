@@ -15,8 +15,8 @@ constexpr float kTau = 0.3f;               // by this much
 constexpr std::size_t kPooled = 1 << 14;   // samples from which on waking the pool is worth it
 constexpr std::size_t kTaskPixels = 4096;  // of a task, about
 
-// Merge exchange (Knuth, The Art of Computer Programming 5.2.2, algorithm M), without the steps that the median
-// does not need.
+// Merge exchange (Knuth, The Art of Computer Programming 5.2.2, algorithm M), without the steps that the
+// median does not need.
 std::vector<std::uint8_t> median_pairs(std::size_t count) {
     std::vector<std::uint8_t> all, needed;
     std::size_t top = 1;
@@ -48,8 +48,9 @@ std::vector<std::uint8_t> median_pairs(std::size_t count) {
     return needed;
 }
 
-void sample(const Kernels& with, const std::uint8_t* pixels, const std::uint8_t* ambient, std::size_t channels,
-            const float* scales, float white, std::size_t count, float* samples, float* fits) {
+void sample(const Kernels& with, const std::uint8_t* pixels, const std::uint8_t* ambient,
+            std::size_t channels, const float* scales, float white, std::size_t count, float* samples,
+            float* fits) {
     with.samples_u8(pixels, ambient, channels, scales, white, count, samples, fits);
 }
 
@@ -69,16 +70,27 @@ template <typename Pixel>
 class Solver {
   public:
     Solver(const Stack<Pixel>& stack, const Lights& lights, const Surface& found)
-        : stack_(stack), lights_(lights), found_(found), count_(stack.pictures.size()),
-          pairs_(median_pairs(count_)), products_(6 * count_) {
+        : stack_(stack),
+          lights_(lights),
+          found_(found),
+          count_(stack.pictures.size()),
+          pairs_(median_pairs(count_)),
+          products_(6 * count_) {
         for (std::size_t n = 0; n < count_; ++n) {
             const float *l = lights.directions + 3 * n, x = l[0], y = l[1], z = l[2];
             const float products[6] = {x * x, x * y, x * z, y * y, y * z, z * z};
             std::copy_n(products, 6, products_.begin() + static_cast<std::ptrdiff_t>(6 * n));
         }
-        lighting_ = {count_,        lights.directions,  products_.data(), lights.solver,
-                     lights.null,   pairs_.data(),      pairs_.size() / 2, lights.robust,
-                     count_ >= kFew ? kTau : 0.5f, lights.dark};
+        lighting_ = {count_,
+                     lights.directions,
+                     products_.data(),
+                     lights.solver,
+                     lights.null,
+                     pairs_.data(),
+                     pairs_.size() / 2,
+                     lights.robust,
+                     count_ >= kFew ? kTau : 0.5f,
+                     lights.dark};
     }
 
     void rows(std::size_t first, std::size_t last, Scratch& scratch) const {
@@ -108,8 +120,8 @@ class Solver {
         for (std::size_t n = 0; n < count_; ++n) {
             const Pixel* row = row_of(stack_.pictures[n], stack_.strides[n], y) + x * channels;
             float* own = samples + n * kNormalsBlock;
-            sample(kernels_, row, ambient, channels, lights_.scales + n * channels, lights_.white, pixels, own,
-                   fits + n * kNormalsBlock);
+            sample(kernels_, row, ambient, channels, lights_.scales + n * channels, lights_.white, pixels,
+                   own, fits + n * kNormalsBlock);
             if (stack_.gains == nullptr) continue;
             const float* gains = stack_.gains + n * stack_.height * stack_.width + at;
             for (std::size_t i = 0; i < pixels; ++i) own[i] *= gains[i];

@@ -9,8 +9,8 @@
 
 namespace edge_ad {
 
-// Pictures of height x width pixels of 1 or 3 channels side by side; rows[n] is picture n, its rows strides[n]
-// bytes apart. The same holds for `ambient`, which may be null.
+// Pictures of height x width pixels of 1 or 3 channels side by side; rows[n] is picture n, its rows
+// strides[n] bytes apart. The same holds for `ambient`, which may be null.
 template <typename Pixel>
 struct Stack {
     std::size_t height, width, channels;
@@ -22,8 +22,8 @@ struct Stack {
     const std::uint8_t* mask;  // [height][width], not 0 where normals are wanted; or null for all
 };
 
-// The lights of the pictures: directions [count][3]; scales [count][channels], times which pixels are samples;
-// solver [3][count] and null [4] as Lighting has them.
+// The lights of the pictures: directions [count][3]; scales [count][channels], times which pixels are
+// samples; solver [3][count] and null [4] as Lighting has them.
 struct Lights {
     const float* directions;
     const float* scales;

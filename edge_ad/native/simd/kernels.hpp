@@ -84,7 +84,8 @@ struct Lighting {
     const float* products;  // [count][6]: xx, xy, xz, yy, yz, zz
     const float* solver;    // [3][count]: g = solver b by least squares
     const float* null;      // [4]: times four samples of a matt surface 0; read for four lights only
-    // Each two samples in turn that change places where the first is larger; then sample count / 2 is the median.
+    // Each two samples in turn that change places where the first is larger; then sample count / 2 is the
+    // median.
     const std::uint8_t* pairs;  // [pair_count][2]
     std::size_t pair_count;
     bool robust;
@@ -174,9 +175,9 @@ struct Kernels {
     void (*samples_u16)(const std::uint16_t* pixels, const std::uint16_t* ambient, std::size_t channels,
                         const float* scales, float white, std::size_t count, float* samples, float* fits);
 
-    // Normals of a block: samples and fits [lighting.count][kNormalsBlock]; out [6][kNormalsBlock]: x, y, z, albedo
-    // and residual, all 0 where there is no normal, and how many samples are lit. work: 2 * lighting.count *
-    // kMostLanes.
+    // Normals of a block: samples and fits [lighting.count][kNormalsBlock]; out [6][kNormalsBlock]: x, y, z,
+    // albedo and residual, all 0 where there is no normal, and how many samples are lit. work: 2 *
+    // lighting.count * kMostLanes.
     void (*normals_block)(const Lighting& lighting, const float* samples, const float* fits, float* work,
                           float* out);
 

@@ -37,7 +37,8 @@ struct Simd {
     EDGE_AD_INLINE Reg abs(Reg a) { return a < zero() ? -a : a; }
     EDGE_AD_INLINE Reg select_gt(Reg a, Reg b, Reg yes, Reg no) { return a > b ? yes : no; }
     EDGE_AD_INLINE Reg sqrt(Reg a) {
-        return Reg{__builtin_sqrtf(a[0]), __builtin_sqrtf(a[1]), __builtin_sqrtf(a[2]), __builtin_sqrtf(a[3])};
+        return Reg{__builtin_sqrtf(a[0]), __builtin_sqrtf(a[1]), __builtin_sqrtf(a[2]),
+                   __builtin_sqrtf(a[3])};
     }
     EDGE_AD_INLINE float reduce_add(Reg a) { return (a[0] + a[2]) + (a[1] + a[3]); }
     EDGE_AD_INLINE std::uint32_t le_mask(Reg a, Reg b) {

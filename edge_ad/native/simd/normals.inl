@@ -1,10 +1,13 @@
-// Photometric stereo of kNormalsBlock pixels, with nothing but sums, products, quotients and square roots, each
-// rounded by itself. So every instruction set gives the same bits. The Simd of the including file gives the registers.
+// Photometric stereo of kNormalsBlock pixels, with nothing but sums, products, quotients and square roots,
+// each rounded by itself. So every instruction set gives the same bits. The Simd of the including file gives
+// the registers.
 
 using Reg = Simd::Reg;
 constexpr std::size_t kNormalsLanes = Simd::kLanes;
 
-EDGE_AD_INLINE Reg plus_product(Reg sum, Reg a, Reg b) { return Simd::add(sum, Simd::mul(a, b)); }
+EDGE_AD_INLINE Reg plus_product(Reg sum, Reg a, Reg b) {
+    return Simd::add(sum, Simd::mul(a, b));
+}
 
 struct Matrix6 {
     Reg xx, xy, xz, yy, yz, zz;
@@ -48,11 +51,13 @@ EDGE_AD_INLINE Vector3 solved(const Minors& of, Reg det, const Vector3& r) {
             Simd::mul(dot(of.m[2], r.x, of.m[4], r.y, of.m[5], r.z), inverse)};
 }
 
-EDGE_AD_INLINE Reg length_of(const Vector3& g) { return Simd::sqrt(dot(g.x, g.x, g.y, g.y, g.z, g.z)); }
+EDGE_AD_INLINE Reg length_of(const Vector3& g) {
+    return Simd::sqrt(dot(g.x, g.x, g.y, g.y, g.z, g.z));
+}
 
 EDGE_AD_INLINE Reg misfit(Reg sample, const float* light, const Vector3& g) {
-    return Simd::sub(
-        sample, dot(Simd::splat(light[0]), g.x, Simd::splat(light[1]), g.y, Simd::splat(light[2]), g.z));
+    return Simd::sub(sample,
+                     dot(Simd::splat(light[0]), g.x, Simd::splat(light[1]), g.y, Simd::splat(light[2]), g.z));
 }
 
 // The g of least sum of w (b - l g)^2 for a register of pixels; *flat is set where the lights that count are
@@ -103,7 +108,8 @@ EDGE_AD_INLINE Reg shadow_of(const Lighting& lighting, const float* b, float* so
     return Simd::max_number(Simd::mul(median, Simd::splat(kShadow)), Simd::splat(lighting.dark));
 }
 
-// Four samples have one to spare: where they disagree, the brightest that can be a highlight loses its weight.
+// Four samples have one to spare: where they disagree, the brightest that can be a highlight loses its
+// weight.
 EDGE_AD_INLINE void drop_highlight(const Lighting& lighting, const float* b, const Vector3& g, Reg total,
                                    float* weights) {
     const Reg zero = Simd::zero(), one = Simd::splat(1.0f);
@@ -169,7 +175,8 @@ EDGE_AD_INLINE Vector3 by_weights(const Lighting& lighting, const float* b, cons
         const auto by = [&](std::size_t n) {
             const Reg r = misfit(Simd::load(b + n * kNormalsBlock), lighting.lights + 3 * n, g);
             const Reg side = Simd::select_gt(r, zero, tau, other);
-            return Simd::mul(first(n), Simd::mul(side, Simd::div(near, Simd::max_number(Simd::abs(r), near))));
+            return Simd::mul(first(n),
+                             Simd::mul(side, Simd::div(near, Simd::max_number(Simd::abs(r), near))));
         };
         const Vector3 found = weighted(lighting, b, kFlatter, by, &open);
         g = chosen(open, found, g);
@@ -198,8 +205,8 @@ void normals_block(const Lighting& lighting, const float* b, const float* fits, 
         good = Simd::select_gt(albedo, zero, good, zero);
         good = Simd::select_gt(Simd::splat(kLargest), albedo, good, zero);
         const Reg residual = Simd::div(misfits, Simd::mul(Simd::max_number(count, one), albedo));
-        const Reg results[6] = {Simd::div(g.x, albedo), Simd::div(g.y, albedo), Simd::div(g.z, albedo), albedo,
-                                residual,               count};
+        const Reg results[6] = {
+            Simd::div(g.x, albedo), Simd::div(g.y, albedo), Simd::div(g.z, albedo), albedo, residual, count};
         for (std::size_t k = 0; k < 5; ++k)
             Simd::store(out + k * kNormalsBlock + i, Simd::select_gt(good, zero, results[k], zero));
         Simd::store(out + 5 * kNormalsBlock + i, count);
@@ -241,11 +248,13 @@ EDGE_AD_INLINE void samples_of(const Pixel* pixels, const Pixel* ambient, std::s
 }
 
 void samples_u8(const std::uint8_t* pixels, const std::uint8_t* ambient, std::size_t channels,
-                const float* scales, float white, std::size_t count, float* __restrict samples, float* __restrict fits) {
+                const float* scales, float white, std::size_t count, float* __restrict samples,
+                float* __restrict fits) {
     samples_of(pixels, ambient, channels, scales, white, count, samples, fits);
 }
 
 void samples_u16(const std::uint16_t* pixels, const std::uint16_t* ambient, std::size_t channels,
-                 const float* scales, float white, std::size_t count, float* __restrict samples, float* __restrict fits) {
+                 const float* scales, float white, std::size_t count, float* __restrict samples,
+                 float* __restrict fits) {
     samples_of(pixels, ambient, channels, scales, white, count, samples, fits);
 }
