@@ -128,9 +128,7 @@ def _check(
 ) -> tuple[int, int]:
     """(H, W) of the pictures, once all arguments are checked."""
     if not 3 <= len(pictures) <= MOST_PICTURES:
-        raise NativeError(
-            "the number of pictures is out of range", expected=f"3..{MOST_PICTURES}", got=len(pictures)
-        )
+        raise NativeError("the number of pictures is out of range", expected=f"3..{MOST_PICTURES}", got=len(pictures))
     first = pictures[0]
     for picture in (*pictures, *([] if ambient is None else [ambient])):
         if not isinstance(picture, np.ndarray) or picture.dtype not in (np.uint8, np.uint16) or not _rows_of(picture):

@@ -55,7 +55,7 @@ def make_lights(
             )
     towards = towards / lengths
     spec = LightsSpec(
-        directions=tuple(map(float, towards.ravel())),
+        directions=tuple(float(f"{value:.9g}") for value in towards.ravel()),
         intensities=(1.0,) * (3 * count) if strength is None else tuple(map(float, strength.ravel())),
         field_size=None if fields is None else (int(fields.shape[1]), int(fields.shape[2])),
         fields=() if fields is None else tuple(float(f"{value:.6g}") for value in np.asarray(fields).ravel()),
