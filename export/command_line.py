@@ -8,9 +8,10 @@ from pathlib import Path
 
 from edge_ad.calibration.rules import RATE_HELP, RULE, RULES, usual_values
 from edge_ad.engines import TARGETS
+from edge_ad.frames.photometric import METHODS as NORMALS
 from edge_ad.registry import BASE_PRECISION, METHODS, PRECISIONS, Option, one_of
 from edge_ad.spec import DISTANCES, RESIZES, Size
-from export.options import EMBEDDED, LAYOUTS, Options, method_options
+from export.options import EMBEDDED, INPUTS, LAYOUTS, Options, method_options
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> Options:
@@ -108,6 +109,23 @@ def _add_frames(parser: argparse.ArgumentParser, d: Options) -> None:
         default=d.resize,
         help="filter that resizes a frame: area averages, or bilinear or bicubic with antialiasing, as Pillow has them",
     )
+    add(
+        "--input",
+        choices=INPUTS,
+        default=d.input,
+        help="what a frame is: an image, or photometric: a folder with a picture of the part under each light, which "
+        "become a normal map",
+    )
+    add(
+        "--lights", type=Path, metavar="FILE", help="the lights of --input photometric: lights.json of `edge-ad lights`"
+    )
+    add(
+        "--normals",
+        choices=NORMALS,
+        default=d.normals,
+        help="how normals are found: robust weights shadows and highlights down",
+    )
+    add("--ambient", action="store_true", help="each stack has one picture more, without the lights, to subtract")
     add(
         "--color-order",
         choices=("bgr", "rgb"),

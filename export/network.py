@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_ad.errors import BackboneError
-from edge_ad.spec import DISTANCES, Size
+from edge_ad.spec import DISTANCES, Size, Tensor
 from export.graph import PatchGraph, build_graph, own_size, tensor_names
 from export.layout import AUTO, Asked
 from export.onnx_file import read_onnx
@@ -31,7 +31,7 @@ class Network:
     Attributes:
         name, layers, weights, sha256: as `edge_ad.spec.BackboneSpec` has them.
         to_onnx: ONNX for a crop of (H, W).
-        features: the layers of a (1, H, W, 3) u8 tensor by the original framework; None where the ONNX file is the
+        features: the layers of a (1, H, W, 3) tensor by the original framework; None where the ONNX file is the
             original.
         asked: what the options say of the layers' layout.
         distance: as `edge_ad.spec.BackboneSpec` has it.
@@ -46,17 +46,18 @@ class Network:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     to_onnx: Callable[[Size], onnx.ModelProto]
-    features: Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]] | None
+    features: Callable[[Tensor], list[NDArray[np.float32]]] | None
     asked: Asked = AUTO
     distance: str = DISTANCES[0]
     stride: int = STRIDE
     size: Size | None = None
 
-    def graph(self, size: Size) -> PatchGraph:
-        """The backbone graph for a crop of (H, W) `size`."""
-        return build_graph(self.to_onnx(size), self.layers, size, self.mean, self.std, self.asked, self.distance)
+    def graph(self, size: Size, *, floats: bool = False) -> PatchGraph:
+        """The backbone graph for a crop of (H, W) `size`; with `floats`, of a normal map."""
+        given = self.layers, size, self.mean, self.std, self.asked, self.distance
+        return build_graph(self.to_onnx(size), *given, floats=floats)
 
-    def reference_patches(self, tensor: NDArray[np.uint8], graph: PatchGraph) -> NDArray[np.float32] | None:
+    def reference_patches(self, tensor: Tensor, graph: PatchGraph) -> NDArray[np.float32] | None:
         """(h*w, D) float32 patches by the original framework and NumPy, to check the graph; None without one."""
         if self.features is None:
             return None

@@ -40,6 +40,7 @@ from export.power import POWER_DEFECTS, draw_defects
 from export.roi import DrawnRoi, read_roi
 from export.roi_auto import AUTO, auto_region
 from export.roi_preview import preview_of, write_preview
+from export.stacks import AREA, lights_of, measure_stacks
 from export.stages import GraphStages, open_stages, prove_parity, tell_layers
 from export.summary import Summary
 from export.tiles import describe_tiles
@@ -56,7 +57,8 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
     Raises:
         EdgeADError: something is wrong with the options, the images, the backbone or the target.
     """
-    plans = _check(options)
+    plans, lights = _check(options), lights_of(options)
+    options = options if lights is None else replace(options, resize=AREA)
     category, where = _found(options, category)
     out = options.out or Path(f"{category.name}.bundle")
     _check_outputs(out, category, options)
@@ -64,6 +66,8 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
     summary.say("folder", where)
     with summary.stage("images"):
         good_images, frame, sizes = _images(category, options, summary)
+        if lights is not None:
+            frame = replace(frame, stack=measure_stacks(good_images, frame, lights, options, summary))
         require_good(plans, len(good_images))
         options = _at_native_size(options, sizes)
         tests = _tests(category, options, compare=len(plans) > 1 or options.input_size is None)
@@ -222,7 +226,7 @@ def _found(options: Options, given: Category | None) -> tuple[Category, str]:
         folders = dict.fromkeys(os.path.abspath(path.parent) for path in given.train_good)
         return given, listed([*folders], _LISTED)
     folder = find_category(options.category, options.data)
-    return load_category(folder), os.path.abspath(folder)
+    return load_category(folder, stacks=options.input == "photometric"), os.path.abspath(folder)
 
 
 def _check(options: Options) -> list[Plan]:
@@ -247,6 +251,7 @@ def _check_outputs(out: Path, category: Category, options: Options) -> None:
         check_target("--roi-preview", preview)
         outputs.append(("--roi-preview", preview))
     given = {"--weights": options.weights, "--roi": options.roi, "--backbone": options.backbone}
+    given["--lights"] = options.lights
     inputs = [(f"the file of {option}", Path(path)) for option, path in given.items() if path is not None]
     inputs += [("a training image", path) for path in category.train_good]
     inputs += [("a test image", image.path) for image in category.test]

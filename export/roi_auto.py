@@ -24,8 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.errors import SpecError
-from edge_ad.frames.check import check_frame, read_frame
-from edge_ad.frames.picture import to_picture
+from edge_ad.frames.capture import picture_of
 from edge_ad.spec import FrameSpec
 from edge_ad.system.progress import Progress
 from export.roi import DrawnRoi
@@ -135,7 +134,7 @@ def _looks(paths: Sequence[Path], frame: FrameSpec) -> list[Small | str]:
 
 def small_copy(path: Path, frame: FrameSpec) -> NDArray[np.uint8]:
     """(h, w, 3) u8 BGR: a copy of an image with `_SMALL` pixels on the longer side, or the image if it is smaller."""
-    image = to_picture(check_frame(read_frame(path), frame, os.fspath(path)), frame.white_level)
+    image = picture_of(path, frame)
     scale = min(1.0, _SMALL / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)

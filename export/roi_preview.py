@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from edge_ad.frames.check import check_frame, read_frame
+from edge_ad.frames.capture import picture_of
 from edge_ad.frames.crop import Crop
-from edge_ad.frames.picture import to_picture
 from edge_ad.frames.roi_picture import roi_picture
 from edge_ad.spec import FrameSpec
 from edge_ad.system.files import is_special, write_output
@@ -32,7 +30,7 @@ def write_preview(target: Path, good: Path, frame: FrameSpec, region: DrawnRoi |
     Raises:
         EdgeADError: it cannot be written.
     """
-    picture = to_picture(check_frame(read_frame(good), frame, os.fspath(good)), frame.white_level)
+    picture = picture_of(good, frame)
     mask = np.ones(picture.shape[:2], np.bool_) if region is None else region.mask
     drawn = roi_picture(picture, mask, crop.box((mask.shape[0], mask.shape[1])))
     write_output(target, [cv2.imencode(".png", drawn)[1].tobytes()])

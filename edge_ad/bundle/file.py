@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from edge_ad.errors import BundleCorruptError, BundleError, BundleNotFoundError, SpecError
 from edge_ad.spec import DTYPES, MANIFEST_NAME, Manifest, MemberSpec
 from edge_ad.spec import codec as manifest_json
-from edge_ad.spec.codec import FORMAT_VERSION
 from edge_ad.system.files import write_file
 
 __all__ = ["Bundle", "Members", "write_bundle"]
@@ -266,13 +265,14 @@ def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapp
         for name, (data, dtype, shape) in sorted(payloads.items())
     }
     raw = manifest_json.manifest_to_json(dataclasses.replace(manifest, members=specs))
-    layout, digest = _lay_out(specs, len(raw)), hashlib.sha256(raw).hexdigest()
+    version = manifest_json.version_of(manifest)
+    layout, digest = _lay_out(specs, len(raw), version), hashlib.sha256(raw).hexdigest()
     if layout.file_size > MAX_FILE_BYTES:
         what, remedy = f"{os.fspath(path)!s} would be too large", "Choose a smaller coreset."
         raise BundleError(what, expected=f"{MAX_FILE_BYTES} bytes at most", got=layout.file_size, remedy=remedy)
     data = [memoryview(raw), *(payloads[slot.name][0] for slot in layout.slots[1:])]
     try:
-        write_file(Path(path), _file_parts(layout, data, digest))
+        write_file(Path(path), _file_parts(layout, data, digest, version))
     except (OSError, ValueError) as error:
         raise _unusable(f"{os.fspath(path)} cannot be written", error) from error
     return digest[:16]
@@ -296,7 +296,7 @@ class _Layout(NamedTuple):
     file_size: int
 
 
-def _lay_out(members: Mapping[str, MemberSpec], manifest_size: int, version: int = FORMAT_VERSION) -> _Layout:
+def _lay_out(members: Mapping[str, MemberSpec], manifest_size: int, version: int) -> _Layout:
     """Only arithmetic, so that any sizes in a hostile manifest are harmless."""
     slots, at = [], 0
     for name, size in ((MANIFEST_NAME, manifest_size), *((n, members[n].size) for n in sorted(members))):
@@ -314,7 +314,7 @@ def _local_header(slot: _Slot, crc: int) -> bytes:
     return fixed + slot.name.encode() + extra
 
 
-def _directory(layout: _Layout, crcs: Sequence[int], digest: str, version: int = FORMAT_VERSION) -> bytes:
+def _directory(layout: _Layout, crcs: Sequence[int], digest: str, version: int) -> bytes:
     """Central directory, end record and comment: the file from `directory_at` on."""
     entries = b""
     for (name, header_at, _, size), crc in zip(layout.slots, crcs, strict=True):
@@ -357,7 +357,7 @@ class _Reader:
     def verify(self, points: Collection[str] | None) -> tuple[str, Manifest, dict[str, _Member]]:
         """SHA-256 of the manifest, the manifest, and its members; see `Bundle.open`."""
         version, digest = self.read_comment()
-        raw = self.read_manifest(digest)
+        raw = self.read_manifest(digest, version)
         try:
             manifest = manifest_json.manifest_from_json(raw, version)
         except SpecError as error:
@@ -388,11 +388,11 @@ class _Reader:
         manifest_json.check_version(version, self.path)
         return version, match[2].decode()
 
-    def read_manifest(self, digest: str) -> bytes:
+    def read_manifest(self, digest: str, version: int) -> bytes:
         size = _u32(self.read(_SIZE_AT, 4), 0)
         if size > manifest_json.MAX_MANIFEST_BYTES:
             self.fail("the manifest is too large", f"{manifest_json.MAX_MANIFEST_BYTES} bytes at most", size)
-        raw = self.read(_lay_out({}, size).slots[0].data_at, size)
+        raw = self.read(_lay_out({}, size, version).slots[0].data_at, size)
         found = hashlib.sha256(raw).hexdigest()
         if found != digest:
             self.fail("the manifest is damaged", f"SHA-256 {digest}", found)
@@ -462,14 +462,14 @@ def _payload(name: str, value: Payload) -> tuple[memoryview, Any, tuple[int, ...
     return flat.data, value.dtype.name, value.shape
 
 
-def _file_parts(layout: _Layout, data: Sequence[memoryview], digest: str) -> Iterator[memoryview | bytes]:
+def _file_parts(layout: _Layout, data: Sequence[memoryview], digest: str, version: int) -> Iterator[memoryview | bytes]:
     """The whole file, in order; data is passed through without a copy."""
     crcs = []
     for slot, payload in zip(layout.slots, data, strict=True):
         crcs.append(zlib.crc32(payload))
         yield _local_header(slot, crcs[-1])
         yield payload
-    yield _directory(layout, crcs, digest)
+    yield _directory(layout, crcs, digest, version)
 
 
 def _unusable(what: str, error: Exception) -> BundleError:

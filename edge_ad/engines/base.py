@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ad.spec import Tensor
+
 
 @dataclass(frozen=True)
 class Models:
@@ -40,8 +42,10 @@ class Engine(Protocol):
     version: str
     precision: str
 
-    def __call__(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(P, D) float32 patches, C-contiguous, of a (1, H, W, 3) u8 BGR tensor; the array is the caller's.
+    def __call__(self, tensor: Tensor) -> NDArray[np.float32]:
+        """(P, D) float32 patches, C-contiguous, of a (1, H, W, 3) BGR tensor: u8, or float32 of a normal map.
+
+        The array is the caller's.
 
         Raises:
             EngineError: the engine failed.

@@ -5,13 +5,15 @@ Export and runtime use the same code. So the images of the coreset are processed
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.frames.picture import to_u8
-from edge_ad.spec import RESIZES, BackboneSpec, Box, Frame, FrameSpec, RoiSpec, Size
+from edge_ad.spec import RESIZES, BackboneSpec, Box, Frame, FrameSpec, RoiSpec, Size, Tensor
 
 
 def scale_box(box: Box, size: Size, frame_size: Size) -> Box:
@@ -30,14 +32,15 @@ def resize(image: Frame, size: Size, pool: native.Pool | None = None, by: str = 
         pool: threads that the native core uses for a large image.
         by: "area" gives area averages where the image shrinks, and bilinear values where it grows. If the factors are
             whole numbers, the native core averages, equal to OpenCV to the bit. "bilinear" and "bicubic" are the
-            filters of `edge_ad.native.resample`. No filter aliases.
+            filters of `edge_ad.native.resample`. No filter aliases. A normal map has area averages alone.
     """
     if image.shape[:2] == size:
         return image.copy()
-    if by in native.FILTERS:
-        if not native.can_resample(image):  # pixels of a row that lie apart
-            image = image.copy(order="C")
-        return native.resample(image, size, by, pool)
+    if image.dtype != np.float32 and by in native.FILTERS:
+        pixels: Any = image
+        if not native.can_resample(pixels):  # pixels of a row that lie apart
+            pixels = pixels.copy(order="C")
+        return native.resample(pixels, size, by, pool)
     if native.can_shrink(image, size):
         return native.shrink(image.view(np.uint8), size, pool)
     shrinks = image.shape[0] >= size[0] and image.shape[1] >= size[1]
@@ -69,20 +72,25 @@ class Crop:
         self._outside = None if mask is None else (mask == 0).astype(np.uint8)
         self._fill = None  # without a mask it would be as large as the tensor, for nothing
         if mask is not None:
-            self._fill = np.full((*self._size, 3), (0, 0, 0) if roi is None else roi.fill, np.uint8)
+            kind = np.uint8 if frame.stack is None else np.float32
+            self._fill = np.full((*self._size, 3), (0, 0, 0) if roi is None else roi.fill, kind)
 
     def box(self, frame_size: Size) -> Box:
         """The crop in pixels of a frame of (H, W) `frame_size`."""
         return scale_box(self._box, self._input_size, frame_size)
 
-    def __call__(self, frame: Frame, *, from_file: bool = False) -> NDArray[np.uint8]:
-        """(1, H, W, 3) u8 BGR tensor of a checked frame. With `from_file`, its colours are always BGR."""
+    def __call__(self, frame: Frame, *, from_file: bool = False) -> Tensor:
+        """(1, H, W, 3) u8 BGR tensor of a checked frame, float32 of a normal map. With `from_file`, its colours are
+        always BGR."""
         y0, x0, y1, x1 = self.box((frame.shape[0], frame.shape[1]))
-        crop = to_u8(resize(frame[y0:y1, x0:x1], self._size, self._pool, self._resize), self._frame.white_level)
+        crop: Frame = resize(frame[y0:y1, x0:x1], self._size, self._pool, self._resize)
+        if crop.dtype != np.float32:  # a normal map keeps its precision
+            crop = to_u8(crop, self._frame.white_level)
         if crop.ndim == 2:
             crop = cv2.cvtColor(crop, cv2.COLOR_GRAY2BGR)
         elif self._frame.color_order == "rgb" and not from_file:
             crop = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
         if self._outside is not None and self._fill is not None:
             cv2.copyTo(self._fill, self._outside, crop)  # into the crop, which resize has made
-        return np.ascontiguousarray(crop)[None]
+        tensor: Any = np.ascontiguousarray(crop)[None]
+        return tensor

@@ -7,7 +7,18 @@ form is the ``manifest.json`` of a bundle (FORMAT.md; `edge_ad.spec.codec` conve
 """
 
 from edge_ad.spec.backbone import DISTANCES, RESIZES, BackboneSpec, TilesSpec
-from edge_ad.spec.base import MAX_FRAME_PIXELS, MAX_PICTURE_SIDE, MAX_SIDE, MIN_FRAME_SIDE, Box, Frame, Size, require
+from edge_ad.spec.base import (
+    MAX_FRAME_PIXELS,
+    MAX_PICTURE_SIDE,
+    MAX_SIDE,
+    MIN_FRAME_SIDE,
+    Box,
+    Frame,
+    Pixels,
+    Size,
+    Tensor,
+    require,
+)
 from edge_ad.spec.calibration import CalibrationSourceSpec, CalibrationSpec
 from edge_ad.spec.frame import FrameSpec, RoiSpec
 from edge_ad.spec.lights import LightsSpec, StackSpec
@@ -53,6 +64,7 @@ __all__ = [
     "LightsSpec",
     "Manifest",
     "MemberSpec",
+    "Pixels",
     "PointSpec",
     "PowerSpec",
     "ProbesSpec",
@@ -62,6 +74,7 @@ __all__ = [
     "Size",
     "StackSpec",
     "TaughtSpec",
+    "Tensor",
     "TilesSpec",
     "require",
 ]

@@ -20,7 +20,8 @@ from edge_ad.spec.manifest import Manifest
 from edge_ad.spec.methods import HeadSpec
 
 FORMAT = "edge-ad-bundle"
-FORMAT_VERSION = 2  # what is written; all versions up to it are read
+FORMAT_VERSION = 3  # the newest; all versions up to it are read
+_PLAIN_VERSION = 2  # what is written of a bundle that needs nothing newer, so that a PC with an older edge-ad reads it
 MAX_MANIFEST_BYTES = 2**24
 MAX_MANIFEST_CONTAINERS = 10_000  # JSON objects and arrays: 16 MiB of "{}," would become half a gigabyte
 
@@ -126,28 +127,33 @@ def _require_json(value: object, kind: type, name: str, where: str) -> Any:
     return value
 
 
+def version_of(manifest: Manifest) -> int:
+    """The format version that a bundle with this manifest is written in: the lowest that has all it needs."""
+    return _PLAIN_VERSION if manifest.frame.stack is None else FORMAT_VERSION
+
+
 def manifest_to_json(manifest: Manifest) -> bytes:
     """The bytes of ``manifest.json``. Equal manifests give equal bytes.
 
     Raises:
         SpecError: it holds something that the reader would refuse.
     """
-    document = {"format": FORMAT, "format_version": FORMAT_VERSION, **encode(manifest)}
+    document = {"format": FORMAT, "format_version": version_of(manifest), **encode(manifest)}
     try:
         raw = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError) as error:  # a NumPy scalar; NaN; a file name with undecodable bytes
         raise SpecError(
             "the manifest cannot be written", expected="text, finite numbers, true, false and null", got=error
         ) from error
-    manifest_from_json(raw)  # what a reader refuses must not be written
+    manifest_from_json(raw, version_of(manifest))  # what a reader refuses must not be written
     return raw
 
 
-def manifest_from_json(raw: bytes, written: int = FORMAT_VERSION) -> Manifest:
+def manifest_from_json(raw: bytes, written: int | None = None) -> Manifest:
     """The manifest in the bytes of ``manifest.json``, which may be hostile.
 
     Args:
-        written: the format version that the bundle is said to have.
+        written: the format version that the bundle is said to have; None where nothing says it.
 
     Raises:
         BundleVersionError: a newer edge-ad wrote it. This is checked before any field.
@@ -176,8 +182,11 @@ def manifest_from_json(raw: bytes, written: int = FORMAT_VERSION) -> Manifest:
     if type(version) is not int or version < 1:
         raise SpecError("format_version is unknown", expected="1 or more", got=reprlib.repr(version))
     check_version(version, "the bundle")
-    require(version == written, "format_version is not that of the archive comment", expected=written, got=version)
+    said = version if written is None else written
+    require(version == said, "format_version is not that of the archive comment", expected=said, got=version)
     manifest = decode(Manifest, document)
+    need = FORMAT_VERSION if manifest.frame.stack is not None else 1
+    require(version >= need, "frame.stack is of a newer format", expected=f"format_version {need}", got=version)
     try:
         json.dumps(encode(manifest), ensure_ascii=False).encode()
     except UnicodeEncodeError as error:  # "\ud800" would fail later, wherever the text is printed

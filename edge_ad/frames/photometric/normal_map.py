@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ad.frames.picture import to_u8
 from edge_ad.system.files import write_output
 
 _HALF = np.float32(127.5)
@@ -26,11 +27,6 @@ def to_frame(normals: NDArray[np.float32]) -> NDArray[np.float32]:
 def to_normals(frame: NDArray[np.float32]) -> NDArray[np.float32]:
     """The (H, W, 3) float32 normals x, y, z of a frame."""
     return np.ascontiguousarray((frame * np.float32(1 / 127.5) - np.float32(1))[..., ::-1])
-
-
-def to_u8_picture(frame: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(H, W, 3) u8 BGR: the frame rounded, for people."""
-    return np.clip(np.rint(frame), 0, 255).astype(np.uint8)
 
 
 def normal_files(folder: Path, name: str) -> tuple[Path, Path]:
@@ -48,4 +44,4 @@ def write_normals(folder: Path, name: str, normals: NDArray[np.float32]) -> None
     data = io.BytesIO()
     np.save(data, np.clip(normals, -1, 1).astype(np.float32), allow_pickle=False)
     write_output(array, [data.getvalue()])
-    write_output(picture, [cv2.imencode(".png", to_u8_picture(to_frame(normals)))[1].tobytes()])
+    write_output(picture, [cv2.imencode(".png", to_u8(to_frame(normals), 255))[1].tobytes()])

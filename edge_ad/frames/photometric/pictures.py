@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 
 from edge_ad.errors import FrameError
 from edge_ad.frames.check import check_frame, in_declared_order, read_frame
-from edge_ad.spec import MAX_FRAME_PIXELS, Frame, FrameSpec
+from edge_ad.spec import MAX_FRAME_PIXELS, FrameSpec, Pixels
 from edge_ad.system.inputs import read_input
 
 _HEAD = struct.Struct("<BBBHHBHHHHBB")
 _COLOUR, _GREY, _PACKED = 2, 3, 8  # image types; packed ones are 8 more
 
 
-def read_picture(path: str | os.PathLike[str], spec: FrameSpec) -> Frame:
+def read_picture(path: str | os.PathLike[str], spec: FrameSpec) -> Pixels:
     """(H, W) or (H, W, 3) u8 or u16 of a file, in the colour order of `spec`.
 
     Raises:
         FrameError: it cannot be read, or `spec` does not accept it.
     """
     name = os.fspath(path)
-    frame: Frame = read_tga(name) if name.lower().endswith(".tga") else read_frame(name)
+    frame: Pixels = read_tga(name) if name.lower().endswith(".tga") else read_frame(name)
     return in_declared_order(check_frame(frame, spec, name), spec)
 
 

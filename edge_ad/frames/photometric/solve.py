@@ -36,7 +36,7 @@ from edge_ad.frames.photometric.lights import as_lights, directions_of, fields_o
 from edge_ad.frames.photometric.pictures import read_picture
 from edge_ad.native import Pool
 from edge_ad.native.normals import photometric
-from edge_ad.spec import Frame, FrameSpec, LightsSpec
+from edge_ad.spec import FrameSpec, LightsSpec, Pixels
 from edge_ad.spec.lights import SolveMethod
 
 METHODS: tuple[str, ...] = typing.get_args(SolveMethod)
@@ -88,7 +88,7 @@ def normals(
     intensities: object = None,
     mask: NDArray[np.bool_] | None = None,
     method: str = "robust",
-    ambient: Frame | str | os.PathLike[str] | None = None,
+    ambient: Pixels | str | os.PathLike[str] | None = None,
     *,
     color_order: str = "bgr",
     white_level: int = 65535,
@@ -130,11 +130,11 @@ def normals(
 
 
 def solve(
-    pictures: Sequence[Frame],
+    pictures: Sequence[Pixels],
     lights: LightsSpec,
     spec: FrameSpec,
     method: str,
-    ambient: Frame | None = None,
+    ambient: Pixels | None = None,
     mask: NDArray[np.bool_] | None = None,
     pool: Pool | None = None,
 ) -> Normals:
@@ -163,7 +163,7 @@ def solve(
     return Normals(*result)
 
 
-def check_pictures(stack: object, spec: FrameSpec, count: int, name: str = "the stack") -> list[Frame]:
+def check_pictures(stack: object, spec: FrameSpec, count: int, name: str = "the stack") -> list[Pixels]:
     """The pictures of a stack, each (H, W) or (H, W, 3), of one size and dtype, in the colour order of `spec`.
 
     Args:
@@ -202,7 +202,7 @@ def check_pictures(stack: object, spec: FrameSpec, count: int, name: str = "the 
     return pictures
 
 
-def require_light(pictures: Sequence[Frame], name: str = "the stack") -> None:
+def require_light(pictures: Sequence[Pixels], name: str = "the stack") -> None:
     """Refuses a stack with a picture in which its light failed, or one picture twice.
 
     Raises:

@@ -19,8 +19,9 @@ from edge_ad.frames.photometric.lights import (
     make_lights,
     read_lights,
 )
-from edge_ad.frames.photometric.normal_map import to_frame, to_normals, to_u8_picture, write_normals
+from edge_ad.frames.photometric.normal_map import to_frame, to_normals, write_normals
 from edge_ad.frames.photometric.pictures import read_tga
+from edge_ad.frames.picture import to_u8
 from edge_ad.frames.photometric.sets import find_sets, read_set
 from tests.frames.photometric.made import part, photograph, ring, write_stack
 
@@ -149,4 +150,4 @@ def test_normal_maps(tmp_path: Path) -> None:
     assert (frame[:4] == 127.5).all()
     write_normals(tmp_path / "new", "part", true)
     np.testing.assert_array_equal(np.load(tmp_path / "new" / "N_part.npy"), true)
-    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "new" / "N_part.png")), to_u8_picture(frame))
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "new" / "N_part.png")), to_u8(frame, 255))
