@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_ad.errors import DatasetError, SpecError
+from edge_ad.errors import SpecError
 from edge_ad.frames.capture import surface_of
 from edge_ad.frames.photometric import read_lights
 from edge_ad.spec import RESIZES, FrameSpec, LightsSpec, StackSpec
@@ -18,7 +18,6 @@ from export.summary import Summary
 AREA = RESIZES[0]  # how normal maps are resized
 _LEAST_LIT = 0.5  # of the least share of pixels with a normal that a good stack had
 _MOST_RESIDUAL = 2.0  # times the largest mean residual of a good stack
-_NO_FIT = 0.25  # a mean residual of good stacks above this is no photometric stereo
 
 
 def lights_of(options: Options) -> LightsSpec | None:
@@ -37,7 +36,6 @@ def measure_stacks(
 
     Raises:
         FrameError: a stack is incomplete, or a picture of it dark or there twice.
-        DatasetError: most good stacks do not fit the lights.
     """
     method = "robust" if options.normals == "robust" else "least_squares"
     plain = StackSpec(lights, method, options.ambient)  # type: ignore[arg-type]
@@ -50,13 +48,6 @@ def measure_stacks(
             residuals.append(found.mean_residual())
             progress.update(1)
     typical = float(np.median(residuals))
-    if not typical <= _NO_FIT:
-        raise DatasetError(
-            "the good stacks do not fit the lights",
-            expected=f"a mean residual of {_NO_FIT:g} of the albedo at most",
-            got=f"{typical:.3f}",
-            remedy="Are the pictures in the order of the lights? Calibrate the lights again.",
-        )
     limit = max(_MOST_RESIDUAL * max(residuals), 1e-3)
     least = _LEAST_LIT * min(shares)
     summary.say(

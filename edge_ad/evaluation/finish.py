@@ -21,6 +21,7 @@ from edge_ad.evaluation import curves as curve
 from edge_ad.evaluation import pictures as picture
 from edge_ad.evaluation.metrics_row import metrics_row, roi_of
 from edge_ad.evaluation.run import RESULT, Result, load_result, replace_text, save_result
+from edge_ad.spec import FrameSpec
 from edge_ad.system.entry import run_command
 from edge_ad.system.files import write_output
 from edge_ad.system.processes import THREAD_VARIABLES, Task, run_all, threads_of
@@ -37,14 +38,14 @@ class Work:
     Attributes:
         bundle: the bundle that gave the result.
         notes: notes on the images, shown with those on the metrics.
-        white_level: white level of 16-bit images.
+        frame: what the bundle's frames are.
         pictures: which images are drawn.
     """
 
     folder: Path
     bundle: Path
     notes: tuple[str, ...]
-    white_level: int
+    frame: FrameSpec
     pictures: Which
     style: picture.Style
     with_curves: bool
@@ -123,7 +124,7 @@ def _draw(work: Work, result: Result) -> None:
     worst = (*picture.worst_defects(result), *picture.worst_good(result))
     images = {"none": (), "worst": worst, "all": result.images}[work.pictures]
     level = result.facts["pixel_threshold"]
-    files = picture.write_pictures(images, folder, level, work.white_level, work.style)
+    files = picture.write_pictures(images, folder, level, work.frame, work.style)
     for name in curve.NAMES:
         (folder / f"{name}.png").unlink(missing_ok=True)
     if work.with_curves:

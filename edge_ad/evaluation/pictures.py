@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.evaluation.metrics_row import read_mask
 from edge_ad.evaluation.run import Inspected, Result, load_map, map_path
-from edge_ad.frames.check import read_frame
-from edge_ad.frames.picture import to_picture
-from edge_ad.spec import Size
+from edge_ad.frames.capture import picture_of
+from edge_ad.spec import FrameSpec, Size
 from edge_ad.system.files import write_output
 from edge_ad.verdict.overlay import FULL, START, Picture, colors_of, heat_of, with_heat
 
@@ -80,13 +79,13 @@ class Look:
     heat: NDArray[np.float32] | None
 
 
-def look(scored: Inspected, folder: Path, pixel_threshold: float | None, white_level: int, style: Style) -> Look:
+def look(scored: Inspected, folder: Path, pixel_threshold: float | None, frame: FrameSpec, style: Style) -> Look:
     """Reads image and mask, and makes heat from the saved map.
 
     Raises:
         FrameError: the image cannot be read any more.
     """
-    image = to_picture(read_frame(scored.path), white_level)
+    image = picture_of(scored.path, frame)
     size = (image.shape[0], image.shape[1])
     mask = read_mask(scored.mask, size).pixels if scored.mask else None
     if scored.defect is None and mask is None:
@@ -156,7 +155,7 @@ def worst_good(result: Result) -> list[Inspected]:
 
 
 def write_pictures(
-    images: Iterable[Inspected], folder: Path, pixel_threshold: float | None, white_level: int, style: Style
+    images: Iterable[Inspected], folder: Path, pixel_threshold: float | None, frame: FrameSpec, style: Style
 ) -> list[str]:
     """Removes older pictures, writes the pictures of each image into the folder, and returns their names.
 
@@ -168,7 +167,7 @@ def write_pictures(
             old.unlink()
     names = []
     for image in images:
-        for part, picture in draw(look(image, folder, pixel_threshold, white_level, style), style).items():
+        for part, picture in draw(look(image, folder, pixel_threshold, frame, style), style).items():
             names.append(f"{image.slug}_{part}.png")
             write_png(folder / names[-1], picture)
     return names

@@ -6,6 +6,7 @@ Everything that reads or checks a frame for the pipeline calls `open_frame`; not
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,14 @@ from edge_ad.spec import Frame, FrameSpec, Pixels, Size, StackSpec
 AMBIENT = "ambient"  # stem of the picture without the lights, which is the last of a stack
 
 
-def open_frame(given: object, spec: FrameSpec, pool: Pool | None = None, *, judged: bool = True) -> tuple[Frame, bool]:
+def open_frame(
+    given: object,
+    spec: FrameSpec,
+    pool: Pool | None = None,
+    *,
+    judged: bool = True,
+    when_read: Callable[[], None] = lambda: None,
+) -> tuple[Frame, bool]:
     """A checked frame; and whether its colours are BGR whatever is declared, as those of files and normal maps are.
 
     Args:
@@ -34,6 +42,7 @@ def open_frame(given: object, spec: FrameSpec, pool: Pool | None = None, *, judg
         spec: the frames that the bundle declares.
         pool: threads for normals.
         judged: whether a stack is refused that fits the lights worse than `StackSpec` allows.
+        when_read: called once the pixels are in memory and checked.
 
     Returns:
         (H, W) or (H, W, 3) u8 or u16; of a stack (H, W, 3) float32, see `edge_ad.frames.photometric.normal_map`.
@@ -42,20 +51,41 @@ def open_frame(given: object, spec: FrameSpec, pool: Pool | None = None, *, judg
         FrameError: it cannot be used; names the file.
     """
     if spec.stack is not None:
-        return to_frame(_surface(given, spec, spec.stack, pool, judged=judged).normals), True
+        return to_frame(surface_of(given, spec, pool, judged=judged, when_read=when_read).normals), True
     if isinstance(given, (str, os.PathLike)):
-        return check_frame(read_frame(given), spec, os.fspath(given)), True
-    return check_frame(given, spec), False
+        frame, is_bgr = check_frame(read_frame(given), spec, os.fspath(given)), True
+    else:
+        frame, is_bgr = check_frame(given, spec), False
+    when_read()
+    return frame, is_bgr
 
 
-def surface_of(given: object, spec: FrameSpec, pool: Pool | None = None, *, judged: bool = False) -> Normals:
+def surface_of(
+    given: object,
+    spec: FrameSpec,
+    pool: Pool | None = None,
+    *,
+    judged: bool = False,
+    when_read: Callable[[], None] = lambda: None,
+) -> Normals:
     """What photometric stereo makes of a stack. The arguments are those of `open_frame`.
 
     Raises:
         FrameError: it cannot be used.
     """
-    assert spec.stack is not None, "the frames are stacks"
-    return _surface(given, spec, spec.stack, pool, judged=judged)
+    stack, name = spec.stack, "the stack"
+    assert stack is not None, "the frames are stacks"
+    if isinstance(given, (str, os.PathLike)):
+        name, given = os.fspath(given), pictures_in(given)
+    pictures = check_pictures(given, spec, stack.pictures, name)
+    when_read()
+    lit, ambient = pictures[: stack.lights.count], pictures[-1] if stack.ambient else None
+    if judged:
+        require_light(lit, name)
+    found = solve(lit, stack.lights, spec, stack.method, ambient, None, pool)
+    if judged:
+        _require_fit(found, stack, name)
+    return found
 
 
 def read_capture(path: str | os.PathLike[str], spec: FrameSpec) -> Pixels:
@@ -104,20 +134,6 @@ def pictures_in(folder: str | os.PathLike[str]) -> list[str]:
         why = error.strerror or error if isinstance(error, OSError) else error
         raise FrameError(f"cannot read the folder {path}", got=why) from error
     return [str(file) for file in sorted(files, key=lambda file: file.stem.lower() == AMBIENT)]
-
-
-def _surface(given: object, spec: FrameSpec, stack: StackSpec, pool: Pool | None, *, judged: bool) -> Normals:
-    name = "the stack"
-    if isinstance(given, (str, os.PathLike)):
-        name, given = os.fspath(given), pictures_in(given)
-    pictures = check_pictures(given, spec, stack.pictures, name)
-    lit, ambient = pictures[: stack.lights.count], pictures[-1] if stack.ambient else None
-    if judged:
-        require_light(lit, name)
-    found = solve(lit, stack.lights, spec, stack.method, ambient, None, pool)
-    if judged:
-        _require_fit(found, stack, name)
-    return found
 
 
 def _require_fit(found: Normals, stack: StackSpec, name: str) -> None:

@@ -108,9 +108,11 @@ class Point:
             FrameError: the frame or the mask cannot be used.
             SpecError: the method takes no mask.
         """
-        pixels, from_file = open_frame(frame, self._spec.frame, self._pool, judged=judged)
+        read = partial(watch.lap, "read")
+        pixels, from_file = open_frame(frame, self._spec.frame, self._pool, judged=judged, when_read=read)
         size = pixels.shape[0], pixels.shape[1]
-        watch.lap("read")
+        if self._spec.frame.stack is not None:
+            watch.lap("normals")
         mask = None if roi is None else self._mask(roi, size)
         tensors = tuple(sight.crop(pixels, from_file=from_file) for sight in self.sights)
         regions = tuple(sight.within(mask) for sight in self.sights)

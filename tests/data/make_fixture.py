@@ -10,45 +10,60 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import cv2
+import numpy as np
 
 from edge_ad import Runtime
-from edge_ad.spec.codec import FORMAT_VERSION
 from export.pipeline import export_bundle
+from tests.stacks import stack, stack_options, write_stacks
 from tests.tiny import bad_frame, good_frame, tiny_options, write_backbone, write_category
 
 DATA = Path(__file__).parent
 CHANGES: dict[str, dict[str, object]] = {
-    "": {"roi": "20,18,46,44", "halo": 2, "to": "onnx", "reweight": 5, "local_scale": 0.75, "smooth": 0.7},
-    "-second": {"second_size": (48, 48), "to": "onnx"},
-}  # what is new in format 2
+    "format-2": {"roi": "20,18,46,44", "halo": 2, "to": "onnx", "reweight": 5, "local_scale": 0.75, "smooth": 0.7},
+    "format-2-second": {"second_size": (48, 48), "to": "onnx"},
+}  # what is new in format 2; format 3 has stacks
 
 
 def main() -> int:
     frames = {f"good-{i}": good_frame(9000 + i) for i in range(2)} | {f"bad-{i}": bad_frame(9002 + i) for i in range(2)}
+    stacks = {"stack-good": stack(9000), "stack-bad": stack(9002, dent=True)}
     for name, frame in frames.items():
         cv2.imwrite(str(DATA / f"{name}.png"), frame)
-    answers: dict[str, dict[str, dict[str, float]]] = {}
+    for name, pictures in stacks.items():  # one below the other
+        cv2.imwrite(str(DATA / f"{name}.png"), np.concatenate(list(pictures)))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_category(folder / "part", tests=1)
         write_backbone(folder / "backbone.onnx")
-        for suffix, changes in CHANGES.items():
-            stem = f"format-{FORMAT_VERSION}{suffix}"
-            out = DATA / f"{stem}.bundle"
-            export_bundle(tiny_options(folder, out=out, **changes))
-            runtime = Runtime(out, search="exact")
-            verdicts = {frame: runtime.inspect(pixels) for frame, pixels in frames.items()}
-            answers[stem] = {
-                frame: {"score": verdict.score, "peak": float(verdict.anomaly_map.max())}
-                for frame, verdict in verdicts.items()
-            }
-            for frame, verdict in verdicts.items():
-                if verdict.is_anomalous != frame.startswith("bad"):
-                    raise SystemExit(f"{stem}: {frame} scores {verdict.score} at threshold {verdict.threshold}")
-    (DATA / f"format-{FORMAT_VERSION}.json").write_text(json.dumps(answers, indent=2) + "\n")
+        made = {
+            stem: _made(stem, tiny_options(folder, out=DATA / f"{stem}.bundle", **CHANGES[stem]), frames)
+            for stem in CHANGES
+        }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_stacks(folder / "part", tests=1)
+        write_backbone(folder / "backbone.onnx")
+        options = stack_options(folder, out=DATA / "format-3.bundle", to="onnx")
+        of_stacks = {"format-3": _made("format-3", options, stacks)}
+    for version, answers in ((2, made), (3, of_stacks)):
+        (DATA / f"format-{version}.json").write_text(json.dumps(answers, indent=2) + "\n")
     return 0
+
+
+def _made(stem: str, options: Any, frames: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Exports a bundle; its answers."""
+    export_bundle(options)
+    runtime = Runtime(options.out, search="exact")
+    verdicts = {frame: runtime.inspect(pixels) for frame, pixels in frames.items()}
+    for frame, verdict in verdicts.items():
+        if verdict.is_anomalous != ("bad" in frame):
+            raise SystemExit(f"{stem}: {frame} scores {verdict.score} at threshold {verdict.threshold}")
+    return {
+        frame: {"score": verdict.score, "peak": float(verdict.anomaly_map.max())} for frame, verdict in verdicts.items()
+    }
 
 
 if __name__ == "__main__":
