@@ -1,10 +1,11 @@
-"""The backbones side by side: accuracy on labelled categories, milliseconds, size. One command, one table.
+"""The backbones side by side: what each sees of labelled sets at equal input, its milliseconds, its size. One table.
 
-    python -m bench.backbones ../shared/data/bottle ../shared/data/magnetic_tile --weights-folder ../shared/weights
+    python -m bench.backbones ../shared/data --weights-folder ../shared/weights [--sets bottle cable] [--seeds 0 1 2]
 
-Exports every backbone for every category with the same coreset fraction and input size, evaluates all test images
-(kinds of --leave-out apart), and times backbone and whole frame (1024x1024 u8 to verdict, map not read) on the first
-category: all backbones and both engines in turn, frame by frame, in one process. Prints Markdown.
+Every backbone is exported for every set with some 2,000 rows, about the same number of pixels (the aspect ratio of the
+frames kept), local scale and smoothing, and inspects all test images; nothing is chosen by trials. Backbone and whole
+frame (1024 x 1024 u8 to verdict, map not read) are timed on the first set: all backbones and both engines in turn,
+frame by frame, in one process. What each sees is kept in `--folder`, as `bench.sight` does it. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -12,20 +13,30 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from bench.accuracy import accuracy_of
-from bench.material import FIXED
+from bench.sight.ours import Ours
+from bench.sight.record import Figures, figures
+from bench.sight.sets import SETS, LabelledSet, find_sets
+from bench.sight.table import mean, pixel_mean, spread
 from edge_ad import Runtime
-from edge_ad.data.layouts import TestImage, load_category
-from export.options import Options
-from export.pipeline import export_bundle
+from edge_ad.data.layouts import TestImage
+from edge_ad.frames.check import read_frame
+from edge_ad.spec import Size
+from edge_ad.system.cpu import detect_cpu
+from edge_ad.system.entry import run_command, say
+from export.choose.sizes import candidate_sizes
 
 ENGINES = ("openvino", "onnxruntime")
 FRAMES = 16
+ROWS = 2000  # of the coreset, before rounding, whatever the number of good images: search costs every backbone alike
+SETTINGS: dict[str, object] = {"local_scale": 0.5, "smooth": 0.7, "effort": "quick"}
 
 
 def backbones(weights: Path) -> dict[str, dict[str, object]]:
@@ -38,62 +49,119 @@ def backbones(weights: Path) -> dict[str, dict[str, object]]:
     return found
 
 
-def times(bundles: dict[str, Path], images: list[TestImage], threads: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Median milliseconds of backbone and frame by each engine, for each backbone."""
-    frames = [cv2.resize(cv2.imread(str(image.path)), (1024, 1024)) for image in images[:FRAMES]]
-    runtimes = {(n, e): Runtime(path, engine=e, threads=threads) for n, path in bundles.items() for e in ENGINES}
-    laps: dict[tuple[str, str], list[tuple[float, float]]] = {key: [] for key in runtimes}
+@dataclass
+class Line:
+    """A line of the table: a backbone at a size.
+
+    Attributes:
+        seen: of each set, the figures of each seed.
+        ms: of each engine, the median milliseconds of backbone and frame on the first set.
+    """
+
+    backbone: str
+    area: int
+    seen: list[list[Figures]] = field(default_factory=list)
+    ms: dict[str, tuple[float, float]] = field(default_factory=dict)
+    bundle: Path | None = None
+
+    @property
+    def means(self) -> list[float]:
+        """Mean image AUROC of the seeds, of each set."""
+        return [mean([each.image_auroc for each in seeds]) for seeds in self.seen]
+
+
+def options_of(found: LabelledSet, side: int, backbone: dict[str, object]) -> dict[str, Any]:
+    """The options of an export with about `side` times `side` pixels."""
+    sizes = [read_frame(path).shape[:2] for path in found.good_images()]
+    (size,) = candidate_sizes(sizes, areas=(side**2,))
+    patches = len(sizes) * (size[0] // 8) * (size[1] // 8)
+    return {"input_size": size, "coreset": round(min(1.0, ROWS / patches), 4), **SETTINGS, **backbone}
+
+
+def look(found: LabelledSet, line: Line, backbone: dict[str, object], seeds: list[int], folder: Path) -> None:
+    """Fills in what a line sees of a set."""
+    start = time.perf_counter()
+    ours = Ours(found, f"{line.backbone}-{line.area}", options_of(found, line.area, backbone), folder)
+    line.seen.append([figures(ours.record(seed), found) for seed in seeds])
+    line.bundle = line.bundle or ours.bundle(seeds[0])
+    auroc = spread([each.image_auroc for each in line.seen[-1]])
+    say(f"{found.name}, {line.backbone}, {line.area}: {auroc}; {time.perf_counter() - start:.0f} s")
+
+
+def time_all(lines: list[Line], images: tuple[TestImage, ...], threads: int, rounds: int) -> None:
+    """Fills in the milliseconds of backbone and frame by each engine."""
+    frames: list[np.ndarray[Size, np.dtype[np.uint8]]] = [
+        cv2.resize(cv2.imread(str(image.path)), (1024, 1024))  # type: ignore[misc]
+        for image in images[:FRAMES]
+    ]
+    runtimes = {
+        (number, name): Runtime(line.bundle, engine=name, threads=threads)
+        for number, line in enumerate(lines)
+        for name in ENGINES
+        if line.bundle is not None
+    }
+    laps: dict[tuple[int, str], list[tuple[float, float]]] = {key: [] for key in runtimes}
     for number in range(rounds + 1):
         for frame in frames:
             for key, runtime in runtimes.items():
                 timings = runtime.inspect(frame).timings
                 if number:  # the first round warms up
                     laps[key].append((timings["engine"], timings["total"]))
-    found: dict[str, dict[str, float]] = {name: {} for name in bundles}
-    for (name, engine), values in laps.items():
+    for (number, name), values in laps.items():
         backbone, frame_ms = np.median(values, axis=0)
-        found[name] |= {f"{engine} backbone": float(backbone), f"{engine} frame": float(frame_ms)}
-    return found
+        lines[number].ms[name] = (float(backbone), float(frame_ms))
+
+
+def print_table(lines: list[Line], sets: list[LabelledSet], with_times: bool) -> None:
+    names = ", ".join(("OpenVINO", "ONNX Runtime"))
+    times = [f"backbone ms: {names}", f"frame ms: {names}"] if with_times else []
+    columns = ["pixels", "backbone", *(found.name for found in sets), "mean", *times, "bundle MB"]
+    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
+    for line in lines:
+        cells = []
+        for seeds in line.seen:
+            pixel = pixel_mean(seeds)
+            cells.append(spread([each.image_auroc for each in seeds]) + ("" if pixel is None else f" / {pixel:.3f}"))
+        cells.append(f"{mean(line.means):.3f}")
+        if with_times:
+            cells += [", ".join(f"{line.ms[name][part]:.1f}" for name in ENGINES) for part in (0, 1)]
+        assert line.bundle is not None
+        cells.append(f"{line.bundle.stat().st_size / 1e6:.1f}")
+        print("| " + " | ".join([f"{line.area} x {line.area}", line.backbone, *cells]) + " |")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("categories", type=Path, nargs="+")
-    parser.add_argument("--weights-folder", type=Path, required=True)
-    parser.add_argument("--coreset", type=float, default=0.01)
-    parser.add_argument("--leave-out", nargs="*", default=["uneven"], help="kinds of defect")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", nargs="+", metavar="BACKBONE", help="these; by default all")
+    add = parser.add_argument
+    add("data", type=Path, help="folder of the sets")
+    add("--weights-folder", type=Path, required=True)
+    add("--sets", nargs="+", default=list(SETS), metavar="SET", help=f"default: {' '.join(SETS)}")
+    add("--sizes", type=int, nargs="+", default=[256, 384], metavar="SIDE", help="of a square with as many pixels")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the coreset (default: 0 1 2)")
+    add("--no-times", action="store_true", help="leave the milliseconds out")
+    add("--threads", type=int, default=2)
+    add("--rounds", type=int, default=5)
+    add("--only", nargs="+", metavar="BACKBONE", help="these; by default all")
+    add("--folder", type=Path, default=Path(tempfile.gettempdir()) / "edge-ad-sight", help="where all is kept")
     options = parser.parse_args()
     cases = backbones(options.weights_folder)
     if options.only is not None:
         if unknown := sorted(set(options.only) - set(cases)):
             parser.error(f"--only: there is no {', '.join(unknown)}; there are {', '.join(cases)}")
         cases = {name: cases[name] for name in options.only}
-    tests = {path: load_category(path).test for path in options.categories}
-    rows: dict[str, list[str]] = {name: [] for name in cases}
-    with tempfile.TemporaryDirectory() as folder:
-        bundles: dict[Path, dict[str, Path]] = {path: {} for path in options.categories}
-        for name, backbone in cases.items():
-            for path in options.categories:
-                out = Path(folder) / f"{name}-{path.name}.bundle"
-                values = {"category": str(path), "out": out, **FIXED, "coreset": options.coreset, **backbone}
-                bundles[path][name] = export_bundle(Options(**values)).bundle  # type: ignore[arg-type]
-                images = [image for image in tests[path] if image.defect not in options.leave_out]
-                row = accuracy_of(Runtime(out, threads=options.threads, self_check=True), images)
-                rows[name].append(f"{row['image_auroc']:.3f} / {row['pixel_auroc']:.3f}")
-        first = options.categories[0]
-        measured = times(bundles[first], list(tests[first]), options.threads, options.rounds)
-        sizes = {name: path.stat().st_size / 1e6 for name, path in bundles[first].items()}
-    names = [path.name for path in options.categories]
-    both = "OpenVINO, ONNX Runtime"
-    columns = ["backbone", *names, f"backbone ms: {both}", f"frame ms: {both}", "bundle MB"]
-    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
-    for name, cells in rows.items():
-        t = measured[name]
-        ms = [", ".join(f"{t[f'{engine} {what}']:.1f}" for engine in ENGINES) for what in ("backbone", "frame")]
-        print("| " + " | ".join([name, *cells, *ms, f"{sizes[name]:.1f}"]) + " |")
+    return run_command(lambda: _run(cases, options))
+
+
+def _run(cases: dict[str, dict[str, object]], options: argparse.Namespace) -> int:
+    sets = find_sets(options.sets, options.data, options.folder / "sample")
+    lines = [Line(name, side) for side in options.sizes for name in cases]
+    for found in sets:
+        for line in lines:
+            look(found, line, cases[line.backbone], options.seeds, options.folder)
+    if not options.no_times:
+        time_all(lines, sets[0].test, options.threads, options.rounds)
+    print(f"{detect_cpu().model}; image AUROC of {len(options.seeds)} seeds (lowest..highest) / pixel AUROC\n")
+    print_table(lines, sets, not options.no_times)
     return 0
 
 

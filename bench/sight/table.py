@@ -65,12 +65,12 @@ def table(rows: Sequence[Row]) -> str:
 def _cells(row: Row, with_peer: bool) -> list[str]:
     own = row.figures(row.ours)
     seconds = [record.export_s for record in row.ours.records if record.export_s is not None]
-    cells = [row.found.name, _spread([each.image_auroc for each in own]), _pixel(own)]
+    cells = [row.found.name, spread([each.image_auroc for each in own]), _pixel(own)]
     cells += [f"{_mean_of(own, 'missed'):.4g} of {row.defects}", _share(_mean_of(own, "rejected"), row.good)]
     cells += [_stated(row.ours.records), _ms(row.ours), f"{mean(seconds):.0f}" if seconds else "-"]
     if with_peer and row.theirs is not None:
         peer = row.figures(row.theirs)
-        cells += [_spread([each.image_auroc for each in peer]), _pixel(peer)]
+        cells += [spread([each.image_auroc for each in peer]), _pixel(peer)]
         cells += [f"{_mean_of(peer, 'missed'):.4g}", f"{_mean_of(peer, 'rejected'):.4g}"]
         cells += [f"{mean(row.missed_alike):.4g}", _ms(row.theirs)]
         pixels = pixel_mean(own), pixel_mean(peer)
@@ -121,7 +121,7 @@ def _share(count: float, of: int) -> str:
     return f"{count:.4g} of {of}, {100 * count / of:.1f}%"
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
     return f"{mean(values):.3f} ({min(values):.3f}..{max(values):.3f})"
 
 
