@@ -38,12 +38,15 @@ SIZE, PICTURES, RUNS = (480, 640), 12, 15
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sets", type=Path)
+    parser.add_argument("--rendered", action="store_true")
     parser.add_argument("--times", action="store_true")
     parser.add_argument("--round", nargs=2, metavar=("BUNDLE", "CAPTURES"))
     parser.add_argument("--sheet", type=Path)
     options = parser.parse_args()
     if options.sets is not None:
         accuracy(options.sets)
+    if options.rendered:
+        rendered()
     if options.times:
         times()
     if options.round is not None:
@@ -81,6 +84,55 @@ def accuracy(root: Path) -> None:
                     error = (f"{apart.mean():.2f}", f"{np.median(apart):.2f}")
                 rows.append((folder.name, f"{len(pictures)}", method + source, *error, f"{found.mean_residual():.4f}"))
     print(aligned(rows, [False, True, False, True, True, True]))
+
+
+def rendered() -> None:
+    """Mean angular error on bumpy spheres with microfacet highlights (GGX), 6% cast shadows and some stray light."""
+    rows = [("lights", "roughness", "surface", "least squares", "robust", "")]
+    for count in (3, 4, 5, 6, 8, 12, 16, 24, 48, 96):
+        for rough, gloss, metal in (
+            (0.3, 0, False),
+            *((r, 1, False) for r in (0.15, 0.5)),
+            (0.3, 3, False),
+            (0.4, 1, True),
+        ):
+            lights, true, pictures = sphere_under(count, rough, gloss, metal=metal)
+            found = [normals(pictures, lights, method=method) for method in ("least_squares", "robust")]
+            errors = [float(degrees(one.normals, true)[one.valid].mean()) for one in found]
+            kind = "metal" if metal else f"plastic, gloss {gloss}"
+            mark = "" if errors[1] < errors[0] else "worse"
+            rows.append((f"{count}", f"{rough}", kind, *(f"{error:.2f}" for error in errors), mark))
+    print(aligned(rows, [True, True, False, True, True, False]))
+
+
+def sphere_under(count: int, rough: float, gloss: float, *, metal: bool, side: int = 72) -> tuple[Any, Any, list[Any]]:
+    """(count, 3) lights, true normals in rows of 16 pixels, and u16 pictures of those."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[1 : -1 : side * 1j, -1 : 1 : side * 1j]
+    bumps = np.stack([np.sin(9 * x) * 0.25, np.cos(11 * y) * 0.25, np.sqrt(np.maximum(1 - x * x - y * y, 0))], axis=2)
+    inside = x * x + y * y < 0.97
+    true = (bumps + np.stack([x, y, np.full_like(x, 1e-3)], axis=2))[inside]
+    true = (true / np.linalg.norm(true, axis=1, keepdims=True))[: inside.sum() // 16 * 16]
+    few = count <= 8
+    turn = np.arange(count) * 2 * np.pi / count + 0.3 if few else rng.uniform(0, 2 * np.pi, count)
+    rise = np.radians(np.full(count, 45.0) if few else rng.uniform(35, 85, count))
+    lights = np.stack([np.cos(rise) * np.cos(turn), np.cos(rise) * np.sin(turn), np.sin(rise)], axis=1)
+    albedo = 0.6 + 0.3 * np.sin(5 * x[inside][: len(true)])
+    values = np.stack([_shaded(true, albedo, light, rough, gloss, metal=metal) for light in lights])
+    values = np.where(rng.uniform(size=values.shape) < 0.06, values * 0.05, values) + 0.02 * values.mean(axis=0)
+    values = values / np.percentile(values, 99.5) + rng.normal(0, 0.002, values.shape)
+    pictures = (np.clip(values, 0, 1) * 65535).astype(np.uint16).reshape(count, 16, -1)
+    return lights, true.reshape(16, -1, 3), list(pictures)
+
+
+def _shaded(true: Any, albedo: Any, light: Any, rough: float, gloss: float, *, metal: bool) -> Any:
+    half = (light + np.array((0, 0, 1))) / np.linalg.norm(light + np.array((0, 0, 1)))
+    cosine, to_half, up = np.maximum(true @ light, 0), true @ half, np.maximum(true[:, 2], 0.05)
+    spread, k = rough**4, (rough + 1) ** 2 / 8
+    peak = spread / np.pi / (to_half**2 * (spread - 1) + 1) ** 2
+    hidden = cosine / (cosine * (1 - k) + k) * up / (up * (1 - k) + k)
+    fresnel = 0.7 if metal else 0.04 + 0.96 * (1 - half[2]) ** 5
+    return (0.15 if metal else 1.0) * albedo * cosine / np.pi + gloss * peak * hidden * fresnel / 4 / up * (cosine > 0)
 
 
 def numpy_normals(pictures: list[Any], lights: Any, *, robust: bool) -> tuple[Any, Any, Any]:
