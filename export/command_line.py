@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_choice(parser, d)
     _add_points(parser, d)
     _add_frames(parser, d)
+    _add_stacks(parser, d)
     _add_region(parser, d)
     parser.add_argument("--seed", type=int, default=d.seed, help="seed of every random choice")
     parser.add_argument("--threads", type=int, help="most threads to use; by default one for each physical core")
@@ -110,6 +111,23 @@ def _add_frames(parser: argparse.ArgumentParser, d: Options) -> None:
         help="filter that resizes a frame: area averages, or bilinear or bicubic with antialiasing, as Pillow has them",
     )
     add(
+        "--color-order",
+        choices=("bgr", "rgb"),
+        default=d.color_order,
+        help="colour order of the arrays given to inspect()",
+    )
+    add("--bit-depth", type=int, choices=(8, 16), help="bits of a pixel; by default 16 if an image has 16")
+    add(
+        "--white-level",
+        type=int,
+        default=d.white_level,
+        help="u16 value that is white: 4095 for 12-bit cameras",
+    )
+
+
+def _add_stacks(parser: argparse.ArgumentParser, d: Options) -> None:
+    add = parser.add_argument_group("stacks of pictures under several lights").add_argument
+    add(
         "--input",
         choices=INPUTS,
         default=d.input,
@@ -126,19 +144,6 @@ def _add_frames(parser: argparse.ArgumentParser, d: Options) -> None:
         help="how normals are found: robust weights shadows and highlights down",
     )
     add("--ambient", action="store_true", help="each stack has one picture more, without the lights, to subtract")
-    add(
-        "--color-order",
-        choices=("bgr", "rgb"),
-        default=d.color_order,
-        help="colour order of the arrays given to inspect()",
-    )
-    add("--bit-depth", type=int, choices=(8, 16), help="bits of a pixel; by default 16 if an image has 16")
-    add(
-        "--white-level",
-        type=int,
-        default=d.white_level,
-        help="u16 value that is white: 4095 for 12-bit cameras",
-    )
 
 
 def _add_region(parser: argparse.ArgumentParser, d: Options) -> None:

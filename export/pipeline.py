@@ -20,7 +20,7 @@ from edge_ad.data.layouts import Category, Facts, TestImage, check_images, find_
 from edge_ad.errors import DatasetError, SpecError
 from edge_ad.metrics.power import describe_power, describe_seen
 from edge_ad.serving.fidelity import describe_fidelity
-from edge_ad.spec import FidelitySpec, FrameSpec, Manifest, Size
+from edge_ad.spec import FidelitySpec, FrameSpec, LightsSpec, Manifest, Size
 from edge_ad.system.cpu import default_threads, detect_cpu
 from edge_ad.system.files import check_outputs, check_target, scratch_for
 from edge_ad.system.names import listed, printable
@@ -40,7 +40,7 @@ from export.power import POWER_DEFECTS, draw_defects
 from export.roi import DrawnRoi, read_roi
 from export.roi_auto import AUTO, auto_region
 from export.roi_preview import preview_of, write_preview
-from export.stacks import AREA, lights_of, measure_stacks
+from export.stacks import measure_stacks, with_lights
 from export.stages import GraphStages, open_stages, prove_parity, tell_layers
 from export.summary import Summary
 from export.tiles import describe_tiles
@@ -57,17 +57,15 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
     Raises:
         EdgeADError: something is wrong with the options, the images, the backbone or the target.
     """
-    plans, lights = _check(options), lights_of(options)
-    options = options if lights is None else replace(options, resize=AREA)
+    plans = _check(options)
+    options, lights = with_lights(options)
     category, where = _found(options, category)
     out = options.out or Path(f"{category.name}.bundle")
     _check_outputs(out, category, options)
     summary = Summary(out)
     summary.say("folder", where)
     with summary.stage("images"):
-        good_images, frame, sizes = _images(category, options, summary)
-        if lights is not None:
-            frame = replace(frame, stack=measure_stacks(good_images, frame, lights, options, summary))
+        good_images, frame, sizes = _images(category, options, lights, summary)
         require_good(plans, len(good_images))
         options = _at_native_size(options, sizes)
         tests = _tests(category, options, compare=len(plans) > 1 or options.input_size is None)
@@ -259,7 +257,9 @@ def _check_outputs(out: Path, category: Category, options: Options) -> None:
     check_outputs(outputs, inputs)
 
 
-def _images(category: Category, options: Options, summary: Summary) -> tuple[list[Path], FrameSpec, tuple[Size, ...]]:
+def _images(
+    category: Category, options: Options, lights: LightsSpec | None, summary: Summary
+) -> tuple[list[Path], FrameSpec, tuple[Size, ...]]:
     """The good images to learn from, what frames are, and the (H, W) of each."""
     with Progress("reading", len(category.train_good), unit="images") as progress:
         good_images, facts = check_images(category.train_good, options.skip_bad, progress)
@@ -288,6 +288,8 @@ def _images(category: Category, options: Options, summary: Summary) -> tuple[lis
         white = (1 << facts.max_value.bit_length()) - 1
         summary.say("note", f"16-bit images no brighter than {facts.max_value}: is --white-level {white} meant?")
     spec = FrameSpec(size, options.color_order, depth, options.white_level)  # type: ignore[arg-type]
+    if lights is not None:
+        spec = replace(spec, stack=measure_stacks(good_images, spec, lights, options, summary))
     return list(good_images), spec, facts.frames
 
 

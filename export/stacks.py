@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +16,20 @@ from edge_ad.system.progress import Progress
 from export.options import Options
 from export.summary import Summary
 
-AREA = RESIZES[0]  # how normal maps are resized
+_AREA = RESIZES[0]  # how normal maps are resized
 _LEAST_LIT = 0.5  # of the least share of pixels with a normal that a good stack had
 _MOST_RESIDUAL = 2.0  # times the largest mean residual of a good stack
 
 
-def lights_of(options: Options) -> LightsSpec | None:
-    """The lights that the options name; None where a frame is one picture.
+def with_lights(options: Options) -> tuple[Options, LightsSpec | None]:
+    """The options as stacks need them, and the lights that they name; None where a frame is one picture.
 
     Raises:
-        FrameError, SpecError: the file cannot be used.
+        FrameError, SpecError: the file of the lights cannot be used.
     """
-    return None if options.lights is None else read_lights(options.lights)
+    if options.lights is None:
+        return options, None
+    return replace(options, resize=_AREA), read_lights(options.lights)
 
 
 def measure_stacks(
@@ -39,11 +42,11 @@ def measure_stacks(
     """
     method = "robust" if options.normals == "robust" else "least_squares"
     plain = StackSpec(lights, method, options.ambient)  # type: ignore[arg-type]
-    with_lights = FrameSpec(frame.size, frame.color_order, frame.bit_depth, frame.white_level, plain)
+    spec = replace(frame, stack=plain)
     shares, residuals = [], []
     with Progress("normals", len(good_images), unit="stacks") as progress:
         for path in good_images:
-            found = surface_of(path, with_lights, judged=True)
+            found = surface_of(path, spec, judged=True)
             shares.append(found.lit_share())
             residuals.append(found.mean_residual())
             progress.update(1)
