@@ -39,13 +39,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"method": "centroid", "to": "openvino"},
         {"roi": "8,8,56,56", "halo": 4},
         {"tiles": (32, 32), "input_size": None},
-        {"points": ("f32", "int8")},
+        {"points": ("f32", "int8"), "to": "onnx"},
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
 def test_every_method(made: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     if "points" in changes:
-        pytest.importorskip("nncf", reason="int8 for OpenVINO needs nncf")
+        pytest.importorskip("onnxruntime", reason="int8 of ONNX Runtime needs it")
     out = tmp_path / "part.bundle"
     summary = export_bundle(stack_options(made, out=out, **changes))
     runtime = Runtime(out, self_check=True)

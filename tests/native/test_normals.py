@@ -36,7 +36,7 @@ def made(
 
 
 @pytest.mark.parametrize("robust", [False, True])
-@pytest.mark.parametrize("count", [3, 4, 5, 12, 16, 33])
+@pytest.mark.parametrize("count", [3, 4, 5, 17])
 def test_equals_the_twin(count: int, robust: bool) -> None:
     before = native.isa()
     sizes = [(1, 1), (2, 7), (3, 8), (2, 9), (1, 15), (1, 17), (2, 63), (1, 64), (3, 65), (2, 131)]
