@@ -22,6 +22,7 @@ from edge_ad.evaluation import pictures as picture
 from edge_ad.evaluation.metrics_row import metrics_row, roi_of
 from edge_ad.evaluation.run import RESULT, Result, load_result, replace_text, save_result
 from edge_ad.spec import FrameSpec
+from edge_ad.spec.codec import decode
 from edge_ad.system.entry import run_command
 from edge_ad.system.files import write_output
 from edge_ad.system.processes import THREAD_VARIABLES, Task, run_all, threads_of
@@ -60,7 +61,8 @@ class Work:
         data = json.loads(text)
         style, notes = picture.Style(**data.pop("style")), tuple(data.pop("notes"))
         folder, bundle = Path(data.pop("folder")), Path(data.pop("bundle"))
-        return cls(folder, bundle, notes, style=style, **data)
+        frame = decode(FrameSpec, data.pop("frame"), "frame")
+        return cls(folder, bundle, notes, frame, style=style, **data)
 
 
 def finish(work: Work) -> None:
