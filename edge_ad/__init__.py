@@ -27,6 +27,7 @@ from edge_ad.errors import (
 from edge_ad.system.entry import end_command as _end_command
 
 try:
+    from edge_ad.frames.place import Place
     from edge_ad.runtime import Runtime
     from edge_ad.serving.meter import Stats
     from edge_ad.system.versions import build_info
@@ -52,6 +53,7 @@ __all__ = [
     "NativeError",
     "NativeMissingError",
     "ParityError",
+    "Place",
     "Region",
     "Runtime",
     "SpecError",

@@ -202,9 +202,10 @@ class Runtime:
 
         Args:
             frame: (H, W, 3) u8 in the bundle's colour order, (H, W) or (H, W, 1) grey u8 or u16, or an image file.
-                It may have any size: it is resized as at export. The anomaly map has the size of the frame. Of a bundle
-                of stacks (`manifest.frame.stack`): the pictures in the order of the lights, as an (N, H, W) or
-                (N, H, W, 3) array, N arrays or image files, or the folder of those files.
+                It may have any size: it is resized as at export. The anomaly map has the size of the frame, and is in
+                its pixels, wherever the part lies (``--align``). Of a bundle of stacks (`manifest.frame.stack`): the
+                pictures in the order of the lights, as an (N, H, W) or (N, H, W, 3) array, N arrays or image files, or
+                the folder of those files.
             roi: (H, W) mask of the frame's size: bool, or u8 where each value above 0 is inside. None: no mask.
 
         Raises:
@@ -245,7 +246,7 @@ class Runtime:
         """Score and map peak of each frame (None without a map). Thresholds are chosen from them.
 
         It searches exactly and takes the peaks as the export does: no map in frame pixels is rendered. It reads frames
-        ahead and raises errors as `inspect_many` does.
+        ahead and raises errors as `inspect_many` does; a frame in which the part was not found is a FrameError.
         """
         return (prepared.point.score_and_peak(prepared) for prepared in prefetch(frames, self._prepare_next))
 

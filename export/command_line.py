@@ -10,7 +10,7 @@ from edge_ad.calibration.rules import RATE_HELP, RULE, RULES, usual_values
 from edge_ad.engines import TARGETS
 from edge_ad.frames.photometric import METHODS as NORMALS
 from edge_ad.registry import BASE_PRECISION, METHODS, PRECISIONS, Option, one_of
-from edge_ad.spec import DISTANCES, RESIZES, Size
+from edge_ad.spec import DISTANCES, MOTIONS, RESIZES, Size
 from export.options import EMBEDDED, INPUTS, LAYOUTS, Options, method_options
 
 
@@ -172,6 +172,19 @@ def _add_region(parser: argparse.ArgumentParser, d: Options) -> None:
         default=d.halo,
         metavar="PX",
         help="margin around the ROI, pixels at the input size",
+    )
+    add(
+        "--align",
+        choices=MOTIONS,
+        help="find the part in each frame and move the frame so that it lies as in a reference, which is made of the "
+        "good images; the region follows the part. shift: parts do not turn; similarity: they also turn, up to 20 "
+        "degrees, and change size, up to 10%%",
+    )
+    add(
+        "--align-to",
+        type=Path,
+        metavar="IMAGE",
+        help="good image that --roi was drawn on, with which the others are aligned; by default the most typical one",
     )
 
 

@@ -12,7 +12,7 @@ from edge_ad.engines import TARGETS
 from edge_ad.errors import SpecError
 from edge_ad.frames.photometric import METHODS as NORMALS
 from edge_ad.registry import BASE_PRECISION, METHODS, Option, one_of
-from edge_ad.spec import DISTANCES, MAX_SIDE, MIN_FRAME_SIDE, RESIZES, Size
+from edge_ad.spec import DISTANCES, MAX_SIDE, MIN_FRAME_SIDE, MOTIONS, RESIZES, Size
 from edge_ad.spec.base import OneOf, Range, check_fields, require
 from edge_ad.spec.frame import WHITE_LEVELS
 
@@ -72,6 +72,8 @@ class Options:
     lights: Path | None = None
     normals: Annotated[str, OneOf(NORMALS)] = NORMALS[0]
     ambient: bool = False
+    align: Annotated[str, OneOf(MOTIONS)] | None = None
+    align_to: Path | None = None
     color_order: Annotated[str, OneOf(("bgr", "rgb"))] = "bgr"
     bit_depth: int | None = None
     white_level: Annotated[int, WHITE_LEVELS] = 65535
@@ -116,6 +118,9 @@ class Options:
                 raise SpecError(what, expected="no --second-size", got=self.second_size)
 
         self._check_input()
+        if self.align_to is not None and self.align is None:
+            what = "--align-to names the image that others are aligned with"
+            raise SpecError(what, expected="--align too", got=self.align_to)
         if self.tiles is not None:
             self._check_tiles(self.tiles)
         if self.second_size is not None and self.input_size is None and self.tiles is None:
@@ -133,6 +138,8 @@ class Options:
             )
         if self.ambient and not stacks:
             raise SpecError("--ambient is for stacks", expected="--input photometric", got=f"--input {self.input}")
+        if stacks and self.align is not None:
+            raise SpecError("--align is for images, not for stacks", expected="no --align", got=self.align)
         if stacks and self.resize == "bicubic":
             raise SpecError("normal maps are resized by area averages", expected="no --resize", got=self.resize)
 

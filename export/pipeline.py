@@ -18,6 +18,7 @@ from edge_ad.calibration.promise import describe_odd
 from edge_ad.calibration.rules import LABELLED
 from edge_ad.data.layouts import Category, Facts, TestImage, check_images, find_category, load_category
 from edge_ad.errors import DatasetError, SpecError
+from edge_ad.frames.align import Aligner
 from edge_ad.metrics.power import describe_power, describe_seen
 from edge_ad.serving.fidelity import describe_fidelity
 from edge_ad.spec import FidelitySpec, FrameSpec, LightsSpec, Manifest, Size
@@ -26,6 +27,8 @@ from edge_ad.system.files import check_outputs, check_target, scratch_for
 from edge_ad.system.names import listed, printable
 from edge_ad.system.progress import Progress
 from edge_ad.system.versions import timestamp
+from export.align import align, members_of
+from export.align_preview import align_preview_of, write_align_preview
 from export.choose.evidence import Subject, decide
 from export.fidelity import shortfall
 from export.finish import finish, producer_of
@@ -41,7 +44,7 @@ from export.roi import DrawnRoi, read_roi
 from export.roi_auto import AUTO, auto_region
 from export.roi_preview import preview_of, write_preview
 from export.stacks import measure_stacks, with_lights
-from export.stages import GraphStages, open_stages, prove_parity, tell_layers
+from export.stages import GraphStages, Stages, open_stages, prove_parity, tell_layers
 from export.summary import Summary
 from export.tiles import describe_tiles
 
@@ -57,8 +60,7 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
     Raises:
         EdgeADError: something is wrong with the options, the images, the backbone or the target.
     """
-    plans = _check(options)
-    options, lights = with_lights(options)
+    plans, (options, lights) = _check(options), with_lights(options)
     category, where = _found(options, category)
     out = options.out or Path(f"{category.name}.bundle")
     _check_outputs(out, category, options)
@@ -71,9 +73,11 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
         tests = _tests(category, options, compare=len(plans) > 1 or options.input_size is None)
     with summary.stage("graph"):
         networks = open_networks(options)
-        region = _region(options, frame, good_images, summary)
-    pool, canvas = native.Pool(options.threads or default_threads()), Canvas(frame, region)
-    chosen = decide(Subject(options, networks, frame, region, good_images, sizes, pool), summary)
+        good_images, canvas = _canvas(options, frame, good_images, summary)
+        require_good(plans, len(good_images))
+    region, pool = canvas.region, native.Pool(options.threads or default_threads())
+    subject = Subject(options, networks, frame, region, good_images, sizes, pool, canvas.aligner)
+    chosen = decide(subject, summary)
     options = chosen.settle(options)
     plans = plan_points(options)
     with summary.stage("graph"):
@@ -95,14 +99,13 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
         roi=None if stages.roi is None else replace(stages.roi, source=printable(stages.roi.source)),
         **reference.specs,
         points=tuple(point_spec(point, fidelity) for point, fidelity in points),
+        align=None if canvas.aligner is None else canvas.aligner.spec,
     )
-    members = dict(reference.members)
+    members = {**reference.members, **({} if canvas.aligner is None else members_of(canvas.aligner))}
     for point, _ in points:
         members |= point_members(point, reference)
     finish(out, manifest, members, job.good_images[0], options, summary)
-    if (preview := preview_of(options, out)) is not None:
-        write_preview(preview, job.good_images[0], frame, region, stages.crop)
-        summary.say("preview", f"{preview}")
+    _write_previews(out, job.good_images, canvas, stages, options, summary)
     for label, text in write_more(options, manifest, reference.members).items():
         summary.say(label, text)
     return summary
@@ -110,19 +113,37 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
 
 @dataclass(frozen=True)
 class Canvas:
-    """Where synthetic defects are drawn: the frames, and their region of interest."""
+    """Where synthetic defects are drawn: the frames, their region of interest, and what finds it in each of them."""
 
     frame: FrameSpec
     region: DrawnRoi | None
+    aligner: Aligner | None = None
 
 
-def _region(options: Options, frame: FrameSpec, good_images: Sequence[Path], summary: Summary) -> DrawnRoi | None:
-    """The region of interest that the options name, or that is found; None for the whole frame."""
+def _canvas(options: Options, frame: FrameSpec, good_images: list[Path], summary: Summary) -> tuple[list[Path], Canvas]:
+    """The region of interest that the options name, or that is found, None for the whole frame; with --align also what
+    finds the part, and the good images in which it was found.
+    """
+    if options.align is not None:
+        found = align(good_images, frame, options, summary)
+        return found.good_images, Canvas(frame, found.region, found.aligner)
     if options.roi == AUTO:
-        found = auto_region(good_images, frame, options.roi_margin / 100)
-        summary.say("region", found.sentence)
-        return found.region
-    return read_roi(options.roi, frame.size) if options.roi and frame.size else None
+        auto = auto_region(good_images, frame, options.roi_margin / 100)
+        summary.say("region", auto.sentence)
+        return good_images, Canvas(frame, auto.region)
+    return good_images, Canvas(frame, read_roi(options.roi, frame.size) if options.roi and frame.size else None)
+
+
+def _write_previews(
+    out: Path, good_images: Sequence[Path], canvas: Canvas, stages: Stages, options: Options, summary: Summary
+) -> None:
+    """Writes the pictures of region and reference that are asked for."""
+    if (preview := preview_of(options, out)) is not None:
+        write_preview(preview, good_images[0], canvas.frame, canvas.region, stages.crop, canvas.aligner)
+        summary.say("preview", f"{preview}")
+    if (preview := align_preview_of(options, out)) is not None and canvas.aligner is not None:
+        write_align_preview(preview, good_images, canvas.frame, canvas.region, canvas.aligner)
+        summary.say("preview", f"{preview}")
 
 
 def _open_bases(
@@ -138,7 +159,7 @@ def _open_bases(
     first = next(iter(opened.values()), None)
     for size in dict.fromkeys(size for plan in plans for size in plan.sizes):
         given = options, network, canvas.frame, canvas.region, good_images, size
-        bases[size] = opened.get(size) or open_stages(*given, first)
+        bases[size] = opened.get(size) or open_stages(*given, first, canvas.aligner)
         first = first or bases[size]
     return bases
 
@@ -166,7 +187,7 @@ def _job(
     sample = choose_sample(len(good_images), splits, options.seed)
     held_out = np.sort(np.concatenate([held for _, held in splits.pairs]))
     mask, count = None if canvas.region is None else canvas.region.mask, POWER_DEFECTS[options.effort]
-    drawn = draw_defects(good_images, held_out, mask, canvas.frame, options.seed, count)
+    drawn = draw_defects(good_images, held_out, mask, canvas.frame, options.seed, count, canvas.aligner)
     return Job(options, good_images, tests, splits, sample, pool, folder, left_out, drawn=drawn)
 
 
@@ -248,8 +269,11 @@ def _check_outputs(out: Path, category: Category, options: Options) -> None:
     if (preview := preview_of(options, out)) is not None:
         check_target("--roi-preview", preview)
         outputs.append(("--roi-preview", preview))
-    given = {"--weights": options.weights, "--roi": options.roi, "--backbone": options.backbone}
-    given["--lights"] = options.lights
+    if (preview := align_preview_of(options, out)) is not None:
+        check_target("the preview of --align", preview)
+        outputs.append(("the preview of --align", preview))
+    given: dict[str, str | Path | None] = {"--weights": options.weights, "--roi": options.roi}
+    given |= {"--backbone": options.backbone, "--align-to": options.align_to, "--lights": options.lights}
     inputs = [(f"the file of {option}", Path(path)) for option, path in given.items() if path is not None]
     inputs += [("a training image", path) for path in category.train_good]
     inputs += [("a test image", image.path) for image in category.test]

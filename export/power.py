@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge_ad.engines.finite import require_finite
 from edge_ad.errors import DatasetError
+from edge_ad.frames.align import Aligner
 from edge_ad.frames.capture import open_frame
 from edge_ad.spec import Box, Frame, FrameSpec
 from edge_ad.spec.power import PowerSpec
@@ -84,6 +85,7 @@ def draw_defects(
     frame: FrameSpec,
     seed: int,
     count: int = 1,
+    aligner: Aligner | None = None,
 ) -> SynthDefects:
     """Seeded synthetic defects of every kind, size and contrast, `count` of each, spread over some of the images.
 
@@ -94,6 +96,7 @@ def draw_defects(
         paths: files of all good images.
         images: numbers of those to put defects on.
         region: (H, W) bool, the only pixels that may change; None for the object in the picture.
+        aligner: finds the part, which the region follows.
     """
     if count == 0 or frame.stack is not None:  # a picture of a defect in a normal map is no surface
         return NO_DEFECTS
@@ -107,7 +110,8 @@ def draw_defects(
     with Progress("synthetic defects", sum(map(len, work.values())), unit="defects") as progress:
         for image in sorted(work):
             pixels, _ = open_frame(paths[image], frame)
-            picture = study(pixels, region, frame.white_level if pixels.dtype == np.uint16 else None)
+            own = region if region is None or aligner is None else aligner.find(pixels).mask_in_frame(region)
+            picture = study(pixels, own, frame.white_level if pixels.dtype == np.uint16 else None)
             for kind, s, c, n in work[image]:
                 generator = np.random.default_rng([seed, zlib.crc32(kind.encode()), s, c, n])
                 try:

@@ -25,6 +25,9 @@ from edge_ad.spec import MAX_SIDE, MIN_FRAME_SIDE, BackboneSpec, FrameSpec, Prob
 #      versions of OpenVINO may keep other parts in f32. bf16 itself is 1.5e-2 from f32.
 # int8 whole numbers, the same to the bit with VNNI and AMX. Without VNNI 8-bit products saturate on x86: up to 2.8e-2
 #      in the patches, 6e-3 in the distances, 2.4e-3 in the score: harmless, and allowed. int8 itself is 9e-2 from f32.
+# align: OpenCV 4 moves pixels by multiples of 1/32, OpenCV 5 exactly: up to 3.5e-2 in the distances of a moved frame. A
+#      part that is found elsewhere changes them by more than three times as much as is allowed.
+_ALIGNED = 0.1
 _ROWS = 64
 _MOST_PIXELS = 2**20  # of a probe's frame, where frames are cut into tiles
 
@@ -80,10 +83,10 @@ def make_probes(
     backbone = runtime.manifest.at(runtime.point).backbone
     rows = np.sort(np.random.default_rng(seed).permutation(math.prod(backbone.grid))[:_ROWS]).astype(np.int32)
     answers = [runtime.probe(in_declared_order(frame, runtime.manifest.frame), rows) for frame in frames]
-    tolerance = PRECISIONS[backbone.precision].tolerance
+    tolerance = max(PRECISIONS[backbone.precision].tolerance, _ALIGNED if runtime.manifest.align else 0.0)
     size = frames.shape[1:3] if runtime.manifest.frame.stack is None else frames.shape[2:4]
     spec = ProbesSpec(len(frames), (size[0], size[1]), len(rows), tolerance)
-    return spec, {
+    members: dict[str, NDArray[np.generic]] = {
         "probes/frames": frames,
         "probes/rows": rows,
         "probes/patches": np.stack([answer.patches for answer in answers]),
@@ -91,3 +94,6 @@ def make_probes(
         "probes/maps": np.stack([answer.anomaly_map for answer in answers]),
         "probes/scores": np.array([answer.score for answer in answers], np.float32),
     }
+    if runtime.manifest.align is not None:
+        members["probes/confidences"] = np.array([answer.confidence for answer in answers], np.float32)
+    return spec, members

@@ -24,7 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.errors import SpecError
-from edge_ad.frames.capture import picture_of
+from edge_ad.frames.align import Aligner
+from edge_ad.frames.capture import open_frame
+from edge_ad.frames.picture import to_picture
 from edge_ad.spec import FrameSpec
 from edge_ad.system.progress import Progress
 from export.roi import DrawnRoi
@@ -58,13 +60,16 @@ class AutoRoi:
     sentence: str
 
 
-def auto_region(paths: Sequence[Path], frame: FrameSpec, margin: float = MARGIN) -> AutoRoi:
+def auto_region(
+    paths: Sequence[Path], frame: FrameSpec, margin: float = MARGIN, aligner: Aligner | None = None
+) -> AutoRoi:
     """The region that the objects of these good images lie in.
 
     Args:
         paths: good images.
         frame: what frames are; its size is None where the images differ in size.
         margin: around the objects, as a share of the longer side; below 0 the region ends inside them.
+        aligner: moves each image to its reference first.
 
     Raises:
         FrameError: an image cannot be read.
@@ -72,7 +77,7 @@ def auto_region(paths: Sequence[Path], frame: FrameSpec, margin: float = MARGIN)
     """
     if frame.size is None:
         return _whole("the images differ in size")
-    looks = _looks(paths, frame)
+    looks = _looks(paths, frame, aligner)
     things = {path: look for path, look in zip(paths, looks, strict=True) if isinstance(look, Small)}
     if len(paths) - len(things) > _ODD * len(paths):
         reasons = [look for look in looks if isinstance(look, str)]
@@ -84,7 +89,7 @@ def auto_region(paths: Sequence[Path], frame: FrameSpec, margin: float = MARGIN)
     odd = len(paths) - len(usual_things)
     if odd > _ODD * len(paths):
         return _whole(f"the object has another size in {odd} of {len(paths)} images")
-    union, least = _union(usual_things, frame, margin)
+    union, least = _union(usual_things, frame, margin, aligner)
     share = float(union.mean())
     if share == 0:
         raise SpecError(
@@ -118,13 +123,13 @@ def _whole(reason: str) -> AutoRoi:
     return AutoRoi(None, f"the whole frame is kept: {reason}")
 
 
-def _looks(paths: Sequence[Path], frame: FrameSpec) -> list[Small | str]:
+def _looks(paths: Sequence[Path], frame: FrameSpec, aligner: Aligner | None) -> list[Small | str]:
     """The object of each image, or why there is none."""
     found: list[Small | str] = []
     pool = ThreadPoolExecutor(min(_READERS, os.cpu_count() or 1), thread_name_prefix="region")
     try:
         with Progress("region", len(paths), unit="images") as progress:
-            for look in pool.map(lambda path: object_in(small_copy(path, frame)), paths):
+            for look in pool.map(lambda path: object_in(small_copy(path, frame, aligner)), paths):
                 found.append(look if isinstance(look, str) else Small(look))
                 progress.update(1)
     finally:
@@ -132,9 +137,15 @@ def _looks(paths: Sequence[Path], frame: FrameSpec) -> list[Small | str]:
     return found
 
 
-def small_copy(path: Path, frame: FrameSpec) -> NDArray[np.uint8]:
-    """(h, w, 3) u8 BGR: a copy of an image with `_SMALL` pixels on the longer side, or the image if it is smaller."""
-    image = picture_of(path, frame)
+def small_copy(path: Path, frame: FrameSpec, aligner: Aligner | None = None) -> NDArray[np.uint8]:
+    """(h, w, 3) u8 BGR: a copy of an image with `_SMALL` pixels on the longer side, or the image if it is smaller.
+
+    With an aligner, it is moved to the reference.
+    """
+    pixels, _ = open_frame(path, frame)
+    image = to_picture(pixels, frame.white_level)
+    if aligner is not None:
+        image = aligner.find(pixels).picture_at_reference(image)
     scale = min(1.0, _SMALL / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
@@ -180,7 +191,7 @@ def refined(small: NDArray[np.uint8], thing: Mask) -> Mask:
     return _parts(_filled((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)))
 
 
-def _union(things: dict[Path, Small], frame: FrameSpec, margin: float) -> tuple[Mask, float]:
+def _union(things: dict[Path, Small], frame: FrameSpec, margin: float, aligner: Aligner | None) -> tuple[Mask, float]:
     """(h, w) bool: the closed union of all objects with the margin, and the least share of an object that it covers."""
     shape = next(iter(things.values())).mask.shape
     reach = round(margin * max(shape))
@@ -191,7 +202,7 @@ def _union(things: dict[Path, Small], frame: FrameSpec, margin: float) -> tuple[
         if not (thing & ~near).any():
             seen.append(small)
             continue
-        thing = refined(small_copy(path, frame), thing)
+        thing = refined(small_copy(path, frame, aligner), thing)
         seen.append(Small(thing))
         union |= thing
         near = _filled(cv2.dilate(union.astype(np.uint8), _disc(max(1, reach // 2))) > 0)

@@ -25,6 +25,7 @@ from edge_ad.engines import (
 )
 from edge_ad.engines.finite import require_finite
 from edge_ad.errors import ParityError
+from edge_ad.frames.align import Aligner
 from edge_ad.frames.crop import Crop
 from edge_ad.frames.roi import RoiMasks, patch_mask
 from edge_ad.frames.tiles import Tile, tiles_of
@@ -122,8 +123,13 @@ def open_stages(
     good_images: Sequence[Path],
     size: Size,
     reference: Stages | None = None,
+    aligner: Aligner | None = None,
 ) -> GraphStages:
-    """The stages in f32 at an input size. Every size uses the fill colour of `reference`."""
+    """The stages in f32 at an input size. Every size uses the fill colour of `reference`.
+
+    Args:
+        aligner: finds the part in each image; the region lies where it does in the aligner's reference.
+    """
     box = roi_crop(region, size, options.halo, network.stride) if region else (0, 0, *size)
     picture = (box[2] - box[0], box[3] - box[1])
     tile = wanted_tile(options, size, picture)
@@ -147,11 +153,13 @@ def open_stages(
     )
     models = _models(graph, options.to)
     masks, roi = RoiMasks(grid), None
+    follow = (None, None, None) if aligner is None else (None, aligner.picture, aligner.find)  # without a pool
     if region:
         mask = roi_mask(region, box, size, options.resize)
         masks = RoiMasks(grid, mask, patch_mask(mask, grid, backbone.covered))
-        roi = reference.roi if reference else _region_spec(region, options, frame, backbone, mask, good_images)
-    crop = Crop(frame, backbone, roi, masks.pixels)
+        whole = Crop(frame, backbone, None, None, *follow)
+        roi = reference.roi if reference else _region_spec(region, options, whole, mask, good_images)
+    crop = Crop(frame, backbone, roi, masks.pixels, *follow)
     engine = _open(models, "auto", PRECISIONS[backbone.precision].arithmetic, options.threads)
     reach = None
     if tiles is not None:
@@ -239,16 +247,11 @@ def _models(graph: PatchGraph, to: str) -> Members:
 
 
 def _region_spec(
-    region: DrawnRoi,
-    options: Options,
-    frame: FrameSpec,
-    backbone: BackboneSpec,
-    mask: NDArray[np.uint8],
-    good_images: Sequence[Path],
+    region: DrawnRoi, options: Options, whole: Crop, mask: NDArray[np.uint8], good_images: Sequence[Path]
 ) -> RoiSpec:
-    whole = Crop(frame, backbone, None, None)
+    """The region with its fill colour, from tensors that `whole` does not fill."""
     chosen = good_images[:: max(1, len(good_images) // _FILL_IMAGES)]
-    colors = [tensor[0][mask > 0].mean(axis=0) for tensor in tensors(chosen, frame, whole)]
+    colors = [tensor[0][mask > 0].mean(axis=0) for tensor in tensors(chosen, whole.frame, whole)]
     blue, green, red = (int(c) for c in np.rint(np.mean(colors, axis=0)))
     return RoiSpec(region.source, region.box, options.halo, (blue, green, red))
 

@@ -8,12 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from edge_ad import Runtime
 from edge_ad.engines import installed_engines
 from tests.edited import edited
 from tests.paths import DATA, ROOT
 from tests.tiny import write_category
+
+# A busy machine stalls for seconds, and then an example is late without a fault of the code.
+settings.register_profile("edge-ad", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("edge-ad")
 
 
 @pytest.fixture(params=["openvino", "onnxruntime"])

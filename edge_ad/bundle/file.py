@@ -50,6 +50,7 @@ _MADE_BY, _MODE = 3 << 8 | 20, 0o100644 << 16  # Unix, whose file mode unzip the
 
 _MODEL, _MASK = "model.", "roi/"  # members that an operating point may share with the reference
 _SECOND = "second/"  # members of a second input size
+_ALIGN = "align/"  # members that all operating points have in common
 
 _AGAIN = "Copy the bundle again, or export it again; a ZIP tool cannot make or change one."
 _REMEDIES = {
@@ -239,7 +240,7 @@ def _names_at(manifest: Manifest, names: Collection[str], point: str) -> dict[st
     own = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
     parts = [size + part for size in ("", _SECOND)[: 1 if spec.second is None else 2] for part in (_MODEL, _MASK)]
     shared = tuple(part for part in parts if not any(name.startswith(part) for name in own))
-    return {name: name for name in names if name.startswith(shared)} | own
+    return {name: name for name in names if name.startswith((*shared, _ALIGN))} | own
 
 
 def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapping[str, Payload]) -> str:

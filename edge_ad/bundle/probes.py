@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +21,14 @@ class Answer:
         distances: (R,) float32, of the patches in the region of interest; (0,) where the method gives no map.
         anomaly_map: (H, W) float32 in frame pixels; (0, 0) where the method gives no map.
         score: the image score.
+        confidence: that the part was found; None where the bundle takes every frame as it is.
     """
 
     patches: NDArray[np.float32]
     distances: NDArray[np.float32]
     anomaly_map: NDArray[np.float32]
     score: float
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,18 +72,42 @@ def load_probes(bundle: Bundle) -> list[Probe]:
             raise BundleCorruptError(f"probes/{name} has the wrong dtype", expected=dtype, got=array.dtype)
     if rows.size and not (rows.min() >= 0 and rows.max() < backbone.grid[0] * backbone.grid[1]):
         raise BundleCorruptError("probes/rows names patches outside the grid", expected=backbone.grid, got=rows.max())
-    return [Probe(frames[i], rows, Answer(patches[i], distances[i], maps[i], float(scores[i]))) for i in range(count)]
+    found = _confidences(bundle, count)
+    return [
+        Probe(frames[i], rows, Answer(patches[i], distances[i], maps[i], float(scores[i]), found[i]))
+        for i in range(count)
+    ]
+
+
+def _confidences(bundle: Bundle, count: int) -> list[float] | list[None]:
+    if bundle.manifest.align is None:
+        return [None] * count
+    found = bundle.array("probes/confidences")
+    if found.shape != (count,) or found.dtype != np.float32 or not (np.abs(found) <= 1).all():
+        raise BundleCorruptError(
+            "probes/confidences does not fit the manifest",
+            expected=f"({count},) float32, -1..1",
+            got=f"{found.shape} {found.dtype}",
+        )
+    return [float(value) for value in found]
 
 
 def deviations(expected: Answer, got: Answer) -> dict[str, float]:
-    """Largest difference of each quantity, relative to the largest expected value of it; NaN counts as infinite."""
+    """Largest difference of each quantity, relative to the largest expected value of it; NaN counts as infinite.
+
+    That of the confidence is absolute: 1 is its largest value.
+    """
     pairs = {
         "patches": (got.patches, expected.patches),
         "distances": (got.distances, expected.distances),
         "map": (got.anomaly_map, expected.anomaly_map),
         "score": (np.array([got.score]), np.array([expected.score])),
     }
-    return {name: relative_difference(a, b) for name, (a, b) in pairs.items()}
+    found = {name: relative_difference(a, b) for name, (a, b) in pairs.items()}
+    if expected.confidence is not None:
+        known = got.confidence is not None and math.isfinite(got.confidence)
+        found["confidence"] = abs((got.confidence or 0.0) - expected.confidence) if known else math.inf
+    return found
 
 
 def relative_difference(got: NDArray[np.floating], expected: NDArray[np.floating]) -> float:

@@ -76,6 +76,7 @@ def describe(manifest: Manifest) -> dict[str, str]:
         "frame": f"{size} at export, {manifest.frame.bit_depth} bit, {manifest.frame.color_order} arrays",
         **({} if manifest.frame.stack is None else {"stack": _stack(manifest.frame.stack)}),
         "roi": "none" if roi is None else f"{roi.source}, halo {roi.halo_px} px",
+        **_align(manifest),
         "backbone": f"{backbone.name} [{' '.join(backbone.layers)}], weights {backbone.weights}",
         "models": " ".join(targets),
         **_joined(manifest),
@@ -122,6 +123,18 @@ def _taught(manifest: Manifest) -> dict[str, str]:
         for lesson in manifest.taught
     )
     return {"taught": "; ".join(lessons)} if manifest.taught else {}
+
+
+def _align(manifest: Manifest) -> dict[str, str]:
+    """How the part is followed; nothing where every frame is taken as it is."""
+    own = manifest.align
+    if own is None:
+        return {}
+    turns = f", turn {own.most_turn:g} degrees, scale {100 * own.most_scale:g}%" if own.most_turn else ""
+    return {
+        "align": f"{own.motion} up to {100 * own.most_shift:g}% of the frame{turns}; found from confidence "
+        f"{own.least:.2f} (good images, moved: {own.good:.2f} or more)"
+    }
 
 
 def _tiles(backbone: BackboneSpec) -> str:

@@ -76,8 +76,10 @@ def finish(work: Work) -> None:
         raise EdgeADError(f"there is no result in {work.folder}", got="nothing", remedy="Run again.")
     if result.row is None:
         with Bundle.open(work.bundle) as bundle:
-            keep = roi_of(bundle.at(result.facts["point"]))
-            row, notes = metrics_row(result, keep, bundle.manifest.roi is not None, work.folder)
+            follows = bundle.manifest.align is not None  # then the region lies elsewhere in each frame
+            keep = (lambda size: None) if follows else roi_of(bundle.at(result.facts["point"]))
+            has_roi = bundle.manifest.roi is not None and not follows
+            row, notes = metrics_row(result, keep, has_roi, work.folder)
         result = replace(result, row=row, notes=(*work.notes, *notes))
         save_result(work.folder, result)
     _draw(work, result)

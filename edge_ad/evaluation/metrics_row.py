@@ -90,6 +90,9 @@ def metrics_row(result: Result, keep: Keep, has_roi: bool, folder: Path) -> tupl
     facts, notes = result.facts, []
     if result.failed:
         notes.append(f"{len(result.failed)} images cannot be inspected and are left out ({result.failed[0][1]})")
+    if lost := [image for image in result.images if not image.found]:
+        good = sum(image.defect is None for image in lost)
+        notes.append(f"the part was not found in {len(lost)} images ({good} of them good), which are rejected")
     labels = np.array([image.defect is not None for image in result.images], np.bool_)
     images = image_metrics(np.array([i.score for i in result.images], np.float64), labels, facts["threshold"])
     if result.images and not images.defects:

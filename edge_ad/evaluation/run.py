@@ -56,6 +56,7 @@ class Inspected:
         defect: kind of defect; None for a good image.
         ms: milliseconds from the frame in memory to the score, without reading the file.
         has_map: whether its anomaly map is in the folder.
+        found: whether the part was found in it (`Verdict.found`).
     """
 
     name: str
@@ -66,6 +67,7 @@ class Inspected:
     score: float
     ms: float
     has_map: bool
+    found: bool = True
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ def inspect_all(bundle: Path, labelled: LabelledSet, key: Key, folder: Path, pro
             ms = verdict.latency_ms
             mask = None if image.mask is None else str(image.mask)
             score = float(verdict.score)
-            scored.append(Inspected(name, slug, str(image.path), image.defect, mask, score, ms, verdict.has_map))
+            own = score, ms, verdict.has_map, verdict.found
+            scored.append(Inspected(name, slug, str(image.path), image.defect, mask, *own))
         progress.update(1)
     facts = {
         "point": runtime.point,

@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import native
+from edge_ad.bundle.align import open_aligner
 from edge_ad.bundle.file import Bundle
 from edge_ad.bundle.models import common_models
 from edge_ad.bundle.probes import Answer, deviations, load_probes
 from edge_ad.engines import Engine, choose_engine, engines_for, installed_engines
 from edge_ad.engines.finite import require_finite
-from edge_ad.errors import EngineUnavailableError, ParityError, SpecError
+from edge_ad.errors import EngineUnavailableError, FrameError, ParityError, SpecError
 from edge_ad.frames.capture import open_frame, picture_of
 from edge_ad.frames.check import in_declared_order
+from edge_ad.frames.place import Place, followed
 from edge_ad.frames.roi import RoiMasks, check_mask
 from edge_ad.heads.base import Scored
 from edge_ad.registry import ENGINES, METHODS, PRECISIONS, one_of
@@ -42,6 +44,7 @@ class Prepared:
         frame_size: (H, W) of the frame.
         name: of the frame, for a message: its path, or "this frame".
         watch: runs since the frame was requested.
+        place: where the part lies in the frame; None where the bundle takes every frame as it is.
     """
 
     point: Point
@@ -50,6 +53,7 @@ class Prepared:
     frame_size: Size
     name: str
     watch: Stopwatch
+    place: Place | None = None
 
 
 class Point:
@@ -80,7 +84,9 @@ class Point:
         self._good_scores = np.sort(np.array(self._spec.calibration.good_scores, np.float64))
         with pinned(settings.cores):
             self._pool = native.Pool(settings.threads, settings.cores)
-            self.sights = tuple(Sight(size, engine, settings, self._pool) for size in own.sights())
+            self._aligner = open_aligner(own, self._pool)
+            beyond = None if self._aligner is None else self._aligner.picture
+            self.sights = tuple(Sight(size, engine, settings, self._pool, beyond) for size in own.sights())
 
     @property
     def precision(self) -> str:
@@ -114,11 +120,16 @@ class Point:
         if self._spec.frame.stack is not None:
             watch.lap("normals")
         mask = None if roi is None else self._mask(roi, size)
-        tensors = tuple(sight.crop(pixels, from_file=from_file) for sight in self.sights)
+        place = None
+        if self._aligner is not None:
+            place = self._aligner.find(pixels)
+            mask = mask if mask is None or not place.moved else place.mask_at_reference(mask)
+            watch.lap("align")
+        tensors = tuple(sight.crop(pixels, from_file=from_file, place=place) for sight in self.sights)
         regions = tuple(sight.within(mask) for sight in self.sights)
         watch.lap("crop")
         name = f"{frame}" if isinstance(frame, (str, os.PathLike)) else "this frame"
-        return Prepared(self, tensors, regions, size, name, watch)
+        return Prepared(self, tensors, regions, size, name, watch, place)
 
     def judge(self, prepared: Prepared, budget_ms: float | None = None) -> Verdict:
         """The verdict on a frame that this point has prepared.
@@ -129,13 +140,15 @@ class Point:
         watch = prepared.watch
         with pinned(self.settings.cores):
             seen = self._see(prepared, watch)
-        score = self._score(seen, prepared.name)
+        score, place = self._score(seen, prepared.name), prepared.place
+        if place is not None and not place.found:  # whoever compares the score alone must not pass it
+            score = max(score, self.threshold)
         timings = watch.total()
         return Verdict(
             score=score,
             threshold=self.threshold,
             pixel_threshold=self.pixel_threshold,
-            p_value=self._p_value(score),
+            p_value=self._p_value(score) if place is None or place.found else None,
             timings=timings,
             deadline_met=None if budget_ms is None else latency_ms(timings) <= budget_ms,
             point=self.name,
@@ -143,8 +156,10 @@ class Point:
             precision=self.precision,
             search=self.search,
             bundle=self._bundle_id,
-            _render=self._render(prepared.frame_size, prepared.regions, seen),
+            _render=self._render(prepared, seen),
             _to_bgr=partial(_picture, self._spec.frame),
+            place=place,
+            _least=0.0 if self._spec.align is None else self._spec.align.least,
         )
 
     def score_and_peak(self, prepared: Prepared) -> tuple[float, float | None]:
@@ -155,7 +170,16 @@ class Point:
 
         Raises:
             EngineError: the engine failed, or gave NaN or Inf.
+            FrameError: the part was not found: such a frame is rejected at every threshold.
         """
+        place = prepared.place
+        if place is not None and not place.found:
+            raise FrameError(
+                f"the part was not found in {prepared.name}",
+                expected="a frame in which it is: no other says anything about a threshold",
+                got=f"confidence {place.confidence:.2f}",
+                remedy="Leave the image out.",
+            )
         with pinned(self.settings.cores):
             seen = self._see(prepared, Stopwatch(), exact=True)
         score = self._score(seen, prepared.name)
@@ -185,9 +209,10 @@ class Point:
                 for sight, tensor, own in zip(self.sights, prepared.tensors, asked, strict=True)
             ]
         patches, seen = found[0][0], [scored for _, scored in found]
-        render = self._render(prepared.frame_size, prepared.regions, seen)
+        render = self._render(prepared, seen)
         amap = np.zeros((0, 0), np.float32) if render is None else render()
-        return Answer(patches, seen[0].distances, amap, self._joined([scored.score for scored in seen]))
+        confidence = None if prepared.place is None else prepared.place.confidence
+        return Answer(patches, seen[0].distances, amap, self._joined([scored.score for scored in seen]), confidence)
 
     def check(self) -> dict[str, float]:
         """Runs the golden probes; returns the largest relative deviation of patches, distances, map and score.
@@ -255,14 +280,14 @@ class Point:
             )
         return check_mask(roi, size)
 
-    def _render(
-        self, frame_size: Size, regions: Sequence[RoiMasks], seen: Sequence[Scored]
-    ) -> Callable[[], NDArray[np.float32]] | None:
+    def _render(self, prepared: Prepared, seen: Sequence[Scored]) -> Callable[[], NDArray[np.float32]] | None:
         if not self._has_map:
             return None
-        parts = zip(self.sights, seen, regions, strict=True)
-        first, *second = (sight.renderer(frame_size, scored, region) for sight, scored, region in parts)
-        return partial(join_maps, first, second[0], self._factor) if second else first
+        size, place = prepared.frame_size, prepared.place
+        parts = zip(self.sights, seen, prepared.regions, strict=True)
+        first, *second = (sight.renderer(size, scored, region) for sight, scored, region in parts)
+        render = partial(join_maps, first, second[0], self._factor) if second else first
+        return render if place is None or not place.moved else partial(followed, render, place)
 
 
 def _thresholds(spec: Manifest, whole: Manifest, threshold: float | None) -> tuple[float, float | None]:

@@ -39,6 +39,7 @@ class Sight:
         engine: name of the engine.
         settings: what the operating point is opened with.
         pool: threads of the operating point.
+        beyond: as `Crop` takes it.
 
     Raises:
         SpecError: a setting is out of range.
@@ -46,10 +47,17 @@ class Sight:
         EngineError: the engine refuses the models.
     """
 
-    def __init__(self, bundle: Bundle, engine: str, settings: Settings, pool: native.Pool) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: str,
+        settings: Settings,
+        pool: native.Pool,
+        beyond: NDArray[np.uint8] | None = None,
+    ) -> None:
         spec = bundle.manifest
         self._backbone, self.roi = spec.backbone, open_roi(bundle)
-        self.crop = Crop(spec.frame, spec.backbone, spec.roi, self.roi.pixels, pool)
+        self.crop = Crop(spec.frame, spec.backbone, spec.roi, self.roi.pixels, pool, beyond)
         compiled = partial(_open_engine, bundle, engine, settings)
         self.engine = compiled()
         self._tiled = None if spec.backbone.tiles is None else self._tile(self.roi)

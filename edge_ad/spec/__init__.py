@@ -6,6 +6,7 @@ form is the ``manifest.json`` of a bundle (FORMAT.md; `edge_ad.spec.codec` conve
 (`edge_ad.spec.table`).
 """
 
+from edge_ad.spec.align import MAX_REFERENCE, MOTIONS, AlignSpec
 from edge_ad.spec.backbone import DISTANCES, RESIZES, BackboneSpec, TilesSpec
 from edge_ad.spec.base import (
     MAX_FRAME_PIXELS,
@@ -46,10 +47,13 @@ __all__ = [
     "MAX_FRAME_PIXELS",
     "MAX_MEMBERS",
     "MAX_PICTURE_SIDE",
+    "MAX_REFERENCE",
     "MAX_SIDE",
     "MIN_FRAME_SIDE",
+    "MOTIONS",
     "REFERENCE",
     "RESIZES",
+    "AlignSpec",
     "BackboneSpec",
     "Box",
     "CalibrationSourceSpec",

@@ -6,8 +6,10 @@ Errors name the field: "manifest.backbone.grid has the wrong type".
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
+import operator
 import reprlib
 import types
 import typing
@@ -20,8 +22,9 @@ from edge_ad.spec.manifest import Manifest
 from edge_ad.spec.methods import HeadSpec
 
 FORMAT = "edge-ad-bundle"
-FORMAT_VERSION = 3  # the newest; all versions up to it are read
-_PLAIN_VERSION = 2  # what is written of a bundle that needs nothing newer, so that a PC with an older edge-ad reads it
+FORMAT_VERSION = 4  # all versions up to it are read; `version_of` says which one is written
+# Fields that an older reader must not pass over -> version since when they are. A field with a point is in an object.
+_ADDED = {"align": 3, "frame.stack": 4}
 MAX_MANIFEST_BYTES = 2**24
 MAX_MANIFEST_CONTAINERS = 10_000  # JSON objects and arrays: 16 MiB of "{}," would become half a gigabyte
 
@@ -128,8 +131,9 @@ def _require_json(value: object, kind: type, name: str, where: str) -> Any:
 
 
 def version_of(manifest: Manifest) -> int:
-    """The format version that a bundle with this manifest is written in: the lowest that has all it needs."""
-    return _PLAIN_VERSION if manifest.frame.stack is None else FORMAT_VERSION
+    """The format version of a bundle: the lowest that says all of it, so that older readers read what they can."""
+    used = [version for name, version in _ADDED.items() if operator.attrgetter(name)(manifest) is not None]
+    return max([2, *used])
 
 
 def manifest_to_json(manifest: Manifest) -> bytes:
@@ -138,14 +142,19 @@ def manifest_to_json(manifest: Manifest) -> bytes:
     Raises:
         SpecError: it holds something that the reader would refuse.
     """
-    document = {"format": FORMAT, "format_version": version_of(manifest), **encode(manifest)}
+    version, fields = version_of(manifest), encode(manifest)
+    for name, since in _ADDED.items():
+        *parents, last = name.split(".")
+        if since > version:
+            functools.reduce(dict.__getitem__, parents, fields).pop(last)
+    document = {"format": FORMAT, "format_version": version, **fields}
     try:
         raw = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError) as error:  # a NumPy scalar; NaN; a file name with undecodable bytes
         raise SpecError(
             "the manifest cannot be written", expected="text, finite numbers, true, false and null", got=error
         ) from error
-    manifest_from_json(raw, version_of(manifest))  # what a reader refuses must not be written
+    manifest_from_json(raw, version)  # what a reader refuses must not be written
     return raw
 
 
@@ -153,7 +162,7 @@ def manifest_from_json(raw: bytes, written: int | None = None) -> Manifest:
     """The manifest in the bytes of ``manifest.json``, which may be hostile.
 
     Args:
-        written: the format version that the bundle is said to have; None where nothing says it.
+        written: the format version that the bundle is said to have; None if nothing else says it.
 
     Raises:
         BundleVersionError: a newer edge-ad wrote it. This is checked before any field.
@@ -182,11 +191,11 @@ def manifest_from_json(raw: bytes, written: int | None = None) -> Manifest:
     if type(version) is not int or version < 1:
         raise SpecError("format_version is unknown", expected="1 or more", got=reprlib.repr(version))
     check_version(version, "the bundle")
-    said = version if written is None else written
-    require(version == said, "format_version is not that of the archive comment", expected=said, got=version)
+    written = version if written is None else written
+    require(version == written, "format_version is not that of the archive comment", expected=written, got=version)
     manifest = decode(Manifest, document)
-    need = FORMAT_VERSION if manifest.frame.stack is not None else 1
-    require(version >= need, "frame.stack is of a newer format", expected=f"format_version {need}", got=version)
+    least = version_of(manifest)
+    require(least <= version or least == 2, "format_version is too low for its fields", expected=least, got=version)
     try:
         json.dumps(encode(manifest), ensure_ascii=False).encode()
     except UnicodeEncodeError as error:  # "\ud800" would fail later, wherever the text is printed

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from edge_ad.registry import ENGINES, METHODS, one_of
+from edge_ad.spec.align import AlignSpec
 from edge_ad.spec.backbone import RESIZES, BackboneSpec
 from edge_ad.spec.base import Digest, Matching, OneOf, Range, check_fields, is_box, require
 from edge_ad.spec.calibration import CalibrationSpec
@@ -168,6 +169,7 @@ class Manifest:
         points: operating points beside the reference.
         power: what the reference scores synthetic defects; None in older bundles, and where none could be made.
         taught: what `edge-ad teach` added since, the oldest first.
+        align: how the part is found in a frame; None where every frame is taken as it is.
         members: member name -> its size, digest, dtype and shape.
     """
 
@@ -186,6 +188,7 @@ class Manifest:
     points: tuple[PointSpec, ...] = ()
     power: PowerSpec | None = None
     taught: tuple[TaughtSpec, ...] = ()
+    align: AlignSpec | None = None
 
     def __post_init__(self) -> None:
         require(
@@ -203,6 +206,12 @@ class Manifest:
         )
         _check_tiles(self.head, self.index, self.backbone)
         _check_stack(self.frame, self.backbone)
+        require(
+            self.frame.stack is None or self.align is None,
+            "stacks are not aligned",
+            expected="align null with frame.stack",
+            got="both",
+        )
         if self.second is not None:
             self._check_second(self.second)
         require(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.errors import FrameError, SpecError
+from edge_ad.frames.place import Place
 from edge_ad.registry import METHODS, one_of
 from edge_ad.spec import Box
 from edge_ad.verdict.overlay import FULL, START, heat_of, with_heat
@@ -53,13 +54,15 @@ class Verdict:
         threshold: threshold of the score.
         p_value: how common such a score is among good parts: (1 + held-out good images that score at least this) /
             (n + 1). For good parts like those of the n images, it is at most p with probability p or less (conformal,
-            Vovk et al. 2005). It does not depend on the threshold. None if the bundle keeps no scores of good images.
+            Vovk et al. 2005). It does not depend on the threshold. None if the bundle keeps no scores of good images,
+            or if the part was not found.
         pixel_threshold: threshold of the anomaly map; None if the method gives no map.
         timings: stage -> milliseconds, and "total".
         deadline_met: whether `latency_ms` is within the Runtime's budget; None without a budget.
         point: name of the operating point that gave the verdict.
         engine, precision, search: those of the point.
         bundle: id of the bundle.
+        place: where the part lies in the frame; None if the bundle was exported without ``--align``.
     """
 
     score: float
@@ -75,6 +78,8 @@ class Verdict:
     bundle: str
     _render: Callable[[], NDArray[np.float32]] | None = field(repr=False)
     _to_bgr: Callable[[Any], NDArray[np.uint8]] = field(repr=False)
+    place: Place | None = None
+    _least: float = field(default=0.0, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields only: not the map, mask and regions."""
@@ -82,8 +87,24 @@ class Verdict:
 
     @property
     def is_anomalous(self) -> bool:
-        """True when the score is at least the threshold. A score that is not a number is never good."""
-        return not self.score < self.threshold
+        """True when the score is at least the threshold, or the part was not found. A score that is not a number is
+        never good.
+        """
+        return not (self.found and self.score < self.threshold)
+
+    @property
+    def found(self) -> bool:
+        """Whether the part was found in the frame. If not, the frame was inspected as it is, its score is the threshold
+        or more, and it is anomalous. Without ``--align`` nothing is looked for, and this is True.
+        """
+        return self.place is None or self.place.found
+
+    @property
+    def confidence(self) -> float | None:
+        """How much the frame, moved to the reference, looks like it: normalised cross-correlation, -1..1. Below the
+        bundle's `align.least` the part is not found. None without ``--align``.
+        """
+        return None if self.place is None else self.place.confidence
 
     @property
     def latency_ms(self) -> float:
@@ -155,6 +176,8 @@ class Verdict:
             "score": self.score,
             "threshold": self.threshold,
             "is_anomalous": self.is_anomalous,
+            "found": self.found,
+            "place": None if self.place is None else self.place.to_dict(),
             "p_value": self.p_value,
             "has_map": self.has_map,
             "regions": [
@@ -210,8 +233,12 @@ class Verdict:
 
     def _caption(self, picture: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
         sign, word = (">=", "ANOMALOUS") if self.is_anomalous else ("<", "good")
+        if self.place is not None and not self.place.found:
+            return self._written(picture, scale, f"NOT FOUND  {self.place.confidence:.2f} < {self._least:.2f}")
         digits = max(2, 2 - math.floor(math.log10(self.threshold)))  # a cosine distance may be 0.001
-        text = f"{word}  {self.score:.{digits}f} {sign} {self.threshold:.{digits}f}"
+        return self._written(picture, scale, f"{word}  {self.score:.{digits}f} {sign} {self.threshold:.{digits}f}")
+
+    def _written(self, picture: NDArray[np.uint8], scale: int, text: str) -> NDArray[np.uint8]:
         font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.4 * scale
         (width, height), base = cv2.getTextSize(text, font, size, scale)
         color = (0, 0, 200) if self.is_anomalous else (0, 130, 0)

@@ -11,6 +11,7 @@ import numpy as np
 
 from edge_ad import native
 from edge_ad.errors import BackboneError
+from edge_ad.frames.align import Aligner
 from edge_ad.registry import METHODS
 from edge_ad.spec import FrameSpec, Size
 from export.choose.choice import LOCAL, USUAL_LOCAL, Candidate, Evidence, candidates, choose, table
@@ -68,6 +69,7 @@ class Subject:
         good_images: files to learn from.
         frames: their (H, W).
         pool: threads.
+        aligner: finds the part in each image; None if images are taken as they are.
     """
 
     options: Options
@@ -77,6 +79,7 @@ class Subject:
     good_images: Sequence[Path]
     frames: Iterable[Size]
     pool: native.Pool
+    aligner: Aligner | None = None
 
 
 Opened = Mapping[str, Mapping[Size, GraphStages]]  # network -> size -> stages
@@ -177,7 +180,7 @@ def _open(network: Network, subject: Subject, summary: Summary) -> dict[Size, Gr
     for number, size in enumerate(sizes, 1):
         given = subject.options, network, subject.frame, subject.region, subject.good_images, size
         try:
-            opened[size] = open_stages(*given, first)
+            opened[size] = open_stages(*given, first, subject.aligner)
         except BackboneError as error:
             if subject.options.input_size is not None or (number == len(sizes) and not opened):
                 raise
@@ -197,7 +200,7 @@ def _try(opened: Opened, local: Sequence[tuple[float, float]], subject: Subject)
     paths = [good_images[number] for number in numbers]
     mask = None if subject.region is None else subject.region.mask
     count = DEFECTS[options.effort]
-    drawn = draw_defects(paths, np.arange(len(paths)), mask, subject.frame, options.seed, count)
+    drawn = draw_defects(paths, np.arange(len(paths)), mask, subject.frame, options.seed, count, subject.aligner)
     if not drawn.defects:
         return None
     seen: dict[str, Evidence] = {}

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad import __version__, native
+from edge_ad.bundle.align import open_aligner
 from edge_ad.bundle.file import Bundle, Members
 from edge_ad.bundle.models import MEMBERS, models_of
 from edge_ad.bundle.roi import open_roi
@@ -30,17 +31,20 @@ from edge_ad.calibration.promise import describe_odd, promise
 from edge_ad.calibration.tail import odd_images
 from edge_ad.engines import Engine, Models, open_engine
 from edge_ad.errors import DatasetError, EngineUnavailableError, SpecError
+from edge_ad.frames.align import Aligner
+from edge_ad.frames.check import check_frame, read_frame
 from edge_ad.frames.crop import Crop
 from edge_ad.heads.base import Opening, open_coreset
 from edge_ad.heads.patchcore import SCALE
 from edge_ad.registry import PRECISIONS
 from edge_ad.serving.point import runnable_engine
-from edge_ad.spec import REFERENCE, CalibrationSpec, Manifest, TaughtSpec
+from edge_ad.spec import REFERENCE, CalibrationSpec, FrameSpec, Manifest, TaughtSpec
 from edge_ad.system.cpu import default_threads
 from edge_ad.system.files import scratch_for
 from edge_ad.system.names import listed
 from edge_ad.system.progress import Progress
 from edge_ad.system.versions import timestamp
+from export.align import members_of
 from export.features import extract, patch_store, stream
 from export.finish import finish
 from export.fit import open_method, settings_of
@@ -97,8 +101,10 @@ def teach_again(bundle: Bundle, paths: list[Path], out: Path, options: Options, 
     settings_of(manifest)
     _require_whole_frames(manifest)
     _require_rule(manifest, options)
+    aligner = open_aligner(bundle)
     with summary.stage("images"):
         images = check_for(manifest.frame, paths, options.skip_bad, summary)
+        images = _found(images, manifest.frame, aligner, summary)
         images = _unknown(bundle, images, options, pool, summary)
     summary.say("images", f"{len(images)} new good images")
     splits = _splits(len(images), options.seed)
@@ -120,7 +126,7 @@ def teach_again(bundle: Bundle, paths: list[Path], out: Path, options: Options, 
     by_name = {point.name: point for point in manifest.points}
     specs = tuple(replace(by_name[name], **made.specs) for name, made in points)
     new = replace(manifest, **reference.specs, points=specs, taught=(*manifest.taught, taught), members={})
-    members = dict(reference.members)
+    members = {**reference.members, **({} if aligner is None else members_of(aligner))}
     for _, made in points:
         members |= point_members(made, reference)
     finish(out, new, members, images[0], options, summary)
@@ -136,6 +142,23 @@ def _require_whole_frames(manifest: Manifest) -> None:
                     got="tiles of {} x {}".format(*sight.backbone.tiles.size),
                     remedy="Export it anew from all good images, with --tiles.",
                 )
+
+
+def _found(images: list[Path], frame: FrameSpec, aligner: Aligner | None, summary: Summary) -> list[Path]:
+    """The images in which the part is found, if the bundle looks for it: it would reject the others in any case."""
+    if aligner is None:
+        return images
+    places = {path: aligner.find(check_frame(read_frame(path), frame, f"{path}")) for path in images}
+    lost = [path.name for path in images if not places[path].found]
+    if len(lost) == len(images):
+        raise DatasetError(
+            "the part is not found in any of the images",
+            expected=f"images of good parts, with a confidence of {aligner.spec.least:.2f} or more",
+            got=listed(lost, _LISTED),
+        )
+    if lost:
+        summary.say("left out", f"{len(lost)} in which the part is not found: {listed(lost, _LISTED)}")
+    return [path for path in images if places[path].found]
 
 
 def _require_rule(manifest: Manifest, options: Options) -> None:
@@ -203,7 +226,9 @@ def _open(bundle: Bundle, name: str, sight: Bundle, options: Options, pool: nati
 
     there = [member for members in MEMBERS.values() for member in members if member in sight]
     models: Members = {member: bytes(sight.blob(member)) for member in there}
-    crop = Crop(spec.frame, spec.backbone, spec.roi, masks.pixels, pool)
+    aligner = open_aligner(bundle, pool)
+    follow = (None, None) if aligner is None else (aligner.picture, aligner.find)
+    crop = Crop(spec.frame, spec.backbone, spec.roi, masks.pixels, pool, *follow)
     stages = Stages(spec.frame, spec.backbone, spec.roi, masks, models, crop, compiled(models_of(sight)))
     opening = Opening(sight, masks.rows, pool, "exact", compiled)
     scale = opening.array(SCALE, (opening.index.size,)) if SCALE in sight else None

@@ -16,6 +16,7 @@ from edge_ad.data.layouts import Category
 from edge_ad.engines import TARGETS, installed_engines
 from edge_ad.errors import BackboneError, BundleError, BundleNotFoundError, SpecError
 from edge_ad.registry import ENGINES, one_of
+from edge_ad.spec import MOTIONS
 from edge_ad.system.files import check_outputs, check_target, is_special, is_stdout
 from edge_ad.system.names import printable_lines
 from edge_ad.system.notices import show_image_warnings
@@ -105,11 +106,12 @@ def _parse(arguments: Sequence[str] | None) -> Asked:
     )
     add("--force", action="store_true", help="replace --out if it exists; never BUNDLE itself")
     add("--false-reject", type=float, metavar="RATE", help=RATE_HELP)
+    add("--align", choices=MOTIONS, help="a new bundle finds the part in each frame: as in python -m export --align")
     add("--skip-bad", action="store_true", help="leave unreadable images out instead of stopping")
     add("--seed", type=int, default=0, help="seed of every random choice")
     add("--threads", type=int, help="most threads to use; by default one for each physical core")
     given = parser.parse_args(arguments)
-    names = ("false_reject", "skip_bad", "seed", "threads")
+    names = ("false_reject", "skip_bad", "seed", "threads", "align")
     options = Options(str(given.target), effort="quick", **{name: getattr(given, name) for name in names})
     return Asked(given.target, given.images, given.source, given.out, given.force, options)
 
@@ -148,6 +150,9 @@ def _new(asked: Asked, images: list[Path]) -> Summary:
 def _again(asked: Asked, images: list[Path]) -> Summary:
     from export.teach.again import teach_again
 
+    if asked.options.align is not None:
+        what = "--align is for a new bundle: one that is there follows the part, or does not"
+        raise SpecError(what, expected="no --align", got=asked.options.align)
     name = asked.target.name.removesuffix(_SUFFIX)
     out = asked.out or asked.target.with_name(f"{name}.taught{_SUFFIX}")
     check_outputs([("--out", out)], [("the bundle", asked.target), *(("an image", path) for path in images)])

@@ -17,7 +17,7 @@ from tests import bundle_maker as maker
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX files")
 
 
-same_tmp_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+same_tmp_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 CORESET = np.arange(12, dtype=np.float32).reshape(3, 4)

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_ad import Runtime
@@ -202,7 +202,6 @@ def test_a_chain_keeps_the_first_and_the_last(bundle: Path, category: Path, tmp_
 digests = st.lists(st.sampled_from([f"{i:064x}" for i in range(8)]), min_size=2, max_size=6)
 
 
-@settings(deadline=None)
 @given(goods=digests, defects=digests)
 def test_the_digest_is_of_content_and_labels(opened: Bundle, goods: list[str], defects: list[str]) -> None:
     def digest(goods: list[str], defects: list[str], with_defects: bool = True) -> str | None:

@@ -307,7 +307,7 @@ def test_no_peaks_give_no_threshold_of_pixels() -> None:
     assert calibrate("sigma", 3, [1.0, 2.0], [], [], "").pixel_threshold is None
 
 
-@settings(max_examples=25, deadline=None)  # each chooses three times, with as many resamples as a user gets
+@settings(max_examples=25)  # each chooses three times, with as many resamples as a user gets
 @given(goods_lists, goods_lists, st.sampled_from(BY_GOOD))
 def test_both_thresholds_are_those_of_the_rule(goods: list[float], peaks: list[float], rule: str) -> None:
     found = calibrate(rule, RULES[rule], goods, peaks, [1.0], "")

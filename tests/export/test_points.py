@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 onnx = pytest.importorskip("onnx", reason="the export needs onnx")
@@ -181,7 +181,6 @@ def test_int8_needs_some_goods(tiny: Path, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------- who is held out
 
 
-@settings(deadline=None)
 @given(st.integers(2, 700), st.sampled_from(["auto", "split", "crossfit"]), st.integers(0, 2**32 - 1))
 def test_goods_that_set_ranges_are_held_out_nowhere(count: int, rule: str, seed: int) -> None:
     splits = folds(count, rule, seed)
@@ -213,7 +212,6 @@ def test_rank_correlation() -> None:
     assert rank_correlation([5], [5]) == 1
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)), min_size=1, max_size=50))
 def test_rank_correlation_is_one_of_the_ranks(pairs: list[tuple[float, float]]) -> None:
     a, b = (np.array(side) for side in zip(*pairs, strict=True))

@@ -152,7 +152,7 @@ def regions(draw: st.DrawFn) -> tuple[DrawnRoi, tuple[int, int], int]:
 
 
 @pytest.mark.parametrize("by", RESIZES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(regions(), st.integers(0, 2**32 - 1))
 def test_nothing_outside_reaches_a_kept_pixel(by: str, found: tuple[DrawnRoi, tuple[int, int], int], seed: int) -> None:
     """Whatever the frame is outside the region, the tensor is the same wherever the mask is white."""

@@ -40,7 +40,7 @@ def test_what_is_outside_the_region_changes_nothing(export: Export, tmp_path: Pa
     assert exact.manifest.roi is not None
     assert exact.manifest.roi.source.startswith(kind)
 
-    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=15, suppress_health_check=list(HealthCheck))
     @given(st.integers(0, 2**32 - 1), st.booleans())
     def check(seed: int, bad: bool) -> None:
         frame = (bad_frame if bad else good_frame)(seed % 1000)

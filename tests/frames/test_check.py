@@ -201,7 +201,7 @@ def test_the_frame_may_change_after_it_was_given(runtime: Runtime) -> None:
     assert scores == [runtime.inspect(bad_frame(100 + seed)).score for seed in range(6)]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     shape=st.lists(st.integers(0, 40), min_size=0, max_size=4).map(tuple),
     dtype=st.sampled_from(["u1", "u2", ">u2", "i2", "f4", "f8", "c8", "O", "M8[s]", "S3", "?"]),

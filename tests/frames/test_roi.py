@@ -33,7 +33,7 @@ def test_with_a_region_distances_stand_where_their_patches_are() -> None:
     assert masks.members["roi/patch_mask"].tolist() == [[0, 1, 0], [1, 0, 1]]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32 - 1))
 def test_pixels_outside_the_region_change_nothing(roi: Runtime, seed: int) -> None:
     y0, x0, y1, x1 = roi.manifest.roi.box  # type: ignore[union-attr]

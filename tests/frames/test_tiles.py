@@ -44,7 +44,7 @@ def cases(draw: st.DrawFn) -> BackboneSpec:
     return backbone(picture, tile, overlap)  # type: ignore[arg-type]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(case=cases(), seed=st.integers(0, 2**32 - 1))
 def test_every_patch_of_the_region_is_used_once_and_at_its_place(case: BackboneSpec, seed: int) -> None:
     tiles = case.tiles

@@ -32,7 +32,7 @@ def make(seed: int, size: int, dim: int, rows: np.ndarray | None, ef: int = 1, w
     return Index(coreset, ring_graph(coreset, 2, seed), ef=ef, grid_width=6, rows=rows, pool=POOL)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 10**6),
     size=st.integers(1, 200),

@@ -71,7 +71,7 @@ def brute_force(
     return values, score
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     seed=st.integers(0, 10**6),
     size=st.integers(1, 200),
@@ -168,7 +168,7 @@ def test_few_are_checked_again_where_few_can_be_the_largest() -> None:
 # ---------------------------------------------------------------------------------------------------- smoothing
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 10**6), grid=st.sampled_from(GRIDS), sigma=st.floats(0.01, 8), masked=st.booleans())
 def test_smoothing_is_by_hand(seed: int, grid: tuple[int, int], sigma: float, masked: bool) -> None:
     generator, count = np.random.default_rng(seed), grid[0] * grid[1]
@@ -199,7 +199,7 @@ def test_the_gaussian() -> None:
     assert (found[expected == 0] == 0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10**6), sigma=st.floats(0.1, 3))
 def test_a_cell_depends_on_its_window_alone(seed: int, sigma: float) -> None:
     """To the bit, at any place of a grid of any size; and a larger value makes no cell smaller."""

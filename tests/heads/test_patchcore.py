@@ -116,7 +116,7 @@ def test_a_score_of_zero_stays_zero() -> None:
     assert image_score(distances, nearest, lambda number: patches[number], patches, 9) == 0.0
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(seed=st.integers(0, 10**6), rows=st.integers(1, 30), neighbors=st.integers(1, 40))
 def test_the_factor_is_a_share(seed: int, rows: int, neighbors: int) -> None:
     patch, coreset, nearest = scene(seed, rows)

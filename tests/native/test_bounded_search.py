@@ -104,7 +104,7 @@ def test_values_that_are_not_finite(each_isa: str, pool: native.Pool, bad: float
     assert_same(vectors, queries, 8, pool)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     seed=st.integers(0, 2**16),
     size=st.integers(1, 300),

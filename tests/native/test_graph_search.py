@@ -75,7 +75,7 @@ def test_a_full_beam_on_a_connected_graph_is_exact(each_isa: str, pool: native.P
     np.testing.assert_array_equal(got[1], wanted[1])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**16),
     ef=st.integers(1, 12),

@@ -24,7 +24,7 @@ def test_picks_of_the_twin_with_ties(each_isa: str, pool: native.Pool, dim: int)
         assert selection.radius == pytest.approx(radius, rel=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**16), dim=st.integers(1, 20), spread=st.sampled_from([0.01, 0.3, 2.0]))
 def test_picks_of_the_plain_algorithm_on_structured_data(seed: int, dim: int, spread: float) -> None:
     # Steps of 1/16 keep every squared distance exact in float32, so rounding cannot excuse a wrong skip.

@@ -77,7 +77,7 @@ def test_what_has_no_bound(each_isa: str) -> None:
     assert 0 < found[3][2] < 1
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**16),
     dim=st.integers(1, 400),

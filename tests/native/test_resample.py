@@ -38,7 +38,7 @@ def pillows(image: np.ndarray, size: tuple[int, int], by: str) -> np.ndarray:
     return np.asarray(picture.resize((size[1], size[0]), way))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     SIDES, SIDES, SIDES, SIDES, st.sampled_from([1, 3]), FILTERS, st.sampled_from([np.uint8, np.uint16]), st.booleans()
 )
@@ -54,7 +54,7 @@ def test_equals_the_twin(
     _core.use_isa(before)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(st.integers(1, 300), st.integers(1, 300), SIDES, SIDES, st.sampled_from([1, 3]), FILTERS, st.booleans())
 def test_is_pillows_within_one_grey_level(
     height: int, width: int, to_height: int, to_width: int, channels: int, by: str, extreme: bool

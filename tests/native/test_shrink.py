@@ -27,7 +27,7 @@ def opencvs(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     FACTORS,
     FACTORS,
@@ -163,7 +163,6 @@ def test_the_extension_refuses_a_result_of_another_rank() -> None:
             _core.shrink(GOOD, np.empty(shape, np.uint8))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3, 4]), st.sampled_from([np.uint8, np.uint16]))
 def test_resize_is_opencvs_whoever_does_it(height: int, width: int, channels: int, dtype: type) -> None:
     frame = noise(height, 50, 90, channels).astype(dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_ad import Runtime
@@ -100,7 +100,6 @@ def test_a_load_that_comes_and_goes_leaves_it_below(bundle: Path, world: World) 
 # ------------------------------------------------------------------------------------------------ parts
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.floats(0.1, 200)), max_size=600),
     st.lists(st.floats(0.1, 100), min_size=1, max_size=4),

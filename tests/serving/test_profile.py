@@ -166,7 +166,7 @@ def test_what_is_fixed_is_merged_over_what_may_be_chosen() -> None:
     assert not Fixed(cores=(0,)).allows(SETTINGS)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 @given(at=st.floats(0, 1), what=st.binary(max_size=6), keep=st.booleans())
 def test_any_bytes_are_a_profile_or_none(cache: Path, at: float, what: bytes, keep: bool) -> None:
     path = save_profile(_profile())

@@ -23,7 +23,7 @@ from tests.frames.photometric.made import write_stack
 from tests.paths import DATA, ROOT
 from tests.stacks import LIGHTS, stack
 
-BUNDLE = DATA / "format-3.bundle"
+BUNDLE = DATA / "format-4.bundle"
 
 
 @pytest.fixture

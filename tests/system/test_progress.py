@@ -6,7 +6,7 @@ import io
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_ad.system import progress as module
@@ -253,7 +253,6 @@ def test_no_stderr_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bar.count == 2
 
 
-@settings(deadline=None)
 @given(
     total=st.one_of(st.none(), st.integers(0, 10**6)),
     steps=st.lists(st.tuples(st.integers(0, 10**5), st.floats(0, 1e5)), max_size=20),

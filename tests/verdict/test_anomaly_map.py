@@ -100,7 +100,7 @@ def test_nothing_leaks_out_of_the_mask_at_any_scale(scale: int) -> None:
     assert (found[inside] > 0).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(hnp.arrays(np.float32, GRID, elements=st.floats(0, 1e4, width=32)))
 def test_it_never_leaves_the_range_of_the_distances(distances: np.ndarray) -> None:
     found = anomaly_map(distances, None, None, TENSOR, (0, 0, 100, 50), (100, 50))

@@ -21,8 +21,8 @@ from edge_ad.frames.photometric.lights import (
 )
 from edge_ad.frames.photometric.normal_map import to_frame, to_normals, write_normals
 from edge_ad.frames.photometric.pictures import read_tga
-from edge_ad.frames.picture import to_u8
 from edge_ad.frames.photometric.sets import find_sets, read_set
+from edge_ad.frames.picture import to_u8
 from tests.frames.photometric.made import part, photograph, ring, write_stack
 
 
