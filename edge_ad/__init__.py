@@ -4,35 +4,35 @@ from edge_ad import Runtime
 verdict = Runtime("cable.bundle").inspect(frame)
 """
 
-from edge_ad._version import __version__
-from edge_ad.errors import (
-    BackboneError,
-    BudgetError,
-    BundleCorruptError,
-    BundleError,
-    BundleNotFoundError,
-    BundleVersionError,
-    DatasetError,
-    EdgeADError,
-    EngineError,
-    EngineUnavailableError,
-    ForkError,
-    FrameError,
-    ImageWarning,
-    NativeError,
-    NativeMissingError,
-    ParityError,
-    SpecError,
-)
-from edge_ad.system.entry import end_command as _end_command
-
 try:
+    from edge_ad._version import __version__
+    from edge_ad.errors import (
+        BackboneError,
+        BudgetError,
+        BundleCorruptError,
+        BundleError,
+        BundleNotFoundError,
+        BundleVersionError,
+        DatasetError,
+        EdgeADError,
+        EngineError,
+        EngineUnavailableError,
+        ForkError,
+        FrameError,
+        ImageWarning,
+        NativeError,
+        NativeMissingError,
+        ParityError,
+        SpecError,
+    )
     from edge_ad.frames.place import Place
     from edge_ad.runtime import Runtime
     from edge_ad.serving.meter import Stats
     from edge_ad.system.versions import build_info
     from edge_ad.verdict.verdict import Region, Verdict
-except ImportError as error:  # the native core or NumPy: a command has no `main` yet that could answer with its code
+except (ImportError, KeyboardInterrupt) as error:  # a command has no `main` yet that could answer with its code
+    from edge_ad.system.entry import end_command as _end_command
+
     _end_command(error)
     raise
 

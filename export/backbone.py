@@ -358,6 +358,8 @@ def _unread(error: Exception) -> str:
     """What was found in place of a state dict, for a reader."""
     if isinstance(error, pickle.UnpicklingError):  # torch's text tells how to run the code of such a file
         return "no file of torch.save, or one with other things than tensors; nothing of it was run"
+    if isinstance(error, EOFError):
+        return "a file that is empty, or ends too early"
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from edge_ad.calibration.rules import RATE_HELP, RULE, RULES, usual_values
 from edge_ad.engines import TARGETS
 from edge_ad.frames.photometric import METHODS as NORMALS
 from edge_ad.registry import BASE_PRECISION, METHODS, PRECISIONS, Option, one_of
 from edge_ad.spec import DISTANCES, MOTIONS, RESIZES, Size
+from edge_ad.system.command_line import Parser, given_path
 from export.options import EMBEDDED, INPUTS, LAYOUTS, Options, method_options
 
 
@@ -56,7 +56,7 @@ def _points(text: str) -> tuple[str, ...]:
 
 def _parser() -> argparse.ArgumentParser:
     d = Options("")
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m export",
         description="Makes a bundle from images of good parts: python -m export cable --to openvino",
         formatter_class=_Help,
@@ -64,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("category", help="folder of images, or a name under --data, $EDGE_AD_DATA, ./data or ./data/mvtec_ad")
     add("--to", choices=tuple(TARGETS), default=d.to, help="engines that the bundle is made for")
-    add("--data", type=Path, help="folder that holds the categories")
-    add("--out", type=Path, help="the bundle to write; by default ./CATEGORY.bundle")
+    add("--data", type=given_path, help="folder that holds the categories")
+    add("--out", type=given_path, help="the bundle to write; by default ./CATEGORY.bundle")
     add("--skip-bad", action="store_true", help="leave unreadable images out instead of stopping")
     _add_backbone(parser, d)
     _add_method(parser, d)
@@ -135,7 +135,10 @@ def _add_stacks(parser: argparse.ArgumentParser, d: Options) -> None:
         "become a normal map",
     )
     add(
-        "--lights", type=Path, metavar="FILE", help="the lights of --input photometric: lights.json of `edge-ad lights`"
+        "--lights",
+        type=given_path,
+        metavar="FILE",
+        help="the lights of --input photometric: lights.json of `edge-ad lights`",
     )
     add(
         "--normals",
@@ -162,7 +165,7 @@ def _add_region(parser: argparse.ArgumentParser, d: Options) -> None:
     )
     add(
         "--roi-preview",
-        type=Path,
+        type=given_path,
         metavar="FILE.png",
         help="write a picture of the region there; by default --roi auto writes it beside the bundle, as NAME.roi.png",
     )
@@ -182,7 +185,7 @@ def _add_region(parser: argparse.ArgumentParser, d: Options) -> None:
     )
     add(
         "--align-to",
-        type=Path,
+        type=given_path,
         metavar="IMAGE",
         help="good image that --roi was drawn on, with which the others are aligned; by default the most typical one",
     )
@@ -198,7 +201,7 @@ def _add_backbone(parser: argparse.ArgumentParser, d: Options) -> None:
     add("--layers", nargs="+", help="layers or ONNX tensors to take features from; not needed for common backbones")
     add(
         "--weights",
-        type=Path,
+        type=given_path,
         help="state dict of the torchvision model, or a folder with some; by default its ImageNet weights",
     )
     add(

@@ -44,7 +44,7 @@ def finish(out: Path, manifest: Manifest, members: Members, good: Path, options:
 
 def _write(out: Path, manifest: Manifest, members: Members, good: Path, options: Options, draft: Path) -> None:
     """Writes the bundle. The runtime answers the golden probes on a draft without them."""
-    write_bundle(draft, manifest, members)
+    write_bundle(draft, manifest, members, called=out)
     points = {point.name: point for point in manifest.points}
     for name in manifest.point_names:
         runtime = Runtime(draft, point=name, search="exact", threads=options.threads)

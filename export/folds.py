@@ -31,6 +31,11 @@ class Splits:
     text: str
 
     @property
+    def held_out(self) -> NDArray[np.int64]:
+        """Numbers of all held-out images, in the order of the pairs: the order of their scores."""
+        return np.concatenate([held for _, held in self.pairs])
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """A name for each pair, for progress bars."""
         count = len(self.pairs)

@@ -167,9 +167,8 @@ def make_point(plan: Plan, bases: Mapping[Size, GraphStages], job: Job, summary:
     asks = options.rule in LABELLED
     defects = [score for score, image in zip(tests, job.tests, strict=True) if asks and image.defect is not None]
     calibration = calibrate(good, defects, splits, options, job.left_out, summary)
-    numbers = np.concatenate([held for _, held in splits.pairs])
     power = job.drawn.spec(good.synthetic, defects_in_order(splits, job.drawn)) if good.synthetic else None
-    return MadePoint(plan, sights, factor, calibration, numbers, tests, power)
+    return MadePoint(plan, sights, factor, calibration, splits.held_out, tests, power)
 
 
 def _make_sight(plan: Plan, base: GraphStages, splits: Splits, job: Job, summary: Summary) -> MadeSight:
@@ -225,7 +224,7 @@ def choose_sample(count: int, splits: Splits, seed: int) -> NDArray[np.int64]:
     """
     wanted = max(1, min(_MAX_SAMPLE, count // 4))
     everything = np.arange(count, dtype=np.int64)
-    spare = np.setdiff1d(everything, np.concatenate([held for _, held in splits.pairs]))
+    spare = np.setdiff1d(everything, splits.held_out)
     source = spare if len(spare) >= wanted else everything
     # another random stream: folds() shuffles with the seed itself, and a quarter of that would be one of its folds
     return np.sort(np.random.default_rng([seed, 1]).permutation(source)[:wanted])

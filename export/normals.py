@@ -19,6 +19,7 @@ from edge_ad.frames.photometric.normal_map import normal_files, write_normals
 from edge_ad.frames.photometric.sets import LightSet, find_sets, read_set
 from edge_ad.native import Pool
 from edge_ad.spec import LightsSpec
+from edge_ad.system.command_line import Parser, given_path
 from edge_ad.system.cpu import default_threads
 from edge_ad.system.entry import OK, run_command
 from edge_ad.system.files import check_outputs
@@ -35,20 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m export.normals", description="Makes normal maps of sets of photometric stereo."
-    )
+    parser = Parser(prog="python -m export.normals", description="Makes normal maps of sets of photometric stereo.")
     add = parser.add_argument
     add(
         "sets",
-        type=Path,
+        type=given_path,
         metavar="DIR",
         help="a set, or a folder of sets: DiLiGenT, or pictures with numbers and lights",
     )
-    add("--out", type=Path, required=True, metavar="DIR", help="folder for N_NAME.npy and N_NAME.png")
-    add("--lights", type=Path, help="lights.json or lights.txt; by default those of each set")
+    add("--out", type=given_path, required=True, metavar="DIR", help="folder for N_NAME.npy and N_NAME.png")
+    add("--lights", type=given_path, help="lights.json or lights.txt; by default those of each set")
     add("--method", choices=METHODS, default=METHODS[0], help="default: %(default)s")
-    add("--ambient", type=Path, metavar="IMAGE", help="a picture without the lights, to subtract; for one set")
+    add("--ambient", type=given_path, metavar="IMAGE", help="a picture without the lights, to subtract; for one set")
     add("--white-level", type=int, default=65535, help="u16 value that is white; default: %(default)s")
     add("--truth", action="store_true", help="compare with the true normals of DiLiGenT; needs scipy")
     add("--threads", type=int, help="most threads to use; by default one for each physical core")

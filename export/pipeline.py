@@ -7,7 +7,7 @@ does the part from crop to calibration, once for each operating point.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,11 +51,14 @@ from export.tiles import describe_tiles
 _LISTED = 3  # folders in the summary
 
 
-def export_bundle(options: Options, category: Category | None = None) -> Summary:
+def export_bundle(
+    options: Options, category: Category | None = None, check: Callable[[], object] = lambda: None
+) -> Summary:
     """Makes the bundle that `options` describe. It writes the target in the last step only.
 
     Args:
         category: its images; by default those that `options.category` names.
+        check: is called before the target is written, and may refuse that.
 
     Raises:
         EdgeADError: something is wrong with the options, the images, the backbone or the target.
@@ -86,10 +89,6 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
     stages = bases[plans[0].sizes[0]]
     job = _job(options, good_images, tests, pool, scratch_for(out).parent, canvas)
     job, reference = _reference(plans, bases, job, canvas, summary)
-    if reference.power is not None:
-        threshold = reference.calibration.threshold
-        summary.say("power", describe_power(reference.power, threshold))
-        summary.say("sees", f"{describe_seen(reference.power, threshold)} (synthetic defects)")
     points = _further_points(plans[1:], bases, reference, job, summary)
     manifest = Manifest(
         name=printable(category.name),
@@ -104,6 +103,7 @@ def export_bundle(options: Options, category: Category | None = None) -> Summary
     members = {**reference.members, **({} if canvas.aligner is None else members_of(canvas.aligner))}
     for point, _ in points:
         members |= point_members(point, reference)
+    check()
     finish(out, manifest, members, job.good_images[0], options, summary)
     _write_previews(out, job.good_images, canvas, stages, options, summary)
     for label, text in write_more(options, manifest, reference.members).items():
@@ -185,9 +185,8 @@ def _job(
 ) -> Job:
     splits = folds(len(good_images), options.calibration, options.seed)
     sample = choose_sample(len(good_images), splits, options.seed)
-    held_out = np.sort(np.concatenate([held for _, held in splits.pairs]))
     mask, count = None if canvas.region is None else canvas.region.mask, POWER_DEFECTS[options.effort]
-    drawn = draw_defects(good_images, held_out, mask, canvas.frame, options.seed, count, canvas.aligner)
+    drawn = draw_defects(good_images, np.sort(splits.held_out), mask, canvas.frame, options.seed, count, canvas.aligner)
     return Job(options, good_images, tests, splits, sample, pool, folder, left_out, drawn=drawn)
 
 
@@ -212,6 +211,10 @@ def _reference(
         text = f"{describe_odd(odd, len(made.held_out))}: are they good? --drop-outliers leaves them out"
         first.say("odd images", text)
     summary.add(first)
+    if made.power is not None:
+        threshold = made.calibration.threshold
+        summary.say("power", describe_power(made.power, threshold))
+        summary.say("sees", f"{describe_seen(made.power, threshold)} (synthetic defects)")
     return job, made
 
 

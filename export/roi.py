@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edge_ad.errors import DatasetError, SpecError
 from edge_ad.frames.crop import scale_box
 from edge_ad.frames.mask import marked_pixels
-from edge_ad.frames.roi import tensor_mask
+from edge_ad.frames.roi import bounding_box, tensor_mask
 from edge_ad.spec import Box, Size
 from edge_ad.spec.base import is_box
 from edge_ad.system.inputs import read_input
@@ -40,8 +40,7 @@ class DrawnRoi:
     @property
     def box(self) -> Box:
         """Half-open bounding box of the mask."""
-        rows, columns = np.flatnonzero(self.mask.any(axis=1)), np.flatnonzero(self.mask.any(axis=0))
-        return (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+        return bounding_box(self.mask)
 
 
 def read_roi(text: str, frame_size: Size) -> DrawnRoi:

@@ -27,6 +27,7 @@ from edge_ad.errors import SpecError
 from edge_ad.frames.align import Aligner
 from edge_ad.frames.capture import open_frame
 from edge_ad.frames.picture import to_picture
+from edge_ad.frames.roi import filled
 from edge_ad.spec import FrameSpec
 from edge_ad.system.progress import Progress
 from export.roi import DrawnRoi
@@ -156,7 +157,7 @@ def object_in(small: NDArray[np.uint8]) -> Mask | str:
     shown = small.astype(np.float32) / np.float32(255)
     ground = ground_of(shown)
     rest = cv2.morphologyEx((~ground).astype(np.uint8), cv2.MORPH_CLOSE, _disc(max(1, min(ground.shape) // 80)))
-    thing = _parts(_filled(rest > 0))
+    thing = _parts(filled(rest > 0))
     share, border = float(thing.mean()), np.concatenate([thing[0], thing[-1], thing[:, 0], thing[:, -1]]).mean()
     if share < _LEAST:
         return "there is no object"
@@ -188,7 +189,7 @@ def refined(small: NDArray[np.uint8], thing: Mask) -> Mask:
     cv2.setRNGSeed(0)  # of this thread: GrabCut begins with random clusters
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(small, labels, None, *models, 2, cv2.GC_INIT_WITH_MASK)
-    return _parts(_filled((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)))
+    return _parts(filled((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)))
 
 
 def _union(things: dict[Path, Small], frame: FrameSpec, margin: float, aligner: Aligner | None) -> tuple[Mask, float]:
@@ -205,9 +206,9 @@ def _union(things: dict[Path, Small], frame: FrameSpec, margin: float, aligner: 
         thing = refined(small_copy(path, frame, aligner), thing)
         seen.append(Small(thing))
         union |= thing
-        near = _filled(cv2.dilate(union.astype(np.uint8), _disc(max(1, reach // 2))) > 0)
+        near = filled(cv2.dilate(union.astype(np.uint8), _disc(max(1, reach // 2))) > 0)
     move = cv2.dilate if reach > 0 else cv2.erode
-    found = _filled(move(_filled(union).astype(np.uint8), _disc(abs(reach))) > 0)
+    found = filled(move(filled(union).astype(np.uint8), _disc(abs(reach))) > 0)
     return found, min(float((found & thing.mask).sum() / thing.area) for thing in seen)
 
 
@@ -220,13 +221,6 @@ def _parts(mask: Mask) -> Mask:
     areas[0] = 0
     found: Mask = (areas >= _PART * areas.max())[labels] & mask
     return found
-
-
-def _filled(mask: Mask) -> Mask:
-    """A mask with its holes closed."""
-    around = np.pad(mask.astype(np.uint8), 1)
-    cv2.floodFill(around, None, (0, 0), 2)
-    return np.asarray(around[1:-1, 1:-1] != 2)
 
 
 def _disc(radius: int) -> NDArray[np.uint8]:

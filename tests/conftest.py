@@ -63,12 +63,9 @@ def golden_roi() -> Path:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny category `part` and a tiny `backbone.onnx`."""
     pytest.importorskip("onnx", reason="the export needs onnx")
-    from tests.tiny import write_backbone, write_category
+    from tests.tiny import write_material
 
-    folder = tmp_path_factory.mktemp("tiny")
-    write_category(folder / "part")
-    write_backbone(folder / "backbone.onnx")
-    return folder
+    return write_material(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")

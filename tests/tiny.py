@@ -91,8 +91,15 @@ def write_backbone(path: Path, channels: tuple[int, int] = (8, 16)) -> Path:
     return path
 
 
+def write_material(folder: Path, **category: int) -> Path:
+    """What `tiny_options` exports, in a folder: a category `part`, as `write_category` makes it, and a backbone."""
+    write_category(folder / "part", **category)
+    write_backbone(folder / "backbone.onnx")
+    return folder
+
+
 def tiny_options(folder: Path, **changes: object):  # type: ignore[no-untyped-def]
-    """Export options for `write_category` and `write_backbone` in `folder`."""
+    """Export options for what `write_material` has put into `folder`."""
     from export.options import Options
 
     values: dict[str, object] = {

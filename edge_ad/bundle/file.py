@@ -243,7 +243,13 @@ def _names_at(manifest: Manifest, names: Collection[str], point: str) -> dict[st
     return {name: name for name in names if name.startswith((*shared, _ALIGN))} | own
 
 
-def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapping[str, Payload]) -> str:
+def write_bundle(
+    path: str | os.PathLike[str],
+    manifest: Manifest,
+    members: Mapping[str, Payload],
+    *,
+    called: str | os.PathLike[str] | None = None,
+) -> str:
     """Writes a bundle and returns its id.
 
     The bundle appears at `path` complete or not at all. An older file stays until then, and programs that have opened
@@ -255,11 +261,13 @@ def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapp
         path: the target: a new file, a file to replace, a pipe or a device.
         manifest: everything but the members: `Manifest.members` is ignored and computed here.
         members: by name, in any order; uint8, int32 or float32 arrays of any shape, or bytes.
+        called: the path that an error names, if this is a draft of another file.
 
     Raises:
         SpecError: the manifest, or a member's name or shape, is what a reader would refuse.
         BundleError: a member's dtype or the whole size is not allowed, or the file cannot be written.
     """
+    named = os.fspath(called or path)
     payloads = {name: _payload(name, value) for name, value in members.items()}
     specs = {
         name: MemberSpec(data.nbytes, hashlib.sha256(data).hexdigest(), dtype, shape)
@@ -269,13 +277,13 @@ def write_bundle(path: str | os.PathLike[str], manifest: Manifest, members: Mapp
     version = manifest_json.version_of(manifest)
     layout, digest = _lay_out(specs, len(raw), version), hashlib.sha256(raw).hexdigest()
     if layout.file_size > MAX_FILE_BYTES:
-        what, remedy = f"{os.fspath(path)!s} would be too large", "Choose a smaller coreset."
+        what, remedy = f"{named} would be too large", "Choose a smaller coreset."
         raise BundleError(what, expected=f"{MAX_FILE_BYTES} bytes at most", got=layout.file_size, remedy=remedy)
     data = [memoryview(raw), *(payloads[slot.name][0] for slot in layout.slots[1:])]
     try:
         write_file(Path(path), _file_parts(layout, data, digest, version))
     except (OSError, ValueError) as error:
-        raise _unusable(f"{os.fspath(path)} cannot be written", error) from error
+        raise _unusable(f"{named} cannot be written", error) from error
     return digest[:16]
 
 

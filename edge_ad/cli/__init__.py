@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from edge_ad.registry import ENGINES, one_of
+from edge_ad.system.command_line import Parser, given_path
 from edge_ad.system.entry import ANOMALOUS, ERROR, OK, run_command
 from edge_ad.system.notices import show_image_warnings
 
@@ -32,7 +32,7 @@ def _run(given: Sequence[str]) -> int:
     for name, forwarded in (("export", export), ("teach", teach)):  # they have parsers of their own
         if given[:1] == [name]:
             return forwarded.run(given[1:])
-    parser = argparse.ArgumentParser(prog="edge-ad", description="Inspects images with a bundle, without torch.")
+    parser = Parser(prog="edge-ad", description="Inspects images with a bundle, without torch.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (info, inspect, check, tune, calibrate, eval, roi, lights):
         name = command.__name__.rpartition(".")[2]
@@ -75,14 +75,6 @@ def add_runtime_options(parser: argparse.ArgumentParser, *, many: bool = False, 
             default="auto",
             help="how the nearest patches are found; auto picks the faster one for this coreset and CPU",
         )
-
-
-def given_path(text: str) -> Path:
-    """A path of the command line. An empty one, which an unset variable of a shell gives, would be the working
-    directory."""
-    if not text:
-        raise argparse.ArgumentTypeError("the path is empty; expected a file or a folder")
-    return Path(text)
 
 
 RUNTIME_OPTIONS = ("engine", "device", "threads", "cores", "point", "search")

@@ -37,7 +37,7 @@ from edge_ad.errors import BundleError, DatasetError, EngineUnavailableError, Sp
 from edge_ad.metrics import image_metrics, wilson
 from edge_ad.runtime import Runtime
 from edge_ad.spec import CalibrationSpec, Manifest
-from edge_ad.system.files import check_outputs, check_target, is_special, is_stdout
+from edge_ad.system.files import check_new, check_outputs, is_stdout
 from edge_ad.system.names import printable
 from edge_ad.system.progress import Progress
 from edge_ad.system.tables import named
@@ -165,20 +165,14 @@ def _check_target(out: Path, bundle: Path, force: bool) -> None:
     Raises:
         EdgeADError: the target is refused.
     """
-    check_target("--out", out)
-    if not out.exists() or is_special(out):
-        return
-    if os.path.samefile(out, bundle):
+    if os.path.exists(out) and os.path.samefile(out, bundle):
         raise BundleError(
             "--out is the bundle that is calibrated",
             expected="another file, as the new bundle names the old one as its origin",
             got=out,
             remedy="Write beside it, look at it with `edge-ad info`, and put it into service with mv.",
         )
-    if not force:
-        raise BundleError(
-            f"{out} exists already", expected="a new file", remedy="Give another --out, or --force to replace it."
-        )
+    check_new("--out", out, force)
 
 
 def _scores(

@@ -10,13 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_ad.cli import OK, given_path
+from edge_ad.cli import OK
 from edge_ad.errors import DatasetError
 from edge_ad.frames.photometric.lights import angles_between, directions_of, lights_to_json, read_lights
 from edge_ad.frames.photometric.sets import LightSet, read_mask, read_set
 from edge_ad.frames.photometric.solve import METHODS, normals
 from edge_ad.frames.photometric.sphere import Sphere, calibrate_field, find_lights, lights_picture
 from edge_ad.spec import LightsSpec
+from edge_ad.system.command_line import given_path
 from edge_ad.system.files import check_outputs, check_target, is_stdout, write_output
 from edge_ad.system.names import printable
 from edge_ad.system.tables import named

@@ -24,6 +24,7 @@ from edge_ad.frames.capture import picture_of
 from edge_ad.frames.check import in_declared_order
 from edge_ad.frames.crop import scale_box
 from edge_ad.frames.mask import marked_pixels
+from edge_ad.frames.roi import bounding_box, filled
 from edge_ad.frames.roi_picture import roi_picture
 from edge_ad.spec import Box, FrameSpec, Size
 from edge_ad.system.files import check_outputs, check_target, is_stdout, write_output
@@ -88,6 +89,13 @@ def run(options: argparse.Namespace) -> int:
     shapes = [Path(text) for text in (options.roi, *options.add, *options.remove) if text is not None]
     check_outputs(outputs, [*subject.files, *(("a shape", path) for path in shapes)])
     mask = _edited(subject.mask, options.add, options.remove)
+    if not mask.any():
+        raise SpecError(
+            f"nothing is left of the region of {options.source}",
+            expected="a pixel inside or more",
+            got=f"none, without what --remove takes out: {' and '.join(options.remove)}",
+            remedy="Take out less, or leave --remove out.",
+        )
     facts = {"region": subject.source, **_facts(mask, subject)}
     drawn = roi_picture(subject.picture, mask, subject.crop)
     write_output(picture, [cv2.imencode(".png", drawn)[1].tobytes()])
@@ -160,19 +168,15 @@ def _edited(mask: Mask, add: Sequence[str], remove: Sequence[str]) -> Mask:
         mask = mask | _shape(text, size)
     for text in remove:
         mask = mask & ~_shape(text, size)
-    if not mask.any():
-        raise SpecError("nothing is left of the region", expected="pixels inside", got="none")
     return mask
 
 
 def _facts(mask: Mask, subject: Subject) -> dict[str, str]:
     """What a reader should know of a region, a line each."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
     facts = {
         "frame": f"{mask.shape[0]} x {mask.shape[1]}",
-        "share": f"{100 * mask.mean():.1f}% of the frame, box {','.join(map(str, box))}",
-        "holes": _parts(_holes(mask), subject.patch, "none: the region is closed"),
+        "share": f"{100 * mask.mean():.1f}% of the frame, box {','.join(map(str, bounding_box(mask)))}",
+        "holes": _parts(filled(mask) & ~mask, subject.patch, "none: the region is closed"),
         "parts": _parts(mask, subject.patch, ""),
         "border": ", ".join(_touched(mask)) or "not touched",
     }
@@ -186,12 +190,6 @@ def _parts(mask: Mask, patch: tuple[float, float], none: str) -> str:
         return none
     small = int((stats[1:, cv2.CC_STAT_AREA] < patch[0] * patch[1]).sum())
     return f"{count - 1}" + (f", {small} smaller than a patch of {patch[0]:.0f} x {patch[1]:.0f} pixels" * bool(small))
-
-
-def _holes(mask: Mask) -> Mask:
-    around = np.pad(mask.astype(np.uint8), 1)
-    cv2.floodFill(around, None, (0, 0), 2)
-    return np.asarray(around[1:-1, 1:-1] == 0)
 
 
 def _touched(mask: Mask) -> Iterator[str]:

@@ -141,7 +141,20 @@ def patch_mask(mask: NDArray[np.uint8], grid: Size, covered: Size | None = None)
     covered = covered or (mask.shape[0], mask.shape[1])
     rows = np.minimum(np.arange(mask.shape[0]) * grid[0] // covered[0], grid[0] - 1)
     columns = np.minimum(np.arange(mask.shape[1]) * grid[1] // covered[1], grid[1] - 1)
-    kept = np.zeros(grid, np.bool_)
-    y, x = np.nonzero(mask)
-    kept[rows[y], columns[x]] = True
-    return kept
+    patches = np.add.outer((rows * grid[1]).astype(np.int32), columns.astype(np.int32))  # of each pixel
+    kept = np.zeros(grid[0] * grid[1], np.bool_)
+    kept[patches[mask > 0]] = True
+    return kept.reshape(grid)
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> Box:
+    """Half-open box of a mask with a pixel inside or more."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+
+
+def filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A mask with its holes closed."""
+    around = np.pad(mask.astype(np.uint8), 1)  # so that one flood reaches all that is outside
+    cv2.floodFill(around, None, (0, 0), 2)
+    return np.asarray(around[1:-1, 1:-1] != 2)

@@ -27,6 +27,7 @@ from edge_ad.system.variables import switched_on
 
 OK, ANOMALOUS, ERROR, INTERRUPTED = 0, 1, 2, 130
 DEBUG_VARIABLE = "EDGE_AD_DEBUG"
+_INTERRUPTED = "interrupted"
 _REPORT = (
     f"This is a fault of edge-ad: please report it with the output of `edge-ad info` and of the same command under "
     f"{DEBUG_VARIABLE}=1."
@@ -41,7 +42,7 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
-def run_command(work: Callable[[], int], interrupted: str = "interrupted") -> int:
+def run_command(work: Callable[[], int], interrupted: str = _INTERRUPTED) -> int:
     """Runs `work` and returns the exit code of the command: what `work` returns, or that of what it raised.
 
     It catches all exceptions except the SystemExit of argparse, which has printed usage or help and has the right code.
@@ -50,8 +51,8 @@ def run_command(work: Callable[[], int], interrupted: str = "interrupted") -> in
         work: the command. It imports what it needs itself, so that a missing package is an error like any other.
         interrupted: message after Ctrl-C, SIGTERM or SIGHUP.
     """
-    _open_standard_streams()
     try:
+        _open_standard_streams()
         with _stops():
             code = work()
             if sys.stdout is not None:
@@ -71,17 +72,22 @@ def run_command(work: Callable[[], int], interrupted: str = "interrupted") -> in
     return code
 
 
-def end_command(error: ImportError) -> None:
-    """Ends the process with the exit code of an error, where it is one of our commands that cannot even be imported.
+def end_command(error: ImportError | KeyboardInterrupt) -> None:
+    """Ends the process as `run_command` would, where it is one of our commands that cannot even be imported, such as
+    without the native core or NumPy, or that is stopped meanwhile.
 
-    Python itself would end it with 1, which means "some anomalous". Any other program goes on.
+    Python itself would end it with 1, which means "some anomalous", or with a traceback. Any other program goes on.
     """
     names = sys.orig_argv[1:]
     module = names[names.index("-m") + 1] if "-m" in names[:-1] else ""
     ours = module.partition(".")[0] in ("edge_ad", "export") or Path(sys.argv[0]).stem == "edge-ad"
-    if ours:
-        say(f"error: {_describe(error)}")
-        raise SystemExit(ERROR)
+    if not ours:
+        return
+    if isinstance(error, KeyboardInterrupt):
+        say(_INTERRUPTED)
+        raise SystemExit(INTERRUPTED)
+    say(f"error: {_describe(error)}")
+    raise SystemExit(ERROR)
 
 
 def say(text: str) -> None:

@@ -1,6 +1,8 @@
 """Every file that edge-ad writes goes through here.
 
     check_outputs    refuses, before any work, an output that would replace an input of the same command
+    check_target     refuses one that cannot be written
+    check_new        refuses a bundle that is there already, too
     write_output     writes an output: into a pipe or a device, through a link, otherwise completely or not at all
     write_file       the same, for callers that raise their own error
     open_log         opens a log that a child process writes
@@ -25,7 +27,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from edge_ad.errors import EdgeADError, SpecError
+from edge_ad.errors import BundleError, EdgeADError, SpecError
 
 Parts = Iterable[memoryview | bytes]
 
@@ -37,8 +39,7 @@ def check_outputs(outputs: Iterable[tuple[str, Path]], inputs: Iterable[tuple[st
     """Refuses outputs that are inputs of the same command, and two outputs that are one file.
 
     Files are compared by identity, not by name: a symbolic link, a hard link and another spelling of a path are the
-        same
-    file. Writing into a pipe or a device replaces nothing, so they are never refused.
+    same file. Writing into a pipe or a device replaces nothing, so they are never refused.
 
     Args:
         outputs: (option, path) of each file that will be written, such as ("--csv", Path("out.csv")).
@@ -96,6 +97,25 @@ def check_target(option: str, path: Path) -> None:
     if not writable:
         remedy = f"Give another {option}."
         raise SpecError(f"{path.name} cannot be written there", expected="a writable folder", got=folder, remedy=remedy)
+
+
+def check_new(option: str, path: Path, force: bool, remedy: str = "") -> None:
+    """Refuses the target of a new bundle: as `check_target`, and a file that is there already.
+
+    Ask again after the work, which may take long: another command may have written the file meanwhile.
+
+    Args:
+        force: a file may be there.
+        remedy: what to do about a file that is there.
+
+    Raises:
+        SpecError: it cannot be written.
+        BundleError: it is there already.
+    """
+    check_target(option, path)
+    if path.exists() and not (force or is_special(path) or is_stdout(path)):
+        remedy = remedy or f"Give another {option}, or --force to replace it."
+        raise BundleError(f"{path} exists already", expected="a new file", remedy=remedy)
 
 
 def is_special(path: Path) -> bool:

@@ -29,7 +29,7 @@ from export.summary import Summary
 IMAGES = {"usual": 48, "thorough": 200}  # good images in a trial
 DEFECTS = {"usual": 1, "thorough": 4}  # of each kind, size and contrast
 MEMORY = 2**30  # bytes of patches that a trial may hold
-LEAST_IMAGES = 16  # with fewer there is nothing to hold out
+LEAST_FOR_TRIAL = 16  # with fewer there is nothing to hold out
 ROWS = 2000  # patches in the coreset of a fold of a trial: search must not cost more than the backbone
 THOROUGH = (256**2, 320**2, 384**2, 448**2, 512**2, 640**2)
 
@@ -122,8 +122,8 @@ def _seen(
     open_sizes = subject.options.input_size is None and any(len(own) > 1 for own in opened.values())
     if subject.options.effort == "quick" or not (open_sizes or len(local) > 1 or len(opened) > 1):
         return nothing
-    if len(subject.good_images) < LEAST_IMAGES:
-        summary.say("choice", f"nothing was tried, as that takes {LEAST_IMAGES} good images or more")
+    if len(subject.good_images) < LEAST_FOR_TRIAL:
+        summary.say("choice", f"nothing was tried, as that takes {LEAST_FOR_TRIAL} good images or more")
         return nothing
     found = _try(opened, local, subject)
     if found is None:
@@ -195,7 +195,7 @@ def _try(opened: Opened, local: Sequence[tuple[float, float]], subject: Subject)
     generator = np.random.default_rng([options.seed, 3])
     every = [stages for own in opened.values() for stages in own.values()]
     each = 4 * max(stages.masks.count * stages.backbone.dim for stages in every)  # bytes of an image's patches
-    most = max(LEAST_IMAGES, min(IMAGES[options.effort], MEMORY // each))
+    most = max(LEAST_FOR_TRIAL, min(IMAGES[options.effort], MEMORY // each))
     numbers = np.sort(generator.permutation(len(good_images))[:most])
     paths = [good_images[number] for number in numbers]
     mask = None if subject.region is None else subject.region.mask

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from edge_ad.system.command_line import Parser, given_path
+
 TRUNK_TEACHER = "mobilenet_v2"  # the first teacher: the trunk is shaped like it
 
 
@@ -58,19 +60,24 @@ def _positive(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m export.distill",
         description="Trains a small backbone that starts as a MobileNetV2 to give a second network's patches too, and "
         "writes it as ONNX.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("images", type=Path, help="folder of photographs; a thousand of many kinds are enough")
-    add("--out", type=Path, default=Path("edge-s.onnx"), help="the ONNX file to write; a .csv and a .ckpt go beside it")
+    add("images", type=given_path, help="folder of photographs; a thousand of many kinds are enough")
+    add(
+        "--out",
+        type=given_path,
+        default=Path("edge-s.onnx"),
+        help="the ONNX file to write; a .csv and a .ckpt go beside it",
+    )
     add("--layers", nargs=2, help="the second teacher's nodes at strides 8 and 16; by default those PatchCore uses")
-    add("--weights", type=Path, help="the second teacher's state dict; by default torchvision's")
-    add("--trunk-weights", type=Path, help="MobileNetV2's state dict; by default torchvision's")
-    add("--start", type=Path, help="a checkpoint to take the student's weights from, whatever its recipe")
+    add("--weights", type=given_path, help="the second teacher's state dict; by default torchvision's")
+    add("--trunk-weights", type=given_path, help="MobileNetV2's state dict; by default torchvision's")
+    add("--start", type=given_path, help="a checkpoint to take the student's weights from, whatever its recipe")
     add("--resume", action="store_true", help="go on from the checkpoint beside --out")
     add("--every", type=_positive, default=250, help="steps from one checkpoint and ONNX file to the next")
     add("--threads", type=_positive, help="threads of torch in each of two workers; by default one for each core")

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.errors import DatasetError, SpecError
+from edge_ad.system.command_line import Parser, given_path
 from edge_ad.system.entry import run_command
 from edge_ad.system.files import new_folder, write_new
 from edge_ad.system.names import printable
@@ -241,13 +242,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m export.sample",
         description="Renders a sample category, to try the tool with: drawn images, in the layout of MVTec AD.",
     )
     add = parser.add_argument
     add("name", help=f"which sample: {', '.join(SAMPLES)}")
-    add("folder", type=Path, metavar="DIR", help="where to put it, as DIR/NAME; nothing there is overwritten")
+    add("folder", type=given_path, metavar="DIR", help="where to put it, as DIR/NAME; nothing there is overwritten")
     add("--seed", type=int, default=0, help="other pictures of the same kind (default: 0)")
     add("--workers", type=int, help="threads to use (default: one for each core)")
     return parser

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from edge_ad.errors import SpecError
 from edge_ad.spec.base import Range, check_fields
+from edge_ad.system.command_line import Parser, given_path
 from export.synth.defect import CONTRASTS, KINDS, SIZES, check_kind
 
 COUNT = Range(1, 10_000)
@@ -64,13 +65,13 @@ def _list_of(read: Callable[[str], Any], what: str) -> Callable[[str], tuple[Any
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m export.synth",
         description="Puts synthetic defects with exact masks on good images, in the layout of MVTec AD.",
     )
     add, numbers = parser.add_argument, _list_of(float, "numbers")
-    add("images", type=Path, metavar="GOOD_IMAGES", help="folder of good images, best held out from the export")
-    add("--out", type=Path, required=True, metavar="DIR", help="folder to write; it must be new or empty")
+    add("images", type=given_path, metavar="GOOD_IMAGES", help="folder of good images, best held out from the export")
+    add("--out", type=given_path, required=True, metavar="DIR", help="folder to write; it must be new or empty")
     add(
         "--kinds",
         type=_list_of(str, "kinds"),

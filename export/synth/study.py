@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.errors import SpecError
+from edge_ad.frames.roi import filled
 from edge_ad.spec import Frame
 from export.synth.shapes import Plane, blur
 
@@ -227,10 +228,7 @@ def _detailed(shown: Plane) -> NDArray[np.bool_]:
     """Where a picture has detail, about a third of what its more detailed half has, and what such places enclose."""
     side = min(shown.shape[:2])
     detail = blur(_detail(shown), side / 24)
-    plain = (detail < np.float32(0.35) * np.percentile(detail, 75)).astype(np.uint8)
-    around = np.pad(plain, 1, constant_values=1)  # so that one flood reaches every plain place at the border
-    cv2.floodFill(around, None, (0, 0), 2)
-    return around[1:-1, 1:-1] != 2
+    return filled(detail >= np.float32(0.35) * np.percentile(detail, 75))
 
 
 def _detail(shown: Plane) -> Plane:

@@ -14,6 +14,7 @@ promise about false rejects holds. The scores of the new images alone would be t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -85,12 +86,20 @@ class Lesson:
     made: dict[tuple[object, ...], MadeSight]
 
 
-def teach_again(bundle: Bundle, paths: list[Path], out: Path, options: Options, summary: Summary) -> None:
+def teach_again(
+    bundle: Bundle,
+    paths: list[Path],
+    out: Path,
+    options: Options,
+    summary: Summary,
+    check: Callable[[], object] = lambda: None,
+) -> None:
     """Writes a bundle that has learned from more good images.
 
     Args:
         bundle: opened with all its members.
         options: seed, threads, the rate of false rejects and `skip_bad`; the others come from the bundle.
+        check: is called before the target is written, and may refuse that.
 
     Raises:
         SpecError: the method cannot learn from more, or the rule needs labelled defects.
@@ -129,6 +138,7 @@ def teach_again(bundle: Bundle, paths: list[Path], out: Path, options: Options, 
     members = {**reference.members, **({} if aligner is None else members_of(aligner))}
     for _, made in points:
         members |= point_members(made, reference)
+    check()
     finish(out, new, members, images[0], options, summary)
 
 
@@ -247,8 +257,7 @@ def _teach(bundle: Bundle, name: str, lesson: Lesson, summary: Summary) -> MadeP
     calibration = _calibrate(spec, good, lesson, summary)
     sizes = tuple(sight.stages.backbone.input_size for sight in sights)
     plan = Plan(name, spec.backbone.precision, "any" if point is None else point.engine, sizes)
-    numbers = np.concatenate([held for _, held in lesson.splits.pairs])
-    return MadePoint(plan, sights, factor, calibration, numbers, [])
+    return MadePoint(plan, sights, factor, calibration, lesson.splits.held_out, [])
 
 
 def _teach_sight(bundle: Bundle, name: str, sight: Bundle, lesson: Lesson, summary: Summary) -> MadeSight:
@@ -304,8 +313,7 @@ def _calibrate(spec: Manifest, good: HeldOut, lesson: Lesson, summary: Summary) 
         "new images", f"{over} of {count} score above the old threshold; the highest has {max(good.scores):.4g}"
     )
     summary.say("promise", promise(rule, value, new.threshold, scores))
-    numbers = np.concatenate([held for _, held in lesson.splits.pairs])
     fresh = [at - len(old.good_scores) for at in odd_images(np.array(scores))]
-    if odd := {lesson.images[numbers[at]]: good.scores[at] for at in fresh if at >= 0}:
+    if odd := {lesson.images[lesson.splits.held_out[at]]: good.scores[at] for at in fresh if at >= 0}:
         summary.say("odd images", f"{describe_odd(odd, len(scores))}: are they good?")
     return new

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from edge_ad.bundle.file import Bundle
 from edge_ad.calibration.rules import RATE_HELP
 from edge_ad.data.layouts import Category
 from edge_ad.engines import TARGETS, installed_engines
-from edge_ad.errors import BackboneError, BundleError, BundleNotFoundError, SpecError
+from edge_ad.errors import BackboneError, BundleNotFoundError, SpecError
 from edge_ad.registry import ENGINES, one_of
 from edge_ad.spec import MOTIONS
-from edge_ad.system.files import check_outputs, check_target, is_special, is_stdout
+from edge_ad.system.command_line import Parser, given_path
+from edge_ad.system.files import check_new, check_outputs, is_stdout
 from edge_ad.system.names import printable_lines
 from edge_ad.system.notices import show_image_warnings
 from edge_ad.system.versions import timestamp
@@ -55,7 +56,7 @@ class Asked:
             BundleNotFoundError: it looks like a bundle, and is not there.
             SpecError: it is no name.
         """
-        if self.target.is_file():
+        if os.path.isfile(self.target):  # unlike Path, it takes a name that is too long
             return True
         if self.target.name in ("", ".."):
             raise SpecError("a new bundle needs a name", expected="NAME, for NAME.bundle", got=self.target)
@@ -84,24 +85,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> Asked:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="edge-ad teach",
         description="Makes NAME.bundle of a few good images in seconds: edge-ad teach cable photos/. Or adds good "
         "images to a bundle: edge-ad teach cable.bundle new/. It needs no torch.",
     )
     add = parser.add_argument
-    add("target", type=_path, metavar="NAME|BUNDLE", help="name of a new bundle, or a bundle that is to learn more")
+    add(
+        "target", type=given_path, metavar="NAME|BUNDLE", help="name of a new bundle, or a bundle that is to learn more"
+    )
     add(
         "images",
-        type=_path,
+        type=given_path,
         nargs="*",
         metavar="IMAGES",
         help="files of good images, folders of them, or categories, whose good images to learn from are taken",
     )
-    add("--source", type=_path, metavar="DIR", help="folder of a camera: all images in it and below it are good")
+    add("--source", type=given_path, metavar="DIR", help="folder of a camera: all images in it and below it are good")
     add(
         "--out",
-        type=_path,
+        type=given_path,
         help="the bundle to write; by default NAME.bundle, or NAME.taught.bundle beside NAME.bundle",
     )
     add("--force", action="store_true", help="replace --out if it exists; never BUNDLE itself")
@@ -114,12 +117,6 @@ def _parse(arguments: Sequence[str] | None) -> Asked:
     names = ("false_reject", "skip_bad", "seed", "threads", "align")
     options = Options(str(given.target), effort="quick", **{name: getattr(given, name) for name in names})
     return Asked(given.target, given.images, given.source, given.out, given.force, options)
-
-
-def _path(text: str) -> Path:
-    if not text:  # an unset variable of a shell would be the working directory
-        raise argparse.ArgumentTypeError("the path is empty; expected a name, a file or a folder")
-    return Path(text)
 
 
 def _require_packages() -> None:
@@ -136,12 +133,13 @@ def _new(asked: Asked, images: list[Path]) -> Summary:
     from export.teach.again import NO_GRAPH
 
     out = asked.out or asked.target.with_name(asked.target.name + _SUFFIX)
-    _check_target(out, asked.force, f"To teach it more, give {out} in place of {asked.target}.")
+    check = partial(check_new, "--out", out, asked.force, f"To teach it more, give {out} in place of {asked.target}.")
+    check()
     kinds = {kind for name in installed_engines() for kind in ENGINES[name].runs}
     to = next(name for name, made in TARGETS.items() if {*made} == kinds)
     graph = find_spec("hnswlib") is not None  # which makes it
     options = replace(asked.options, out=out, to=to, own={**asked.options.own, "graph": graph})
-    summary = export_bundle(options, Category(asked.target.name, "files given", tuple(images), ()))
+    summary = export_bundle(options, Category(asked.target.name, "files given", tuple(images), ()), check)
     if not graph:
         summary.say("search", NO_GRAPH)
     return summary
@@ -156,21 +154,10 @@ def _again(asked: Asked, images: list[Path]) -> Summary:
     name = asked.target.name.removesuffix(_SUFFIX)
     out = asked.out or asked.target.with_name(f"{name}.taught{_SUFFIX}")
     check_outputs([("--out", out)], [("the bundle", asked.target), *(("an image", path) for path in images)])
-    _check_target(out, asked.force, "Give another --out, or --force to replace it.")
+    check = partial(check_new, "--out", out, asked.force)
+    check()
     summary = Summary(out)
     with Bundle.open(asked.target) as bundle:
         summary.say("taught", f"{os.path.abspath(asked.target)} ({bundle.id})")
-        teach_again(bundle, images, out, asked.options, summary)
+        teach_again(bundle, images, out, asked.options, summary, check)
     return summary
-
-
-def _check_target(out: Path, force: bool, remedy: str) -> None:
-    """Refuses a target before the work.
-
-    Raises:
-        SpecError: its folder is not there or may not be written.
-        BundleError: it exists, and is not to be replaced.
-    """
-    check_target("--out", out)
-    if out.exists() and not (is_special(out) or is_stdout(out) or force):
-        raise BundleError(f"{out} exists already", expected="a new file", remedy=remedy)

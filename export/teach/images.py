@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,13 +40,13 @@ def find_images(given: Sequence[Path], source: Path | None) -> list[Path]:
 
 
 def _images_of(path: Path) -> list[Path]:
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path, it takes a name that is too long
         try:
             # a folder without images may be a category; if it is none, the error says what is there
             return list_images(path) or list(load_category(path).train_good)
         except OSError as error:
             raise _unreadable(path, error) from error
-    if not path.exists():
+    if not os.path.exists(path):
         raise DatasetError(f"there is no {path}", expected="an image, or a folder of good images", got="nothing there")
     return [path]
 

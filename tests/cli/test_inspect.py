@@ -265,6 +265,8 @@ def test_an_empty_path_is_not_the_working_directory(
         ["inspect", golden, ""],
         ["inspect", golden, ".", "--overlay", ""],
         ["eval", golden, "--out", ""],
+        ["teach", "new", ""],
+        ["export", "part", "--weights", ""],
     ):
         with pytest.raises(SystemExit) as stopped:
             main([*map(str, arguments)])

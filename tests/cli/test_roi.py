@@ -189,7 +189,11 @@ def test_arguments_that_are_refused(
     failing(["roi", folder, "--roi", "small.png"], capsys, r"another size than the frames.*\(96, 120\).*\(20, 20\)")
     failing(["roi", folder, "--on", "small.png"], capsys, "--on has another size than the good images")
     failing(["roi", folder, "--roi", "5,5,5,9"], capsys, "empty or outside the frame")
-    failing(["roi", folder, "--remove", "0,0,96,120"], capsys, "nothing is left of the region")
+    failing(
+        ["roi", folder, "--remove", "0,0,96,120"],
+        capsys,
+        rf"nothing is left of the region of {folder}; .*--remove takes out: 0,0,96,120. Take out less",
+    )
     failing(["roi", folder, "--add", "gone.png"], capsys, r"gone\.png")
     failing(["roi", tmp_path / "gone"], capsys, "gone")
     failing(["roi", tmp_path / "small.png"], capsys, r"small\.png")

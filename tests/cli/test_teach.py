@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 import signal
@@ -16,6 +18,7 @@ pytest.importorskip("onnx", reason="teaching needs onnx")
 
 from edge_ad import Runtime
 from edge_ad.cli import main
+from export.held_out import cross_fit
 from tests.cli.calling import failing
 from tests.paths import ROOT
 from tests.processes import child, slowed
@@ -183,6 +186,42 @@ def test_force_replaces_an_old_output(golden: Path, tmp_path: Path, capsys: pyte
     out.write_bytes(b"the old one")
     taught(capsys, golden, photos(tmp_path / "photos", 2), "--out", out, "--force")
     Runtime(out, self_check=True)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_another_command_has_written_the_target_meanwhile(
+    golden: Path, tmp_path: Path, again: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, stage = tmp_path / "out.bundle", "export.teach.again.cross_fit" if again else "export.make_point.cross_fit"
+
+    def meanwhile(*arguments: object) -> object:
+        out.write_bytes(b"of another command")
+        return cross_fit(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stage, meanwhile)
+    images = photos(tmp_path / "photos", 2)
+    failing(["teach", golden if again else "cable", images, "--out", out], capsys, "out.bundle exists already")
+    assert out.read_bytes() == b"of another command"
+
+
+def test_a_full_disk_is_told_of_the_file_that_was_asked_for(
+    golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    out, images = tmp_path / "out.bundle", photos(tmp_path / "photos", 2)
+    failing(["teach", golden, images, "--out", out], capsys, re.escape(f"error: {out} cannot be written; got No space"))
+    assert list(tmp_path.iterdir()) == [images]
+
+
+def test_names_that_are_too_long(golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = "x" * 300
+    failing(
+        ["teach", tmp_path / long, photos(tmp_path / "photos", 2)], capsys, r"--out .*x\.bundle cannot be written; got"
+    )
+    failing(["teach", golden, long], capsys, f"there is no {long}")
 
 
 @pytest.mark.parametrize("missing", ["onnx", "an engine"])

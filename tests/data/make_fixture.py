@@ -18,7 +18,7 @@ import numpy as np
 from edge_ad import Runtime
 from export.pipeline import export_bundle
 from tests.stacks import stack, stack_options, write_stacks
-from tests.tiny import bad_frame, good_frame, tiny_options, write_backbone, write_category
+from tests.tiny import bad_frame, good_frame, tiny_options, write_backbone, write_material
 
 DATA = Path(__file__).parent
 CHANGES: dict[str, dict[str, object]] = {
@@ -36,9 +36,7 @@ def main() -> int:
     for name, pictures in stacks.items():  # one below the other
         cv2.imwrite(str(DATA / f"{name}.png"), np.concatenate(list(pictures)))
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_category(folder / "part", tests=1)
-        write_backbone(folder / "backbone.onnx")
+        folder = write_material(Path(name), tests=1)
         made = {
             stem: _made(stem, tiny_options(folder, out=DATA / f"{stem}.bundle", **changes), frames)
             for stem, changes in CHANGES.items()

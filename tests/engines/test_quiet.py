@@ -85,10 +85,9 @@ def test_the_export_sends_nothing_and_writes_the_bundle_only(tmp_path: Path) -> 
     """With int8 where NNCF is installed: it has telemetry of its own."""
     pytest.importorskip("onnx", reason="the export needs onnx")
     pytest.importorskip("hnswlib", reason="the export needs hnswlib")
-    from tests.tiny import write_backbone, write_category
+    from tests.tiny import write_material
 
-    write_category(tmp_path / "in" / "part", goods=20)
-    write_backbone(tmp_path / "in" / "backbone.onnx")
+    write_material(tmp_path / "in", goods=20)
     both = len(installed_engines()) == 2
     points = "f32,int8" if both and importlib.util.find_spec("nncf") else "f32"
     to = "both" if both else {"openvino": "openvino", "onnxruntime": "onnx"}[installed_engines()[0]]

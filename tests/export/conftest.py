@@ -8,7 +8,7 @@ import pytest
 
 from edge_ad.engines import installed_engines
 from tests.export.made import Export
-from tests.tiny import tiny_options, write_backbone, write_category
+from tests.tiny import tiny_options, write_material
 
 
 @pytest.fixture
@@ -29,7 +29,4 @@ def export(tiny: Path, tmp_path: Path) -> Export:
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as the fixture `tiny` has it, with more good images: enough to calibrate int8. Write nothing there."""
-    folder = tmp_path_factory.mktemp("parts")
-    write_category(folder / "part", goods=24, tests=6)
-    write_backbone(folder / "backbone.onnx")
-    return folder
+    return write_material(tmp_path_factory.mktemp("parts"), goods=24, tests=6)

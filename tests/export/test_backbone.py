@@ -127,6 +127,12 @@ def test_bytes_that_are_no_state_dict(tmp_path: Path, data: bytes) -> None:
         torchvision_backbone("resnet18", None, path)
 
 
+def test_an_empty_file_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "x.pth").write_bytes(b"")
+    with pytest.raises(BackboneError, match=r"x\.pth is not a state dict.*got a file that is empty"):
+        torchvision_backbone("resnet18", None, tmp_path / "x.pth")
+
+
 def test_a_truncated_file(tmp_path: Path, weights: Path) -> None:
     path = tmp_path / "cut.pth"
     path.write_bytes(weights.read_bytes()[:1_000_000])

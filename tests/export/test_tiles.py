@@ -26,7 +26,7 @@ from export.command_line import parse_options  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
 from export.summary import Summary  # noqa: E402
 from export.tiles import Reach, border_reach, sample_numbers, sample_size  # noqa: E402
-from tests.tiny import good_frame, picture, tiny_options, write_backbone, write_category  # noqa: E402
+from tests.tiny import good_frame, picture, tiny_options, write_category, write_material  # noqa: E402
 
 SIDE = 160
 Export = Callable[..., Summary]
@@ -36,10 +36,7 @@ pytestmark = pytest.mark.skipif("onnxruntime" not in installed_engines(), reason
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = tmp_path_factory.mktemp("tiles")
-    write_category(found / "part", goods=6, tests=2, size=SIDE)
-    write_backbone(found / "backbone.onnx")
-    return found
+    return write_material(tmp_path_factory.mktemp("tiles"), goods=6, tests=2, size=SIDE)
 
 
 @pytest.fixture

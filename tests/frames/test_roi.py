@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_ad import Runtime
-from edge_ad.frames.roi import RoiMasks
+from edge_ad.frames.roi import RoiMasks, bounding_box, filled, patch_mask
 from tests.tiny import bad_frame, good_frame
 
 
@@ -31,6 +31,30 @@ def test_with_a_region_distances_stand_where_their_patches_are() -> None:
     assert masks.count == 3
     np.testing.assert_array_equal(masks.to_grid(np.array([7, 8, 9], np.float32)), [[0, 7, 0], [8, 0, 9]])
     assert masks.members["roi/patch_mask"].tolist() == [[0, 1, 0], [1, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("size", "covered"), [((40, 60), (40, 60)), ((37, 59), (40, 60)), ((3, 4), (3, 4)), ((1, 1), (2, 9))]
+)
+def test_a_patch_is_inside_if_any_pixel_of_its_cell_is(size: tuple[int, int], covered: tuple[int, int]) -> None:
+    """Also where there are more patches than pixels, or the grid goes on beyond them."""
+    mask, grid = np.zeros(size, np.uint8), (5, 6)
+    mask[np.random.default_rng(0).random(size) < 0.02] = 255
+    mask[0, -1] = 255
+    expected = np.zeros(grid, np.bool_)
+    for y, x in zip(*np.nonzero(mask), strict=True):
+        expected[y * grid[0] // covered[0], x * grid[1] // covered[1]] = True
+    np.testing.assert_array_equal(patch_mask(mask, grid, covered), expected)
+
+
+def test_the_box_and_the_holes_of_a_mask() -> None:
+    mask = np.zeros((12, 9), np.bool_)
+    mask[:7, 2:8] = True
+    solid = mask.copy()
+    mask[2:5, 4] = mask[0, 5] = False  # a hole, and a bay at the border
+    solid[0, 5] = False
+    assert bounding_box(mask) == (0, 2, 7, 8)
+    np.testing.assert_array_equal(filled(mask), solid)
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

@@ -28,7 +28,7 @@ from export.network import open_network
 from export.openvino_ir import to_ir
 from export.pipeline import export_bundle
 from tests.edited import edited, read
-from tests.tiny import bad_frame, good_frame, tiny_options, write_backbone, write_category
+from tests.tiny import bad_frame, good_frame, tiny_options, write_material
 
 SIDE, TILE = 200, (120, 120)  # two tiles a side, which overlap by 2 * REACH exactly
 REACH = 20  # pixels: beyond these the tiny network does not see, its poolings and enlargements included
@@ -40,10 +40,7 @@ pytestmark = pytest.mark.skipif(len(installed_engines()) < 2, reason="needs both
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = tmp_path_factory.mktemp("tiles")
-    write_category(found / "part", goods=6, tests=1, size=SIDE)
-    write_backbone(found / "backbone.onnx")
-    return found
+    return write_material(tmp_path_factory.mktemp("tiles"), goods=6, tests=1, size=SIDE)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from edge_ad.errors import SpecError
 from edge_ad.system import entry
 from edge_ad.system.entry import run_command
 from tests.paths import DATA
+from tests.processes import child
 from tests.tiny import good_frame
 
 COMMANDS = ("edge_ad.cli", "export", "export.sample", "export.distill", "edge_ad.evaluation.finish")
@@ -107,6 +108,16 @@ def test_a_module_that_cannot_be_imported(module: str, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no signals")
+@pytest.mark.parametrize("module", ["edge_ad.cli", "export"])
+def test_stopped_before_it_has_begun(module: str, tmp_path: Path) -> None:
+    (tmp_path / "cv2.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), ROOT])}
+    with child([sys.executable, "-m", module, "x"], env=environment, cwd=tmp_path, stderr=subprocess.PIPE) as process:
+        assert process.communicate(timeout=60)[1] == "interrupted\n"
+    assert process.returncode == 130
+
+
 # ---------------------------------------------------------------------------------------------- standard streams
 
 
@@ -127,6 +138,18 @@ def test_a_full_disk_behind_stdout(golden: Path, tmp_path: Path, arguments: list
         done = run(*COMMAND, *arguments, stdout=full, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ROOT})
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: the standard output or a temporary file cannot be written")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["--help"], ["inspect", "--help"], ["export", "--help"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_help_that_cannot_be_printed(arguments: list[str], unbuffered: str) -> None:
+    """The export's is longer than Python's buffer, the others are shorter."""
+    environment = {**os.environ, "PYTHONPATH": ROOT, "PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        done = run(*COMMAND, *arguments, stdout=full, env=environment)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: the standard output or a temporary file cannot be written")
 
 
 # ---------------------------------------------------------------------------------------------- where it runs

@@ -26,7 +26,7 @@ AREAS = (48**2, 64**2)  # instead of those of real networks: seconds
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a part of 16 good images, twice as wide as high, and a backbone."""
     folder = tmp_path_factory.mktemp("many")
-    for i in range(evidence.LEAST_IMAGES):
+    for i in range(evidence.LEAST_FOR_TRIAL):
         picture(folder / "part" / f"{i:02}.png", good_frame(i, 96)[:48])
     write_backbone(folder / "backbone.onnx")
     return folder

@@ -38,7 +38,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def part(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("many") / "part"
-    for i in range(evidence.LEAST_IMAGES):
+    for i in range(evidence.LEAST_FOR_TRIAL):
         picture(folder / f"{i:02}.png", good_frame(i))
     return folder
 
