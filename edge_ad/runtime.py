@@ -33,6 +33,8 @@ EngineName = str  # "auto", or one of `edge_ad.registry.ENGINES`
 SearchName = Literal["auto", "exact", "graph"]
 MissName = Literal["raise", "best_effort"]
 Mask = NDArray[np.bool_] | NDArray[np.uint8]
+Picture = Frame | str | os.PathLike[str]
+Capture = Picture | Sequence[Picture]  # a sequence where the bundle's frames are stacks
 
 
 class Runtime:
@@ -188,7 +190,7 @@ class Runtime:
         """Time limit of a frame in milliseconds; None without a budget."""
         return self._budget_ms
 
-    def inspect(self, frame: Frame | str | os.PathLike[str], *, roi: Mask | None = None) -> Verdict:
+    def inspect(self, frame: Capture, *, roi: Mask | None = None) -> Verdict:
         """The verdict on a frame. Thread-safe.
 
         With `roi`, only what is inside both the mask and the bundle's region of interest is judged: score, map and
@@ -201,12 +203,14 @@ class Runtime:
         Args:
             frame: (H, W, 3) u8 in the bundle's colour order, (H, W) or (H, W, 1) grey u8 or u16, or an image file.
                 It may have any size: it is resized as at export. The anomaly map has the size of the frame, and is in
-                its pixels, wherever the part lies (``--align``).
+                its pixels, wherever the part lies (``--align``). Of a bundle of stacks (`manifest.frame.stack`): the
+                pictures in the order of the lights, as an (N, H, W) or (N, H, W, 3) array, N arrays or image files, or
+                the folder of those files.
             roi: (H, W) mask of the frame's size: bool, or u8 where each value above 0 is inside. None: no mask.
 
         Raises:
             FrameError: the frame cannot be inspected; the mask has another dtype or size, is empty, or leaves nothing
-                to inspect. Then there is no verdict.
+                to inspect; a stack is incomplete or does not fit its lights. Then there is no verdict.
             SpecError: the bundle's method scores a frame as a whole, so it takes no mask.
             EngineError: the engine failed, or gave NaN or Inf. Then there is no verdict.
             ForkError: this is a forked child of the process that opened the Runtime.
@@ -215,7 +219,7 @@ class Runtime:
         return self._judge(self._point.prepare(frame, Stopwatch(), roi))
 
     def inspect_many(
-        self, frames: Iterable[Frame | str | os.PathLike[str]], *, rois: Iterable[Mask | None] | None = None
+        self, frames: Iterable[Capture], *, rois: Iterable[Mask | None] | None = None
     ) -> Iterator[Verdict]:
         """Verdicts in the order of the frames. While one frame is inspected, the next one is captured and cropped.
 
@@ -238,9 +242,7 @@ class Runtime:
             raise FrameError("rois are no masks", expected="an iterable, a mask for each frame", got=repr(rois))
         return (self._judge(prepared) for prepared in prefetch(_with_masks(frames, rois), self._prepare_masked))
 
-    def scores_and_peaks(
-        self, frames: Iterable[Frame | str | os.PathLike[str]]
-    ) -> Iterator[tuple[float, float | None]]:
+    def scores_and_peaks(self, frames: Iterable[Capture]) -> Iterator[tuple[float, float | None]]:
         """Score and map peak of each frame (None without a map). Thresholds are chosen from them.
 
         It searches exactly and takes the peaks as the export does: no map in frame pixels is rendered. It reads frames
@@ -280,12 +282,12 @@ class Runtime:
     def _point(self) -> Point:
         return self._points[0 if self._ladder is None else self._ladder.rung]
 
-    def _prepare_next(self, frames: Iterator[Frame | str | os.PathLike[str]]) -> Prepared:
+    def _prepare_next(self, frames: Iterator[Capture]) -> Prepared:
         self._home.check()
         watch = Stopwatch()
         return self._point.prepare(next(frames), watch)
 
-    def _prepare_masked(self, frames: Iterator[tuple[Frame | str | os.PathLike[str], Mask | None]]) -> Prepared:
+    def _prepare_masked(self, frames: Iterator[tuple[Capture, Mask | None]]) -> Prepared:
         self._home.check()
         watch = Stopwatch()
         frame, mask = next(frames)
@@ -300,9 +302,7 @@ class Runtime:
         return verdict
 
 
-def _with_masks(
-    frames: Iterable[Frame | str | os.PathLike[str]], rois: Iterable[Mask | None]
-) -> Iterator[tuple[Frame | str | os.PathLike[str], Mask | None]]:
+def _with_masks(frames: Iterable[Capture], rois: Iterable[Mask | None]) -> Iterator[tuple[Capture, Mask | None]]:
     """Each frame with its mask. A frame without one is an error, as a shorter `zip` would leave frames out."""
     masks = iter(rois)
     for number, frame in enumerate(frames):

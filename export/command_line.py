@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from edge_ad.calibration.rules import RATE_HELP, RULE, RULES, usual_values
 from edge_ad.engines import TARGETS
+from edge_ad.frames.photometric import METHODS as NORMALS
 from edge_ad.registry import BASE_PRECISION, METHODS, PRECISIONS, Option, one_of
 from edge_ad.spec import DISTANCES, MOTIONS, RESIZES, Size
 from edge_ad.system.command_line import Parser, given_path
-from export.options import EMBEDDED, LAYOUTS, Options, method_options
+from export.options import EMBEDDED, INPUTS, LAYOUTS, Options, method_options
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> Options:
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_choice(parser, d)
     _add_points(parser, d)
     _add_frames(parser, d)
+    _add_stacks(parser, d)
     _add_region(parser, d)
     parser.add_argument("--seed", type=int, default=d.seed, help="seed of every random choice")
     parser.add_argument("--threads", type=int, help="most threads to use; by default one for each physical core")
@@ -121,6 +123,30 @@ def _add_frames(parser: argparse.ArgumentParser, d: Options) -> None:
         default=d.white_level,
         help="u16 value that is white: 4095 for 12-bit cameras",
     )
+
+
+def _add_stacks(parser: argparse.ArgumentParser, d: Options) -> None:
+    add = parser.add_argument_group("stacks of pictures under several lights").add_argument
+    add(
+        "--input",
+        choices=INPUTS,
+        default=d.input,
+        help="what a frame is: an image, or photometric: a folder with a picture of the part under each light, which "
+        "become a normal map",
+    )
+    add(
+        "--lights",
+        type=given_path,
+        metavar="FILE",
+        help="the lights of --input photometric: lights.json of `edge-ad lights`",
+    )
+    add(
+        "--normals",
+        choices=NORMALS,
+        default=d.normals,
+        help="how normals are found: robust weights shadows and highlights down",
+    )
+    add("--ambient", action="store_true", help="each stack has one picture more, without the lights, to subtract")
 
 
 def _add_region(parser: argparse.ArgumentParser, d: Options) -> None:

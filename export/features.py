@@ -15,22 +15,21 @@ from numpy.typing import NDArray
 from edge_ad.engines import Engine
 from edge_ad.engines.finite import require_finite
 from edge_ad.errors import DatasetError
-from edge_ad.frames.check import check_frame, read_frame
+from edge_ad.frames.capture import open_frame
 from edge_ad.frames.crop import Crop
 from edge_ad.sources.prefetch import prefetch
-from edge_ad.spec import FrameSpec
+from edge_ad.spec import FrameSpec, Tensor
 from edge_ad.system.progress import Progress
 
 _IN_MEMORY = 2**31  # bytes of patches; more are stored on disk
 _ZEROS = bytes(2**20)
 
 
-def tensors(paths: Sequence[Path], frame: FrameSpec, crop: Crop) -> Iterator[NDArray[np.uint8]]:
-    """(1, H, W, 3) u8 tensors of image files. A thread reads ahead."""
+def tensors(paths: Sequence[Path], frame: FrameSpec, crop: Crop) -> Iterator[Tensor]:
+    """(1, H, W, 3) tensors of image files or stacks, u8 or float32. A thread reads ahead."""
 
-    def prepare(source: Iterator[Path]) -> NDArray[np.uint8]:
-        path = next(source)
-        return crop(check_frame(read_frame(path), frame, f"{path}"), from_file=True)
+    def prepare(source: Iterator[Path]) -> Tensor:
+        return crop(open_frame(next(source), frame)[0], from_file=True)
 
     return prefetch(paths, prepare)
 

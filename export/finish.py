@@ -18,7 +18,7 @@ from edge_ad.runtime import Runtime
 from edge_ad.spec import Manifest
 from edge_ad.system.files import folder_beside, is_special, scratch_for, write_output
 from export.options import Options
-from export.probes import make_probes, probe_frames, probe_size
+from export.probes import make_probes, probe_frames, probe_size, probe_stacks
 from export.summary import Summary
 
 
@@ -49,7 +49,10 @@ def _write(out: Path, manifest: Manifest, members: Members, good: Path, options:
     for name in manifest.point_names:
         runtime = Runtime(draft, point=name, search="exact", threads=options.threads)
         largest = max((sight.backbone for sight in manifest.at(name).sights), key=lambda b: math.prod(b.input_size))
-        frames = probe_frames(good, manifest.frame.white_level, probe_size(largest), options.seed)
+        if manifest.frame.stack is None:
+            frames = probe_frames(good, manifest.frame.white_level, probe_size(largest), options.seed)
+        else:
+            frames = probe_stacks(good, manifest.frame, probe_size(largest), options.seed)
         spec, answers = make_probes(runtime, frames, options.seed)
         if name in points:
             points[name] = replace(points[name], probes=spec)

@@ -36,7 +36,7 @@ class PatchGraph:
     """A finished graph.
 
     Attributes:
-        model: ONNX; input ``frame`` (1, H, W, 3) u8 BGR, output ``patches`` (h*w, D) float32.
+        model: ONNX; input ``frame`` (1, H, W, 3) u8 BGR or float32, output ``patches`` (h*w, D) float32.
         grid: (h, w).
         dim: D.
         forms: of each layer.
@@ -61,6 +61,8 @@ def build_graph(
     std: Sequence[float],
     asked: Asked = AUTO,
     distance: str = DISTANCES[0],
+    *,
+    floats: bool = False,
 ) -> PatchGraph:
     """Makes the backbone graph.
 
@@ -71,6 +73,7 @@ def build_graph(
         mean, std: (R, G, B), for pixels in [0, 1].
         asked: what is said of the layers' layout.
         distance: as `edge_ad.spec.BackboneSpec` has it.
+        floats: the input is float32, with the range of u8 pixels: a normal map, which is not rounded.
 
     Raises:
         BackboneError: a layer is not in the graph, or the graph has another form.
@@ -82,7 +85,8 @@ def build_graph(
     model = _upgraded(model, layers)
     makers = {name: node for node in model.graph.node for name in node.output}
     forms = _forms(model, makers, layers, tensor_size, asked)
-    _prepend_normalisation(model.graph, image, channels_last, tensor_size, mean, std)
+    kind = TensorProto.FLOAT if floats else TensorProto.UINT8
+    _prepend_normalisation(model.graph, image, channels_last, tensor_size, mean, std, kind)
     append_patches(model.graph, layers, forms, distance)
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -269,9 +273,15 @@ def _check_axes(layer: str, shape: Shape) -> None:
 
 
 def _prepend_normalisation(
-    graph: onnx.GraphProto, image: str, channels_last: bool, size: Size, mean: Sequence[float], std: Sequence[float]
+    graph: onnx.GraphProto,
+    image: str,
+    channels_last: bool,
+    size: Size,
+    mean: Sequence[float],
+    std: Sequence[float],
+    kind: int,
 ) -> None:
-    """Turns u8 NHWC BGR into the input of the backbone.
+    """Turns u8 NHWC BGR, or float32 as `kind` says, into the input of the backbone.
 
     The mean is subtracted before the first convolution, because its zero padding means the mean. Scale and order of the
     channels are folded into the weights if the image goes into convolutions only.
@@ -303,7 +313,7 @@ def _prepend_normalisation(
     graph.node.extend(nodes + old)
     graph.initializer.extend(weights)
     del graph.input[:]
-    graph.input.append(helper.make_tensor_value_info(_INPUT, TensorProto.UINT8, [1, *size, 3]))
+    graph.input.append(helper.make_tensor_value_info(_INPUT, kind, [1, *size, 3]))
 
 
 def _fold_into_convolutions(graph: onnx.GraphProto, image: str, scale: np.ndarray) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_ad.errors import BackboneError
 from edge_ad.frames.crop import Crop
-from edge_ad.spec import DISTANCES, FrameSpec, Size
+from edge_ad.spec import DISTANCES, FrameSpec, Size, Tensor
 from export.graph import PatchGraph, build_graph, own_size, tensor_names
 from export.layout import AUTO, Asked
 from export.onnx_file import read_onnx
@@ -64,11 +64,11 @@ class Network:
     area: int | None = field(default=None, kw_only=True)
     learned: frozenset[Path] = field(default=frozenset(), kw_only=True)
 
-    def graph(self, size: Size) -> PatchGraph:
-        """The graph for a crop of (H, W) `size`."""
+    def graph(self, size: Size, *, floats: bool = False) -> PatchGraph:
+        """The graph for a crop of (H, W) `size`; with `floats`, of a normal map."""
         raise NotImplementedError
 
-    def reference_patches(self, tensor: NDArray[np.uint8], graph: PatchGraph) -> NDArray[np.float32] | None:
+    def reference_patches(self, tensor: Tensor, graph: PatchGraph) -> NDArray[np.float32] | None:
         """(h*w, D) float32 patches by the original framework, to check the graph; None without one."""
         raise NotImplementedError
 
@@ -93,15 +93,16 @@ class Backbone(Network):
     """
 
     to_onnx: Callable[[Size], onnx.ModelProto]
-    features: Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]] | None
+    features: Callable[[Tensor], list[NDArray[np.float32]]] | None
     asked: Asked = AUTO
     distance: str = DISTANCES[0]
 
-    def graph(self, size: Size) -> PatchGraph:
-        """The backbone graph for a crop of (H, W) `size`."""
-        return build_graph(self.to_onnx(size), self.layers, size, self.mean, self.std, self.asked, self.distance)
+    def graph(self, size: Size, *, floats: bool = False) -> PatchGraph:
+        """The backbone graph for a crop of (H, W) `size`; with `floats`, of a normal map."""
+        given = self.layers, size, self.mean, self.std, self.asked, self.distance
+        return build_graph(self.to_onnx(size), *given, floats=floats)
 
-    def reference_patches(self, tensor: NDArray[np.uint8], graph: PatchGraph) -> NDArray[np.float32] | None:
+    def reference_patches(self, tensor: Tensor, graph: PatchGraph) -> NDArray[np.float32] | None:
         """(h*w, D) float32 patches by the original framework and NumPy, to check the graph; None without one."""
         if self.features is None:
             return None

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from edge_ad.calibration.rules import rule_of
 from edge_ad.engines import TARGETS
 from edge_ad.errors import SpecError
+from edge_ad.frames.photometric import METHODS as NORMALS
 from edge_ad.registry import BASE_PRECISION, METHODS, PRECISIONS, Option, one_of
 from edge_ad.spec import DISTANCES, MAX_SIDE, MIN_FRAME_SIDE, MOTIONS, RESIZES, Size
 from edge_ad.spec.base import OneOf, Range, check_fields, require
@@ -20,6 +21,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 EMBEDDED = "edge-s"
 LAYOUTS = ("auto", "channels-first", "channels-last")  # of layers with a height and a width
 EFFORTS = ("usual", "quick", "thorough")  # how much is tried before the choice of what the options leave open
+INPUTS = ("image", "photometric")
 FLAGS = {"rule": "threshold_rule", "value": "threshold_value"}  # options whose flag has another name
 _OF_BACKBONES = ("backbone", "layers", "weights", "layout", "prefix_tokens", "mean", "std")
 
@@ -67,6 +69,10 @@ class Options:
     roi_margin: Annotated[float, Range(-20, 50)] = 2.0
     roi_preview: Path | None = None
     halo: Annotated[int, Range(0, MAX_SIDE)] = 16
+    input: Annotated[str, OneOf(INPUTS)] = INPUTS[0]
+    lights: Path | None = None
+    normals: Annotated[str, OneOf(NORMALS)] = NORMALS[0]
+    ambient: bool = False
     align: Annotated[str, OneOf(MOTIONS)] | None = None
     align_to: Path | None = None
     color_order: Annotated[str, OneOf(("bgr", "rgb"))] = "bgr"
@@ -112,6 +118,7 @@ class Options:
                 what = f"the file of {option.flag} describes one input size"
                 raise SpecError(what, expected="no --second-size", got=self.second_size)
 
+        self._check_input()
         if self.align_to is not None and self.align is None:
             what = "--align-to names the image that others are aligned with"
             raise SpecError(what, expected="--align too", got=self.align_to)
@@ -122,6 +129,22 @@ class Options:
         if self.second_size is not None and self.input_size is None and self.tiles is None:
             what = "--second-size joins another size to --input-size"
             raise SpecError(what, expected="both, or neither", got=self.second_size)
+
+    def _check_input(self) -> None:
+        stacks = self.input == "photometric"
+        if stacks != (self.lights is not None):
+            raise SpecError(
+                "--input photometric and --lights go together",
+                expected="both, or neither",
+                got=f"--input {self.input}, {'no --lights' if self.lights is None else f'--lights {self.lights}'}",
+                remedy="Find the lights with `edge-ad lights`.",
+            )
+        if self.ambient and not stacks:
+            raise SpecError("--ambient is for stacks", expected="--input photometric", got=f"--input {self.input}")
+        if stacks and self.align is not None:
+            raise SpecError("--align is for images, not for stacks", expected="no --align", got=self.align)
+        if stacks and self.resize == "bicubic":
+            raise SpecError("normal maps are resized by area averages", expected="no --resize", got=self.resize)
 
     def _check_tiles(self, tiles: tuple[int, ...]) -> None:
         whole = len(tiles) in (2, 3) and all(type(value) is int for value in tiles)

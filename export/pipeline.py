@@ -22,7 +22,7 @@ from edge_ad.frames.align import Aligner
 from edge_ad.metrics.power import describe_power, describe_seen
 from edge_ad.registry import METHODS
 from edge_ad.serving.fidelity import describe_fidelity
-from edge_ad.spec import FidelitySpec, FrameSpec, Manifest, Size
+from edge_ad.spec import FidelitySpec, FrameSpec, LightsSpec, Manifest, Size
 from edge_ad.system.cpu import default_threads, detect_cpu
 from edge_ad.system.files import check_outputs, check_target, scratch_for
 from edge_ad.system.names import listed, printable
@@ -44,6 +44,7 @@ from export.power import POWER_DEFECTS, draw_defects
 from export.roi import DrawnRoi, read_roi
 from export.roi_auto import AUTO, auto_region
 from export.roi_preview import preview_of, write_preview
+from export.stacks import measure_stacks, with_lights
 from export.stages import GraphStages, Stages, open_stages, prove_parity, tell_layers
 from export.summary import Summary
 from export.tiles import describe_tiles
@@ -63,13 +64,13 @@ def export_bundle(
     Raises:
         EdgeADError: something is wrong with the options, the images, the backbone or the target.
     """
-    plans = _check(options)
+    plans, (options, lights) = _check(options), with_lights(options)
     category, where = _found(options, category)
     options, out = _with_target(options, category)
     summary = Summary(out)
     summary.say("folder", where)
     with summary.stage("images"):
-        good_images, frame, sizes = _images(category, options, summary)
+        good_images, frame, sizes = _images(category, options, lights, summary)
         require_good(plans, len(good_images))
         options = _at_native_size(options, sizes)
         tests = _tests(category, options, compare=len(plans) > 1 or options.input_size is None)
@@ -258,7 +259,7 @@ def _found(options: Options, given: Category | None) -> tuple[Category, str]:
         folders = dict.fromkeys(os.path.abspath(path.parent) for path in given.train_good)
         return given, listed([*folders], _LISTED)
     folder = find_category(options.category, options.data)
-    return load_category(folder), os.path.abspath(folder)
+    return load_category(folder, stacks=options.input == "photometric"), os.path.abspath(folder)
 
 
 def _check(options: Options) -> list[Plan]:
@@ -290,7 +291,7 @@ def _with_target(options: Options, category: Category) -> tuple[Options, Path]:
         check_target("the preview of --align", preview)
         outputs.append(("the preview of --align", preview))
     given: dict[str, str | Path | None] = {"--weights": options.weights, "--roi": options.roi}
-    given |= {"--backbone": options.backbone, "--align-to": options.align_to}
+    given |= {"--backbone": options.backbone, "--align-to": options.align_to, "--lights": options.lights}
     inputs = [(f"the file of {option}", Path(path)) for option, path in given.items() if path is not None]
     inputs += [("a training image", path) for path in category.train_good]
     inputs += [("a test image", image.path) for image in category.test]
@@ -299,7 +300,9 @@ def _with_target(options: Options, category: Category) -> tuple[Options, Path]:
     return replace(options, out=out), out
 
 
-def _images(category: Category, options: Options, summary: Summary) -> tuple[list[Path], FrameSpec, tuple[Size, ...]]:
+def _images(
+    category: Category, options: Options, lights: LightsSpec | None, summary: Summary
+) -> tuple[list[Path], FrameSpec, tuple[Size, ...]]:
     """The good images to learn from, what frames are, and the (H, W) of each."""
     with Progress("reading", len(category.train_good), unit="images") as progress:
         good_images, facts = check_images(category.train_good, options.skip_bad, progress)
@@ -328,6 +331,8 @@ def _images(category: Category, options: Options, summary: Summary) -> tuple[lis
         white = (1 << facts.max_value.bit_length()) - 1
         summary.say("note", f"16-bit images no brighter than {facts.max_value}: is --white-level {white} meant?")
     spec = FrameSpec(size, options.color_order, depth, options.white_level)  # type: ignore[arg-type]
+    if lights is not None:
+        spec = replace(spec, stack=measure_stacks(good_images, spec, lights, options, summary))
     return list(good_images), spec, facts.frames
 
 

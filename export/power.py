@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edge_ad.engines.finite import require_finite
 from edge_ad.errors import DatasetError
 from edge_ad.frames.align import Aligner
-from edge_ad.frames.check import check_frame, read_frame
+from edge_ad.frames.capture import open_frame
 from edge_ad.spec import Box, Frame, FrameSpec
 from edge_ad.spec.power import PowerSpec
 from edge_ad.system.progress import Progress
@@ -98,7 +98,7 @@ def draw_defects(
         region: (H, W) bool, the only pixels that may change; None for the object in the picture.
         aligner: finds the part, which the region follows.
     """
-    if count == 0:
+    if count == 0 or frame.stack is not None:  # a picture of a defect in a normal map is no surface
         return NO_DEFECTS
     work: dict[int, list[tuple[str, int, int, int]]] = {}
     for kind in KINDS:  # each kind takes the images in an order of its own
@@ -109,7 +109,7 @@ def draw_defects(
     found: list[SynthDefect] = []
     with Progress("synthetic defects", sum(map(len, work.values())), unit="defects") as progress:
         for image in sorted(work):
-            pixels = check_frame(read_frame(paths[image]), frame, f"{paths[image]}")
+            pixels, _ = open_frame(paths[image], frame)
             own = region if region is None or aligner is None else aligner.find(pixels).mask_in_frame(region)
             picture = study(pixels, own, frame.white_level if pixels.dtype == np.uint16 else None)
             for kind, s, c, n in work[image]:
@@ -149,8 +149,8 @@ def frames_with(defects: Sequence[SynthDefect], paths: Sequence[Path], frame: Fr
     good: Frame = np.empty((0, 0), np.uint8)
     for defect in defects:
         if defect.image != at:
-            at, path = defect.image, paths[defect.image]
-            good = check_frame(read_frame(path), frame, f"{path}")
+            at = defect.image
+            good, _ = open_frame(paths[at], frame)
         spoiled = good.copy()
         y0, x0, y1, x1 = defect.box
         spoiled[y0:y1, x0:x1] = defect.pixels

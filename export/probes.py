@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ad.frames.capture import read_capture, resized
 from edge_ad.frames.check import in_declared_order, read_frame
 from edge_ad.frames.crop import resize
-from edge_ad.frames.picture import to_picture
+from edge_ad.frames.picture import to_picture, to_u8
 from edge_ad.registry import PRECISIONS
 from edge_ad.runtime import Runtime
-from edge_ad.spec import MAX_SIDE, MIN_FRAME_SIDE, BackboneSpec, ProbesSpec, Size
+from edge_ad.spec import MAX_SIDE, MIN_FRAME_SIDE, BackboneSpec, FrameSpec, ProbesSpec, Size
 
 # How much a correct PC may deviate: `edge_ad.registry.Precision.tolerance`.
 # Measured on the probes of resnet18 and of random filters (bench/NOTES.md), from one
@@ -58,6 +60,22 @@ def probe_frames(good: Path, white_level: int, size: Size, seed: int) -> NDArray
     return np.stack([image, foreign, noise])
 
 
+def probe_stacks(good: Path, frame: FrameSpec, size: Size, seed: int) -> NDArray[np.uint8]:
+    """(3, N, H, W) or (3, N, H, W, 3) u8 BGR: a good stack, the same with a foreign patch, and noise.
+
+    Like `probe_frames`. The foreign patch has the pictures in the opposite order, so that other normals come out.
+    """
+    generator = np.random.default_rng(seed)
+    taken = read_capture(good, replace(frame, color_order="bgr"))
+    pictures = to_u8(resized(taken, size, frame), frame.white_level)
+    image = np.roll(pictures, (5, 3), axis=(1, 2))
+    foreign = image.copy()
+    y, x = size[0] // 3, size[1] // 3
+    part = (slice(None), slice(y, y + size[0] // 8), slice(x, x + size[1] // 8))
+    foreign[part] = image[::-1][part]
+    return np.stack([image, foreign, generator.integers(0, 256, image.shape, dtype=np.uint8)])
+
+
 def make_probes(
     runtime: Runtime, frames: NDArray[np.uint8], seed: int
 ) -> tuple[ProbesSpec, dict[str, NDArray[np.generic]]]:
@@ -66,7 +84,8 @@ def make_probes(
     rows = np.sort(np.random.default_rng(seed).permutation(math.prod(backbone.grid))[:_ROWS]).astype(np.int32)
     answers = [runtime.probe(in_declared_order(frame, runtime.manifest.frame), rows) for frame in frames]
     tolerance = max(PRECISIONS[backbone.precision].tolerance, _ALIGNED if runtime.manifest.align else 0.0)
-    spec = ProbesSpec(len(frames), (frames.shape[1], frames.shape[2]), len(rows), tolerance)
+    size = frames.shape[1:3] if runtime.manifest.frame.stack is None else frames.shape[2:4]
+    spec = ProbesSpec(len(frames), (size[0], size[1]), len(rows), tolerance)
     members: dict[str, NDArray[np.generic]] = {
         "probes/frames": frames,
         "probes/rows": rows,

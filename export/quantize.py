@@ -16,17 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from edge_ad.bundle.file import Members
 from edge_ad.bundle.models import MEMBERS
 from edge_ad.engines import quietly
 from edge_ad.errors import BackboneError
+from edge_ad.spec import Tensor
 from export.openvino_ir import to_ir, write_ir
 
-Tensors = Sequence[NDArray[np.uint8]]  # (1, H, W, 3) u8 each, of good images that set the ranges of the activations
+Tensors = Sequence[Tensor]  # (1, H, W, 3) each, of good images that set the ranges of the activations
 
 _TAIL_IR = (
     "Abs", "AvgPool", "Concat", "Divide", "Interpolate", "Maximum", "Multiply", "ReduceMax", "ReduceSum",
@@ -183,7 +182,7 @@ class _Reader:
     def __init__(self, name: str, tensors: Tensors) -> None:
         self._name, self._left = name, iter(tensors)
 
-    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+    def get_next(self) -> dict[str, Tensor] | None:
         tensor = next(self._left, None)
         return None if tensor is None else {self._name: tensor}
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from edge_ad.errors import SpecError
 from edge_ad.frames.align import Aligner
-from edge_ad.frames.check import check_frame, read_frame
+from edge_ad.frames.capture import open_frame
 from edge_ad.frames.picture import to_picture
 from edge_ad.frames.roi import filled
 from edge_ad.spec import FrameSpec
@@ -143,7 +143,7 @@ def small_copy(path: Path, frame: FrameSpec, aligner: Aligner | None = None) -> 
 
     With an aligner, it is moved to the reference.
     """
-    pixels = check_frame(read_frame(path), frame, os.fspath(path))
+    pixels, _ = open_frame(path, frame)
     image = to_picture(pixels, frame.white_level)
     if aligner is not None:
         image = aligner.find(pixels).picture_at_reference(image)

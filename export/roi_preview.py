@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from edge_ad.frames.align import Aligner
-from edge_ad.frames.check import check_frame, read_frame
+from edge_ad.frames.capture import open_frame
 from edge_ad.frames.crop import Crop
 from edge_ad.frames.picture import to_picture
 from edge_ad.frames.roi_picture import roi_picture
@@ -36,7 +35,7 @@ def write_preview(
     Raises:
         EdgeADError: it cannot be written.
     """
-    pixels = check_frame(read_frame(good), frame, os.fspath(good))
+    pixels, _ = open_frame(good, frame)
     picture = to_picture(pixels, frame.white_level)
     if aligner is not None:
         picture = aligner.find(pixels).picture_at_reference(picture)

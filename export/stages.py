@@ -32,7 +32,7 @@ from edge_ad.frames.tiles import Tile, tiles_of
 from edge_ad.heads.base import Head, Scored, TileHead
 from edge_ad.registry import BASE_PRECISION, ENGINES, PRECISIONS
 from edge_ad.serving.tiled import Tiled
-from edge_ad.spec import BackboneSpec, FrameSpec, RoiSpec, Size
+from edge_ad.spec import BackboneSpec, FrameSpec, RoiSpec, Size, Tensor
 from edge_ad.system.cpu import default_threads, detect_cpu
 from export.features import tensors
 from export.graph import PatchGraph
@@ -80,12 +80,12 @@ class Stages:
             EngineError: a patch is NaN or Inf.
         """
 
-        def patches(tile: NDArray[np.uint8]) -> NDArray[np.float32]:
+        def patches(tile: Tensor) -> NDArray[np.float32]:
             return self._finite(self.engine(tile), of)
 
         return Tiled(self.tiles, patches, self.masks.count, self.backbone.dim)
 
-    def score(self, head: Head, tensor: NDArray[np.uint8], of: str) -> Scored:
+    def score(self, head: Head, tensor: Tensor, of: str) -> Scored:
         """What a head of R patches makes of a tensor, as the runtime does by exact search.
 
         Raises:
@@ -133,7 +133,7 @@ def open_stages(
     box = roi_crop(region, size, options.halo, network.stride) if region else (0, 0, *size)
     picture = (box[2] - box[0], box[3] - box[1])
     tile = wanted_tile(options, size, picture)
-    graph = network.graph(tile or picture)
+    graph = network.graph(tile or picture, floats=frame.stack is not None)
     tiles = None if tile is None else tiles_for(options, graph, tile)
     grid = graph.grid if tiles is None else grid_of(tiles, picture)
     backbone = BackboneSpec(
@@ -160,7 +160,7 @@ def open_stages(
         roi = reference.roi if reference else _region_spec(region, options, whole, mask, good_images)
     crop = Crop(frame, backbone, roi, masks.pixels, *follow)
     if (taught := network.taught(Lesson(options, frame, crop, good_images))) is not network:
-        network, graph = taught, taught.graph(picture)  # until now only its form was needed
+        network, graph = taught, taught.graph(picture, floats=frame.stack is not None)
         backbone = replace(backbone, weights=network.weights, weights_sha256=network.sha256)
     models = _models(graph, options.to)
     engine = _open(models, "auto", PRECISIONS[backbone.precision].arithmetic, options.threads)
@@ -191,7 +191,7 @@ def at_point(base: GraphStages, plan: Plan, good_images: Sequence[Path], threads
     return replace(base, backbone=replace(base.backbone, precision=plan.precision), models=models, engine=engine)
 
 
-def _engine_inputs(stages: Stages, paths: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
+def _engine_inputs(stages: Stages, paths: Sequence[Path]) -> Iterator[Tensor]:
     """What the engine gets of the images: the tensors, or some tiles of each, by chance."""
     generator = np.random.default_rng(0)
     each = min(len(stages.tiles), max(1, _INPUT_TILES // len(paths)))
@@ -224,7 +224,8 @@ def prove_parity(stages: GraphStages, summary: Summary, *, several: bool = False
         ParityError: two of them differ by more than `PARITY`.
     """
     generator = np.random.default_rng(0)
-    tensor = generator.integers(0, 256, (1, *stages.backbone.engine_size, 3), dtype=np.uint8)
+    noise = generator.integers(0, 256, (1, *stages.backbone.engine_size, 3), dtype=np.uint8)
+    tensor: Tensor = noise if stages.frame.stack is None else noise.astype(np.float32)
     ours = stages.engine(tensor)
     others = {stages.network.name: stages.network.reference_patches(tensor, stages.graph)}
     for name in installed_engines():

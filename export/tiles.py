@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_ad.engines import Engine
 from edge_ad.errors import SpecError
-from edge_ad.spec import BackboneSpec, Size, TilesSpec
+from edge_ad.spec import BackboneSpec, Size, Tensor, TilesSpec
 from export.graph import PatchGraph
 from export.options import Options
 
@@ -99,7 +99,7 @@ def grid_of(tiles: TilesSpec, picture: Size) -> Size:
     return (height // tiles.stride, width // tiles.stride)
 
 
-def border_reach(engine: Engine, tiles: TilesSpec, tensor: NDArray[np.uint8]) -> Reach:
+def border_reach(engine: Engine, tiles: TilesSpec, tensor: Tensor) -> Reach:
     """How far the border of a tile reaches, measured in the middle of a (1, H, W, 3) u8 tensor of a good image."""
     height, width = tiles.size
     shift = [max(length // 2 // tiles.align, 1) * tiles.align for length in tiles.size]

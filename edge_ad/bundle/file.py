@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from edge_ad.errors import BundleCorruptError, BundleError, BundleNotFoundError, SpecError
 from edge_ad.spec import DTYPES, MANIFEST_NAME, Manifest, MemberSpec
 from edge_ad.spec import codec as manifest_json
-from edge_ad.spec.codec import FORMAT_VERSION
 from edge_ad.system.files import write_file
 
 __all__ = ["Bundle", "Members", "write_bundle"]
@@ -306,7 +305,7 @@ class _Layout(NamedTuple):
     file_size: int
 
 
-def _lay_out(members: Mapping[str, MemberSpec], manifest_size: int, version: int = FORMAT_VERSION) -> _Layout:
+def _lay_out(members: Mapping[str, MemberSpec], manifest_size: int, version: int) -> _Layout:
     """Only arithmetic, so that any sizes in a hostile manifest are harmless."""
     slots, at = [], 0
     for name, size in ((MANIFEST_NAME, manifest_size), *((n, members[n].size) for n in sorted(members))):
@@ -324,7 +323,7 @@ def _local_header(slot: _Slot, crc: int) -> bytes:
     return fixed + slot.name.encode() + extra
 
 
-def _directory(layout: _Layout, crcs: Sequence[int], digest: str, version: int = FORMAT_VERSION) -> bytes:
+def _directory(layout: _Layout, crcs: Sequence[int], digest: str, version: int) -> bytes:
     """Central directory, end record and comment: the file from `directory_at` on."""
     entries = b""
     for (name, header_at, _, size), crc in zip(layout.slots, crcs, strict=True):
@@ -367,7 +366,7 @@ class _Reader:
     def verify(self, points: Collection[str] | None) -> tuple[str, Manifest, dict[str, _Member]]:
         """SHA-256 of the manifest, the manifest, and its members; see `Bundle.open`."""
         version, digest = self.read_comment()
-        raw = self.read_manifest(digest)
+        raw = self.read_manifest(digest, version)
         try:
             manifest = manifest_json.manifest_from_json(raw, version)
         except SpecError as error:
@@ -398,11 +397,11 @@ class _Reader:
         manifest_json.check_version(version, self.path)
         return version, match[2].decode()
 
-    def read_manifest(self, digest: str) -> bytes:
+    def read_manifest(self, digest: str, version: int) -> bytes:
         size = _u32(self.read(_SIZE_AT, 4), 0)
         if size > manifest_json.MAX_MANIFEST_BYTES:
             self.fail("the manifest is too large", f"{manifest_json.MAX_MANIFEST_BYTES} bytes at most", size)
-        raw = self.read(_lay_out({}, size).slots[0].data_at, size)
+        raw = self.read(_lay_out({}, size, version).slots[0].data_at, size)
         found = hashlib.sha256(raw).hexdigest()
         if found != digest:
             self.fail("the manifest is damaged", f"SHA-256 {digest}", found)

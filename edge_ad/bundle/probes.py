@@ -33,7 +33,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Probe:
-    """A frame (H, W, 3) u8 BGR and its expected answer, which has only the patches `rows`."""
+    """A frame (H, W, 3) u8 BGR and its expected answer, which has only the patches `rows`.
+
+    Where frames are stacks, it is (N, H, W) or (N, H, W, 3), with the ambient picture if there is one.
+    """
 
     frame: NDArray[np.uint8]
     rows: NDArray[np.int32]
@@ -50,8 +53,10 @@ def load_probes(bundle: Bundle) -> list[Probe]:
     names = ("frames", "rows", "patches", "distances", "maps", "scores")
     frames, rows, patches, distances, maps, scores = (bundle.array(f"probes/{name}") for name in names)
     count, (height, width) = spec.count, spec.size
+    stack = bundle.manifest.frame.stack
+    colour = (3,) if stack is None or frames.ndim == 5 else ()
     shapes = {
-        "frames": (frames.shape, (count, height, width, 3)),
+        "frames": (frames.shape, (count, *(() if stack is None else (stack.pictures,)), height, width, *colour)),
         "rows": (rows.shape, (spec.rows,)),
         "patches": (patches.shape, (count, spec.rows, backbone.dim)),
         "distances": (distances.shape[:1], (count,)),

@@ -25,6 +25,7 @@ from edge_ad.calibration.tail import odd_images
 from edge_ad.data.labelled import load_labelled
 from edge_ad.data.layouts import expand_home, find_category, look_at_images, subfolders
 from edge_ad.errors import BundleError, DatasetError, FrameError
+from edge_ad.frames.capture import pictures_in
 from edge_ad.frames.listing import list_images
 from edge_ad.runtime import Runtime
 from edge_ad.spec import REFERENCE, CalibrationSourceSpec, CalibrationSpec, Manifest
@@ -313,9 +314,17 @@ def _scored(
         except FrameError as error:
             what = f"{path} cannot be inspected: {error.what}"
             raise DatasetError(what, expected=error.expected, got=error.got, remedy=error.remedy) from error
-        yield score, peak, hashlib.sha256(path.read_bytes()).hexdigest()
+        yield score, peak, _digest(path)
         if progress is not None:
             progress.update(1)
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of an image file; of a stack, of its files one after the other."""
+    digest = hashlib.sha256()
+    for file in pictures_in(path) if path.is_dir() else [path]:
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest()
 
 
 def kept_scores(manifest: Manifest) -> ImageScores:

@@ -1,4 +1,4 @@
-"""The `edge-ad` command: info, inspect, check, tune, calibrate, eval, roi, export, teach.
+"""The `edge-ad` command: info, inspect, check, tune, calibrate, eval, roi, lights, export, teach.
 
 Exit codes: 0 all good, 1 some anomalous, 2 error. `edge_ad.system.entry` lists all of them.
 """
@@ -27,14 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: Sequence[str]) -> int:
-    from edge_ad.cli import calibrate, check, eval, export, info, inspect, roi, teach, tune
+    from edge_ad.cli import calibrate, check, eval, export, info, inspect, lights, roi, teach, tune
 
     for name, forwarded in (("export", export), ("teach", teach)):  # they have parsers of their own
         if given[:1] == [name]:
             return forwarded.run(given[1:])
     parser = Parser(prog="edge-ad", description="Inspects images with a bundle, without torch.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (info, inspect, check, tune, calibrate, eval, roi):
+    for command in (info, inspect, check, tune, calibrate, eval, roi, lights):
         name = command.__name__.rpartition(".")[2]
         sub = commands.add_parser(name, help=command.HELP, description=command.HELP)
         command.add_arguments(sub)

@@ -37,6 +37,7 @@ from edge_ad.evaluation.report import Section, make_report
 from edge_ad.evaluation.run import load_result, replace_text
 from edge_ad.evaluation.summary import to_csv, to_text
 from edge_ad.registry import METHODS
+from edge_ad.spec import FrameSpec
 from edge_ad.system.entry import say
 from edge_ad.system.files import check_outputs, check_target
 from edge_ad.system.names import printable, printable_lines
@@ -314,8 +315,8 @@ def _finished(cells: list[Cell], style: Style, options: argparse.Namespace, *, w
     works = {}
     for cell in cells:
         if cell.bundle is not None and cell.result is not None and cell.result.images:
-            level, notes = cell.bundle.manifest.frame.white_level, cell.labelled.notes
-            works[cell.folder] = Work(cell.folder, cell.path, notes, level, options.pictures, style, with_curves)
+            frame, notes = cell.bundle.manifest.frame, cell.labelled.notes
+            works[cell.folder] = Work(cell.folder, cell.path, notes, frame, options.pictures, style, with_curves)
     if not works:
         return cells
     errors: dict[Path, str] = {}
@@ -363,13 +364,13 @@ def _notes(cells: Sequence[Cell]) -> dict[str, list[str]]:
 
 
 def _section(cell: Cell) -> Section:
-    facts, curves, white_level = {}, {}, 65535
+    facts, curves, frame = {}, {}, FrameSpec(None, bit_depth=16)
     if cell.bundle is not None:
         facts = {"file": f"{cell.path} ({cell.bundle.identity})", **describe(cell.bundle.manifest)}
-        white_level = cell.bundle.manifest.frame.white_level
+        frame = cell.bundle.manifest.frame
     if cell.result is not None and cell.result.images:
         curves = drawn_curves(cell.folder)
-    return Section(cell.row(), cell.result, cell.notes, cell.folder, facts, curves, white_level)
+    return Section(cell.row(), cell.result, cell.notes, cell.folder, facts, curves, frame)
 
 
 def _complain(message: str) -> None:

@@ -22,6 +22,7 @@ from edge_ad.spec import (
     CalibrationSpec,
     IndexSpec,
     Manifest,
+    StackSpec,
 )
 from edge_ad.spec.codec import encode
 from edge_ad.system.names import printable
@@ -73,6 +74,7 @@ def describe(manifest: Manifest) -> dict[str, str]:
         "producer": ", ".join(f"{name} {version}" for name, version in manifest.producer.items()),
         "method": manifest.head.describe(),
         "frame": f"{size} at export, {manifest.frame.bit_depth} bit, {manifest.frame.color_order} arrays",
+        **({} if manifest.frame.stack is None else {"stack": _stack(manifest.frame.stack)}),
         "roi": "none" if roi is None else f"{roi.source}, halo {roi.halo_px} px",
         **_align(manifest),
         "backbone": f"{backbone.name} [{' '.join(backbone.layers)}], weights {backbone.weights}",
@@ -92,6 +94,16 @@ def describe(manifest: Manifest) -> dict[str, str]:
         "calibrated": _origin(manifest) if calibration.source is None else _source(calibration.source),
         **_taught(manifest),
     }
+
+
+def _stack(stack: StackSpec) -> str:
+    """The pictures of a frame, and how they become normals."""
+    ambient = " and one without" * stack.ambient
+    even = "" if stack.lights.field_size is None else ", evened by fields"
+    return (
+        f"a picture under each of {stack.lights.count} lights{ambient}, normals {stack.method}{even}; refused with a "
+        f"residual above {stack.most_residual:.4f} of the albedo, or normals in less than {stack.least_lit:.1%}"
+    )
 
 
 def _promise(own: CalibrationSpec) -> dict[str, str]:

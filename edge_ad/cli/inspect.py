@@ -15,7 +15,7 @@ import cv2
 
 from edge_ad.cli import ANOMALOUS, ERROR, OK, RUNTIME_OPTIONS, add_runtime_options, given_path
 from edge_ad.errors import FrameError, SpecError
-from edge_ad.frames.listing import list_image_tree
+from edge_ad.frames.listing import list_image_tree, list_images
 from edge_ad.runtime import Runtime
 from edge_ad.serving.meter import Stats
 from edge_ad.system.entry import say
@@ -30,7 +30,12 @@ HELP = "Inspects an image or a folder: a line with file, score and verdict (0 go
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_runtime_options(parser)
-    parser.add_argument("images", type=given_path, help="an image, or a folder of images (its subfolders too)")
+    parser.add_argument(
+        "images",
+        type=given_path,
+        help="an image, or a folder of images (its subfolders too); of a bundle of stacks, a folder with the "
+        "pictures of one capture, or a folder of such folders",
+    )
     parser.add_argument("--threshold", type=float, help="threshold of the score, instead of the bundle's")
     parser.add_argument(
         "--budget-ms", type=float, metavar="MS", help="time limit of a frame; picks a point that keeps it"
@@ -55,6 +60,11 @@ def run(options: argparse.Namespace) -> int:
         budget_ms=options.budget_ms,
         **{name: getattr(options, name) for name in RUNTIME_OPTIONS},
     )
+    if runtime.manifest.frame.stack is not None and root.is_dir():
+        paths = list(dict.fromkeys(path.parent for path in paths))
+        base = root.parent if paths == [root] else root
+        pictures = _pictures(paths, base, options.overlay) if options.overlay else {}
+        _check_outputs(options, [file for path in paths for file in list_images(path)], pictures)
     for error in errors:
         say(f"error: {error}")
     anomalous, failed = 0, len(errors)

@@ -20,10 +20,10 @@ from edge_ad.cli import OK, export, given_path
 from edge_ad.data.layouts import TestImage, check_images, load_category
 from edge_ad.errors import DatasetError, SpecError
 from edge_ad.evaluation.metrics_row import roi_of
-from edge_ad.frames.check import check_frame, read_frame
+from edge_ad.frames.capture import picture_of
+from edge_ad.frames.check import in_declared_order
 from edge_ad.frames.crop import scale_box
 from edge_ad.frames.mask import marked_pixels
-from edge_ad.frames.picture import to_picture
 from edge_ad.frames.roi import bounding_box, filled
 from edge_ad.frames.roi_picture import roi_picture
 from edge_ad.spec import Box, FrameSpec, Size
@@ -116,7 +116,8 @@ def _of_bundle(options: argparse.Namespace) -> Subject:
         )
     with Bundle.open(options.source) as bundle:
         manifest = bundle.manifest
-        picture = load_probes(bundle)[0].frame if options.on is None else _picture(options.on, manifest.frame)
+        given = in_declared_order(load_probes(bundle)[0].frame, manifest.frame) if options.on is None else options.on
+        picture = picture_of(given, manifest.frame)
         size = picture.shape[0], picture.shape[1]
         kept, backbone = roi_of(bundle.sights()[0])(size), manifest.backbone
     box = scale_box(backbone.crop, backbone.input_size, size)
@@ -153,7 +154,7 @@ def _of_folder(options: argparse.Namespace) -> Subject:
 
 
 def _picture(path: Path, frame: FrameSpec) -> Picture:
-    return to_picture(check_frame(read_frame(path), frame, os.fspath(path)), frame.white_level)
+    return picture_of(path, frame)
 
 
 def _shape(text: str, size: Size) -> Mask:

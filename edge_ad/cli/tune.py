@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _inputs(options: argparse.Namespace) -> list[tuple[str, Path]]:
-    images = list_images(options.frames) if options.frames else []
+    images = list_images(options.frames) if options.frames and options.frames.is_dir() else []
     return [("the bundle", Path(options.bundle)), *(("an image", path) for path in images)]
 
 

@@ -5,6 +5,9 @@ Layouts, recognised by their folders:
     MVTec AD     train/good  test/good  test/<kind>  ground_truth/<kind>/<stem>_mask.png (or <stem>.png)
     BTAD         train/ok    test/ok    test/ko      ground_truth/ko/<stem>.png (or .bmp)
     flat folder  good images and nothing else
+
+Where frames are stacks of pictures under several lights, each stack is a folder in the place of an image:
+train/good/<capture>/<picture>.
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_ad.errors import DatasetError, FrameError
+from edge_ad.frames.capture import pictures_in
 from edge_ad.frames.check import read_frame
-from edge_ad.frames.listing import list_images
+from edge_ad.frames.listing import list_frames, list_images
 from edge_ad.spec import Size
 from edge_ad.system.names import listed
 from edge_ad.system.progress import Counts
@@ -180,8 +184,12 @@ def subfolders(folder: Path) -> list[Path]:
         return []
 
 
-def load_category(path: Path) -> Category:
+def load_category(path: Path, *, stacks: bool = False) -> Category:
     """Lists the images of a category; opens none of them.
+
+    Args:
+        path: its folder.
+        stacks: frames are stacks, each a folder of pictures.
 
     Raises:
         DatasetError: it is not a folder or is the dataset's root folder, the layout is unknown, or there are too few
@@ -196,7 +204,13 @@ def load_category(path: Path) -> Category:
             source, layout, test = path / "train" / good, _GOOD[good], labelled_images(path, good)
         else:
             source, layout, test = path, "flat folder", []
-        images = list_images(source)
+        images = list_frames(source, stacks=stacks)
+        if not images and stacks:
+            raise DatasetError(
+                f"there are no stacks in {source}",
+                expected="a folder for each good part, with its picture under each light",
+                got=_describe(source),
+            )
         if not images:
             raise _nothing_good(path, source)
     except OSError as error:
@@ -226,10 +240,12 @@ def labelled_images(path: Path, good: str) -> list[TestImage]:
 
 
 def images_of_kind(folder: Path, defect: str | None, truth: Path) -> list[TestImage]:
-    """The images in `folder`; a defect has its mask in the folder of the same name under `truth`, or none."""
+    """The images in `folder`, or where there are none the stacks; a defect has its mask in the folder of the same name
+    under `truth`, or none."""
     masks = truth / folder.name
     by_stem = {p.stem.lower(): p for p in list_images(masks)} if defect and masks.is_dir() else {}
-    stems = ((image, image.stem.lower()) for image in list_images(folder))
+    frames = list_images(folder) or list_frames(folder, stacks=True)
+    stems = ((image, (image.name if image.is_dir() else image.stem).lower()) for image in frames)
     return [TestImage(image, defect, by_stem.get(f"{stem}_mask", by_stem.get(stem))) for image, stem in stems]
 
 
@@ -359,13 +375,17 @@ def look_at_images(
 
 
 def _look(path: Path) -> Look | str:
-    """The facts of an image, or why it cannot be read."""
+    """The facts of an image, or of a stack's pictures together; or why it cannot be read."""
     try:
-        frame = read_frame(path)
+        pictures = [read_frame(file) for file in (pictures_in(path) if path.is_dir() else [path])]
     except FrameError as error:
         return error.what
-    height, width = frame.shape[:2]
-    wide = frame.dtype.itemsize == 2
-    shape = f"{frame.shape}{frame.dtype}".encode()
-    digest = hashlib.blake2b(frame.tobytes(), digest_size=16, key=shape).digest()
-    return Look((height, width), 16 if wide else 8, int(frame.max()) if wide else 0, digest)
+    if len({(*picture.shape, picture.dtype) for picture in pictures}) != 1:
+        return f"{path} has pictures of several sizes or depths, or none"
+    first = pictures[0]
+    wide, shape = first.dtype.itemsize == 2, f"{first.shape}{first.dtype}".encode()
+    digest = hashlib.blake2b(digest_size=16, key=shape)
+    for picture in pictures:
+        digest.update(picture.tobytes())
+    brightest = max(int(picture.max()) for picture in pictures) if wide else 0
+    return Look((first.shape[0], first.shape[1]), 16 if wide else 8, brightest, digest.digest())

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ad.spec import Tensor
+
 RECONSTRUCTION = "reconstruction"  # the second output of a graph whose method reconstructs pictures
 PATCHES_OUTPUT, RECONSTRUCTION_OUTPUT = 0, 1  # numbers of a graph's outputs
 
@@ -43,8 +45,10 @@ class Engine(Protocol):
     version: str
     precision: str
 
-    def __call__(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(P, D) float32 patches, C-contiguous, of a (1, H, W, 3) u8 BGR tensor; the array is the caller's.
+    def __call__(self, tensor: Tensor) -> NDArray[np.float32]:
+        """(P, D) float32 patches, C-contiguous, of a (1, H, W, 3) BGR tensor: u8, or float32 of a normal map.
+
+        The array is the caller's.
 
         An engine that was opened for another output gives that one instead.
 

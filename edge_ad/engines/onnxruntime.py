@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_ad.engines.base import PATCHES_OUTPUT, Models
 from edge_ad.errors import EngineError, EngineUnavailableError
+from edge_ad.spec import Tensor
 
 
 class OnnxRuntimeEngine:
@@ -23,7 +24,7 @@ class OnnxRuntimeEngine:
         self._session = session
         self._input, self._output = session.get_inputs()[0].name, session.get_outputs()[output].name
 
-    def __call__(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, tensor: Tensor) -> NDArray[np.float32]:
         try:
             # each run gives a new array, which ONNX Runtime hands over to us
             return self._session.run([self._output], {self._input: tensor})[0]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge_ad.engines.base import PATCHES_OUTPUT, Models
 from edge_ad.errors import EngineError
+from edge_ad.spec import Tensor
 
 
 class OpenVINOEngine:
@@ -26,7 +27,7 @@ class OpenVINOEngine:
         self._shape, self._dtype = tuple(output.shape), output.element_type.to_dtype()
         self._free: queue.SimpleQueue[ov.InferRequest] = queue.SimpleQueue()
 
-    def __call__(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def __call__(self, tensor: Tensor) -> NDArray[np.float32]:
         try:
             request = self._free.get_nowait()
         except queue.Empty:

@@ -23,6 +23,8 @@ from edge_ad.evaluation.metrics_row import metrics_row, roi_of
 from edge_ad.evaluation.run import RESULT, Result, load_result, replace_text, save_result
 from edge_ad.registry import METHODS
 from edge_ad.serving.reconstruct import Reconstructor
+from edge_ad.spec import FrameSpec
+from edge_ad.spec.codec import decode
 from edge_ad.system.entry import run_command
 from edge_ad.system.files import write_output
 from edge_ad.system.processes import THREAD_VARIABLES, Task, run_all, threads_of
@@ -39,14 +41,14 @@ class Work:
     Attributes:
         bundle: the bundle that gave the result.
         notes: notes on the images, shown with those on the metrics.
-        white_level: white level of 16-bit images.
+        frame: what the bundle's frames are.
         pictures: which images are drawn.
     """
 
     folder: Path
     bundle: Path
     notes: tuple[str, ...]
-    white_level: int
+    frame: FrameSpec
     pictures: Which
     style: picture.Style
     with_curves: bool
@@ -61,7 +63,8 @@ class Work:
         data = json.loads(text)
         style, notes = picture.Style(**data.pop("style")), tuple(data.pop("notes"))
         folder, bundle = Path(data.pop("folder")), Path(data.pop("bundle"))
-        return cls(folder, bundle, notes, style=style, **data)
+        frame = decode(FrameSpec, data.pop("frame"), "frame")
+        return cls(folder, bundle, notes, frame, style=style, **data)
 
 
 def finish(work: Work) -> None:
@@ -128,7 +131,7 @@ def _draw(work: Work, result: Result) -> None:
     images = {"none": (), "worst": worst, "all": result.images}[work.pictures]
     level = result.facts["pixel_threshold"]
     reconstruct = _reconstructor(work, result) if images else None
-    files = picture.write_pictures(images, folder, level, work.white_level, work.style, reconstruct)
+    files = picture.write_pictures(images, folder, level, work.frame, work.style, reconstruct)
     for name in curve.NAMES:
         (folder / f"{name}.png").unlink(missing_ok=True)
     if work.with_curves:

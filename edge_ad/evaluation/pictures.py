@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.evaluation.metrics_row import read_mask
 from edge_ad.evaluation.run import Inspected, Result, load_map, map_path
-from edge_ad.frames.check import read_frame
-from edge_ad.frames.picture import to_picture
-from edge_ad.spec import Size
+from edge_ad.frames.capture import picture_of
+from edge_ad.spec import FrameSpec, Size
 from edge_ad.system.files import write_output
 from edge_ad.verdict.overlay import FULL, START, Picture, colors_of, heat_of, with_heat
 
@@ -87,13 +86,13 @@ class Look:
     recon: Picture | None = None
 
 
-def look(scored: Inspected, folder: Path, pixel_threshold: float | None, white_level: int, style: Style) -> Look:
+def look(scored: Inspected, folder: Path, pixel_threshold: float | None, frame: FrameSpec, style: Style) -> Look:
     """Reads image and mask, and makes heat from the saved map.
 
     Raises:
         FrameError: the image cannot be read any more.
     """
-    image = to_picture(read_frame(scored.path), white_level)
+    image = picture_of(scored.path, frame)
     size = (image.shape[0], image.shape[1])
     mask = read_mask(scored.mask, size).pixels if scored.mask else None
     if scored.defect is None and mask is None:
@@ -169,7 +168,7 @@ def write_pictures(
     images: Iterable[Inspected],
     folder: Path,
     pixel_threshold: float | None,
-    white_level: int,
+    frame: FrameSpec,
     style: Style,
     reconstruct: Callable[[str], Picture] | None = None,
 ) -> list[str]:
@@ -187,7 +186,7 @@ def write_pictures(
             old.unlink()
     names: list[str] = []
     for image in images:
-        seen = look(image, folder, pixel_threshold, white_level, style)
+        seen = look(image, folder, pixel_threshold, frame, style)
         if reconstruct is not None:
             seen = replace(seen, recon=reconstruct(image.path))
         drawn = draw(seen, style)

@@ -19,6 +19,7 @@ from edge_ad.evaluation.page import STYLE
 from edge_ad.evaluation.pictures import Style, fitted, look, outlined, overlay, side_by_side, worst_defects, worst_good
 from edge_ad.evaluation.run import Inspected, Result
 from edge_ad.evaluation.summary import SHOWN, Row, names_of, shown
+from edge_ad.spec import FrameSpec
 
 _BOX_PX = (300, 400)  # largest (H, W) of a picture in the page
 _QUALITY = 85
@@ -42,7 +43,7 @@ class Section:
         notes: notes for a reader.
         facts: facts about the bundle, for a reader.
         curves: name -> PNG.
-        white_level: white level of 16-bit images.
+        frame: what the bundle's frames are.
     """
 
     row: Row
@@ -51,7 +52,7 @@ class Section:
     folder: Path
     facts: Mapping[str, str]
     curves: Mapping[str, bytes]
-    white_level: int
+    frame: FrameSpec
 
 
 def make_report(sections: Sequence[Section], machine: Mapping[str, str], when: str, style: Style) -> str:
@@ -178,7 +179,7 @@ def _figure(section: Section, result: Result, image: Inspected, style: Style, wo
         f"<span class=faint>score {image.score:.4g}, {image.score / threshold:.0%} of the threshold</span>"
     )
     try:
-        seen = look(image, section.folder, result.facts["pixel_threshold"], section.white_level, style)
+        seen = look(image, section.folder, result.facts["pixel_threshold"], section.frame, style)
     except EdgeADError as error:
         return f"<figure><figcaption>{caption}<br>no picture: {escape(str(error))}</figcaption></figure>"
     seen = fitted(seen, _BOX_PX)  # before drawing, so that outlines have the same width in every picture

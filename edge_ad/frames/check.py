@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,13 +16,13 @@ import numpy as np
 from edge_ad.errors import FrameError, ImageWarning
 from edge_ad.frames.image_file import damage, image_kind, image_size, truncated
 from edge_ad.frames.tiff import is_tiff, read_tiff
-from edge_ad.spec import MAX_FRAME_PIXELS, MIN_FRAME_SIDE, Frame, FrameSpec
+from edge_ad.spec import MAX_FRAME_PIXELS, MIN_FRAME_SIDE, FrameSpec, Pixels
 from edge_ad.system.inputs import read_input
 
 _NOT_READ = frozenset({"HEIC", "OpenEXR"})
 
 
-def read_frame(path: str | os.PathLike[str]) -> Frame:
+def read_frame(path: str | os.PathLike[str]) -> Pixels:
     """Reads an image file as (H, W) grey or (H, W, 3) BGR, u8 or u16. Alpha is dropped; EXIF orientation is applied.
 
     It reads the first page of a TIFF file. If there are more, an `ImageWarning` says so.
@@ -57,7 +58,7 @@ def read_frame(path: str | os.PathLike[str]) -> Frame:
     return frame
 
 
-def _decode(data: bytes, flags: int) -> Frame | None:
+def _decode(data: bytes, flags: int) -> Pixels | None:
     """The pixels, or None. IMREAD_ANYCOLOR | IMREAD_ANYDEPTH: grey stays grey, 16 bits stay 16, alpha goes."""
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
@@ -65,7 +66,7 @@ def _decode(data: bytes, flags: int) -> Frame | None:
         return None
 
 
-def _decode_tiff(data: bytes, name: str) -> Frame | None:
+def _decode_tiff(data: bytes, name: str) -> Pixels | None:
     """The pixels of a TIFF file. They equal those of a PNG with the same picture."""
     tiff = read_tiff(data)
     if tiff.pages > 1:
@@ -79,7 +80,7 @@ def _decode_tiff(data: bytes, name: str) -> Frame | None:
     return ~frame if tiff.inverted and frame is not None and frame.dtype == np.uint16 else frame
 
 
-def _unmultiplied(stored: Frame) -> Frame:
+def _unmultiplied(stored: Pixels) -> Pixels:
     """(H, W, 3) colours of (H, W, 4) BGRA before they were multiplied by alpha."""
     colours, alpha, top = stored[..., :3], stored[..., 3:], np.iinfo(stored.dtype).max
     if (alpha == top).all() or (colours > alpha).any():  # or the file says so wrongly
@@ -109,7 +110,7 @@ def _not_decoded(data: bytes, name: str, kind: str | None) -> FrameError:
     )
 
 
-def check_frame(frame: object, spec: FrameSpec, name: str = "the frame") -> Frame:
+def check_frame(frame: object, spec: FrameSpec, name: str = "the frame") -> Pixels:
     """The frame itself, as (H, W) or (H, W, 3), if the bundle accepts it.
 
     Args:
@@ -154,10 +155,12 @@ def check_frame(frame: object, spec: FrameSpec, name: str = "the frame") -> Fram
     return frame
 
 
-def in_declared_order(frame: Frame, spec: FrameSpec) -> Frame:
-    """Converts a BGR frame from an image file or a golden probe to the order that the bundle declares for arrays."""
-    if spec.color_order == "rgb" and frame.ndim == 3:
-        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+def in_declared_order(frame: Pixels, spec: FrameSpec) -> Pixels:
+    """Converts a BGR frame from an image file or a golden probe, or a stack of them, to the order that the bundle
+    declares for arrays."""
+    if spec.color_order == "rgb" and frame.shape[-1] == 3 and frame.ndim >= 3:
+        turned: Any = np.ascontiguousarray(frame[..., ::-1])
+        return turned
     return frame
 
 

@@ -6,6 +6,7 @@ Export and runtime use the same code. So the images of the coreset are processed
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from edge_ad import native
 from edge_ad.frames.picture import to_u8
 from edge_ad.frames.place import Place, rescaled, warp
-from edge_ad.spec import RESIZES, BackboneSpec, Box, Frame, FrameSpec, RoiSpec, Size
+from edge_ad.spec import RESIZES, BackboneSpec, Box, Frame, FrameSpec, RoiSpec, Size, Tensor
 
 _FINER = 2  # times the input size, at which a frame is moved: moving blurs by a part of a pixel
 
@@ -35,14 +36,15 @@ def resize(image: Frame, size: Size, pool: native.Pool | None = None, by: str = 
         pool: threads that the native core uses for a large image.
         by: "area" gives area averages where the image shrinks, and bilinear values where it grows. If the factors are
             whole numbers, the native core averages, equal to OpenCV to the bit. "bilinear" and "bicubic" are the
-            filters of `edge_ad.native.resample`. No filter aliases.
+            filters of `edge_ad.native.resample`. No filter aliases. A normal map has area averages alone.
     """
     if image.shape[:2] == size:
         return image.copy()
-    if by in native.FILTERS:
-        if not native.can_resample(image):  # pixels of a row that lie apart
-            image = image.copy(order="C")
-        return native.resample(image, size, by, pool)
+    if image.dtype != np.float32 and by in native.FILTERS:
+        pixels: Any = image
+        if not native.can_resample(pixels):  # pixels of a row that lie apart
+            pixels = pixels.copy(order="C")
+        return native.resample(pixels, size, by, pool)
     if native.can_shrink(image, size):
         return native.shrink(image.view(np.uint8), size, pool)
     shrinks = image.shape[0] >= size[0] and image.shape[1] >= size[1]
@@ -80,7 +82,8 @@ class Crop:
         self._outside = None if mask is None else (mask == 0).astype(np.uint8)
         self._fill = None  # without a mask it would be as large as the tensor, for nothing
         if mask is not None:
-            self._fill = np.full((*self._size, 3), (0, 0, 0) if roi is None else roi.fill, np.uint8)
+            kind = np.uint8 if frame.stack is None else np.float32
+            self._fill = np.full((*self._size, 3), (0, 0, 0) if roi is None else roi.fill, kind)
 
         self._beyond = None
         if beyond is not None:
@@ -96,8 +99,8 @@ class Crop:
         """The crop in pixels of a frame of (H, W) `frame_size`."""
         return scale_box(self._box, self._input_size, frame_size)
 
-    def __call__(self, frame: Frame, *, from_file: bool = False, place: Place | None = None) -> NDArray[np.uint8]:
-        """(1, H, W, 3) u8 BGR tensor of a checked frame.
+    def __call__(self, frame: Frame, *, from_file: bool = False, place: Place | None = None) -> Tensor:
+        """(1, H, W, 3) BGR tensor of a checked frame: u8, or float32 of a normal map.
 
         Args:
             from_file: its colours are BGR, whatever is declared.
@@ -106,8 +109,9 @@ class Crop:
         if place is None and self._find is not None:
             place = self._find(frame)
         follows = place is not None and place.moved
-        part = self._follow(frame, place) if place is not None and follows else self._cut(frame)
-        crop = to_u8(part, self._frame.white_level)
+        crop = self._follow(frame, place) if place is not None and follows else self._cut(frame)
+        if crop.dtype != np.float32:  # a normal map keeps its precision
+            crop = to_u8(crop, self._frame.white_level)
         if crop.ndim == 2:
             crop = cv2.cvtColor(crop, cv2.COLOR_GRAY2BGR)
         elif self._frame.color_order == "rgb" and not from_file:
@@ -118,7 +122,8 @@ class Crop:
                 cv2.copyTo(self._beyond, hidden, crop)
         if self._outside is not None and self._fill is not None:
             cv2.copyTo(self._fill, self._outside, crop)  # into the crop, which resize has made
-        return np.ascontiguousarray(crop)[None]
+        tensor: Any = np.ascontiguousarray(crop)[None]
+        return tensor
 
     def _cut(self, frame: Frame) -> Frame:
         """The crop of a frame, resized."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from edge_ad.errors import FrameError, ImageWarning
 from edge_ad.frames.image_file import HEAD_BYTES, image_kind
 
-__all__ = ["list_image_tree", "list_images"]
+__all__ = ["list_frames", "list_image_tree", "list_images"]
 
 # A file with such a name is listed without opening it: 100,000 of them cost no more than the listing.
 _SUFFIXES = frozenset(
@@ -53,6 +53,20 @@ def list_images(folder: Path) -> list[Path]:
             left_out[kind].append(entry.name)
     _tell(folder, left_out)
     return sorted(images, key=_natural)
+
+
+def list_frames(folder: Path, *, stacks: bool) -> list[Path]:
+    """The frames directly in `folder`, in natural order: its images, or where they are stacks its folders with images.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    if not stacks:
+        return list_images(folder)
+    inside = [Path(folder, entry.name) for entry, kind in _entries(folder) if kind in (_FOLDER, _LINKED_FOLDER)]
+    with warnings.catch_warnings():  # what is left out of a stack is told when it is read
+        warnings.simplefilter("ignore", ImageWarning)
+        return sorted((path for path in inside if list_images(path)), key=_natural)
 
 
 def list_image_tree(root: Path) -> tuple[list[Path], list[FrameError]]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edge_ad.errors import DatasetError
 from edge_ad.frames.check import read_frame
 from edge_ad.frames.image_file import image_kind
-from edge_ad.spec import Frame
+from edge_ad.spec import Pixels
 from edge_ad.system.inputs import read_input
 
 __all__ = ["marked_pixels"]
@@ -61,7 +61,7 @@ def marked_pixels(path: str | os.PathLike[str]) -> NDArray[np.bool_]:
     return _marked(image, lossless, path)
 
 
-def _opaque(data: bytes, image: Frame) -> NDArray[np.bool_] | None:
+def _opaque(data: bytes, image: Pixels) -> NDArray[np.bool_] | None:
     """(H, W) bool: where the file is opaque; None where it is so everywhere, or has no alpha."""
     raw = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)  # `read_frame` has read it already
     if raw is None or raw.ndim != 3 or raw.shape[2] != 4 or raw.shape[:2] != image.shape[:2]:
@@ -70,7 +70,7 @@ def _opaque(data: bytes, image: Frame) -> NDArray[np.bool_] | None:
     return None if opaque.all() else opaque
 
 
-def _coloured(image: Frame) -> NDArray[np.bool_] | None:
+def _coloured(image: Pixels) -> NDArray[np.bool_] | None:
     """What is not black, where the image has few colours and black, and is not just grey."""
     if image.dtype != np.uint8 or ((image[..., 0] == image[..., 1]) & (image[..., 1] == image[..., 2])).all():
         return None
@@ -79,7 +79,7 @@ def _coloured(image: Frame) -> NDArray[np.bool_] | None:
     return packed > 0 if len(colours) <= _MOST_COLOURS and colours[0] == 0 else None
 
 
-def _marked(values: Frame, lossless: bool, path: str | os.PathLike[str]) -> NDArray[np.bool_]:
+def _marked(values: Pixels, lossless: bool, path: str | os.PathLike[str]) -> NDArray[np.bool_]:
     top = int(np.iinfo(values.dtype).max)
     present = np.flatnonzero(np.bincount(values.ravel(), minlength=top + 1))
     if lossless:

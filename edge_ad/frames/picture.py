@@ -10,9 +10,12 @@ from edge_ad.spec import Frame
 
 
 def to_u8(pixels: Frame, white_level: int) -> NDArray[np.uint8]:
-    """u8 pixels: u16 ones are divided by the white level, brighter values are white; u8 ones stay, uncopied."""
+    """u8 pixels: u16 ones are divided by the white level, brighter values are white; u8 ones stay, uncopied. A float32
+    normal map has the range of u8 ones and is rounded."""
     if pixels.dtype == np.uint8:
         return pixels.view(np.uint8)
+    if pixels.dtype == np.float32:
+        return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     return cv2.convertScaleAbs(pixels, alpha=255.0 / white_level)
 
 

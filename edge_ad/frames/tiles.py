@@ -13,13 +13,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.frames.roi import RoiMasks
-from edge_ad.spec import BackboneSpec, Box
+from edge_ad.spec import BackboneSpec, Box, Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +37,17 @@ class Tile:
     rows: NDArray[np.int32]
     numbers: NDArray[np.int32]
 
-    def cut(self, tensor: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(1, h, w, 3) u8 of a (1, H, W, 3) tensor, mirrored where the picture ends."""
+    def cut(self, tensor: Tensor) -> Tensor:
+        """(1, h, w, 3) of a (1, H, W, 3) tensor, mirrored where the picture ends."""
         y0, x0, y1, x1 = self.box
         part = tensor[0, y0:y1, x0:x1]
         below, right = y1 - y0 - part.shape[0], x1 - x0 - part.shape[1]
         if below or right:
-            return cv2.copyMakeBorder(part, 0, below, 0, right, cv2.BORDER_REFLECT_101)[None]
-        return np.ascontiguousarray(part)[None]
+            part = cv2.copyMakeBorder(part, 0, below, 0, right, cv2.BORDER_REFLECT_101)
+        tile: Any = np.ascontiguousarray(part)[None]
+        return tile
 
-    def same(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
+    def same(self, a: Tensor, b: Tensor) -> bool:
         """Whether the tile has the same pixels in two tensors."""
         y0, x0, y1, x1 = self.box
         return np.array_equal(a[0, y0:y1, x0:x1], b[0, y0:y1, x0:x1])

@@ -74,6 +74,26 @@ def resample(
     pool: Pool | None = None,
 ) -> None: ...
 def shrink(image: NDArray[np.uint8], out: NDArray[np.uint8], pool: Pool | None = None) -> None: ...
+def photometric_u8(
+    pictures: Sequence[NDArray[np.uint8]],
+    ambient: NDArray[np.uint8] | None,
+    gains: NDArray[np.float32] | None,
+    mask: NDArray[np.uint8] | None,
+    lights: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
+    how: tuple[bool, float, float],
+    pool: Pool | None,
+    found: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]],
+) -> None: ...
+def photometric_u16(
+    pictures: Sequence[NDArray[np.uint16]],
+    ambient: NDArray[np.uint16] | None,
+    gains: NDArray[np.float32] | None,
+    mask: NDArray[np.uint8] | None,
+    lights: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
+    how: tuple[bool, float, float],
+    pool: Pool | None,
+    found: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]],
+) -> None: ...
 def isa() -> str: ...
 def supported_isas() -> list[str]: ...
 def use_isa(name: str) -> None: ...

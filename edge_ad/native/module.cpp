@@ -23,6 +23,7 @@
 #include "isa.hpp"
 #include "kcenter.hpp"
 #include "mahalanobis.hpp"
+#include "normals.hpp"
 #include "pool.hpp"
 #include "resample.hpp"
 #include "shrink.hpp"
@@ -281,6 +282,63 @@ void shrink(const Pixels& image, PixelsOut out, edge_ad::Pool* pool) {
                     factors[1], out.shape(0), out.shape(1), pool, out.data());
 }
 
+using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
+using FloatsOut = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
+using Mask = nb::ndarray<const std::uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+template <typename Pixel>
+std::ptrdiff_t checked_stride(const PictureIn<Pixel>& picture, std::size_t height, std::size_t width,
+                              std::size_t channels) {
+    const std::size_t rank = picture.ndim();
+    require((rank == 2 || (rank == 3 && picture.shape(2) == channels && picture.stride(2) == 1)) &&
+                (rank == 3 || channels == 1) && picture.shape(0) == height && picture.shape(1) == width &&
+                picture.stride(1) == static_cast<std::int64_t>(channels),
+            "a picture is not like the first one", "one size, pixels side by side",
+            std::to_string(rank) + " dimensions");
+    return static_cast<std::ptrdiff_t>(picture.stride(0)) * static_cast<std::ptrdiff_t>(sizeof(Pixel));
+}
+
+template <typename Pixel>
+void photometric(const std::vector<PictureIn<Pixel>>& pictures,
+                 const std::optional<PictureIn<Pixel>>& ambient, const std::optional<Floats>& gains,
+                 const std::optional<Mask>& mask, const std::tuple<Floats, Floats, Floats, Floats>& lights,
+                 const std::tuple<bool, float, float>& how, edge_ad::Pool* pool,
+                 const std::tuple<FloatsOut, FloatsOut, FloatsOut, PixelsOut>& found) {
+    edge_ad::kernels();  // chosen while the GIL is held (isa.hpp)
+    const std::size_t count = pictures.size();
+    require(count >= 3 && count <= edge_ad::kMostPictures, "the number of pictures is out of its range",
+            "3 .. " + std::to_string(edge_ad::kMostPictures), std::to_string(count));
+    const auto& first = pictures[0];
+    require(first.ndim() == 2 || (first.ndim() == 3 && first.shape(2) == 3), "a picture has the wrong shape",
+            "(H, W) or (H, W, 3)", std::to_string(first.ndim()) + " dimensions");
+    const std::size_t height = first.shape(0), width = first.shape(1),
+                      channels = first.ndim() == 3 ? first.shape(2) : 1, pixels = height * width;
+    edge_ad::Stack<Pixel> stack{height, width, channels, {}, {}, nullptr, 0, nullptr, nullptr};
+    for (const auto& picture : pictures) {
+        stack.strides.push_back(checked_stride(picture, height, width, channels));
+        stack.pictures.push_back(picture.data());
+    }
+    if (ambient) {
+        stack.ambient_stride = checked_stride(*ambient, height, width, channels);
+        stack.ambient = ambient->data();
+    }
+    const auto& [directions, scales, solver, null] = lights;
+    const auto& [normals, albedo, residual, lit] = found;
+    require(directions.size() == 3 * count && scales.size() == channels * count &&
+                solver.size() == 3 * count && (count != 4 || null.size() == 4) &&
+                (!gains || gains->size() == count * pixels) && (!mask || mask->size() == pixels) &&
+                normals.size() == 3 * pixels && albedo.size() == pixels && residual.size() == pixels &&
+                lit.size() == pixels,
+            "arrays do not match the pictures", std::to_string(count) + " pictures", "other sizes");
+    if (gains) stack.gains = gains->data();
+    if (mask) stack.mask = mask->data();
+    const edge_ad::Lights given{directions.data(), scales.data(),    solver.data(),   null.data(),
+                                std::get<0>(how),  std::get<1>(how), std::get<2>(how)};
+    const edge_ad::Surface surface{normals.data(), albedo.data(), residual.data(), lit.data()};
+    Released released;
+    edge_ad::photometric(stack, given, pool, surface);
+}
+
 std::vector<std::string> supported_isas() {
     std::vector<std::string> names;
     for (const edge_ad::Kernels* kernels : edge_ad::supported_kernels()) names.emplace_back(kernels->name);
@@ -344,6 +402,12 @@ NB_MODULE(_core, m) {
           nb::arg("bicubic"), nb::arg("pool").none() = nb::none());
     m.def("shrink", &shrink, nb::arg("image").noconvert(), nb::arg("out").noconvert(),
           nb::arg("pool").none() = nb::none());
+    m.def("photometric_u8", &photometric<std::uint8_t>, nb::arg("pictures").noconvert(),
+          nb::arg("ambient").noconvert().none(), nb::arg("gains").none(), nb::arg("mask").none(),
+          nb::arg("lights"), nb::arg("how"), nb::arg("pool").none(), nb::arg("found").noconvert());
+    m.def("photometric_u16", &photometric<std::uint16_t>, nb::arg("pictures").noconvert(),
+          nb::arg("ambient").noconvert().none(), nb::arg("gains").none(), nb::arg("mask").none(),
+          nb::arg("lights"), nb::arg("how"), nb::arg("pool").none(), nb::arg("found").noconvert());
     m.def("isa", [] { return std::string(edge_ad::kernels().name); });
     m.def("supported_isas", &supported_isas);
     m.def("use_isa", &edge_ad::use_isa, nb::arg("name"));

@@ -18,8 +18,8 @@ from edge_ad.bundle.probes import Answer, deviations, load_probes
 from edge_ad.engines import Engine, choose_engine, engines_for, installed_engines
 from edge_ad.engines.finite import require_finite
 from edge_ad.errors import EngineUnavailableError, FrameError, ParityError, SpecError
-from edge_ad.frames.check import check_frame, in_declared_order, read_frame
-from edge_ad.frames.picture import to_picture
+from edge_ad.frames.capture import open_frame, picture_of
+from edge_ad.frames.check import in_declared_order
 from edge_ad.frames.place import Place, followed
 from edge_ad.frames.roi import RoiMasks, check_mask
 from edge_ad.heads.base import Scored
@@ -27,7 +27,7 @@ from edge_ad.registry import ENGINES, METHODS, PRECISIONS, one_of
 from edge_ad.serving.clock import Stopwatch
 from edge_ad.serving.settings import Settings
 from edge_ad.serving.sight import Sight
-from edge_ad.spec import REFERENCE, Frame, FrameSpec, Manifest, Size
+from edge_ad.spec import REFERENCE, Frame, FrameSpec, Manifest, Size, Tensor
 from edge_ad.system.cpu import detect_cpu, pinned
 from edge_ad.verdict.join import join, join_maps
 from edge_ad.verdict.verdict import Verdict, latency_ms
@@ -39,7 +39,7 @@ class Prepared:
 
     Attributes:
         point: the point that made the tensors; no other point can judge them.
-        tensors: (1, H, W, 3) u8 for each input size of the point.
+        tensors: (1, H, W, 3) u8, or float32 of a normal map, for each input size of the point.
         regions: what is inspected of each tensor.
         frame_size: (H, W) of the frame.
         name: of the frame, for a message: its path, or "this frame".
@@ -48,7 +48,7 @@ class Prepared:
     """
 
     point: Point
-    tensors: tuple[NDArray[np.uint8], ...]
+    tensors: tuple[Tensor, ...]
     regions: tuple[RoiMasks, ...]
     frame_size: Size
     name: str
@@ -83,10 +83,10 @@ class Point:
         self._factor = 1.0 if self._spec.second is None else self._spec.second.factor
         self._good_scores = np.sort(np.array(self._spec.calibration.good_scores, np.float64))
         with pinned(settings.cores):
-            pool = native.Pool(settings.threads, settings.cores)
-            self._aligner = open_aligner(own, pool)
+            self._pool = native.Pool(settings.threads, settings.cores)
+            self._aligner = open_aligner(own, self._pool)
             beyond = None if self._aligner is None else self._aligner.picture
-            self.sights = tuple(Sight(size, engine, settings, pool, beyond) for size in own.sights())
+            self.sights = tuple(Sight(size, engine, settings, self._pool, beyond) for size in own.sights())
 
     @property
     def precision(self) -> str:
@@ -103,16 +103,22 @@ class Point:
         """ "graph" where the head of an input size searches the HNSW graph, else "exact"."""
         return "graph" if any(sight.head.search == "graph" for sight in self.sights) else "exact"
 
-    def prepare(self, frame: object, watch: Stopwatch, roi: object = None) -> Prepared:
-        """Reads, checks and crops a frame. `roi` is a mask of its own, as `Runtime.inspect` takes it.
+    def prepare(self, frame: object, watch: Stopwatch, roi: object = None, *, judged: bool = True) -> Prepared:
+        """Reads, checks and crops a frame; of a stack it makes a normal map first.
+
+        Args:
+            roi: a mask of its own, as `Runtime.inspect` takes it.
+            judged: whether a stack is refused that does not fit its lights.
 
         Raises:
             FrameError: the frame or the mask cannot be used.
             SpecError: the method takes no mask.
         """
-        pixels, from_file = _pixels(frame, self._spec.frame)
+        read = partial(watch.lap, "read")
+        pixels, from_file = open_frame(frame, self._spec.frame, self._pool, judged=judged, when_read=read)
         size = pixels.shape[0], pixels.shape[1]
-        watch.lap("read")
+        if self._spec.frame.stack is not None:
+            watch.lap("normals")
         mask = None if roi is None else self._mask(roi, size)
         place = None
         if self._aligner is not None:
@@ -122,7 +128,8 @@ class Point:
         tensors = tuple(sight.crop(pixels, from_file=from_file, place=place) for sight in self.sights)
         regions = tuple(sight.within(mask) for sight in self.sights)
         watch.lap("crop")
-        return Prepared(self, tensors, regions, size, f"{frame}" if from_file else "this frame", watch, place)
+        name = f"{frame}" if isinstance(frame, (str, os.PathLike)) else "this frame"
+        return Prepared(self, tensors, regions, size, name, watch, place)
 
     def judge(self, prepared: Prepared, budget_ms: float | None = None) -> Verdict:
         """The verdict on a frame that this point has prepared.
@@ -183,7 +190,7 @@ class Point:
 
     def latency(self, frame: Frame) -> float:
         """Milliseconds from this frame in memory to its verdict."""
-        return self.judge(self.prepare(frame, Stopwatch())).latency_ms
+        return self.judge(self.prepare(frame, Stopwatch(), judged=False)).latency_ms
 
     def probe(self, frame: Frame, rows: NDArray[np.int32] | None = None) -> Answer:
         """All results for a frame in the bundle's colour order, with exact search.
@@ -194,7 +201,7 @@ class Point:
             rows: row-major numbers of the patches that are wanted; None for all, which for a large frame in tiles take
                 hundreds of megabytes.
         """
-        prepared = self.prepare(check_frame(frame, self._spec.frame), Stopwatch())
+        prepared = self.prepare(frame, Stopwatch(), judged=False)
         with pinned(self.settings.cores):
             asked = [rows, *[np.zeros(0, np.int32)] * (len(self.sights) - 1)]
             found = [
@@ -314,17 +321,6 @@ def runnable_engine(bundle: Bundle, name: str, wanted: str, device: str) -> str:
     return engine
 
 
-def _pixels(frame: object, spec: FrameSpec) -> tuple[Frame, bool]:
-    """A frame, or what an image file holds, checked; and whether it is of a file, which is BGR whatever is declared.
-
-    What is wrong with a file names it.
-    """
-    if isinstance(frame, (str, os.PathLike)):
-        return check_frame(read_frame(frame), spec, os.fspath(frame)), True
-    return check_frame(frame, spec), False
-
-
 def _picture(spec: FrameSpec, frame: object) -> NDArray[np.uint8]:
     """(H, W, 3) u8 BGR picture of a frame, for people."""
-    pixels, from_file = _pixels(frame, spec)
-    return to_picture(pixels, spec.white_level, rgb=spec.color_order == "rgb" and not from_file)
+    return picture_of(frame, spec)

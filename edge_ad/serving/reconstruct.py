@@ -21,7 +21,7 @@ from edge_ad.bundle.roi import open_roi
 from edge_ad.engines import open_engine
 from edge_ad.engines.base import RECONSTRUCTION_OUTPUT
 from edge_ad.errors import BundleCorruptError, SpecError
-from edge_ad.frames.check import check_frame, read_frame
+from edge_ad.frames.capture import open_frame
 from edge_ad.frames.crop import Crop
 from edge_ad.frames.picture import to_picture
 from edge_ad.registry import METHODS, PRECISIONS, one_of
@@ -85,9 +85,9 @@ class Reconstructor:
             EngineError: the engine failed.
             BundleCorruptError: the model gives no picture.
         """
-        frame = check_frame(read_frame(path), self._frame, os.fspath(path))
+        frame, is_bgr = open_frame(path, self._frame, judged=False)
         place = None if self._aligner is None else self._aligner.find(frame)
-        found = self._engine(self._crop(frame, from_file=True, place=place))
+        found = self._engine(self._crop(frame, from_file=is_bgr, place=place))
         expected = (1, 3, *self._size)
         if found.shape != expected or found.dtype != np.float32:
             raise BundleCorruptError(
@@ -95,9 +95,12 @@ class Reconstructor:
                 expected=f"{expected} float32",
                 got=f"{found.shape} {found.dtype}",
             )
-        whole = to_picture(frame, self._frame.white_level)
+        whole = to_picture(frame, self._frame.white_level, rgb=self._frame.color_order == "rgb" and not is_bgr)
         y0, x0, y1, x1 = self._crop.box((frame.shape[0], frame.shape[1]))
-        part = np.nan_to_num(np.clip(found[0].transpose(1, 2, 0), 0, 1))
+        values = found[0].transpose(1, 2, 0)
+        if self._frame.stack is not None:  # normals, as a picture
+            values = (values + 1) / 2
+        part = np.nan_to_num(np.clip(values, 0, 1))
         larger = np.rint(255 * cv2.resize(part, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)).astype(np.uint8)
         if place is None or not place.moved:
             whole[y0:y1, x0:x1] = larger

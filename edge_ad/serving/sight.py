@@ -27,7 +27,7 @@ from edge_ad.registry import PRECISIONS
 from edge_ad.serving.clock import Stopwatch
 from edge_ad.serving.settings import Settings
 from edge_ad.serving.tiled import Kept, Tiled
-from edge_ad.spec import Size
+from edge_ad.spec import Size, Tensor
 from edge_ad.verdict.anomaly_map import anomaly_map, map_peak
 
 
@@ -63,7 +63,7 @@ class Sight:
         self._tiled = None if spec.backbone.tiles is None else self._tile(self.roi)
         self.head = open_head(Opening(bundle, self.roi.rows, pool, settings.search, compiled))
 
-    def look(self, tensor: NDArray[np.uint8], roi: RoiMasks, watch: Stopwatch, *, exact: bool = False) -> Scored:
+    def look(self, tensor: Tensor, roi: RoiMasks, watch: Stopwatch, *, exact: bool = False) -> Scored:
         """What the head makes of the (1, H, W, 3) u8 tensor that `crop` has made.
 
         Args:
@@ -88,7 +88,7 @@ class Sight:
         watch.lap("head")
         return scored
 
-    def probe(self, tensor: NDArray[np.uint8], rows: NDArray[np.int32] | None) -> tuple[NDArray[np.float32], Scored]:
+    def probe(self, tensor: Tensor, rows: NDArray[np.int32] | None) -> tuple[NDArray[np.float32], Scored]:
         """Patches of a tensor, and what the head makes of it by exact search.
 
         Args:
@@ -111,7 +111,7 @@ class Sight:
         found[known] = kept.vectors
         return found, scored
 
-    def _run(self, tensor: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _run(self, tensor: Tensor) -> NDArray[np.float32]:
         """(P, D) patches of what the engine gets at once."""
         patches, grid = self.engine(tensor), self._backbone.engine_grid
         expected = (grid[0] * grid[1], self._backbone.dim)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from edge_ad.frames.tiles import Tile
 from edge_ad.heads.base import Found, TileHead
 from edge_ad.serving.clock import Stopwatch
+from edge_ad.spec import Tensor
 
-Patches = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # of one tile: (1, h, w, 3) u8 -> (P, D) float32
+Patches = Callable[[Tensor], NDArray[np.float32]]  # of one tile: (1, h, w, 3) -> (P, D) float32
 
 
 class Kept:
@@ -54,10 +55,10 @@ class Tiled:
 
     def find(
         self,
-        tensor: NDArray[np.uint8],
+        tensor: Tensor,
         head: TileHead,
         watch: Stopwatch | None = None,
-        known: tuple[NDArray[np.uint8], Found] | None = None,
+        known: tuple[Tensor, Found] | None = None,
         kept: Kept | None = None,
     ) -> Found:
         """Distances and coreset rows of the R patches of a (1, H, W, 3) tensor.
@@ -84,7 +85,7 @@ class Tiled:
             watch.lap("head")
         return found
 
-    def vectors(self, tensor: NDArray[np.uint8], numbers: NDArray[np.int32]) -> NDArray[np.float32]:
+    def vectors(self, tensor: Tensor, numbers: NDArray[np.int32]) -> NDArray[np.float32]:
         """(n, D) patches by their numbers below R, each from the tile that gives it."""
         kept = Kept(numbers, self.dim)
         for tile in self.tiles:
@@ -92,7 +93,7 @@ class Tiled:
                 kept.take(tile, self.patches(tile.cut(tensor)))
         return kept.vectors
 
-    def vector(self, tensor: NDArray[np.uint8]) -> Callable[[int], NDArray[np.float32]]:
+    def vector(self, tensor: Tensor) -> Callable[[int], NDArray[np.float32]]:
         """A function that gives the (D,) patch of a number below R."""
 
         def one(number: int) -> NDArray[np.float32]:

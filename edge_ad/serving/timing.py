@@ -7,16 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-
 from edge_ad.bundle.file import Bundle
 from edge_ad.bundle.probes import load_probes
 from edge_ad.errors import FrameError
-from edge_ad.frames.check import check_frame, in_declared_order, read_frame
-from edge_ad.frames.listing import list_images
+from edge_ad.frames.capture import read_capture, resized
+from edge_ad.frames.check import in_declared_order
+from edge_ad.frames.listing import list_frames
 from edge_ad.serving import clock
 from edge_ad.serving.point import Point
-from edge_ad.spec import REFERENCE, Frame, FrameSpec, Size
+from edge_ad.spec import REFERENCE, Frame, FrameSpec, Pixels, Size
 from edge_ad.system.percentiles import percentiles
 
 WARM_UP = 3  # frames that are run first and not counted, as an engine is slower at first
@@ -71,8 +70,8 @@ def sample_frames(bundle: Bundle) -> list[Frame]:
     spec = bundle.manifest.frame
     probes = load_probes(bundle.at(REFERENCE))
     height, width = spec.size or CAMERA
-    frames: list[Frame] = [
-        cv2.resize(probe.frame, (width, height)) for probe in probes[: min(4, max(1, len(probes) - 1))]
+    frames: list[Pixels] = [
+        resized(probe.frame, (height, width), spec) for probe in probes[: min(4, max(1, len(probes) - 1))]
     ]
     return [in_declared_order(frame, spec) for frame in frames]
 
@@ -83,12 +82,12 @@ def read_frames(folder: Path, spec: FrameSpec) -> list[Frame]:
     Raises:
         FrameError: there is none, or one of them cannot be inspected.
     """
-    paths = list_images(folder) if folder.is_dir() else []
+    paths = list_frames(folder, stacks=spec.stack is not None) if folder.is_dir() else []
     if not paths:
         raise FrameError(f"there are no images in {folder}", expected="a folder of images", got="none")
     frames: list[Frame] = []
     for path in paths[:MOST_FRAMES]:
-        frames.append(in_declared_order(check_frame(read_frame(path), spec, f"{path}"), spec))
+        frames.append(read_capture(path, spec))
         if sum(frame.nbytes for frame in frames) >= MOST_BYTES:
             break
     return frames

@@ -8,9 +8,21 @@ form is the ``manifest.json`` of a bundle (FORMAT.md; `edge_ad.spec.codec` conve
 
 from edge_ad.spec.align import MAX_REFERENCE, MOTIONS, AlignSpec
 from edge_ad.spec.backbone import DISTANCES, RESIZES, BackboneSpec, TilesSpec
-from edge_ad.spec.base import MAX_FRAME_PIXELS, MAX_PICTURE_SIDE, MAX_SIDE, MIN_FRAME_SIDE, Box, Frame, Size, require
+from edge_ad.spec.base import (
+    MAX_FRAME_PIXELS,
+    MAX_PICTURE_SIDE,
+    MAX_SIDE,
+    MIN_FRAME_SIDE,
+    Box,
+    Frame,
+    Pixels,
+    Size,
+    Tensor,
+    require,
+)
 from edge_ad.spec.calibration import CalibrationSourceSpec, CalibrationSpec
 from edge_ad.spec.frame import FrameSpec, RoiSpec
+from edge_ad.spec.lights import LightsSpec, StackSpec
 from edge_ad.spec.manifest import (
     DTYPES,
     MANIFEST_NAME,
@@ -53,8 +65,10 @@ __all__ = [
     "GraphSpec",
     "HeadSpec",
     "IndexSpec",
+    "LightsSpec",
     "Manifest",
     "MemberSpec",
+    "Pixels",
     "PointSpec",
     "PowerSpec",
     "ProbesSpec",
@@ -62,7 +76,9 @@ __all__ = [
     "RoiSpec",
     "SecondSpec",
     "Size",
+    "StackSpec",
     "TaughtSpec",
+    "Tensor",
     "TilesSpec",
     "require",
 ]

@@ -26,7 +26,9 @@ MAX_PICTURE_SIDE = 2**15  # pixels: of the picture that is cut into tiles
 MAX_FRAME_PIXELS = 2**28  # 268 megapixels: of a frame from the camera
 MIN_FRAME_SIDE = 16  # pixels: below this a frame holds nothing to inspect
 
-Frame = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]  # what a camera gives
+Frame = Pixels | NDArray[np.float32]  # or a normal map
+Tensor = NDArray[np.uint8] | NDArray[np.float32]  # what an engine gets
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
 

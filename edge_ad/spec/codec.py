@@ -6,8 +6,10 @@ Errors name the field: "manifest.backbone.grid has the wrong type".
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
+import operator
 import reprlib
 import types
 import typing
@@ -20,8 +22,9 @@ from edge_ad.spec.manifest import Manifest
 from edge_ad.spec.methods import HeadSpec
 
 FORMAT = "edge-ad-bundle"
-FORMAT_VERSION = 3  # all versions up to it are read; `version_of` says which one is written
-_ADDED = {"align": 3}  # fields of a manifest that an older reader must not pass over -> version since when they are
+FORMAT_VERSION = 4  # all versions up to it are read; `version_of` says which one is written
+# Fields that an older reader must not pass over -> version since when they are. A field with a point is in an object.
+_ADDED = {"align": 3, "frame.stack": 4}
 MAX_MANIFEST_BYTES = 2**24
 MAX_MANIFEST_CONTAINERS = 10_000  # JSON objects and arrays: 16 MiB of "{}," would become half a gigabyte
 
@@ -129,8 +132,8 @@ def _require_json(value: object, kind: type, name: str, where: str) -> Any:
 
 def version_of(manifest: Manifest) -> int:
     """The format version of a bundle: the lowest that says all of it, so that older readers read what they can."""
-    added = (version for name, version in _ADDED.items() if getattr(manifest, name) is not None)
-    return max([2, METHODS[manifest.head.method].since, *added])
+    used = [version for name, version in _ADDED.items() if operator.attrgetter(name)(manifest) is not None]
+    return max([2, METHODS[manifest.head.method].since, *used])
 
 
 def manifest_to_json(manifest: Manifest) -> bytes:
@@ -140,7 +143,10 @@ def manifest_to_json(manifest: Manifest) -> bytes:
         SpecError: it holds something that the reader would refuse.
     """
     version, fields = version_of(manifest), encode(manifest)
-    fields = {name: value for name, value in fields.items() if _ADDED.get(name, 0) <= version}
+    for name, since in _ADDED.items():
+        *parents, last = name.split(".")
+        if since > version:
+            functools.reduce(dict.__getitem__, parents, fields).pop(last)
     document = {"format": FORMAT, "format_version": version, **fields}
     try:
         raw = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

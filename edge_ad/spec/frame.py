@@ -18,6 +18,7 @@ from edge_ad.spec.base import (
     check_fields,
     require,
 )
+from edge_ad.spec.lights import StackSpec
 
 WHITE_LEVELS = Range(255, 65535)
 
@@ -31,12 +32,15 @@ class FrameSpec:
         color_order: order of the channels of an (H, W, 3) array. Image files need no order: they are decoded correctly.
         bit_depth: 8, or 16 when u16 frames are accepted beside u8.
         white_level: the u16 value that is white: 65535, or 4095 for a 12-bit camera.
+        stack: the frame is a stack of pictures under these lights; None if it is one picture. The fields above are of
+            each picture.
     """
 
     size: Annotated[Size, Range(MIN_FRAME_SIDE, 2**20, form="(H, W), each ")] | None
     color_order: Literal["bgr", "rgb"] = "bgr"
     bit_depth: Literal[8, 16] = 8
     white_level: Annotated[int, WHITE_LEVELS] = 65535
+    stack: StackSpec | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "frame")

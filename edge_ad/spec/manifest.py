@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from edge_ad.registry import ENGINES, METHODS, one_of
 from edge_ad.spec.align import AlignSpec
-from edge_ad.spec.backbone import BackboneSpec
+from edge_ad.spec.backbone import RESIZES, BackboneSpec
 from edge_ad.spec.base import Digest, Matching, OneOf, Range, check_fields, is_box, require
 from edge_ad.spec.calibration import CalibrationSpec
 from edge_ad.spec.frame import FrameSpec, RoiSpec
@@ -205,6 +205,13 @@ class Manifest:
             got=self.backbone.distance,
         )
         _check_tiles(self.head, self.index, self.backbone)
+        _check_stack(self.frame, self.backbone)
+        require(
+            self.frame.stack is None or self.align is None,
+            "stacks are not aligned",
+            expected="align null with frame.stack",
+            got="both",
+        )
         if self.second is not None:
             self._check_second(self.second)
         require(
@@ -241,6 +248,7 @@ class Manifest:
             require(own == other, f"second.{name} is not that of the first size", expected=own, got=other)
         _check_index(second.head, second.index, "second.index")
         _check_tiles(second.head, second.index, second.backbone)
+        _check_stack(self.frame, second.backbone)
 
     @property
     def has_map(self) -> bool:
@@ -294,6 +302,16 @@ def _check_tiles(head: HeadSpec, index: IndexSpec | None, backbone: BackboneSpec
         "the method does not work on tiles",
         expected=one_of(METHODS.having(lambda method: method.tiles)),
         got=head.method,
+    )
+
+
+def _check_stack(frame: FrameSpec, backbone: BackboneSpec) -> None:
+    area = RESIZES[0]
+    require(
+        frame.stack is None or backbone.resize == area,
+        "backbone.resize does not fit a stack, whose normal map has area averages alone",
+        expected=area,
+        got=backbone.resize,
     )
 
 

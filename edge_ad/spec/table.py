@@ -20,7 +20,7 @@ from edge_ad.spec.base import LIMITS, OneOf, limits_in, type_hints
 from edge_ad.spec.manifest import Manifest
 from edge_ad.spec.methods import HeadSpec
 
-_TYPES = {str: "string", int: "integer", float: "number"}
+_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 _ATTRIBUTE = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 
 
@@ -153,7 +153,8 @@ def _default(field: dataclasses.Field[Any]) -> str:
     value = {} if field.default_factory is not dataclasses.MISSING else field.default
     if value is dataclasses.MISSING:
         return ""
-    shown = "null" if value is None else "empty" if value in ((), {}) else f"`{value}`"
+    text = str(value).lower() if isinstance(value, bool) else value
+    shown = "null" if value is None else "empty" if value in ((), {}) else f"`{text}`"
     return f"; default {shown}"
 
 

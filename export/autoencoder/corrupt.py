@@ -24,9 +24,11 @@ _SMALLEST, _LARGEST = 0.02, 0.45  # extents of a mark, as parts of the shorter s
 
 def pictures(tensor: NDArray[np.generic], *, normals: bool = False) -> NDArray[np.float32]:
     """(N, H, W, 3) float32 as the network takes them, of tensors as an engine takes them: u8 pixels as colours in 0..1,
-    or normals as they are.
+    or 127.5 (n + 1) of normals n as these, z, y, x.
     """
-    return tensor.astype(np.float32) * np.float32(1 if normals else 1 / 255)
+    if normals:
+        return tensor.astype(np.float32) * np.float32(1 / 127.5) - np.float32(1)
+    return tensor.astype(np.float32) * np.float32(1 / 255)
 
 
 def corrupt(picture: Picture, other: Picture, generator: np.random.Generator, *, normals: bool = False) -> Picture:
@@ -153,7 +155,7 @@ def _shaded(now: Picture, other: Picture, mask: Mask, generator: np.random.Gener
     slope = np.stack([cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)], axis=2)
     slope *= np.float32(generator.uniform(0.1, 0.6) / max(float(np.abs(slope).max()), 1e-6))
     if normals:
-        return now + np.dstack([slope, np.zeros_like(mask)])
+        return now + np.dstack([np.zeros_like(mask), slope[..., 1], slope[..., 0]])
     angle = generator.uniform(0, 2 * np.pi)
     light = slope[..., 0] * np.float32(np.cos(angle)) + slope[..., 1] * np.float32(np.sin(angle))
     return now + light[..., None]

@@ -39,7 +39,8 @@ def error_graph(arrays: Arrays, size: Size, *, normals: bool = False) -> PatchGr
 
     Args:
         arrays: weights by the names of `export.autoencoder.unet.UNet`.
-        normals: the input is (1, H, W, 3) float32, vectors of length 1 or 0, and the reconstruction has length 1.
+        normals: the input is (1, H, W, 3) float32, 127.5 (n + 1) of vectors n of length 1 or 0, z, y, x, as the frames
+            of photometric stereo are, and the reconstruction is vectors of length 1.
 
     Raises:
         BackboneError: the size does not fit the network.
@@ -122,7 +123,9 @@ class _Graph:
 def _picture(g: _Graph, normals: bool) -> str:
     """The input as the network takes it, (1, 3, H, W) float32."""
     if normals:
-        return g.node("Transpose", [_INPUT], "picture", perm=[0, 3, 1, 2])
+        g.node("Transpose", [_INPUT], "nchw", perm=[0, 3, 1, 2])
+        g.node("Mul", ["nchw", g.constant("per_level", 1 / 127.5)], "scaled")
+        return g.node("Sub", ["scaled", g.constant("one", 1)], "picture")
     g.node("Cast", [_INPUT], "float", to=TensorProto.FLOAT)
     g.node("Transpose", ["float"], "nchw", perm=[0, 3, 1, 2])
     return g.node("Mul", ["nchw", g.constant("per_level", 1 / 255)], "picture")

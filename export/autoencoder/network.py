@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.heads.autoencoder import ERRORS
-from edge_ad.spec import Size
+from edge_ad.spec import Size, Tensor
 from edge_ad.system.cpu import default_threads
 from edge_ad.system.entry import say
 from edge_ad.system.files import is_special, is_stdout
@@ -46,11 +46,12 @@ class Autoencoder(Network):
     steps: int = field(default=0, kw_only=True)
     checkpoint: Path | None = field(default=None, kw_only=True)
 
-    def graph(self, size: Size) -> PatchGraph:
+    def graph(self, size: Size, *, floats: bool = False) -> PatchGraph:
         """The graph from pixels to errors: `export.autoencoder.graph.error_graph`."""
+        assert floats == self.recipe.normals, "`open_network` asks the options"
         return error_graph(self.arrays, size, normals=self.recipe.normals)
 
-    def reference_patches(self, tensor: NDArray[np.uint8], graph: PatchGraph) -> NDArray[np.float32]:
+    def reference_patches(self, tensor: Tensor, graph: PatchGraph) -> NDArray[np.float32]:
         """The errors by torch."""
         import torch
 
@@ -102,7 +103,7 @@ def autoencoder(options: Options, *, normals: bool = False) -> Autoencoder:
     """The network that the options describe, before it is taught.
 
     Args:
-        normals: frames are normal maps: float32 vectors of length 1, or 0 where nothing was measured.
+        normals: frames are normal maps: vectors of length 1, or 0 where nothing was measured.
     """
     recipe = Recipe(options.steps, options.width, options.spoilt, normals, options.seed)
     out = options.out

@@ -23,7 +23,7 @@ from export.autoencoder.corrupt import corrupt, pictures
 from export.autoencoder.recipe import Recipe
 from export.autoencoder.unet import UNet, pixel_errors
 
-Tensors = NDArray[Any]  # (n, H, W, 3) as an engine takes them: u8 pixels, or float32 normals
+Tensors = NDArray[Any]  # (n, H, W, 3) as an engine takes them: u8 pixels, or float32 of normals
 Batch = tuple[torch.Tensor, torch.Tensor]  # spoilt and good pictures, (N, 3, H, W)
 
 _VALIDATION = 0.1  # of the pictures, that no step shows: they stop the training

@@ -25,8 +25,8 @@ LEAST = 1e-6  # a deviation
 
 
 def open_network(options: Options) -> Network:
-    """The network, before it is taught."""
-    return network.autoencoder(options)
+    """The network, before it is taught; of normal maps where frames are stacks."""
+    return network.autoencoder(options, normals=options.lights is not None)
 
 
 class Fit:

@@ -55,6 +55,7 @@ from export.held_out import HeldOut, cross_fit
 from export.make_point import MadePoint, MadeSight, point_members
 from export.options import Options
 from export.plan import Plan
+from export.stacks import refuse_stacks
 from export.stages import Stages, size_text
 from export.summary import Summary
 from export.teach.images import check_for
@@ -105,6 +106,7 @@ def teach_again(
         DatasetError: the images do not fit the bundle, or it knows all of them.
     """
     manifest, pool = bundle.manifest, native.Pool(options.threads or default_threads())
+    refuse_stacks(manifest.frame, "edge-ad teach")
     settings_of(manifest)
     _require_whole_frames(manifest)
     _require_rule(manifest, options)

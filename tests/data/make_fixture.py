@@ -11,12 +11,15 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import cv2
+import numpy as np
 
 from edge_ad import Runtime
 from export.pipeline import export_bundle
-from tests.tiny import bad_frame, good_frame, tiny_options, write_material
+from tests.stacks import stack, stack_options, write_stacks
+from tests.tiny import bad_frame, good_frame, tiny_options, write_backbone, write_material
 
 DATA = Path(__file__).parent
 CHANGES: dict[str, dict[str, object]] = {
@@ -39,30 +42,43 @@ TRAINED: dict[str, dict[str, object]] = {
 
 def main(wanted: dict[str, dict[str, object]] = CHANGES) -> int:
     frames = {f"good-{i}": good_frame(9000 + i) for i in range(2)} | {f"bad-{i}": bad_frame(9002 + i) for i in range(2)}
+    stacks = {"stack-good": stack(9000), "stack-bad": stack(9002, dent=True)}
     for name, frame in frames.items():
         cv2.imwrite(str(DATA / f"{name}.png"), frame)
-    answers: dict[str, dict[str, dict[str, float]]] = {}
+    for name, pictures in stacks.items():  # one below the other
+        cv2.imwrite(str(DATA / f"{name}.png"), np.concatenate(list(pictures)))
     with tempfile.TemporaryDirectory() as name:
         folder = write_material(Path(name), tests=1)
-        for stem, changes in wanted.items():
-            out = DATA / f"{stem}.bundle"
-            export_bundle(tiny_options(folder, out=out, **changes))
-            runtime = Runtime(out, search="exact")
-            verdicts = {frame: runtime.inspect(pixels) for frame, pixels in frames.items()}
-            answers[stem] = {
-                frame: {"score": verdict.score, "peak": float(verdict.anomaly_map.max())}
-                for frame, verdict in verdicts.items()
-            }
-            for frame, verdict in verdicts.items():
-                if verdict.is_anomalous != frame.startswith("bad"):
-                    raise SystemExit(f"{stem}: {frame} scores {verdict.score} at threshold {verdict.threshold}")
+        made = {
+            stem: _made(stem, tiny_options(folder, out=DATA / f"{stem}.bundle", **changes), frames)
+            for stem, changes in wanted.items()
+        }
     if wanted is TRAINED:
-        (DATA / "format-3-autoencoder.json").write_text(json.dumps(answers, indent=2) + "\n")
+        (DATA / "format-3-autoencoder.json").write_text(json.dumps(made, indent=2) + "\n")
         return 0
-    for version in (2, 3):
-        own = {stem: verdicts for stem, verdicts in answers.items() if stem.startswith(f"format-{version}")}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_stacks(folder / "part", tests=1)
+        write_backbone(folder / "backbone.onnx")
+        options = stack_options(folder, out=DATA / "format-4.bundle", to="onnx")
+        made["format-4"] = _made("format-4", options, stacks)
+    for version in (2, 3, 4):
+        own = {stem: answers for stem, answers in made.items() if stem.startswith(f"format-{version}")}
         (DATA / f"format-{version}.json").write_text(json.dumps(own, indent=2) + "\n")
     return 0
+
+
+def _made(stem: str, options: Any, frames: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Exports a bundle; its answers."""
+    export_bundle(options)
+    runtime = Runtime(options.out, search="exact")
+    verdicts = {frame: runtime.inspect(pixels) for frame, pixels in frames.items()}
+    for frame, verdict in verdicts.items():
+        if verdict.is_anomalous != ("bad" in frame):
+            raise SystemExit(f"{stem}: {frame} scores {verdict.score} at threshold {verdict.threshold}")
+    return {
+        frame: {"score": verdict.score, "peak": float(verdict.anomaly_map.max())} for frame, verdict in verdicts.items()
+    }
 
 
 if __name__ == "__main__":

@@ -195,3 +195,17 @@ def test_without_an_input_size_the_pictures_are_small(tmp_path: Path) -> None:
     options = autoencoder_options(tmp_path, out=tmp_path / "x.bundle", **changes)
     with Bundle.open(export_bundle(options).bundle) as bundle:
         assert bundle.manifest.backbone.input_size == (96, 176)
+
+
+@pytest.mark.torch
+def test_stacks_of_pictures_under_several_lights(tmp_path: Path) -> None:
+    """Their normal maps are learned; a dent stands out, and the reconstruction is a picture of normals."""
+    from tests.stacks import stack, stack_options, write_stacks
+
+    write_stacks(tmp_path / "part")
+    own = {"method": "autoencoder", "backbone": None, "layers": None, "threads": 1, "steps": 30, "width": 6}
+    path = export_bundle(stack_options(tmp_path, out=tmp_path / "x.bundle", to="onnx", **own)).bundle
+    runtime = Runtime(path, threads=1, self_check=True)
+    assert runtime.inspect(stack(9002, dent=True)).score > runtime.inspect(stack(9000)).score
+    frame = next(iter(sorted((tmp_path / "part/test/good").iterdir())))
+    assert Reconstructor(path)(frame).shape == (*stack(9000).shape[1:3], 3)

@@ -17,6 +17,7 @@
 #include "isa.hpp"
 #include "kcenter.hpp"
 #include "mahalanobis.hpp"
+#include "normals.hpp"
 #include "pool.hpp"
 #include "resample.hpp"
 #include "shrink.hpp"
@@ -200,6 +201,53 @@ void check_resample(std::size_t channels, std::size_t width, std::size_t to_widt
     expect(large == pooled, "resample by threads", width, to_width);
 }
 
+// Normals of noise under lights on a cone, [normals, albedo, residual, lit]. The rows have a gap between
+// them.
+template <typename Pixel>
+std::vector<float> normals_of(std::size_t count, std::size_t channels, std::size_t height, std::size_t width,
+                              bool robust, edge_ad::Pool* pool) {
+    constexpr std::size_t kGap = 5;
+    const std::size_t row = width * channels + kGap, pixels = height * width;
+    std::mt19937 random(9);
+    std::vector<std::vector<Pixel>> pictures(count, std::vector<Pixel>(height * row));
+    edge_ad::Stack<Pixel> stack{height, width, channels, {}, {}, nullptr, 0, nullptr, nullptr};
+    for (auto& picture : pictures) {
+        for (Pixel& pixel : picture) pixel = static_cast<Pixel>(random());
+        stack.pictures.push_back(picture.data());
+        stack.strides.push_back(static_cast<std::ptrdiff_t>(row * sizeof(Pixel)));
+    }
+    // Numbers that are exact in binary, so that no C library rounds them otherwise.
+    std::vector<float> directions(3 * count), scales(count * channels, 1.0f / 1024.0f), solver(3 * count);
+    for (std::size_t n = 0; n < count; ++n) {
+        directions[3 * n] = static_cast<float>(n % 3) / 4.0f - 0.25f;
+        directions[3 * n + 1] = static_cast<float>(n % 2) / 4.0f - 0.125f;
+        directions[3 * n + 2] = 0.875f;
+        for (std::size_t k = 0; k < 3; ++k) solver[k * count + n] = directions[3 * n + k];
+    }
+    const float null[4] = {0.5f, -0.5f, 0.5f, -0.5f};
+    std::vector<float> normals(3 * pixels), albedo(pixels), residual(pixels);
+    std::vector<std::uint8_t> lit(pixels);
+    const edge_ad::Lights lights{
+        directions.data(), scales.data(), solver.data(), null, robust, 0.001f, 255.0f};
+    edge_ad::photometric(stack, lights, pool, {normals.data(), albedo.data(), residual.data(), lit.data()});
+    for (const auto& more : {albedo, residual}) normals.insert(normals.end(), more.begin(), more.end());
+    for (const std::uint8_t number : lit) normals.push_back(number);
+    return normals;
+}
+
+template <typename Pixel>
+void check_normals(std::size_t count, std::size_t channels, std::size_t width, bool robust,
+                   edge_ad::Pool& pool) {
+    const std::string name = edge_ad::kernels().name;
+    const auto found = normals_of<Pixel>(count, channels, 2, width, robust, nullptr);
+    const auto large = normals_of<Pixel>(count, channels, 90, width + 60, robust, nullptr);
+    const auto pooled = normals_of<Pixel>(count, channels, 90, width + 60, robust, &pool);
+    edge_ad::use_isa("portable");
+    expect(found == normals_of<Pixel>(count, channels, 2, width, robust, nullptr), "normals", count, width);
+    edge_ad::use_isa(name);
+    expect(large == pooled, "normals by threads", count, width);
+}
+
 // Threads that share a pool and a coreset, while others make pools and end them: the same answers as alone.
 // What it does is there for the thread sanitizer to see.
 void check_threads() {
@@ -254,6 +302,12 @@ int main() try {
             for (const std::size_t width : {1, 3, 4, 5, 8, 9, 17, 100})
                 for (const std::size_t to_width : {1, 2, 7, 16, 33})
                     check_resample(channels, width, to_width, pool);
+        for (const std::size_t count : {3, 4, 7, 17})
+            for (const std::size_t width : {1, 15, 16, 17, 64, 65})
+                for (const bool robust : {false, true}) {
+                    check_normals<std::uint8_t>(count, 1, width, robust, pool);
+                    check_normals<std::uint16_t>(count, 3, width, robust, pool);
+                }
         check_threads();
         std::printf("%s: checked\n", kernels->name);
     }

@@ -311,6 +311,7 @@ def test_missing_fields_are_named_or_have_a_default(path: str) -> None:
     optional = {
         *("frame.color_order", "frame.bit_depth", "frame.white_level", "backbone.precision", "backbone.resize"),
         "backbone.tiles",
+        "frame.stack",
         "backbone.distance",
         *("head.reweight_neighbors", "head.local_scale", "head.smooth"),
         *("calibration.defect_scores", "calibration.source", "calibration.left_out", "producer.edge_ad"),
@@ -373,8 +374,8 @@ def test_the_tensor_has_the_size_of_the_crop() -> None:
 
 
 def test_the_version_is_looked_at_before_the_fields() -> None:
-    with pytest.raises(BundleVersionError, match="format 4"):
-        manifest_json.manifest_from_json(b'{"format":"edge-ad-bundle","format_version":4,"frame":5}')
+    with pytest.raises(BundleVersionError, match="format 5"):
+        manifest_json.manifest_from_json(b'{"format":"edge-ad-bundle","format_version":5,"frame":5}')
 
 
 @given(

@@ -69,6 +69,30 @@ struct Basis {
     const std::uint16_t* halves;
 };
 
+constexpr std::size_t kNormalsBlock = 64;  // pixels at once, a multiple of the lanes of every instruction set
+constexpr std::size_t kMostPictures = 128;
+constexpr std::size_t kMostLanes = 16;
+// reference_normals.py says what these are.
+constexpr std::size_t kRounds = 8;
+constexpr float kShadow = 0.2f, kNear = 0.03f, kFlat = 1e-4f, kFlatter = 1e-3f * 1e-4f, kSpark = 0.1f;
+constexpr float kThird = 1.0f / 3.0f, kLargest = 3.0e38f;
+
+// The lights of a stack of pictures, and how normals are found.
+struct Lighting {
+    std::size_t count;      // 3 .. kMostPictures
+    const float* lights;    // [count][3]
+    const float* products;  // [count][6]: xx, xy, xz, yy, yz, zz
+    const float* solver;    // [3][count]: g = solver b by least squares
+    const float* null;      // [4]: times four samples of a matt surface 0; read for four lights only
+    // Each two samples in turn that change places where the first is larger; then sample count / 2 is the
+    // median.
+    const std::uint8_t* pairs;  // [pair_count][2]
+    std::size_t pair_count;
+    bool robust;
+    float tau;   // weight of a residual above
+    float dark;  // what is not above it is no light
+};
+
 struct Kernels {
     const char* name;
     // Exact search works on a tile of lanes * vectors queries (vectors <= max_vectors) packed as
@@ -143,6 +167,19 @@ struct Kernels {
     // halves up, and limited to 0 .. 255. taps is even. Rows are read up to a multiple of 16.
     void (*resample_column)(const std::int16_t* const* rows, const std::int16_t* weights, std::size_t taps,
                             int shift, std::size_t count, std::uint8_t* out);
+
+    // One row of samples of a picture: samples [count], the channels less the ambient ones (or null) times
+    // scales [channels], not below 0; fits [count], 0 where a channel is at white or above, else 1.
+    void (*samples_u8)(const std::uint8_t* pixels, const std::uint8_t* ambient, std::size_t channels,
+                       const float* scales, float white, std::size_t count, float* samples, float* fits);
+    void (*samples_u16)(const std::uint16_t* pixels, const std::uint16_t* ambient, std::size_t channels,
+                        const float* scales, float white, std::size_t count, float* samples, float* fits);
+
+    // Normals of a block: samples and fits [lighting.count][kNormalsBlock]; out [6][kNormalsBlock]: x, y, z,
+    // albedo and residual, all 0 where there is no normal, and how many samples are lit. work: 2 *
+    // lighting.count * kMostLanes.
+    void (*normals_block)(const Lighting& lighting, const float* samples, const float* fits, float* work,
+                          float* out);
 
     const CodeKernels* codes;
 };

@@ -379,8 +379,27 @@ void shrink_row(const std::uint8_t* rows, std::ptrdiff_t stride, std::size_t fac
 
 // The sum of a projection is made of sums of kProjectChunk terms, each term by term.
 constexpr Kernels make_kernels(const CodeKernels* codes) {
-    return {Simd::kName,     kLanes,     kMaxVectors,         kGroupRows,          group_minima,
-            next_hit,        sqdist,     sqdist_rows,         sqdist_ids,          relax,
-            triangular_norm, project,    kProjectChunk + 3.0, 1.0 / kProjectChunk, false,
-            encode,          shrink_row, resample_rows,       resample_column,     codes};
+    return {Simd::kName,
+            kLanes,
+            kMaxVectors,
+            kGroupRows,
+            group_minima,
+            next_hit,
+            sqdist,
+            sqdist_rows,
+            sqdist_ids,
+            relax,
+            triangular_norm,
+            project,
+            kProjectChunk + 3.0,
+            1.0 / kProjectChunk,
+            false,
+            encode,
+            shrink_row,
+            resample_rows,
+            resample_column,
+            samples_u8,
+            samples_u16,
+            normals_block,
+            codes};
 }

@@ -31,6 +31,15 @@ struct Simd {
         return a * b + c;
     }  // two roundings: no FMA in the baseline
     EDGE_AD_INLINE Reg min_number(Reg a, Reg other) { return a < other ? a : other; }
+    EDGE_AD_INLINE Reg max_number(Reg a, Reg other) { return a > other ? a : other; }
+    EDGE_AD_INLINE Reg mul(Reg a, Reg b) { return a * b; }
+    EDGE_AD_INLINE Reg div(Reg a, Reg b) { return a / b; }
+    EDGE_AD_INLINE Reg abs(Reg a) { return a < zero() ? -a : a; }
+    EDGE_AD_INLINE Reg select_gt(Reg a, Reg b, Reg yes, Reg no) { return a > b ? yes : no; }
+    EDGE_AD_INLINE Reg sqrt(Reg a) {
+        return Reg{__builtin_sqrtf(a[0]), __builtin_sqrtf(a[1]), __builtin_sqrtf(a[2]),
+                   __builtin_sqrtf(a[3])};
+    }
     EDGE_AD_INLINE float reduce_add(Reg a) { return (a[0] + a[2]) + (a[1] + a[3]); }
     EDGE_AD_INLINE std::uint32_t le_mask(Reg a, Reg b) {
         std::uint32_t mask = 0;
@@ -49,6 +58,8 @@ struct Simd {
 };
 
 #include "simd/resample.inl"
+
+#include "simd/normals.inl"
 
 #include "simd/kernels.inl"  // after the others: it lists what they define
 

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def dome(size: int, bump: bool = False, turn: float = 0.0) -> np.ndarray:
-    """(size, size, 3) float32 normals of a dome with waves; 0 in the corners, where it is not.
+    """(size, size, 3) float32 normals (z, y, x) of a dome with waves; 0 in the corners, where it is not.
 
     Args:
         bump: a small bump on it.
@@ -17,7 +17,7 @@ def dome(size: int, bump: bool = False, turn: float = 0.0) -> np.ndarray:
     if bump:
         height += 0.03 * np.exp(-((x - 0.1) ** 2 + (y + 0.05) ** 2) / 0.0015)
     slope_y, slope_x = np.gradient(height, 1 / size)
-    normals = np.dstack([-slope_x, -slope_y, np.ones_like(x)])
+    normals = np.dstack([np.ones_like(x), -slope_y, -slope_x])
     normals /= np.linalg.norm(normals, axis=2, keepdims=True)
     normals[np.hypot(x, y) > 0.48] = 0
     return normals.astype(np.float32)

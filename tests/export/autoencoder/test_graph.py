@@ -44,13 +44,13 @@ def opened(engine: str, given: Models, output: int = 0) -> Engine:
 
 def frame(normals: bool) -> np.ndarray:
     if normals:
-        return dome(SIZE[1])[None, : SIZE[0]]
+        return np.float32(127.5) * (dome(SIZE[1])[None, : SIZE[0]] + 1)
     return np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3), dtype=np.uint8)
 
 
 def by_torch(tensor: np.ndarray, normals: bool) -> tuple[np.ndarray, np.ndarray]:
-    scale = 1 if normals else 255
-    picture = torch.from_numpy(tensor.astype(np.float32) / scale).permute(0, 3, 1, 2)
+    values = tensor / np.float32(127.5) - 1 if normals else tensor / np.float32(255)
+    picture = torch.from_numpy(values.astype(np.float32)).permute(0, 3, 1, 2)
     with torch.no_grad():
         found = network(normals)[0](picture)
         errors = cell_errors(picture, found)[0].permute(1, 2, 0).reshape(-1, 2)
@@ -79,7 +79,7 @@ def test_the_network_of_normal_maps_is_a_switch() -> None:
     kinds = {}
     for normals in (False, True):
         found = autoencoder(options, normals=normals)
-        graph = dataclasses.replace(found, arrays=network(normals)[1]).graph(SIZE)
+        graph = dataclasses.replace(found, arrays=network(normals)[1]).graph(SIZE, floats=normals)
         kinds[normals] = graph.model.graph.input[0].type.tensor_type.elem_type
         taught = dataclasses.replace(found, arrays=network(normals)[1])
         reference = taught.reference_patches(frame(normals), graph)

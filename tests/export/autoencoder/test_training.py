@@ -122,7 +122,7 @@ def test_a_loss_that_is_no_number_is_an_error(pictures: np.ndarray) -> None:
 
 
 def test_normals_are_learned_and_a_bump_stands_out() -> None:
-    maps = np.stack([dome(32, turn=0.1 * number) for number in range(6)])
+    maps = np.float32(127.5) * (np.stack([dome(32, turn=0.1 * number) for number in range(6)]) + 1)
     training = trained(replace(TINY, steps=60, width=6, every=30, batch=4, normals=True, rate=4e-3), maps)
     training.network.load_state_dict(training.best)
 

@@ -30,6 +30,14 @@ struct Simd {
     EDGE_AD_INLINE Reg sub(Reg a, Reg b) { return vsubq_f32(a, b); }
     EDGE_AD_INLINE Reg fma(Reg a, Reg b, Reg c) { return vfmaq_f32(c, a, b); }
     EDGE_AD_INLINE Reg min_number(Reg a, Reg other) { return vminnmq_f32(a, other); }
+    EDGE_AD_INLINE Reg max_number(Reg a, Reg other) { return vmaxnmq_f32(a, other); }
+    EDGE_AD_INLINE Reg mul(Reg a, Reg b) { return vmulq_f32(a, b); }
+    EDGE_AD_INLINE Reg div(Reg a, Reg b) { return vdivq_f32(a, b); }
+    EDGE_AD_INLINE Reg abs(Reg a) { return vabsq_f32(a); }
+    EDGE_AD_INLINE Reg sqrt(Reg a) { return vsqrtq_f32(a); }
+    EDGE_AD_INLINE Reg select_gt(Reg a, Reg b, Reg yes, Reg no) {
+        return vbslq_f32(vcgtq_f32(a, b), yes, no);
+    }
     EDGE_AD_INLINE float reduce_add(Reg a) { return vaddvq_f32(a); }
     EDGE_AD_INLINE std::uint32_t mask_of(uint32x4_t lanes) {
         const uint32x4_t bits = {1, 2, 4, 8};
@@ -45,6 +53,8 @@ struct Simd {
 };
 
 #include "simd/arm/resample_neon.inl"
+#include "simd/normals.inl"
+
 #include "simd/kernels.inl"
 
 }  // namespace

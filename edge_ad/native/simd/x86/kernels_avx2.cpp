@@ -33,6 +33,14 @@ struct Simd {
     EDGE_AD_INLINE Reg fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_ps(a, b, c); }
     // The second operand where either is NaN: a NaN in `a` leaves `other` as it was.
     EDGE_AD_INLINE Reg min_number(Reg a, Reg other) { return _mm256_min_ps(a, other); }
+    EDGE_AD_INLINE Reg max_number(Reg a, Reg other) { return _mm256_max_ps(a, other); }
+    EDGE_AD_INLINE Reg mul(Reg a, Reg b) { return _mm256_mul_ps(a, b); }
+    EDGE_AD_INLINE Reg div(Reg a, Reg b) { return _mm256_div_ps(a, b); }
+    EDGE_AD_INLINE Reg abs(Reg a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+    EDGE_AD_INLINE Reg sqrt(Reg a) { return _mm256_sqrt_ps(a); }
+    EDGE_AD_INLINE Reg select_gt(Reg a, Reg b, Reg yes, Reg no) {
+        return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
+    }
     EDGE_AD_INLINE float reduce_add(Reg a) {
         __m128 x = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
         x = _mm_add_ps(x, _mm_movehl_ps(x, x));
@@ -53,6 +61,8 @@ struct Simd {
 };
 
 #include "simd/x86/resample_avx2.inl"
+
+#include "simd/normals.inl"
 
 #include "simd/kernels.inl"  // after the others: it lists what they define
 

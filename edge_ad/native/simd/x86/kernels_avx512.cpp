@@ -29,6 +29,14 @@ struct Simd {
     EDGE_AD_INLINE Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
     // The second operand where either is NaN: a NaN in `a` leaves `other` as it was.
     EDGE_AD_INLINE Reg min_number(Reg a, Reg other) { return _mm512_min_ps(a, other); }
+    EDGE_AD_INLINE Reg max_number(Reg a, Reg other) { return _mm512_max_ps(a, other); }
+    EDGE_AD_INLINE Reg mul(Reg a, Reg b) { return _mm512_mul_ps(a, b); }
+    EDGE_AD_INLINE Reg div(Reg a, Reg b) { return _mm512_div_ps(a, b); }
+    EDGE_AD_INLINE Reg abs(Reg a) { return _mm512_abs_ps(a); }
+    EDGE_AD_INLINE Reg sqrt(Reg a) { return _mm512_sqrt_ps(a); }
+    EDGE_AD_INLINE Reg select_gt(Reg a, Reg b, Reg yes, Reg no) {
+        return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), no, yes);
+    }
     EDGE_AD_INLINE float reduce_add(Reg a) { return _mm512_reduce_add_ps(a); }
     EDGE_AD_INLINE std::uint32_t le_mask(Reg a, Reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
     EDGE_AD_INLINE std::uint32_t gt_mask(Reg a, Reg b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
@@ -41,6 +49,8 @@ struct Simd {
 };
 
 #include "simd/x86/resample_avx2.inl"
+
+#include "simd/normals.inl"
 
 #include "simd/kernels.inl"  // after the others: it lists what they define
 
