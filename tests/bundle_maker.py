@@ -90,7 +90,7 @@ def member_entry(data: bytes, dtype: str | None = None, shape: list[int] | None 
 def document(members: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Parsed ``manifest.json``."""
     fields = {**encode(example_manifest()), "members": members}
-    del fields["align"]  # of version 3, and written only where it is set
+    del fields["align"], fields["frame"]["stack"]  # of versions 3 and 4, and written only where they are set
     return {"format": "edge-ad-bundle", "format_version": VERSION, **fields}
 
 
