@@ -17,10 +17,10 @@ TOLERANCE = 0.005  # of AUROC
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """Of the test images: their kinds (None is a good), and (n, H, W) bool masks at the input size."""
+    """Of the test images: kinds (None: good), and (n, H, W) bool masks at the input size; None without masks."""
 
     kinds: tuple[str | None, ...]
-    masks: NDArray[np.bool_]
+    masks: NDArray[np.bool_] | None
 
     def image_auroc(self, answers: Answers, left_out: Sequence[str] = ()) -> float:
         """Of the images whose kind is not left out."""
@@ -29,7 +29,9 @@ class Truth:
         return binary_auroc(answers.scores[kept & ~defect], answers.scores[kept & defect])
 
     def pixel_auroc(self, answers: Answers, left_out: Sequence[str] = ()) -> float:
-        """Of all pixels of the images whose kind is not left out."""
+        """Of all pixels of the images whose kind is not left out; NaN without masks."""
+        if self.masks is None:
+            return math.nan
         kept = self._kept(left_out)
         maps, masks = answers.maps[kept], self.masks[kept]
         return binary_auroc(maps[~masks], maps[masks])
@@ -79,6 +81,8 @@ def parity_lines(rows: Sequence[tuple[str, Figures, Figures, bool]]) -> list[str
     for name, ours, theirs, paired in rows:
         for place, metric in enumerate(("image", "pixel")):
             a, b = [[figures[place] for figures in side] for side in (ours, theirs)]
+            if np.isnan(a).any():
+                continue  # no masks
             found = difference(a, b, paired=paired)
             lines.append(
                 f"| {name} | {metric} | {_show(over_seeds(b), b)} | {_show(over_seeds(a), a)} "
@@ -96,6 +100,9 @@ def ladder_lines(steps: Mapping[str, Figures]) -> list[str]:
         for place in (0, 1):
             now = [each[place] for each in figures]
             change = ""
+            if np.isnan(now).any():
+                cells += ["-", ""]
+                continue
             if before is not None:
                 found = difference(now, [each[place] for each in before], paired=True)
                 change = f"{found.mean:+.4f} ± {found.error:.4f}"

@@ -39,8 +39,9 @@ def good_images(category: Category) -> list[Path]:
 
 
 def truth_of(images: Sequence[TestImage], size: Size) -> Truth:
-    """Labels and masks of the test images."""
-    return Truth(tuple(image.defect for image in images), masks_of(images, size))
+    """Labels and masks of the test images; no masks where a defect has none."""
+    known = all(image.mask is not None for image in images if image.defect is not None)
+    return Truth(tuple(image.defect for image in images), masks_of(images, size) if known else None)
 
 
 @contextlib.contextmanager

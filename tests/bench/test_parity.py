@@ -194,3 +194,10 @@ def test_our_side_says_what_a_bundle_says(tiny: Path, tmp_path: Path, method: st
     truth = own.truth_of(images, options.input_size)
     assert truth.masks[[kind is not None for kind in truth.kinds]].any(axis=(1, 2)).all()
     assert own.crops(material, [images[0].path]).shape == (1, *options.input_size, 3)
+
+
+def test_without_masks_there_is_no_pixel_auroc() -> None:
+    figures = [(0.9, float("nan")), (0.8, float("nan"))]
+    (image,) = parity_lines([("x", figures, figures, True)])[2:]
+    assert "| image |" in image
+    assert ladder_lines({"only": figures})[2:] == ["| only | 0.8500 |  | - |  |"]
