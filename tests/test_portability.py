@@ -27,10 +27,11 @@ for name in ("fcntl", "grp", "pwd", "resource", "termios", "tty", "pty", "syslog
     sys.modules[name] = None
 
 import edge_ad, export
+with_torch = "export.backbone", "export.distill", "export.autoencoder.training", "export.autoencoder.unet"
 for package in (edge_ad, export):
     for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if found.name.startswith(("export.backbone", "export.distill")) or found.name.endswith("__main__"):
-            continue  # torch has no need of these; a __main__ runs
+        if found.name.startswith(with_torch) or found.name.endswith("__main__"):
+            continue  # torch itself cannot be imported without these; a __main__ runs
         try:
             __import__(found.name)
         except ModuleNotFoundError as error:  # an extra that is not installed
