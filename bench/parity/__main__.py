@@ -23,6 +23,7 @@ from pathlib import Path
 from bench.parity.category import EDGE, LAYERS, OWN, PATCHCORE, PLAIN, SAME, SIZE, Category, Steps
 from bench.parity.compare import Figures, ladder_lines, parity_lines
 from bench.peer.process import PeerProcess, check_peer, open_peer
+from edge_ad.spec import RESIZES
 from edge_ad.system.cpu import detect_cpu
 from edge_ad.system.entry import run_command
 
@@ -67,7 +68,8 @@ def header(options: argparse.Namespace, peer: PeerProcess) -> list[str]:
         f"{datetime.date.today()}, {detect_cpu().model}, f32. Python {sys.version.split()[0]}, {', '.join(ours)}; "
         f"the peer {theirs}.",
         "",
-        f"resnet18 ({options.weights.name}), {SIZE[0]} x {SIZE[1]}, coreset {options.coreset:g} of layer2+layer3, "
+        f"resnet18 ({options.weights.name}), {SIZE[0]} x {SIZE[1]} by {options.resize}, coreset {options.coreset:g} of "
+        "layer2+layer3, "
         "PaDiM with 100 channels. A cell is the mean over seeds (lowest..highest), a difference is edge-ad less "
         "anomalib ± one standard error. Draws: projection and first pick of the coreset, PaDiM's channels.",
     ]
@@ -80,6 +82,7 @@ def parse() -> argparse.Namespace:
     add("--weights", type=Path, required=True, help="state dict of resnet18, up to layer3 at least")
     add("--peer-python", type=Path, required=True, help="interpreter of the environment with anomalib")
     add("--coreset", type=float, default=0.01)
+    add("--resize", choices=RESIZES, default="bilinear", help="edge-ad's filter (default: bilinear, as the peer's)")
     add("--seeds", type=int, default=3)
     add("--leave-out", nargs="*", default=[], help="kinds of defect: figures without them are given beside those with")
     add("--threads", type=int, default=2, help="of either side")

@@ -36,7 +36,7 @@ class Category:
     """One category.
 
     Args:
-        options: `coreset`, `seeds`, `weights`, `threads`, `leave_out`.
+        options: `coreset`, `resize`, `seeds`, `weights`, `threads`, `leave_out`.
         folder: for scratch files.
     """
 
@@ -58,7 +58,8 @@ class Category:
             settings = Options(
                 str(self.path), backbone="resnet18", weights=self.options.weights, layers=layers, **FIXED
             )
-            settings = replace(settings, coreset=self.options.coreset, reweight=NEIGHBORS, threads=self.options.threads)
+            given = {name: getattr(self.options, name) for name in ("coreset", "threads", "resize")}
+            settings = replace(settings, reweight=NEIGHBORS, **given)
             with own.open_material(self.good_images, settings, self.folder) as material:
                 if number == 0:
                     self._show_images(material)
