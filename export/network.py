@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,7 +43,7 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class Network:
+class Network(ABC):
     """A network whose graph can be made for any crop.
 
     Attributes:
@@ -64,20 +65,21 @@ class Network:
     area: int | None = field(default=None, kw_only=True)
     learned: frozenset[Path] = field(default=frozenset(), kw_only=True)
 
+    @abstractmethod
     def graph(self, size: Size, *, floats: bool = False) -> PatchGraph:
         """The graph for a crop of (H, W) `size`; with `floats`, of a normal map."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reference_patches(self, tensor: Tensor, graph: PatchGraph) -> NDArray[np.float32] | None:
         """(h*w, D) float32 patches by the original framework, to check the graph; None without one."""
-        raise NotImplementedError
 
     def taught(self, lesson: Lesson) -> Network:
         """The network with its weights: itself, unless it learns them from the good images."""
         return self
 
     def finished(self) -> None:
-        """Called when the bundle is written: removes what a stopped export would go on from."""
+        """Called when the bundle is written: removes what a stopped export would go on from; most have nothing."""
+        return
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 // The only file that knows Python. edge_ad/native/__init__.py has checked dtypes and shapes and documents
 // the meaning; what can make a kernel leave its memory is checked here again.
+// Over 400 lines: one binding a kernel, and no other file may know Python.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
