@@ -6,6 +6,8 @@
     DIR/synthetic.json                                           kind, size, contrast, seed and image of each
     DIR/sheets/synthetic_KIND.png                                with --sheet
 
+With --heights it takes stacks of pictures under several lights instead: see `export.synth.stacks`.
+
 The word synthetic stands in every name, so that it stands wherever a figure of these images does. DIR appears when it
 is complete, or not at all.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 import time
 import zlib
 from collections import defaultdict
@@ -22,7 +25,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,13 +32,15 @@ from edge_ad.data.layouts import expand_home, look_at_images, subfolders
 from edge_ad.errors import DatasetError
 from edge_ad.frames.check import read_frame
 from edge_ad.frames.listing import list_images
-from edge_ad.spec import Frame, Size
+from edge_ad.spec import Size
 from edge_ad.system.entry import run_command
-from edge_ad.system.files import new_folder, write_new
+from edge_ad.system.files import write_new
 from edge_ad.system.names import printable
 from edge_ad.system.progress import Progress
 from export.roi import read_roi
+from export.synth import stacks
 from export.synth.defect import Defect, add_defect
+from export.synth.folder import filled, png, require_free
 from export.synth.options import SynthOptions, parse_options
 from export.synth.sheet import Sample, contact_sheet, sample
 from export.synth.study import Study, study, white_level
@@ -44,7 +48,6 @@ from export.synth.study import Study, study, white_level
 RECORD = "synthetic.json"
 _ABOUT = "Synthetic defects on good images. Figures from them are not measured on real defects."
 _VERSION = 1  # of the drawing: counts up when the same seed gives other pictures
-_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 
 
 @dataclass(frozen=True)
@@ -68,24 +71,24 @@ class _Item:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Makes synthetic defects; returns the exit code, as `edge_ad.system.entry` has them."""
-    return run_command(lambda: _run(parse_options(arguments)), "interrupted; nothing was written")
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if stacks.FLAG in given:  # stacks of pictures under several lights, and options of their own
+        given.remove(stacks.FLAG)
+        return run_command(lambda: stacks.run(given), "interrupted; nothing was written")
+    return run_command(lambda: _run(parse_options(given)), "interrupted; nothing was written")
 
 
 def _run(options: SynthOptions) -> int:
     began = time.monotonic()
     out = expand_home(str(options.out))
-    _require_free(out)
+    require_free(out)
     work = _shared_out(options, _images_of(options.images))
     with Progress("reading", len(work)) as progress:
         looks, _ = look_at_images(list(work), progress=progress)
     regions = _regions(options.roi, {look.size for look in looks.values()})
     white = white_level(max(look.max_value for look in looks.values()))
-    try:
-        with new_folder(out) as staging:
-            rows = _write_all(staging, options, work, regions, white)
-    except OSError as error:
-        got = error.strerror or error
-        raise DatasetError(f"{out} cannot be written", expected="a folder that is new or empty", got=got) from error
+    with filled(out) as staging:
+        rows = _write_all(staging, options, work, regions, white)
     made = sum("file" in row for row in rows)
     print(
         f"{printable(out)}: {made} synthetic defects of {len(options.kinds)} kinds on {len(work)} good images; "
@@ -96,23 +99,6 @@ def _run(options: SynthOptions) -> int:
             print(f"left out: {row['left_out']}")
     print(f"next: edge-ad eval BUNDLE --data {printable(shlex.quote(str(out)))}")
     return 0
-
-
-def _require_free(out: Path) -> None:
-    """Refuses a folder that holds anything: nothing is overwritten, and nothing mixed."""
-    try:
-        free = not out.is_symlink() and (not out.exists() or (out.is_dir() and not any(out.iterdir())))
-    except OSError as error:
-        raise DatasetError(
-            "--out cannot be looked into", expected="a folder", got=f"{out}: {error.strerror}"
-        ) from error
-    if not free:
-        raise DatasetError(
-            f"{out} is in the way, and nothing is overwritten",
-            expected="a folder that is new or empty",
-            got="a folder with files" if out.is_dir() else "a file",
-            remedy="Give another --out, or move that one away.",
-        )
 
 
 def _images_of(given: Path) -> list[Path]:
@@ -214,15 +200,8 @@ def _make(picture: Study, item: _Item, path: Path) -> tuple[dict[str, Any], Defe
 
 
 def _write(root: Path, item: _Item, made: Defect) -> None:
-    write_new(root / f"test/{item.folder}/{item.name}.png", _png(made.image))
-    write_new(root / f"ground_truth/{item.folder}/{item.name}_mask.png", _png(made.mask))
-
-
-def _png(image: Frame) -> bytes:
-    done, data = cv2.imencode(".png", image, _PNG)
-    if not done:
-        raise DatasetError("an image cannot be written as PNG", got=(image.shape, image.dtype))
-    return bytes(data)
+    write_new(root / f"test/{item.folder}/{item.name}.png", png(made.image))
+    write_new(root / f"ground_truth/{item.folder}/{item.name}_mask.png", png(made.mask))
 
 
 def _sample(item: _Item, picture: Study, made: Defect) -> Sample:
@@ -236,4 +215,4 @@ def _write_sheets(root: Path, samples: dict[str, dict[int, Sample]], columns: in
         if found:
             ordered = [found[number] for number in sorted(found)]
             heading = f"synthetic {kind}: good image left, with the defect right"
-            write_new(root / f"sheets/synthetic_{kind}.png", _png(contact_sheet(heading, ordered, columns)))
+            write_new(root / f"sheets/synthetic_{kind}.png", png(contact_sheet(heading, ordered, columns)))

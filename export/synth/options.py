@@ -54,7 +54,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> SynthOptions:
     return SynthOptions(**vars(_parser().parse_args(arguments)))
 
 
-def _list_of(read: Callable[[str], Any], what: str) -> Callable[[str], tuple[Any, ...]]:
+def list_of(read: Callable[[str], Any], what: str) -> Callable[[str], tuple[Any, ...]]:
+    """A reader of a list A,B for argparse: `read` reads each part, `what` they are stands in its message."""
+
     def parse(text: str) -> tuple[Any, ...]:
         try:
             return tuple(read(part.strip()) for part in text.split(",") if part.strip())
@@ -67,14 +69,15 @@ def _list_of(read: Callable[[str], Any], what: str) -> Callable[[str], tuple[Any
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m export.synth",
-        description="Puts synthetic defects with exact masks on good images, in the layout of MVTec AD.",
+        description="Puts synthetic defects with exact masks on good images, in the layout of MVTec AD. "
+        "Stacks of pictures under several lights: python -m export.synth --heights --help.",
     )
-    add, numbers = parser.add_argument, _list_of(float, "numbers")
+    add, numbers = parser.add_argument, list_of(float, "numbers")
     add("images", type=given_path, metavar="GOOD_IMAGES", help="folder of good images, best held out from the export")
     add("--out", type=given_path, required=True, metavar="DIR", help="folder to write; it must be new or empty")
     add(
         "--kinds",
-        type=_list_of(str, "kinds"),
+        type=list_of(str, "kinds"),
         default=argparse.SUPPRESS,
         metavar="A,B",
         help=f"kinds of defects, out of {', '.join(KINDS)}; by default all",
