@@ -1,4 +1,5 @@
-"""Times each native kernel: exact search, graph search, k-centre selection. The answers are asserted after the timing.
+"""Times each native kernel: exact search, graph search, k-centre selection, sums of a moved picture. The answers are
+asserted after the timing.
 The data is random with clusters; a frame is 32 x 32 patches.
 
     pytest bench/test_search_kernels.py --benchmark-only
@@ -9,11 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from edge_ad import native
 from edge_ad.native import reference
+from edge_ad.native.moved import moved_products
 from export.projection import choose_basis
 
 GRID_WIDTH = 32
@@ -163,3 +166,33 @@ def test_mahalanobis(benchmark: Any, channels: int, threads: int) -> None:
     some = np.arange(0, count, 64, dtype=np.int32)
     wanted = reference.mahalanobis(patches, chosen, means[some], factors[some], some)
     np.testing.assert_allclose(found[some], wanted, rtol=1e-4)
+
+
+def _moving(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A picture, the matrix that it is moved by, weights, and the planes of the motion `similarity`."""
+    rng = np.random.default_rng(6)
+    picture = cv2.GaussianBlur(rng.normal(0, 50, (side, side)).astype(np.float32), (5, 5), 1)
+    planes = rng.normal(0, 5, (6, side, side)).astype(np.float32)
+    return picture, np.array([[0.98, 0.1, 3], [-0.1, 0.98, -2]]), np.ones((side, side), np.float32), planes
+
+
+@pytest.mark.parametrize("side", [64, 128])
+def test_moved_products(benchmark: Any, side: int) -> None:
+    given = _moving(side)
+    benchmark.extra_info["isa"] = native.isa()
+    wanted = reference.moved_products(*given)
+    np.testing.assert_allclose(benchmark(moved_products, *given), wanted, atol=1e-5 * np.diag(wanted).max())
+
+
+@pytest.mark.parametrize("side", [64, 128])
+def test_moved_products_by_opencv_and_numpy(benchmark: Any, side: int) -> None:
+    """What the kernel competes with. All pixels count here, also those that the frame does not show."""
+    picture, matrix, weights, planes = _moving(side)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+
+    def products() -> np.ndarray:
+        moved = cv2.warpAffine(picture, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        values = np.concatenate([moved[None], planes]).reshape(7, -1)
+        return (values * weights.reshape(-1)) @ values.T
+
+    assert benchmark(products).shape == (7, 7)

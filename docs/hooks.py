@@ -62,7 +62,7 @@ def error_tree() -> str:
 
 
 def options_table(command: str) -> str:
-    """A Markdown table of the options of `edge-ad NAME`, `python -m export` or `python -m export.synth`."""
+    """A Markdown table of the options of `edge-ad NAME`, `python -m export` or a further command of it."""
     rows = [
         f"| {_names(action)} | {_default(action)} | {_cell(_help(action))} |" for action in _actions(parser_of(command))
     ]
@@ -79,16 +79,27 @@ def parser_of(command: str) -> argparse.ArgumentParser:
         from export.synth.options import parse_options as parse_synth
 
         return _caught(parse_synth)
+    if command == "python -m export.synth --heights":
+        from export.synth.stacks import run as parse_heights
+
+        return _caught(parse_heights)
+    if command == "python -m export.importers":
+        from export.importers.command import main as importers
+
+        return _caught(importers)
     if command == "edge-ad teach":
         from export.teach.command import main as teach
 
         return _caught(teach)
     from edge_ad.cli import main
 
-    for action in _caught(main)._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            return action.choices[command.removeprefix("edge-ad ")]  # type: ignore[no-any-return]
-    raise PluginError(f"there is no command {command}")
+    parser = _caught(main)
+    for name in command.split()[1:]:
+        choices = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        if not choices or name not in choices[0]:
+            raise PluginError(f"there is no command {command}")
+        parser = choices[0][name]
+    return parser
 
 
 def _caught(run: Callable[[Sequence[str]], object]) -> argparse.ArgumentParser:

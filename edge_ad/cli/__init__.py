@@ -1,4 +1,4 @@
-"""The `edge-ad` command: info, inspect, check, tune, calibrate, eval, roi, lights, export, teach.
+"""The `edge-ad` command: a file beside this one for each command, and export and teach with parsers of their own.
 
 Exit codes: 0 all good, 1 some anomalous, 2 error. `edge_ad.system.entry` lists all of them.
 """
@@ -27,14 +27,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: Sequence[str]) -> int:
-    from edge_ad.cli import calibrate, check, eval, export, info, inspect, lights, roi, teach, tune
+    from edge_ad.cli import (
+        calibrate,
+        check,
+        demo,
+        doctor,
+        drift,
+        eval,
+        export,
+        fleet,
+        info,
+        inspect,
+        journal,
+        label,
+        learn,
+        lights,
+        log,
+        replay,
+        roi,
+        rollback,
+        run,
+        teach,
+        trigger,
+        tune,
+    )
 
     for name, forwarded in (("export", export), ("teach", teach)):  # they have parsers of their own
         if given[:1] == [name]:
             return forwarded.run(given[1:])
     parser = Parser(prog="edge-ad", description="Inspects images with a bundle, without torch.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (info, inspect, check, tune, calibrate, eval, roi, lights):
+    on_the_line = (run, journal, replay, rollback, trigger, label, drift, doctor)
+    for command in (info, inspect, check, tune, calibrate, learn, log, eval, roi, lights, demo, fleet, *on_the_line):
         name = command.__name__.rpartition(".")[2]
         sub = commands.add_parser(name, help=command.HELP, description=command.HELP)
         command.add_arguments(sub)

@@ -34,6 +34,7 @@ from edge_ad.calibration.rules import (
 )
 from edge_ad.cli import OK, RUNTIME_OPTIONS, add_runtime_options, given_path
 from edge_ad.errors import BundleError, DatasetError, EngineUnavailableError, SpecError
+from edge_ad.frames.listing import files_of
 from edge_ad.metrics import image_metrics, wilson
 from edge_ad.runtime import Runtime
 from edge_ad.spec import CalibrationSpec, Manifest
@@ -183,7 +184,8 @@ def _scores(
         return {name: kept_scores(bundle.manifest.at(name)) for name in rules}, ()
     images = find_images(options.data, options.training_images)
     table = [("the table of images", Path(options.data))] if Path(options.data).is_file() else []
-    check_outputs([("--out", out)], [*table, *(("an image", path) for path in (*images.goods, *images.defects))])
+    files = [file for path in (*images.goods, *images.defects) for file in files_of(path)]
+    check_outputs([("--out", out)], [*table, *(("an image", path) for path in files)])
     print(f"images: {printable(images.folder)}", file=stream, flush=True)
     labelled = [rule for rule, _ in rules.values() if rule in LABELLED]
     if labelled and not images.defects:

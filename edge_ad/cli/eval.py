@@ -36,6 +36,7 @@ from edge_ad.evaluation.pictures import Style
 from edge_ad.evaluation.report import Section, make_report
 from edge_ad.evaluation.run import load_result, replace_text
 from edge_ad.evaluation.summary import to_csv, to_text
+from edge_ad.frames.listing import files_of
 from edge_ad.registry import METHODS
 from edge_ad.spec import FrameSpec
 from edge_ad.system.entry import say
@@ -234,7 +235,7 @@ def _check_outputs(cells: Sequence[Cell], out: Path) -> None:
             outputs += [("--out", cell.path.with_suffix(suffix)) for suffix in (".bundle", ".json", ".log")]
             inputs += [("an option of the export", path) for path in cell.recipe.files()]
     for labelled in {id(cell.labelled): cell.labelled for cell in cells}.values():
-        inputs += [("an image", image.path) for image in labelled.images]
+        inputs += [("an image", file) for image in labelled.images for file in files_of(image.path)]
         inputs += [("a mask", image.mask) for image in labelled.images if image.mask is not None]
     for cell in cells:  # files of an earlier run may be replaced or removed
         outputs += [("--out", path) for path in cell.folder.rglob("*") if path.is_file()]

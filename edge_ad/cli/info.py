@@ -69,6 +69,7 @@ def describe(manifest: Manifest) -> dict[str, str]:
     backbones, roi = [sight.backbone for sight in sights], manifest.roi
     size = "any size" if manifest.frame.size is None else "{} x {}".format(*manifest.frame.size)
     left_out = f", {calibration.left_out} odd ones left out" if calibration.left_out else ""
+    kind = "held-out good images" if calibration.held_out else "good images"
     return {
         "name": f"{manifest.name}, made {manifest.created}",
         "producer": ", ".join(f"{name} {version}" for name, version in manifest.producer.items()),
@@ -87,12 +88,13 @@ def describe(manifest: Manifest) -> dict[str, str]:
         "coreset": _each(_coreset(sight.index) for sight in sights),
         "graph": _each(_graph(sight.index) for sight in sights),
         "threshold": f"{calibration.threshold:.4g} ({describe_rule(calibration.rule, calibration.value)} of "
-        f"{len(calibration.good_scores)} held-out good images, {calibration.split}{left_out}; "
+        f"{len(calibration.good_scores)} {kind}, {calibration.split}{left_out}; "
         f"95% {calibration.interval[0]:.4g}..{calibration.interval[1]:.4g})",
         **_promise(calibration),
         **_seen(manifest),
         "calibrated": _origin(manifest) if calibration.source is None else _source(calibration.source),
         **_taught(manifest),
+        "drift": _drift(manifest),
     }
 
 
@@ -107,9 +109,9 @@ def _stack(stack: StackSpec) -> str:
 
 
 def _promise(own: CalibrationSpec) -> dict[str, str]:
-    """What its good images can promise; nothing if it keeps no scores."""
+    """What its good images can promise; nothing if it keeps no scores, or may have learned from those images."""
     scores = own.good_scores
-    return {"promise": promise(own.rule, own.value, own.threshold, scores)} if scores else {}
+    return {"promise": promise(own.rule, own.value, own.threshold, scores)} if scores and own.held_out else {}
 
 
 def _origin(manifest: Manifest) -> str:
@@ -123,6 +125,14 @@ def _taught(manifest: Manifest) -> dict[str, str]:
         for lesson in manifest.taught
     )
     return {"taught": "; ".join(lessons)} if manifest.taught else {}
+
+
+def _drift(manifest: Manifest) -> str:
+    """What a station compares its frames with."""
+    own = manifest.drift
+    if own is None:
+        return "no reference: a station takes its first good parts"
+    return f"{', '.join(own.statistics)} of {own.images} good images, to which a station compares its frames"
 
 
 def _align(manifest: Manifest) -> dict[str, str]:

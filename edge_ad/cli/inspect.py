@@ -15,7 +15,7 @@ import cv2
 
 from edge_ad.cli import ANOMALOUS, ERROR, OK, RUNTIME_OPTIONS, add_runtime_options, given_path
 from edge_ad.errors import FrameError, SpecError
-from edge_ad.frames.listing import list_image_tree, list_images
+from edge_ad.frames.listing import empty_folders, list_image_tree, list_images
 from edge_ad.runtime import Runtime
 from edge_ad.serving.meter import Stats
 from edge_ad.system.entry import say
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     """Inspects; returns the exit code. An unreadable image is reported and skipped, and the exit code is then 2."""
     root = options.images
     paths, errors = find_images(root)
-    base = root if root.is_dir() else root.parent
+    _, base = captures_of(paths, root, stacks=False)
     pictures = _pictures(paths, base, options.overlay) if options.overlay else {}
     _check_outputs(options, paths, pictures)
     runtime = Runtime(
@@ -60,15 +60,18 @@ def run(options: argparse.Namespace) -> int:
         budget_ms=options.budget_ms,
         **{name: getattr(options, name) for name in RUNTIME_OPTIONS},
     )
-    if runtime.manifest.frame.stack is not None and root.is_dir():
-        paths = list(dict.fromkeys(path.parent for path in paths))
-        base = root.parent if paths == [root] else root
+    stacks = runtime.manifest.frame.stack is not None
+    if stacks and root.is_dir():
+        paths, base = captures_of(paths, root, stacks=True)
         pictures = _pictures(paths, base, options.overlay) if options.overlay else {}
         _check_outputs(options, [file for path in paths for file in list_images(path)], pictures)
     for error in errors:
         say(f"error: {error}")
     anomalous, failed = 0, len(errors)
-    with _table(options.csv) as rows, Progress("inspect", len(paths), unit="images") as progress:
+    with (
+        _table(options.csv) as rows,
+        Progress("inspect", len(paths), unit="stacks" if stacks else "images") as progress,
+    ):
         for path in paths:
             name = printable(path.relative_to(base).as_posix())
             try:
@@ -171,3 +174,16 @@ def _write_csv(path: Path, rows: list[tuple[object, ...]]) -> None:
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
     write_output(path, [text.getvalue().encode()])
+
+
+def captures_of(images: list[Path], root: Path, *, stacks: bool) -> tuple[list[Path], Path]:
+    """The captures among images (of stacks the folders, empty ones too), and the folder that their names are below.
+
+    A `root` that is no folder is a capture, whatever it is.
+    """
+    if not root.is_dir():
+        return images, root.parent
+    if not stacks:
+        return images, root
+    folders = [*dict.fromkeys(image.parent for image in images), *empty_folders(root)]
+    return folders, root.parent if folders == [root] else root

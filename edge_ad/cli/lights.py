@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 
 from edge_ad.cli import OK
-from edge_ad.errors import DatasetError
+from edge_ad.errors import DatasetError, SpecError
 from edge_ad.frames.photometric.lights import angles_between, directions_of, lights_to_json, read_lights
 from edge_ad.frames.photometric.sets import LightSet, read_mask, read_set
 from edge_ad.frames.photometric.solve import METHODS, normals
 from edge_ad.frames.photometric.sphere import Sphere, calibrate_field, find_lights, lights_picture
 from edge_ad.spec import LightsSpec
 from edge_ad.system.command_line import given_path
-from edge_ad.system.files import check_outputs, check_target, is_stdout, write_output
+from edge_ad.system.files import check_outputs, check_target, is_special, is_stdout, write_output
 from edge_ad.system.names import printable
 from edge_ad.system.tables import named
 
@@ -62,20 +62,18 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         EdgeADError: the lights cannot be found, or a file cannot be read or written.
     """
-    picture = options.picture or options.out.with_suffix(".png")
+    check_target("--out", options.out)
+    picture = options.picture or _beside(options.out)
     outputs = [("--out", options.out), ("--picture", picture)]
-    for option, path in outputs:
-        check_target(option, path)
-    source = None if options.source.is_file() else read_set(options.source)
-    planes = [] if options.plane is None else [read_set(options.plane)]
-    objects = [read_set(path) for path in options.check]
+    check_target(*outputs[1])
+    source, planes, objects = _sets(options)
     check_outputs(outputs, _inputs(options, [*([source] if source else []), *planes, *objects]))
     lights, sphere = _found(options, source)
     if planes:
         lights = calibrate_field(_pictures(planes[0]), lights, options.ambient)
-    write_output(options.out, [lights_to_json(lights)])
-    write_output(picture, [cv2.imencode(".png", lights_picture(lights, sphere))[1].tobytes()])
     facts = [*_facts(lights, sphere), *_compared(lights, options.against), *_fits(lights, objects)]
+    write_output(picture, [cv2.imencode(".png", lights_picture(lights, sphere))[1].tobytes()])
+    write_output(options.out, [lights_to_json(lights)])  # last: lights that are there stay until all else is done
     text = named(
         (label, printable(fact)) for label, fact in [*facts, ("lights", f"{options.out}"), ("picture", f"{picture}")]
     )
@@ -83,12 +81,32 @@ def run(options: argparse.Namespace) -> int:
     return OK
 
 
+def _beside(out: Path) -> Path:
+    """The picture's file where none is named."""
+    if is_special(out):
+        raise SpecError(
+            "--out is a pipe or a device, with no place for a picture beside it",
+            expected="--picture FILE.png",
+            got=out,
+        )
+    return out.with_suffix(".png")
+
+
+def _sets(options: argparse.Namespace) -> tuple[LightSet | None, list[LightSet], list[LightSet]]:
+    """The set of the sphere, that of the plane, and the matt objects. Lights beside them may be those of a former
+    time, which are looked for anew."""
+    source = None if options.source.is_file() else read_set(options.source, lights_too=False)
+    planes = [] if options.plane is None else [read_set(options.plane, lights_too=False)]
+    return source, planes, [read_set(path, lights_too=False) for path in options.check]
+
+
 def _inputs(options: argparse.Namespace, sets: list[LightSet]) -> Iterator[tuple[str, Path]]:
     for what in ("source", "mask", "ambient", "against"):
         path = getattr(options, what)
         if path is not None and path.is_file():
-            yield f"the file of {what if what == 'source' else '--' + what}", path
+            yield "the lights" if what == "source" else f"the file of --{what}", path
     yield from (("a picture", path) for one in sets for path in one.pictures)
+    yield from (("a file of the set", path) for one in sets for path in one.others)
 
 
 def _found(options: argparse.Namespace, source: LightSet | None) -> tuple[LightsSpec, Sphere | None]:

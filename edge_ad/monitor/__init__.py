@@ -1,0 +1,1 @@
+"""Drift: whether the frames of today are still like the good images of the export."""

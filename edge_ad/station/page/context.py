@@ -1,0 +1,93 @@
+"""What the routes of the page work with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_ad.station.journal import Journal
+from edge_ad.station.page.auth import Auth
+from edge_ad.station.page.bridge import Bridge
+
+_PATIENCE_S = 5.0  # with a query
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the station tells its page at the start; all of it goes through JSON.
+
+    Attributes:
+        station: name of the station.
+        path: of its configuration.
+        data: the data folder.
+        host, port: where the page listens.
+        names: further host names that browsers may call it by.
+        metrics_open: whether `/metrics` and `/ready` need no token.
+        max_body: bytes of a request's body.
+        viewer_token, operator_token: the files of the tokens.
+        log: form of log lines, "text" or "json".
+        secret: 64 hexadecimal digits that sign cookies; the same until the station ends.
+    """
+
+    station: str
+    path: str
+    data: str
+    host: str
+    port: int
+    names: tuple[str, ...]
+    metrics_open: bool
+    max_body: int
+    viewer_token: str
+    operator_token: str
+    log: str
+    secret: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Settings:
+        """What `to_dict` gave."""
+        return cls(**{**given, "names": tuple(given["names"])})
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the routes get. Everything may be used by several threads.
+
+    A route finds who asks at `request.state.visitor` (`auth.Visitor`: role, csrf, who); it is there on all paths but
+    the open ones (`/health`, `/login`, `/static/`), where it is None for strangers. Whatever is no GET has been checked
+    before a route is called: only an operator comes that far, and of a cookie's session the CSRF token was right. It
+    comes as the form field `csrf`, or as the header `X-CSRF-Token`.
+
+    `POST /login` (fields `token`, and `next`, a path) and `POST /logout` are there; the form at `GET /login` belongs to
+    `views.py`. A refused token leads to `/login?failed=token`, too many of them to `/login?failed=wait`.
+
+    Attributes:
+        bridge: to the station.
+        journal_path: the journal, to be read.
+        data: the data folder.
+        settings: of the page.
+        auth: tokens and sessions.
+    """
+
+    bridge: Bridge
+    journal_path: Path
+    data: Path
+    settings: Settings
+    auth: Auth
+
+    def journal(self) -> Journal:
+        """The journal, for a moment: `with context.journal() as journal`. It cannot be written, and a query ends after
+        five seconds.
+
+        Raises:
+            EdgeADError: it cannot be opened.
+        """
+        journal = Journal(self.journal_path)
+        journal.give_up_after(_PATIENCE_S)
+        return journal

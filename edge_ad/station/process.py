@@ -1,0 +1,122 @@
+"""Runs a station as a process: signals, systemd, and a look at whether everything gets on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from edge_ad.station.config import load_config
+from edge_ad.station.notify import notify, watchdog_s
+from edge_ad.station.outcomes import OUTCOMES
+from edge_ad.station.station import Station
+
+_log = logging.getLogger("edge_ad.station")
+_TURN_S = 0.1
+_STUCK_S = 60.0  # of a loop that does not get on, where no service manager says otherwise
+_TWICE_S = 1.0  # a stop that is sent twice at once, to a process and to its group, is one
+_HANGUP = getattr(signal, "SIGHUP", None)
+
+
+def run_station(path: Path, *, batch: bool = False) -> int:
+    """Runs a station until it is stopped; returns the number of the signal that did, or 0.
+
+    SIGTERM and SIGINT finish the parts in hand; SIGHUP reads the configuration again. Who asks again after a second is
+    not kept waiting: the process ends as if it were killed, which loses nothing that is durable.
+
+    Raises:
+        EdgeADError: it cannot be started, or go on.
+    """
+    config = load_config(path)
+    wanted: list[int] = []
+    awake = threading.Event()
+    stops: list[float] = []
+
+    def take(number: int, frame: object) -> None:
+        now = time.monotonic()
+        if number != _HANGUP:
+            if stops and now - stops[0] > _TWICE_S:
+                os._exit(128 + number)  # an exception would leave threads in libraries, and those crash at the end
+            stops.append(now)
+        wanted.append(number)
+        awake.set()
+
+    station = Station(config, batch=batch)
+    try:
+        with _signals(take):
+            try:
+                notify("READY=1")
+                _log.info("station %s runs; data in %s", config.name, config.data)
+                return _loop(station, wanted, awake)
+            finally:
+                notify("STOPPING=1")
+                station.close()
+                _log.info("station %s has stopped; %s", config.name, _told(station.outcomes))
+    finally:
+        station.close()  # where a signal came before they were taken
+
+
+def _told(outcomes: Counter[str]) -> str:
+    if not outcomes:
+        return "no trigger came"
+    counts = ", ".join(f"{outcomes[name]} {name}" for name in OUTCOMES if outcomes[name])
+    return f"{counts} ({outcomes.total()} triggers); edge-ad journal lists them"
+
+
+def _loop(station: Station, wanted: list[int], awake: threading.Event) -> int:
+    asked_s = watchdog_s()
+    limit_s = _STUCK_S if asked_s is None else asked_s
+    told_stuck, fed = "", time.monotonic()
+    while station.turn():
+        awake.wait(_TURN_S)
+        awake.clear()
+        while wanted:
+            number = wanted.pop(0)
+            if number != _HANGUP:
+                return number
+            _reload(station)
+        stuck = station.stuck(limit_s)
+        if stuck and stuck != told_stuck:
+            _log.critical("camera %s has not got on for %g s", stuck, limit_s)
+        told_stuck = stuck
+        if asked_s is not None and not stuck and time.monotonic() - fed > asked_s / 4:
+            fed = time.monotonic()
+            notify("WATCHDOG=1")  # fed by what the cameras' loops do, and withheld where one hangs
+    return 0
+
+
+def _reload(station: Station) -> None:
+    notify("RELOADING=1")
+    try:
+        station.reload()
+    except Exception as error:  # an engine or a library of a sink may raise anything; the cameras go on
+        _log.error("the configuration is not taken over: %s", error)
+        station.desk.event("", "reload", f"refused: {error}")
+    else:
+        _log.info("the configuration was read again")
+    notify("READY=1")
+
+
+@contextlib.contextmanager
+def _signals(take: Callable[[int, object], None]) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP are taken meanwhile; what is ignored (SIGHUP under nohup) stays so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # Windows has the last in place of the one before
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    taken = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in taken:
+        signal.signal(number, take)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])

@@ -1,0 +1,1 @@
+"""Where outcomes go: one file a kind, and a line in `table.py`."""
