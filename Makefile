@@ -34,13 +34,14 @@ endef
 
 test: test-export test-runtime lint # the longest first, for --jobs
 
-# What an edge PC has: the base install and one engine. No torch, no onnx, no OpenVINO: their absence is tested.
+# What an edge PC has: the base install and one engine, and a browser to test the operator page. No torch, no onnx, no
+# OpenVINO: their absence is tested.
 $(RUNTIME)/ready: $(NATIVE)
-	$(call environment,$(RUNTIME),onnx$(,)test)
+	$(call environment,$(RUNTIME),onnx$(,)test$(,)browser)
 
-# What a workstation has. Plain torch and torchvision: the pair that fits together.
+# What a workstation has, the page with a browser to test it, and the fleet. Plain torch and torchvision: the pair that fits together.
 $(EXPORT)/ready: $(NATIVE)
-	$(call environment,$(EXPORT),export$(,)test$(,)lint)
+	$(call environment,$(EXPORT),export$(,)test$(,)page$(,)browser$(,)ray$(,)lint)
 
 $(DEMO)/ready: $(NATIVE)
 	$(call environment,$(DEMO),demo)
@@ -52,8 +53,9 @@ $(DOCS)/ready: $(NATIVE)
 test-runtime: $(RUNTIME)/ready
 	$(RUNTIME)/bin/python -m pytest -q
 
-# Without the tests of the core, which need neither engine nor export: the environment above passes them.
-# In two parts of about the same length, so that --jobs 2 keeps two cores busy to the end.
+# Without the tests of the core, of sources and of the station, which need no export: the environment above passes them.
+# In two parts, so that --jobs 3 keeps two cores busy: tests of cameras and sinks wait more than they work.
+PASSED := tests/native tests/sources tests/station
 MAKING := tests/export tests/evaluation tests/test_acceptance.py
 test-export: test-making test-using
 
@@ -61,7 +63,7 @@ test-making: $(EXPORT)/ready
 	$(EXPORT)/bin/python -m pytest -q $(MAKING)
 
 test-using: $(EXPORT)/ready
-	$(EXPORT)/bin/python -m pytest -q tests --ignore tests/native $(addprefix --ignore ,$(MAKING))
+	$(EXPORT)/bin/python -m pytest -q tests $(addprefix --ignore ,$(PASSED) $(MAKING))
 
 lint: $(EXPORT)/ready
 	$(EXPORT)/bin/ruff check .
@@ -71,9 +73,9 @@ lint: $(EXPORT)/ready
 	$(EXPORT)/bin/clang-format --dry-run --Werror $(CORE) tests/native/*.cpp
 	$(EXPORT)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
-# Pages in build/docs: open index.html, no network needed.
+# Pages in build/docs: open index.html, no network needed. No --quiet: it would hide broken links from --strict.
 docs: $(DOCS)/ready
-	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
 	@echo "docs: build/docs/index.html"
 
 bench: $(EXPORT)/ready

@@ -7,6 +7,7 @@
     |   `-- BundleVersionError    written by a newer format
     |-- SpecError                 an option or a field of the manifest is out of its range
     |-- FrameError                a frame cannot be inspected (dtype, shape, size, unreadable file)
+    |-- SourceError               a camera, stream, video or hot folder cannot be used, or is gone
     |-- EngineError               the engine failed, or gave NaN or Inf
     |   `-- EngineUnavailableError  not installed, or it cannot run this bundle
     |-- BudgetError               no operating point of the bundle is fast enough on this PC
@@ -14,6 +15,7 @@
     |-- ParityError               a result differs from the one it must equal (golden probes, engines, torch)
     |-- NativeError               the compiled core refused its input or this CPU
     |   `-- NativeMissingError    the compiled core is not built, or cannot be loaded; an ImportError too
+    |-- LearningError             a lesson would cost what the bundle finds today, or cannot be told of truly
     |-- DatasetError              (export) the images cannot be used
     `-- BackboneError             (export) the backbone or its weights cannot be used
 
@@ -39,9 +41,11 @@ __all__ = [
     "ForkError",
     "FrameError",
     "ImageWarning",
+    "LearningError",
     "NativeError",
     "NativeMissingError",
     "ParityError",
+    "SourceError",
     "SpecError",
 ]
 
@@ -112,6 +116,10 @@ class FrameError(EdgeADError):
     """A frame cannot be inspected."""
 
 
+class SourceError(EdgeADError):
+    """A camera, stream, video or hot folder cannot be opened, or gives no frames any more."""
+
+
 class EngineError(EdgeADError):
     """An engine failed, or gave NaN or Inf."""
 
@@ -147,6 +155,27 @@ class NativeError(EdgeADError):
 
 class NativeMissingError(NativeError, ImportError):
     """The compiled core is not built in this folder, or cannot be loaded. `import edge_ad` raises it."""
+
+
+class LearningError(EdgeADError):
+    """A lesson is refused: a known defect would pass, too much detection power would be lost, there is no room for more
+    rows, or the store of the lessons does not say what the bundle says. Nothing has changed.
+
+    Args:
+        pictures: what the refusal is about: pictures that were drawn of it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        expected: object = None,
+        got: object = None,
+        remedy: str | None = None,
+        pictures: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(what, expected=expected, got=got, remedy=remedy)
+        self.pictures = pictures
 
 
 class DatasetError(EdgeADError):

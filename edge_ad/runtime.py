@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_ad.bundle.file import Bundle
 from edge_ad.bundle.probes import Answer
+from edge_ad.engines.ahead import run_ahead
 from edge_ad.errors import FrameError, SpecError
 from edge_ad.serving import clock
 from edge_ad.serving.chooser import Chooser
@@ -25,7 +26,7 @@ from edge_ad.serving.settings import Fixed
 from edge_ad.sources.prefetch import prefetch
 from edge_ad.spec import REFERENCE, Frame, Manifest
 from edge_ad.system.arguments import flag, positive_number, text, whole_number
-from edge_ad.system.cpu import check_cores
+from edge_ad.system.cpu import check_cores, default_threads
 from edge_ad.system.forks import Home
 from edge_ad.verdict.verdict import Verdict
 
@@ -60,6 +61,9 @@ class Runtime:
         device: OpenVINO's device.
         threads: most threads for engine and search together; by default one for each physical core allowed.
         cores: ids of the logical cores to use (Linux); by default all cores that the process may use.
+        streams: frames that are inspected side by side, by `inspect_many` or by threads that share the Runtime; they
+            share the threads. More streams inspect more frames a second, and each frame takes longer. Scores stay the
+            same. Not together with a budget, which holds for one frame at a time.
         point: name of the operating point. By default the reference, "f32", which is in every bundle; with a budget
             the one that fits.
         search: "exact", "graph", or "auto", which picks the faster one for this coreset and CPU. The image score is
@@ -88,6 +92,7 @@ class Runtime:
         device: str = "CPU",
         threads: int | None = None,
         cores: Sequence[int] | None = None,
+        streams: int = 1,
         point: str | None = None,
         search: SearchName = "auto",
         threshold: float | None = None,
@@ -99,7 +104,7 @@ class Runtime:
         name = REFERENCE if point is None else point
         _check_words(path, engine=engine, device=device, search=search, on_miss=on_miss, point=name)
         _check_flags(self_check=self_check, profile=profile)
-        fixed = _fixed(engine, device, threads, cores, search)
+        fixed = _fixed(engine, device, threads, cores, search, streams, budget_ms)
         threshold = None if threshold is None else positive_number("threshold", threshold)
         budget_ms = None if budget_ms is None else positive_number("budget_ms", budget_ms)
         best_effort = _check_on_miss(on_miss)
@@ -107,6 +112,7 @@ class Runtime:
         self._path = os.path.abspath(os.fspath(path))
         self._options: dict[str, Any] = {"engine": engine, "device": device, "point": point, "search": search}
         self._options |= {"threads": fixed.threads, "cores": fixed.cores, "threshold": threshold}
+        self._options |= {"streams": streams}
         self._options |= {"self_check": self_check, "budget_ms": budget_ms, "on_miss": on_miss, "profile": profile}
         bundle = Bundle.open(path, points=(name,) if budget_ms is None else None)
         self._bundle_id, self._manifest = bundle.id, bundle.manifest
@@ -144,6 +150,11 @@ class Runtime:
     def threads(self) -> int:
         """Most threads for engine and search together."""
         return self._point.settings.threads
+
+    @property
+    def streams(self) -> int:
+        """How many frames are inspected side by side."""
+        return self._point.settings.streams
 
     @property
     def threshold(self) -> float:
@@ -223,8 +234,10 @@ class Runtime:
     ) -> Iterator[Verdict]:
         """Verdicts in the order of the frames. While one frame is inspected, the next one is captured and cropped.
 
-        A separate thread advances `frames`, at most two frames ahead. An error of a frame, or of `frames` itself, is
-        raised when its turn comes, and ends the iteration. A verdict's "read" time includes waiting for the frame.
+        With several `streams`, as many frames are inspected side by side; the first verdict comes when `streams` + 1
+        frames were captured. A separate thread advances `frames`, at most two frames ahead. An error of a frame, or of
+        `frames` itself, is raised when its turn comes, and ends the iteration. A verdict's "read" time includes waiting
+        for the frame.
 
         Args:
             frames: each as `inspect` takes it.
@@ -237,10 +250,10 @@ class Runtime:
         if isinstance(frames, (str, bytes, os.PathLike)) or not isinstance(frames, Iterable):
             raise FrameError("inspect_many takes several frames", expected="an iterable of frames", got=repr(frames))
         if rois is None:
-            return (self._judge(prepared) for prepared in prefetch(frames, self._prepare_next))
+            return run_ahead(self._judge, self.streams, prefetch(frames, self._prepare_next))
         if not isinstance(rois, Iterable):
             raise FrameError("rois are no masks", expected="an iterable, a mask for each frame", got=repr(rois))
-        return (self._judge(prepared) for prepared in prefetch(_with_masks(frames, rois), self._prepare_masked))
+        return run_ahead(self._judge, self.streams, prefetch(_with_masks(frames, rois), self._prepare_masked))
 
     def scores_and_peaks(self, frames: Iterable[Capture]) -> Iterator[tuple[float, float | None]]:
         """Score and map peak of each frame (None without a map). Thresholds are chosen from them.
@@ -327,12 +340,35 @@ def _check_flags(**flags: object) -> None:
         flag(name, value)
 
 
-def _fixed(engine: str, device: str, threads: int | None, cores: Sequence[int] | None, search: str) -> Fixed:
+def _fixed(
+    engine: str,
+    device: str,
+    threads: int | None,
+    cores: Sequence[int] | None,
+    search: str,
+    streams: int,
+    budget_ms: float | None,
+) -> Fixed:
     threads = None if threads is None else whole_number("threads", threads, 1, 1024)
     checked = check_cores(cores)
     if threads is not None and checked is not None:
         threads = min(threads, len(checked))
-    return Fixed(None if engine == "auto" else engine, device, threads, checked, None if search == "auto" else search)
+    side_by_side = whole_number("streams", streams, 1, threads or default_threads(checked))
+    if side_by_side > 1 and budget_ms is not None:
+        raise SpecError(
+            "streams and budget_ms do not go together",
+            expected="one frame at a time within a budget",
+            got=f"{side_by_side} streams",
+            remedy="Leave out one of them, or open a Runtime with cores of its own for each camera.",
+        )
+    return Fixed(
+        None if engine == "auto" else engine,
+        device,
+        threads,
+        checked,
+        None if search == "auto" else search,
+        None if side_by_side == 1 else side_by_side,
+    )
 
 
 def _check_on_miss(on_miss: str) -> bool:

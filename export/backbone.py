@@ -1,4 +1,7 @@
-"""Backbones: torchvision networks with trained weights, turned into ONNX. The only file that imports torch."""
+"""Backbones: torchvision networks with trained weights, turned into ONNX. The only file that imports torch.
+
+Over 400 lines: so all that needs torch for a backbone stands here.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import re
 import types
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +46,7 @@ _STRIDES = (8, 16)  # of the feature maps that PatchCore uses
 _PROBE = 256  # pixels: side of the image that is put through a network to find them
 _POSITIONS = "encoder.pos_embedding"  # of a vision transformer: (1, 1 + n * n, C)
 MIRROR_VARIABLE = "EDGE_AD_WEIGHTS_URL"
+Brought = tuple[Mapping[str, np.ndarray], str, str]
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,9 @@ class TorchBackbone:
 _MAX_WEIGHTS = 2**34  # bytes; the largest of torchvision has 2**31
 
 
-def torchvision_backbone(name: str, layers: Sequence[str] | None, weights: Path | None) -> TorchBackbone:
+def torchvision_backbone(
+    name: str, layers: Sequence[str] | None, weights: Path | None, brought: Brought | None = None
+) -> TorchBackbone:
     """A torchvision network by name.
 
     Args:
@@ -136,6 +142,7 @@ def torchvision_backbone(name: str, layers: Sequence[str] | None, weights: Path 
         layers: names of its nodes; None takes the defaults for the network.
         weights: file of a state dict that has at least what the layers need, or a folder with one; None takes
             torchvision's cache or download.
+        brought: a state dict as arrays, with its source and SHA-256, in place of `weights`.
 
     Raises:
         BackboneError: no such network or layer; weights missing, unreadable, or not covering the layers.
@@ -168,7 +175,10 @@ def torchvision_backbone(name: str, layers: Sequence[str] | None, weights: Path 
     extractor = create_feature_extractor(model, {layer: layer for layer in chosen}).eval()
     if weights is not None and weights.is_dir():
         weights = _weights_of(name, weights)
-    state, source, digest = _read_state(weights) if weights else _download_state(name)
+    if brought is not None:
+        state, source, digest = {k: torch.from_numpy(v) for k, v in brought[0].items()}, *brought[1:]
+    else:
+        state, source, digest = _read_state(weights) if weights else _download_state(name)
     _load(extractor, state, source)
     return TorchBackbone(extractor, chosen, source, digest, model.patch_size if transformer else None)
 

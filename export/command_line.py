@@ -11,7 +11,7 @@ from edge_ad.frames.photometric import METHODS as NORMALS
 from edge_ad.registry import BASE_PRECISION, METHODS, PRECISIONS, Option, one_of
 from edge_ad.spec import DISTANCES, MOTIONS, RESIZES, Size
 from edge_ad.system.command_line import Parser, given_path
-from export.options import EMBEDDED, INPUTS, LAYOUTS, Options, method_options
+from export.options import EMBEDDED, INPUTS, LAYOUTS, RELIEF, Options, method_options
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> Options:
@@ -196,6 +196,7 @@ def _add_backbone(parser: argparse.ArgumentParser, d: Options) -> None:
     add(
         "--backbone",
         help=f"{EMBEDDED} (comes with the package, needs no torch), a torchvision model, or your own .onnx file; "
+        f"for normal maps also {RELIEF}, fixed filters for scratches and dents, best with --method padim; "
         f"by default {EMBEDDED}, or resnet18 if --weights is a file, or chosen by evidence if it is a folder",
     )
     add("--layers", nargs="+", help="layers or ONNX tensors to take features from; not needed for common backbones")

@@ -116,15 +116,95 @@ def select_beyond(
     far = native.exact_search(start, points, pool)[0]
     candidates = np.sort(np.argsort(-far, kind="stable")[: _CANDIDATES * wanted])
     points, left = points[candidates], far[candidates].astype(np.float64) ** 2
-    squares = np.einsum("nd,nd->n", points, points, dtype=np.float64)
-    picked: list[int] = []
     with Progress(label, wanted, unit="patches") as progress:
-        while len(picked) < wanted and left.max() > 0:
-            pick = int(left.argmax())
-            picked.append(pick)
-            apart = squares + squares[pick] - 2 * (points @ points[pick])
-            left = np.minimum(left, np.maximum(apart, 0))
-            left[pick] = 0
-            progress.update(1)
+        picked = _farthest(points, left, np.ones(len(points)), wanted, 0.0, progress)
     selected = candidates[picked]
     return images[selected // rows] * rows + selected % rows
+
+
+def _farthest(
+    points: NDArray[np.float32],
+    left: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    most: int,
+    least: float,
+    progress: Progress,
+) -> list[int]:
+    """Numbers of points, each the one farthest from the rows and from those picked before.
+
+    Args:
+        points: (n, d).
+        left: (n,) squared distances to the rows, weighted.
+        weights: (n,) what the squared distance of each counts.
+        most: how many to pick.
+        least: squared distance that a point must be beyond.
+    """
+    squares = np.einsum("nd,nd->n", points, points, dtype=np.float64)
+    picked: list[int] = []
+    while len(picked) < most and left.max(initial=0) > least:
+        pick = int(left.argmax())
+        picked.append(pick)
+        apart = squares + squares[pick] - 2 * (points @ points[pick])
+        left = np.minimum(left, weights * np.maximum(apart, 0))
+        left[pick] = 0
+        progress.update(1)
+    return picked
+
+
+def covering_radius(rows: NDArray[np.float32], seed: int, pool: native.Pool) -> float:
+    """A bound of how far a patch that a coreset was made of lies from its nearest row, from the rows alone.
+
+    Greedy k-centre picks the patch that is farthest from all rows before it. So no two rows are nearer than the last
+    pick was, and no patch that was not picked lies farther away than that: the smallest distance of two rows is at
+    least the covering radius (Gonzalez 1985, Lemma 2). It is taken in the projection in which the rows were picked.
+
+    Args:
+        rows: (N, D) float32.
+        seed: of the projection.
+
+    Returns:
+        The bound; 0 of a single row.
+    """
+    projected = project(rows[None], seed)[0]
+    if len(projected) < 2:
+        return 0.0
+    coreset = native.Coreset(projected, choose_basis(projected, seed), pool=pool)
+    return float(native.knn_search(coreset, projected, 2, pool)[0][:, 1].min())
+
+
+def select_outside(
+    rows: NDArray[np.float32],
+    points: NDArray[np.float32],
+    radius: float,
+    most: int,
+    seed: int,
+    pool: native.Pool,
+    label: str = "coreset",
+    scale: NDArray[np.float32] | None = None,
+) -> tuple[NDArray[np.int64], int]:
+    """Points to add to a coreset, so that all of them lie within a radius of its rows: greedy k-centre, as if the rows
+    had been picked first. A point within the radius of a row, or of one that was added, is not added.
+
+    Args:
+        rows: (N, D) float32.
+        points: (n, D) float32.
+        radius: in the projection: `covering_radius`.
+        most: how many at most.
+        seed: of the projection.
+        scale: (N,) factors of the rows, where the bundle multiplies distances with them: a point then counts with the
+            factor of the row nearest to it, as it will when a new row has that factor.
+
+    Returns:
+        (k,) numbers of the points, in the order of the picks; and how many lie beyond the radius of the rows.
+    """
+    if not len(points):
+        return np.empty(0, np.int64), 0
+    known, asked = project(rows[None], seed)[0], np.ascontiguousarray(project(points[None], seed)[0])
+    start = native.Coreset(known, choose_basis(known, seed), pool=pool)
+    distances, nearest = native.exact_search(start, asked, pool)
+    weights = np.ones(len(asked)) if scale is None else scale[nearest].astype(np.float64) ** 2
+    left = weights * distances.astype(np.float64) ** 2
+    beyond = np.flatnonzero(left > radius**2)
+    with Progress(label, min(most, len(beyond)), unit="patches") as progress:
+        picked = _farthest(asked[beyond], left[beyond], weights[beyond], most, radius**2, progress)
+    return beyond[np.array(picked, np.int64)], len(beyond)

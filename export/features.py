@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.engines import Engine
+from edge_ad.engines.ahead import run_ahead
 from edge_ad.engines.finite import require_finite
 from edge_ad.errors import DatasetError
 from edge_ad.frames.capture import open_frame
@@ -78,8 +79,7 @@ def stream(
         EngineError: a patch is NaN or Inf.
         FrameError: an image cannot be read.
     """
-    for path, tensor in zip(paths, tensors(paths, frame, crop), strict=True):
-        patches = engine(tensor)
+    for path, patches in zip(paths, run_ahead(engine, engine.streams, tensors(paths, frame, crop)), strict=True):
         if rows is not None:
             patches = patches[rows]
         by = f"{engine.name} {engine.version} in {engine.precision}"

@@ -9,7 +9,7 @@ Source of the patch features: Roth et al. (2022), section 3.1, with mean pooling
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ from export.widen import OTHER_FLOATS, widen
 OPSET = 18
 NEWEST_OPSET = 21  # for operators that opset 18 lacks, such as Gelu; read by the same ONNX Runtimes
 IR_VERSION = 10  # read by every ONNX Runtime since 1.18
+Tail = Callable[[onnx.GraphProto, Sequence[str], Sequence[Form]], tuple[Size, int]]
 _INPUT = "frame"
 _MAX_BYTES = 2**31 - 2**20  # a protobuf message has 2 GiB at most; the difference is for the nodes
 
@@ -63,6 +64,7 @@ def build_graph(
     distance: str = DISTANCES[0],
     *,
     floats: bool = False,
+    tail: Tail | None = None,
 ) -> PatchGraph:
     """Makes the backbone graph.
 
@@ -74,6 +76,8 @@ def build_graph(
         asked: what is said of the layers' layout.
         distance: as `edge_ad.spec.BackboneSpec` has it.
         floats: the input is float32, with the range of u8 pixels: a normal map, which is not rounded.
+        tail: appends another way from the layers to patches, to the output ``patches``, and returns their grid and D;
+            `distance` is then its business.
 
     Raises:
         BackboneError: a layer is not in the graph, or the graph has another form.
@@ -87,12 +91,16 @@ def build_graph(
     forms = _forms(model, makers, layers, tensor_size, asked)
     kind = TensorProto.FLOAT if floats else TensorProto.UINT8
     _prepend_normalisation(model.graph, image, channels_last, tensor_size, mean, std, kind)
-    append_patches(model.graph, layers, forms, distance)
+    grid, dim = finest(forms), sum(form.channels for form in forms)
+    if tail is None:
+        append_patches(model.graph, layers, forms, distance)
+    else:
+        grid, dim = tail(model.graph, layers, forms)
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # ValidationError, and what shape inference raises
         raise BackboneError("the backbone does not make a valid graph", got=str(error).strip()[:300]) from error
-    return PatchGraph(model, finest(forms), sum(form.channels for form in forms), tuple(forms))
+    return PatchGraph(model, grid, dim, tuple(forms))
 
 
 def tensor_names(model: onnx.ModelProto) -> list[str]:

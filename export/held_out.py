@@ -15,7 +15,8 @@ from edge_ad.calibration.promise import promise
 from edge_ad.calibration.rules import describe_rule
 from edge_ad.calibration.tail import odd_images
 from edge_ad.errors import DatasetError
-from edge_ad.heads.base import Head, Scored, TileHead
+from edge_ad.heads.base import Found, Head, Scored, TileHead
+from edge_ad.registry import METHODS
 from edge_ad.spec import CalibrationSpec, Size
 from edge_ad.system.progress import Progress
 from edge_ad.verdict.anomaly_map import map_peak
@@ -24,7 +25,7 @@ from export.features import tensors
 from export.fit.base import Material, Method
 from export.folds import Splits
 from export.options import Options
-from export.power import NO_DEFECTS, SynthDefect, SynthDefects, frames_with, patches_with
+from export.power import NO_DEFECTS, Changed, Known, SynthDefect, SynthDefects, changed_by, frames_with
 from export.stages import Stages
 from export.summary import Summary
 
@@ -52,17 +53,28 @@ class HeldOut:
         )
 
 
-def cross_fit(method: Method, material: Material, splits: Splits, drawn: SynthDefects = NO_DEFECTS) -> HeldOut:
-    """The held-out images of each split, scored by a head fitted to the other images of the split."""
+def cross_fit(
+    method: Method,
+    material: Material,
+    splits: Splits,
+    drawn: SynthDefects = NO_DEFECTS,
+    known: Known | None = None,
+) -> HeldOut:
+    """The held-out images of each split, scored by a head fitted to the other images of the split.
+
+    Args:
+        drawn: synthetic defects on the images.
+        known: what is known of what they change.
+    """
     found = HeldOut()
     for label, (train, held_out) in zip(splits.labels, splits.pairs, strict=True):
-        head = method.fit(train, label)
+        head, defects = method.fit(train, label), drawn.on(held_out)
         if material.stages.tiles:
-            _score_tiled(found, material, held_out, head, drawn.on(held_out), label)
+            _score_tiled(found, material, held_out, head, defects, label)
             continue
         for image in held_out:
-            _add(found, head(np.ascontiguousarray(material.patches[image]), exact=True), head, material.stages)
-        found.synthetic.extend(_score_defects(drawn.on(held_out), material, head, label))
+            add_scored(found, head(np.ascontiguousarray(material.patches[image]), exact=True), head, material.stages)
+        found.synthetic.extend(_score_defects(defects, material, head, known or Known(), label))
     return found
 
 
@@ -71,13 +83,14 @@ def defects_in_order(splits: Splits, drawn: SynthDefects) -> list[SynthDefect]:
     return [defect for _, held_out in splits.pairs for defect in drawn.on(held_out)]
 
 
-def _add(found: HeldOut, scored: Scored, head: Head, stages: Stages) -> None:
+def add_scored(found: HeldOut, scored: Scored, head: Head, stages: Stages) -> None:
     """Adds the score of a good image and the peak of its map, as the runtime gives them."""
     found.scores.append(scored.score)
     if head.has_map:
         masks, backbone = stages.masks, stages.backbone
         plane = masks.to_grid(scored.distances)
-        found.peaks.append(map_peak(plane, masks.patches, masks.pixels, backbone.tensor_size, backbone.covered))
+        sizes = backbone.tensor_size, backbone.covered
+        found.peaks.append(map_peak(plane, masks.patches, masks.pixels, *sizes, scored.sigma_px))
 
 
 def _score_tiled(
@@ -99,7 +112,7 @@ def _score_tiled(
         for image, tensor in zip(images.tolist(), pictures, strict=True):
             tiled = stages.tiled(f"{material.good_images[image]}")
             known = tiled.find(tensor, judge)
-            _add(found, judge.judge(known, tiled.vector(tensor)), head, stages)
+            add_scored(found, judge.judge(known, tiled.vector(tensor)), head, stages)
             progress.update(1)
             own = [defect for defect in defects if defect.image == image]
             tiled = stages.tiled(f"{material.good_images[image]} with a synthetic defect")
@@ -112,14 +125,34 @@ def _score_tiled(
         found.synthetic.extend(scores[image])
 
 
-def _score_defects(defects: Sequence[SynthDefect], material: Material, head: Head, label: str) -> Iterator[float]:
+def _score_defects(
+    defects: Sequence[SynthDefect], material: Material, head: Head, known: Known, label: str
+) -> Iterator[float]:
+    """Scores of synthetic defects. A head that judges each patch by itself is asked for those that differ alone."""
     if not defects:
         return
-    stages = material.stages
+    stages, patches = material.stages, material.patches
+    judge = cast(TileHead, head) if METHODS[material.options.method].tiles else None
+    at, found = -1, None
     with Progress(f"synthetic defects, {label}", len(defects), unit="defects") as progress:
-        for patches in patches_with(defects, material.good_images, stages):
-            yield head(patches, exact=True).score
+        changes = changed_by(defects, material.good_images, patches, stages, known)
+        for defect, changed in zip(defects, changes, strict=True):
+            spoiled = changed.on(patches[defect.image])
+            if judge is None:
+                yield head(spoiled, exact=True).score
+            else:
+                if found is None or defect.image != at:  # an image with several stands in a row
+                    at, found = defect.image, judge.find(np.ascontiguousarray(patches[defect.image]), None)
+                yield judge.judge(with_changed(found, changed, judge), spoiled.__getitem__).score
             progress.update(1)
+
+
+def with_changed(found: Found, changed: Changed, head: TileHead) -> Found:
+    """What was found for a good image, and anew for the patches that a defect changes."""
+    distances, rows = found[0].copy(), found[1].copy()
+    if len(changed.rows):
+        distances[changed.rows], rows[changed.rows] = head.find(changed.patches, None)
+    return distances, rows
 
 
 def score_files(paths: Sequence[Path], head: Head, stages: Stages, label: str) -> list[float]:
@@ -131,8 +164,8 @@ def score_files(paths: Sequence[Path], head: Head, stages: Stages, label: str) -
     """
     scores: list[float] = []
     with Progress(label, len(paths), unit="images") as progress:
-        for path, tensor in zip(paths, tensors(paths, stages.frame, stages.crop), strict=True):
-            scores.append(stages.score(head, tensor, f"{path}").score)
+        for scored in stages.scored(head, paths):
+            scores.append(scored.score)
             progress.update(1)
     return scores
 

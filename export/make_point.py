@@ -39,7 +39,7 @@ from export.folds import Splits
 from export.held_out import HeldOut, calibrate, cross_fit, defects_in_order, join_factor, joined, score_files
 from export.options import Options
 from export.plan import Plan
-from export.power import NO_DEFECTS, SynthDefects
+from export.power import NO_DEFECTS, Known, SynthDefects
 from export.stages import GraphStages, Stages, at_point, size_text
 from export.summary import Summary
 from export.tiles import sample_numbers, sample_size
@@ -62,6 +62,7 @@ class Job:
         chosen: input size -> `Material.chosen`.
         made: (precision, engine, input size) -> what was made for the points so far.
         drawn: synthetic defects on the good images, for the detection power of the points in f32.
+        known: input size -> what is known of what they change, in f32.
     """
 
     options: Options
@@ -75,6 +76,7 @@ class Job:
     chosen: dict[Size, dict[bytes, NDArray[np.int64]]] = field(default_factory=dict)
     made: dict[tuple[str, str, Size], MadeSight] = field(default_factory=dict)
     drawn: SynthDefects = NO_DEFECTS
+    known: dict[Size, Known] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,8 @@ def _make_sight(plan: Plan, base: GraphStages, splits: Splits, job: Job, summary
         material = Material(patches, job.good_images, stages, options, job.pool, splits, chosen)
         with own.stage("calibration"):
             method = open_method(material)
-            good = cross_fit(method, material, splits, job.drawn if is_base else NO_DEFECTS)
+            drawn = job.drawn if is_base else NO_DEFECTS
+            good = cross_fit(method, material, splits, drawn, job.known.get(size, Known()))
         fitted = method.finish(splits.final, own)
     tests: list[float] = []
     if job.tests:

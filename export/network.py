@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -152,8 +152,25 @@ def open_networks(options: Options) -> list[Network]:
     return found
 
 
-def open_network(options: Options) -> Backbone:
+@dataclass(frozen=True)
+class Brought:
+    """Weights that a model brings with it, in place of those that the options name.
+
+    Attributes:
+        arrays: by the names of torchvision.
+        source, sha256: of the file that they come from.
+    """
+
+    arrays: Mapping[str, NDArray[Any]]
+    source: str
+    sha256: str
+
+
+def open_network(options: Options, brought: Brought | None = None) -> Backbone:
     """The network that the options name.
+
+    Args:
+        brought: weights of a torchvision network.
 
     Raises:
         BackboneError: no such network, layers or weights, or torch is missing where it is needed.
@@ -166,7 +183,8 @@ def open_network(options: Options) -> Backbone:
     # torch is needed only from here on, and never for an ONNX backbone
     from export.backbone import torchvision_backbone
 
-    backbone = torchvision_backbone(name, options.layers, options.weights)
+    state = None if brought is None else (brought.arrays, brought.source, brought.sha256)
+    backbone = torchvision_backbone(name, options.layers, options.weights, state)
     return Backbone(
         name,
         backbone.layers,

@@ -101,4 +101,7 @@ def _numbers(document: dict[str, Any], name: str, *kinds: type) -> tuple[Any, ..
     values = document.get(name)
     if not (isinstance(values, list) and all(type(value) in (kinds or (int, float)) for value in values)):
         raise SpecError(f"{name} is missing or not numbers", expected="numbers", got=reprlib.repr(values))
-    return tuple(values) if kinds else tuple(map(float, values))
+    try:
+        return tuple(values) if kinds else tuple(map(float, values))
+    except OverflowError as error:  # an integer of more than 308 digits
+        raise SpecError(f"{name} has a number that is too large", expected="numbers", got=f"{error}") from error

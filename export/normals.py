@@ -19,6 +19,7 @@ from edge_ad.frames.photometric.normal_map import normal_files, write_normals
 from edge_ad.frames.photometric.sets import LightSet, find_sets, read_set
 from edge_ad.native import Pool
 from edge_ad.spec import LightsSpec
+from edge_ad.system.arguments import whole_number
 from edge_ad.system.command_line import Parser, given_path
 from edge_ad.system.cpu import default_threads
 from edge_ad.system.entry import OK, run_command
@@ -59,10 +60,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.ambient is not None and len(folders) > 1:
         raise SpecError("--ambient is for one set", expected="the folder of a set", got=f"{len(folders)} sets")
     lights = None if options.lights is None else read_lights(options.lights)
-    found = [read_set(folder) for folder in folders]
-    outputs = [("--out", path) for one in found for path in normal_files(options.out, one.name)]
-    check_outputs(outputs, [("a picture", path) for one in found for path in one.pictures])
-    pool = Pool(options.threads or default_threads())
+    found = [read_set(folder, lights_too=lights is None) for folder in folders]
+    _check_outputs(options, found)
+    threads = None if options.threads is None else whole_number("--threads", options.threads, 1, 1024)
+    pool = Pool(default_threads() if threads is None else threads)
     rows: list[tuple[str, ...]] = []
     with Progress("normals", len(found), unit="sets") as progress:
         for one in found:
@@ -75,6 +76,16 @@ def _run(options: argparse.Namespace) -> int:
     return OK
 
 
+def _check_outputs(options: argparse.Namespace, found: list[LightSet]) -> None:
+    """Refuses an output that is a file that this command reads, and a folder that is none."""
+    if options.out.exists() and not options.out.is_dir():
+        raise SpecError("--out is no folder", expected="a folder, or a new name", got=options.out)
+    outputs = [("--out", path) for one in found for path in normal_files(options.out, one.name)]
+    given = [path for path in (options.lights, options.ambient) if path is not None]
+    read = [path for one in found for path in (*one.pictures, *one.others)]
+    check_outputs(outputs, [("a file", path) for path in (*read, *given)])
+
+
 def _solve(one: LightSet, lights: LightsSpec | None, options: argparse.Namespace, pool: Pool) -> Normals:
     if lights is None:
         raise DatasetError(
@@ -84,6 +95,12 @@ def _solve(one: LightSet, lights: LightsSpec | None, options: argparse.Namespace
             remedy="Find them from a chrome sphere: edge-ad lights.",
         )
     pictures = [str(path) for path in one.pictures]
+    if lights.count != len(pictures):
+        raise DatasetError(
+            f"{one.pictures[0].parent} does not fit the lights",
+            expected=f"{lights.count} pictures, as lights",
+            got=len(pictures),
+        )
     kept = {"ambient": options.ambient, "white_level": options.white_level, "pool": pool}
     return normals(pictures, lights, mask=one.mask, method=options.method, **kept)
 

@@ -19,6 +19,7 @@ from edge_ad.spec.frame import WHITE_LEVELS
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 EMBEDDED = "edge-s"
+RELIEF = "relief"  # fixed filters on normal maps: `export.relief`
 LAYOUTS = ("auto", "channels-first", "channels-last")  # of layers with a height and a width
 EFFORTS = ("usual", "quick", "thorough")  # how much is tried before the choice of what the options leave open
 INPUTS = ("image", "photometric")

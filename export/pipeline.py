@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.calibration.promise import describe_odd
 from edge_ad.calibration.rules import LABELLED
-from edge_ad.data.layouts import Category, Facts, TestImage, check_images, find_category, load_category
+from edge_ad.data.layouts import Category, TestImage, check_images, find_category, load_category
 from edge_ad.errors import DatasetError, SpecError
 from edge_ad.frames.align import Aligner
+from edge_ad.frames.listing import files_of
 from edge_ad.metrics.power import describe_power, describe_seen
 from edge_ad.registry import METHODS
 from edge_ad.serving.fidelity import describe_fidelity
@@ -30,7 +32,8 @@ from edge_ad.system.progress import Progress
 from edge_ad.system.versions import timestamp
 from export.align import align, members_of
 from export.align_preview import align_preview_of, write_align_preview
-from export.choose.evidence import Subject, decide
+from export.choose.evidence import Subject, Trials, decide
+from export.drift import with_drift
 from export.fidelity import shortfall
 from export.finish import finish, producer_of
 from export.fit import open_own_network, write_more
@@ -38,15 +41,16 @@ from export.folds import around, folds
 from export.held_out import odd_ones
 from export.make_point import Job, MadePoint, choose_sample, compare, make_point, point_members, point_spec
 from export.network import Network, open_networks
-from export.options import Options
+from export.options import RELIEF, Options
 from export.plan import Plan, hindrance, plan_points, require_good, require_packages, require_training
-from export.power import POWER_DEFECTS, draw_defects
+from export.power import POWER_DEFECTS, SynthDefects, draw_defects
+from export.relief import relief_network
 from export.roi import DrawnRoi, read_roi
 from export.roi_auto import AUTO, auto_region
 from export.roi_preview import preview_of, write_preview
 from export.stacks import measure_stacks, with_lights
 from export.stages import GraphStages, Stages, open_stages, prove_parity, tell_layers
-from export.summary import Summary
+from export.summary import Summary, describe_sizes
 from export.tiles import describe_tiles
 
 _LISTED = 3  # folders in the summary
@@ -65,12 +69,12 @@ def export_bundle(
         EdgeADError: something is wrong with the options, the images, the backbone or the target.
     """
     plans, (options, lights) = _check(options), with_lights(options)
-    category, where = _found(options, category)
+    category, where = found_category(options, category)
     options, out = _with_target(options, category)
     summary = Summary(out)
     summary.say("folder", where)
     with summary.stage("images"):
-        good_images, frame, sizes = _images(category, options, lights, summary)
+        good_images, frame, sizes = read_images(category, options, lights, summary)
         require_good(plans, len(good_images))
         options = _at_native_size(options, sizes)
         tests = _tests(category, options, compare=len(plans) > 1 or options.input_size is None)
@@ -87,7 +91,7 @@ def export_bundle(
         bases = _open_bases(plans, chosen.opened, options, chosen.network, canvas, good_images)
         _prove(bases, plans[0].sizes, summary)
     stages = bases[plans[0].sizes[0]]
-    job = _job(options, good_images, tests, pool, scratch_for(out).parent, canvas, stages.network)
+    job = _job(options, good_images, tests, pool, scratch_for(out).parent, canvas, stages.network, chosen.trials)
     job, reference = _reference(plans, bases, job, canvas, summary)
     points = _further_points(plans[1:], bases, reference, job, summary)
     manifest = Manifest(
@@ -103,6 +107,7 @@ def export_bundle(
     members = {**reference.members, **({} if canvas.aligner is None else members_of(canvas.aligner))}
     for point, _ in points:
         members |= point_members(point, reference)
+    manifest, members = with_drift(manifest, members, job.good_images, stages.masks, canvas.aligner, summary)
     check()
     finish(out, manifest, members, job.good_images[0], options, summary)
     stages.network.finished()
@@ -149,6 +154,8 @@ def _write_previews(
 
 def _networks(options: Options) -> Sequence[Network]:
     """The networks to choose from: backbones, or the one that the method trains."""
+    if options.backbone == RELIEF:
+        return [relief_network(options)]
     return [open_own_network(options)] if METHODS[options.method].own_network else open_networks(options)
 
 
@@ -188,6 +195,7 @@ def _job(
     folder: Path,
     canvas: Canvas,
     network: Network,
+    trials: Trials,
     left_out: int = 0,
 ) -> Job:
     if network.learned:
@@ -195,9 +203,24 @@ def _job(
     else:
         splits = folds(len(good_images), options.calibration, options.seed)
     sample = choose_sample(len(good_images), splits, options.seed)
-    mask, count = None if canvas.region is None else canvas.region.mask, POWER_DEFECTS[options.effort]
-    drawn = draw_defects(good_images, np.sort(splits.held_out), mask, canvas.frame, options.seed, count, canvas.aligner)
-    return Job(options, good_images, tests, splits, sample, pool, folder, left_out, drawn=drawn)
+    drawn = _draw(options, good_images, np.sort(splits.held_out), canvas, trials)
+    known = trials.known_of(network)
+    return Job(options, good_images, tests, splits, sample, pool, folder, left_out, drawn=drawn, known=known)
+
+
+def _draw(
+    options: Options, good_images: list[Path], held_out: NDArray[np.int64], canvas: Canvas, trials: Trials
+) -> SynthDefects:
+    """Synthetic defects on the held-out good images: those of the trials, so that nothing is looked at twice, and more.
+
+    Where an image of the trials is not held out, all are drawn anew.
+    """
+    mask, turns = None if canvas.region is None else canvas.region.mask, range(POWER_DEFECTS[options.effort])
+    known = trials.drawn.among(trials.paths, [good_images[number] for number in held_out])
+    if known is None:
+        return draw_defects(good_images, held_out, mask, canvas.frame, options.seed, turns, canvas.aligner)
+    more = draw_defects(good_images, held_out, mask, canvas.frame, options.seed, turns[trials.turns :], canvas.aligner)
+    return known.numbered(held_out).with_more(more)
 
 
 def _reference(
@@ -215,7 +238,7 @@ def _reference(
         kept = [path for path in job.good_images if path not in odd]
         require_good(plans, len(kept))
         network = bases[plans[0].sizes[0]].network
-        job = _job(job.options, kept, job.tests, job.pool, job.folder, canvas, network, len(odd))
+        job = _job(job.options, kept, job.tests, job.pool, job.folder, canvas, network, Trials(), len(odd))
         first.lines.clear()
         made = make_point(plans[0], bases, job, first)
     elif odd:
@@ -253,7 +276,7 @@ def _further_points(
     return found
 
 
-def _found(options: Options, given: Category | None) -> tuple[Category, str]:
+def found_category(options: Options, given: Category | None) -> tuple[Category, str]:
     """The images to export, and where they are: those given, or those that the options name."""
     if given is not None:
         folders = dict.fromkeys(os.path.abspath(path.parent) for path in given.train_good)
@@ -288,25 +311,25 @@ def _with_target(options: Options, category: Category) -> tuple[Options, Path]:
         check_target("--roi-preview", preview)
         outputs.append(("--roi-preview", preview))
     if (preview := align_preview_of(options, out)) is not None:
-        check_target("the preview of --align", preview)
-        outputs.append(("the preview of --align", preview))
+        check_target("--out (its preview)", preview)
+        outputs.append(("--out (its preview)", preview))
     given: dict[str, str | Path | None] = {"--weights": options.weights, "--roi": options.roi}
     given |= {"--backbone": options.backbone, "--align-to": options.align_to, "--lights": options.lights}
     inputs = [(f"the file of {option}", Path(path)) for option, path in given.items() if path is not None]
-    inputs += [("a training image", path) for path in category.train_good]
-    inputs += [("a test image", image.path) for image in category.test]
+    inputs += [("a training image", file) for path in category.train_good for file in files_of(path)]
+    inputs += [("a test image", file) for image in category.test for file in files_of(image.path)]
     inputs += [("a mask", image.mask) for image in category.test if image.mask is not None]
     check_outputs(outputs, inputs)
     return replace(options, out=out), out
 
 
-def _images(
+def read_images(
     category: Category, options: Options, lights: LightsSpec | None, summary: Summary
 ) -> tuple[list[Path], FrameSpec, tuple[Size, ...]]:
     """The good images to learn from, what frames are, and the (H, W) of each."""
     with Progress("reading", len(category.train_good), unit="images") as progress:
         good_images, facts = check_images(category.train_good, options.skip_bad, progress)
-    summary.say("images", f"{len(good_images)} good, layout {category.layout}, {_describe_sizes(facts)}")
+    summary.say("images", f"{len(good_images)} good, layout {category.layout}, {describe_sizes(facts.sizes)}")
     if facts.bad:
         summary.say("left out", f"{len(facts.bad)} unreadable: {', '.join(path.name for path, _ in facts.bad[:5])}")
     if facts.copies:  # copies add nothing to the coreset, and a held-out copy would score 0
@@ -321,7 +344,7 @@ def _images(
         raise DatasetError(
             "a region of interest needs images of one size",
             expected="all (H, W) alike",
-            got=_describe_sizes(facts),
+            got=describe_sizes(facts.sizes),
             remedy="Export without --roi, or bring the images to one size.",
         )
     depth = options.bit_depth or facts.bit_depth
@@ -337,19 +360,17 @@ def _images(
 
 
 def _at_native_size(options: Options, sizes: Collection[Size]) -> Options:
-    """With --tiles, frames keep their size if none is asked for.
+    """With --tiles, and with filters whose extents are pixels, frames keep their size if none is asked for.
 
     Raises:
         SpecError: they have several sizes.
     """
-    if options.tiles is None or options.input_size is not None:
+    if options.input_size is not None or (options.tiles is None and options.backbone != RELIEF):
         return options
     if len(set(sizes)) > 1:
-        raise SpecError(
-            "--tiles needs images of one size",
-            expected="all (H, W) alike, or --input-size, to which every frame is resized before it is cut",
-            got=f"{len(set(sizes))} sizes",
-        )
+        what = "--tiles" if options.tiles else f"--backbone {RELIEF}"
+        expected = "all (H, W) alike, or --input-size, to which every frame is resized first"
+        raise SpecError(f"{what} needs images of one size", expected=expected, got=f"{len(set(sizes))} sizes")
     return replace(options, input_size=next(iter(sizes)))
 
 
@@ -373,9 +394,3 @@ def _tests(category: Category, options: Options, *, compare: bool) -> list[TestI
             readable = set(check_images([image.path for image in tests], options.skip_bad, progress)[0])
         return [image for image in tests if image.path in readable]
     return defects if options.rule in LABELLED else []
-
-
-def _describe_sizes(facts: Facts) -> str:
-    sizes = sorted(facts.sizes)
-    one = "x".join(map(str, sizes[0]))
-    return one if len(sizes) == 1 else f"{len(sizes)} sizes from {one} to {'x'.join(map(str, sizes[-1]))}"

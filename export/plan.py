@@ -12,7 +12,6 @@ from edge_ad.registry import BASE_PRECISION, ENGINES, METHODS, PRECISIONS, engin
 from edge_ad.spec import MAX_PICTURE_SIDE, MAX_SIDE, MIN_FRAME_SIDE, REFERENCE, Size
 from edge_ad.system.cpu import Cpu
 from export.options import Options
-from export.quantize import MAKERS
 
 UNKNOWN_SIZE = (256, 256)
 LEAST_IMAGES = 16  # for a precision with its own models: with fewer, 3 or less would set the ranges
@@ -87,6 +86,8 @@ def require_packages(plans: Sequence[Plan]) -> None:
     for plan in plans:
         needed = {} if plan.engine == "any" else {engine_package(plan.engine): ENGINES[plan.engine].extra}
         if PRECISIONS[plan.precision].own_models:
+            from export.quantize import MAKERS  # which needs the package onnx
+
             needed |= MAKERS[plan.precision, plan.engine].packages
         for package, extra in needed.items():
             if find_spec(package) is None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ad.engines.ahead import run_ahead
 from edge_ad.engines.finite import require_finite
 from edge_ad.errors import DatasetError
 from edge_ad.frames.align import Aligner
@@ -28,6 +29,7 @@ from export.synth.study import study
 SIZES = (0.01, 0.02, 0.05, 0.1, 0.2)  # largest extents, as parts of the frame's shorter side
 CONTRASTS = (0.05, 0.15, 0.4)  # barely visible, plain, strong
 POWER_DEFECTS = {"quick": 0, "usual": 2, "thorough": 8}  # of each kind, size and contrast, in the power of a bundle
+ONE = range(1)
 _FAINT = 0.5  # a defect with less than this share of the faintest contrast is not there to be found
 
 
@@ -74,6 +76,27 @@ class SynthDefects:
             seed=self.seed,
         )
 
+    def among(self, paths: Sequence[Path], others: Sequence[Path]) -> SynthDefects | None:
+        """The same on the same files, with their numbers among `others`; None if one is missing there.
+
+        Args:
+            paths: files of the good images, by the numbers of now.
+        """
+        number = {path: at for at, path in enumerate(others)}
+        images = {defect.image for defect in self.defects}
+        if not images <= {at for at, path in enumerate(paths) if path in number}:
+            return None
+        return self.numbered([number.get(path, -1) for path in paths])
+
+    def numbered(self, numbers: Sequence[int] | NDArray[np.int64]) -> SynthDefects:
+        """The same, where image n is image `numbers[n]`."""
+        moved = (replace(defect, image=int(numbers[defect.image])) for defect in self.defects)
+        return SynthDefects(tuple(sorted(moved, key=lambda defect: defect.image)), self.seed)
+
+    def with_more(self, more: SynthDefects) -> SynthDefects:
+        """Both."""
+        return SynthDefects(tuple(sorted((*self.defects, *more.defects), key=lambda defect: defect.image)), self.seed)
+
 
 NO_DEFECTS = SynthDefects((), 0)
 
@@ -84,10 +107,10 @@ def draw_defects(
     region: NDArray[np.bool_] | None,
     frame: FrameSpec,
     seed: int,
-    count: int = 1,
+    turns: range = ONE,
     aligner: Aligner | None = None,
 ) -> SynthDefects:
-    """Seeded synthetic defects of every kind, size and contrast, `count` of each, spread over some of the images.
+    """Seeded synthetic defects of every kind, size and contrast, one in each turn, spread over some of the images.
 
     A defect counts for the contrast that it reached, and not for the one that was asked for: white cannot get whiter.
     One that cannot be seen at all is left out.
@@ -96,16 +119,17 @@ def draw_defects(
         paths: files of all good images.
         images: numbers of those to put defects on.
         region: (H, W) bool, the only pixels that may change; None for the object in the picture.
+        turns: their numbers; a turn draws the same whether it is the first one or goes on after others.
         aligner: finds the part, which the region follows.
     """
-    if count == 0 or frame.stack is not None:  # a picture of a defect in a normal map is no surface
+    if not turns or frame.stack is not None:  # a picture of a defect in a normal map is no surface
         return NO_DEFECTS
     work: dict[int, list[tuple[str, int, int, int]]] = {}
     for kind in KINDS:  # each kind takes the images in an order of its own
         order = np.random.default_rng([seed, zlib.crc32(kind.encode())]).permutation(images)
-        cells = [(s, c, n) for s in range(len(SIZES)) for c in range(len(CONTRASTS)) for n in range(count)]
-        for turn, (s, c, n) in enumerate(cells):
-            work.setdefault(int(order[turn % len(order)]), []).append((kind, s, c, n))
+        cells = [(s, c, n) for n in turns for s in range(len(SIZES)) for c in range(len(CONTRASTS))]
+        for number, (s, c, n) in enumerate(cells, turns.start * len(SIZES) * len(CONTRASTS)):
+            work.setdefault(int(order[number % len(order)]), []).append((kind, s, c, n))
     found: list[SynthDefect] = []
     with Progress("synthetic defects", sum(map(len, work.values())), unit="defects") as progress:
         for image in sorted(work):
@@ -131,16 +155,76 @@ def _cell(kind: str, size: int, reached: float) -> int:
     return (list(KINDS).index(kind) * len(SIZES) + size) * len(CONTRASTS) + contrast
 
 
-def patches_with(
-    defects: Sequence[SynthDefect], paths: Sequence[Path], stages: Stages
-) -> Iterator[NDArray[np.float32]]:
-    """(R, D) patches of the frame with each defect, in their order, as `export.features.stream` gives them."""
+@dataclass(frozen=True)
+class Changed:
+    """What a synthetic defect changes in the patches of its good image.
+
+    Attributes:
+        rows: (k,) int64, ascending: the patches of the region that differ in a bit.
+        patches: (k, D) float32: these.
+    """
+
+    rows: NDArray[np.int64]
+    patches: NDArray[np.float32]
+
+    def on(self, good: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(R, D): all patches of the picture, from (R, D) of the good image."""
+        patches = np.array(good)
+        patches[self.rows] = self.patches
+        return patches
+
+
+@dataclass
+class Known:
+    """What synthetic defects change at one input size of a network, so that no picture is looked at twice.
+
+    It holds `most` bytes; of further defects it keeps nothing.
+    """
+
+    most: int = 0
+    _found: dict[int, tuple[SynthDefect, Changed]] = field(default_factory=dict)
+
+    def get(self, defect: SynthDefect) -> Changed | None:
+        """What this defect changes, if it is known."""
+        found = self._found.get(id(defect.pixels))
+        return None if found is None else found[1]
+
+    def keep(self, defect: SynthDefect, changed: Changed) -> None:
+        """Remembers it, where there is room."""
+        if changed.patches.nbytes <= self.most:
+            self.most -= changed.patches.nbytes
+            self._found[id(defect.pixels)] = defect, changed  # the defect lives on with its pixels, so their id is its
+
+
+def changed_by(
+    defects: Sequence[SynthDefect],
+    paths: Sequence[Path],
+    patches: NDArray[np.float32],
+    stages: Stages,
+    known: Known,
+) -> Iterator[Changed]:
+    """What each defect changes, in their order.
+
+    Args:
+        patches: (n, R, D) of the good images `paths`.
+        known: what was looked at before; it is added to.
+
+    Raises:
+        EngineError: a patch is NaN or Inf.
+    """
     by = f"{stages.engine.name} {stages.engine.version} in {stages.engine.precision}"
-    for defect, frame in zip(defects, frames_with(defects, paths, stages.frame), strict=True):
-        patches = stages.engine(stages.crop(frame, from_file=True))
-        of = f"{paths[defect.image]} with a synthetic defect"
-        require_finite(patches, of=of, by=by, remedy="Check the weights of the backbone.")
-        yield patches if stages.masks.rows is None else patches[stages.masks.rows]
+    fresh = [defect for defect in defects if known.get(defect) is None]
+    spoiled = (stages.crop(frame, from_file=True) for frame in frames_with(fresh, paths, stages.frame))
+    answers = run_ahead(stages.engine, stages.engine.streams, spoiled)
+    for defect in defects:
+        if (changed := known.get(defect)) is None:
+            seen, good = next(answers), patches[defect.image]
+            of = f"{paths[defect.image]} with a synthetic defect"
+            require_finite(seen, of=of, by=by, remedy="Check the weights of the backbone.")
+            seen = seen if stages.masks.rows is None else seen[stages.masks.rows]
+            rows = np.flatnonzero((seen != good).any(axis=1))
+            known.keep(defect, changed := Changed(rows, seen[rows]))
+        yield changed
 
 
 def frames_with(defects: Sequence[SynthDefect], paths: Sequence[Path], frame: FrameSpec) -> Iterator[Frame]:

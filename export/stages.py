@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,18 +32,19 @@ from edge_ad.frames.tiles import Tile, tiles_of
 from edge_ad.heads.base import Head, Scored, TileHead
 from edge_ad.registry import BASE_PRECISION, ENGINES, PRECISIONS
 from edge_ad.serving.tiled import Tiled
-from edge_ad.spec import BackboneSpec, FrameSpec, RoiSpec, Size, Tensor
+from edge_ad.spec import BackboneSpec, Box, FrameSpec, RoiSpec, Size, Tensor
 from edge_ad.system.cpu import default_threads, detect_cpu
-from export.features import tensors
-from export.graph import PatchGraph
-from export.network import Lesson, Network
+from export.features import stream, tensors
 from export.openvino_ir import to_ir
 from export.options import Options
 from export.plan import Plan
-from export.quantize import MAKERS
 from export.roi import DrawnRoi, roi_crop, roi_mask
 from export.summary import Summary
 from export.tiles import Reach, border_reach, grid_of, tiles_for, wanted_tile, with_overlap
+
+if TYPE_CHECKING:  # they need the package onnx, which stages that are opened from a bundle do without
+    from export.graph import PatchGraph
+    from export.network import Network
 
 PARITY = 1e-3  # largest relative difference between torch, ONNX and IR; f32 gives some 1e-6
 _INPUT_TILES = 128  # of all images, that set the ranges of int8
@@ -83,19 +84,23 @@ class Stages:
         def patches(tile: Tensor) -> NDArray[np.float32]:
             return self._finite(self.engine(tile), of)
 
-        return Tiled(self.tiles, patches, self.masks.count, self.backbone.dim)
+        return Tiled(self.tiles, patches, self.engine.streams, self.masks.count, self.backbone.dim)
 
-    def score(self, head: Head, tensor: Tensor, of: str) -> Scored:
-        """What a head of R patches makes of a tensor, as the runtime does by exact search.
+    def scored(self, head: Head, paths: Sequence[Path]) -> Iterator[Scored]:
+        """What a head of R patches makes of each image file, as the runtime does by exact search.
 
         Raises:
             EngineError: a patch is NaN or Inf.
+            FrameError: an image cannot be read.
         """
-        if self.tiles:
-            tiled, judge = self.tiled(of), cast(TileHead, head)
-            return judge.judge(tiled.find(tensor, judge), tiled.vector(tensor))
-        patches, rows = self.engine(tensor), self.masks.rows
-        return head(self._finite(patches if rows is None else patches[rows], of), exact=True)
+        if not self.tiles:
+            for patches in stream(paths, self.frame, self.crop, self.engine, self.masks.rows):
+                yield head(patches, exact=True)
+            return
+        judge = cast(TileHead, head)
+        for path, tensor in zip(paths, tensors(paths, self.frame, self.crop), strict=True):
+            tiled = self.tiled(f"{path}")
+            yield judge.judge(tiled.find(tensor, judge), tiled.vector(tensor))
 
     def _finite(self, patches: NDArray[np.float32], of: str) -> NDArray[np.float32]:
         by = f"{self.engine.name} {self.engine.version} in {self.engine.precision}"
@@ -124,13 +129,15 @@ def open_stages(
     size: Size,
     reference: Stages | None = None,
     aligner: Aligner | None = None,
+    box: Box | None = None,
 ) -> GraphStages:
     """The stages in f32 at an input size. Every size uses the fill colour of `reference`.
 
     Args:
         aligner: finds the part in each image; the region lies where it does in the aligner's reference.
+        box: of `size`, that the engine gets; by default the region with its halo, or all of it.
     """
-    box = roi_crop(region, size, options.halo, network.stride) if region else (0, 0, *size)
+    box = box or (roi_crop(region, size, options.halo, network.stride) if region else (0, 0, *size))
     picture = (box[2] - box[0], box[3] - box[1])
     tile = wanted_tile(options, size, picture)
     graph = network.graph(tile or picture, floats=frame.stack is not None)
@@ -151,7 +158,7 @@ def open_stages(
         distance=options.distance,
         tiles=tiles,
     )
-    masks, roi = RoiMasks(grid), None
+    masks, roi, reach = RoiMasks(grid), None, None
     follow = (None, None, None) if aligner is None else (None, aligner.picture, aligner.find)  # without a pool
     if region:
         mask = roi_mask(region, box, size, options.resize)
@@ -159,17 +166,22 @@ def open_stages(
         whole = Crop(frame, backbone, None, None, *follow)
         roi = reference.roi if reference else _region_spec(region, options, whole, mask, good_images)
     crop = Crop(frame, backbone, roi, masks.pixels, *follow)
-    if (taught := network.taught(Lesson(options, frame, crop, good_images))) is not network:
+    if (taught := _taught(network, options, frame, crop, good_images)) is not network:
         network, graph = taught, taught.graph(picture, floats=frame.stack is not None)
         backbone = replace(backbone, weights=network.weights, weights_sha256=network.sha256)
     models = _models(graph, options.to)
     engine = _open(models, "auto", PRECISIONS[backbone.precision].arithmetic, options.threads)
-    reach = None
     if tiles is not None:
         reach = border_reach(engine, tiles, next(tensors(good_images[:1], frame, crop)))
         backbone = with_overlap(backbone, options, reach)
-    cut = tiles_of(backbone, masks)
-    return GraphStages(frame, backbone, roi, masks, models, crop, engine, cut, reach, network=network, graph=graph)
+    given = frame, backbone, roi, masks, models, crop, engine, tiles_of(backbone, masks), reach
+    return GraphStages(*given, network=network, graph=graph)
+
+
+def _taught(network: Network, options: Options, frame: FrameSpec, crop: Crop, good_images: Sequence[Path]) -> Network:
+    from export.network import Lesson
+
+    return network.taught(Lesson(options, frame, crop, good_images))
 
 
 def at_point(base: GraphStages, plan: Plan, good_images: Sequence[Path], threads: int | None) -> GraphStages:
@@ -182,6 +194,8 @@ def at_point(base: GraphStages, plan: Plan, good_images: Sequence[Path], threads
         return base
     precision, models = PRECISIONS[plan.precision], base.models
     if precision.own_models:
+        from export.quantize import MAKERS
+
         models = MAKERS[plan.precision, plan.engine].make(base.graph.model, list(_engine_inputs(base, good_images)))
     elif plan.engine != "any":  # the first available kind of model that the engine prefers
         kind = next(kind for kind in ENGINES[plan.engine].runs if MEMBERS[kind][0] in models)
@@ -266,8 +280,14 @@ def _given(models: Members) -> Models:
 
 
 def _open(
-    models: Members, wanted: str, arithmetic: str, threads: int | None, able: Collection[str] | None = None
+    models: Members,
+    wanted: str,
+    arithmetic: str,
+    threads: int | None,
+    able: Collection[str] | None = None,
 ) -> Engine:
+    """The engine. It runs as many frames or tiles side by side as it has threads."""
     given = _given(models)
     name = choose_engine(wanted, given, detect_cpu(), installed_engines(), able)
-    return open_engine(name, given, device="CPU", threads=threads or default_threads(), precision=arithmetic)
+    threads = threads or default_threads()
+    return open_engine(name, given, device="CPU", threads=threads, precision=arithmetic, streams=threads)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge_ad.spec import Size
 from edge_ad.system.tables import named
 
 
@@ -46,3 +47,10 @@ class Summary:
         stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.seconds.items())
         rows = [*self.lines, ("seconds", f"{stages}; total {sum(self.seconds.values()):.1f}")]
         return named(rows)
+
+
+def describe_sizes(sizes: Collection[Size]) -> str:
+    """The (H, W) of images, in words."""
+    found = sorted(sizes)
+    one = "x".join(map(str, found[0]))
+    return one if len(found) == 1 else f"{len(found)} sizes from {one} to {'x'.join(map(str, found[-1]))}"

@@ -33,7 +33,7 @@ def append_patches(graph: onnx.GraphProto, layers: Sequence[str], forms: Sequenc
         graph.node.append(
             helper.make_node(
                 "AveragePool",
-                [_as_map(graph, layer, form, i)],
+                [as_map(graph, layer, form, i)],
                 [part],
                 kernel_shape=[3, 3],
                 pads=[1, 1, 1, 1],
@@ -42,7 +42,7 @@ def append_patches(graph: onnx.GraphProto, layers: Sequence[str], forms: Sequenc
         )
         if form.grid != grid:
             size = f"{PREFIX}size{i}"
-            graph.initializer.append(_integers(size, [1, form.channels, *grid]))
+            graph.initializer.append(integers(size, [1, form.channels, *grid]))
             graph.node.append(
                 helper.make_node(
                     "Resize",
@@ -57,7 +57,7 @@ def append_patches(graph: onnx.GraphProto, layers: Sequence[str], forms: Sequenc
     graph.node.append(helper.make_node("Concat", parts, [PREFIX + "features"], axis=1))
     graph.node.append(helper.make_node("Transpose", [PREFIX + "features"], [PREFIX + "nhwc"], perm=[0, 2, 3, 1]))
     rows, dim = grid[0] * grid[1], sum(form.channels for form in forms)
-    graph.initializer.append(_integers(PREFIX + "rows", [rows, dim]))
+    graph.initializer.append(integers(PREFIX + "rows", [rows, dim]))
     joined = PREFIX + "joined" if distance == "cosine" else OUTPUT
     graph.node.append(helper.make_node("Reshape", [PREFIX + "nhwc", PREFIX + "rows"], [joined]))
     if distance == "cosine":
@@ -65,7 +65,7 @@ def append_patches(graph: onnx.GraphProto, layers: Sequence[str], forms: Sequenc
     graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [rows, dim]))
 
 
-def _as_map(graph: onnx.GraphProto, layer: str, form: Form, number: int) -> str:
+def as_map(graph: onnx.GraphProto, layer: str, form: Form, number: int) -> str:
     """The name of the layer as a map (1, C, h, w)."""
     if form.axis == 1:
         return layer
@@ -73,11 +73,11 @@ def _as_map(graph: onnx.GraphProto, layer: str, form: Form, number: int) -> str:
         name = f"{PREFIX}tokens{number}"
         if form.prefix:
             ends = [("from", form.prefix), ("to", form.prefix + form.grid[0] * form.grid[1]), ("axis", 1)]
-            graph.initializer.extend(_integers(f"{name}/{end}", [value]) for end, value in ends)
+            graph.initializer.extend(integers(f"{name}/{end}", [value]) for end, value in ends)
             inputs = [layer, *(f"{name}/{end}" for end, _ in ends)]
             graph.node.append(helper.make_node("Slice", inputs, [f"{name}/grid"]))
             layer = f"{name}/grid"
-        graph.initializer.append(_integers(f"{name}/shape", [1, *form.grid, form.channels]))
+        graph.initializer.append(integers(f"{name}/shape", [1, *form.grid, form.channels]))
         graph.node.append(helper.make_node("Reshape", [layer, f"{name}/shape"], [name]))
         layer = name
     graph.node.append(helper.make_node("Transpose", [layer], [f"{PREFIX}map{number}"], perm=[0, 3, 1, 2]))
@@ -94,7 +94,7 @@ def _append_directions(graph: onnx.GraphProto, patches: str) -> None:
     absolute, largest, divisor, scaled, squares, total, length, above = (f"{PREFIX}cosine/{name}" for name in names)
     bounds = {"tiny": 1e-30, "one": 1.0}
     graph.initializer.extend(constant(f"cosine/{name}", np.array(value)) for name, value in bounds.items())
-    graph.initializer.append(_integers(PREFIX + "cosine/axes", [1]))
+    graph.initializer.append(integers(PREFIX + "cosine/axes", [1]))
     steps = (
         ("Abs", [patches], absolute),
         ("ReduceMax", [absolute, PREFIX + "cosine/axes"], largest),
@@ -109,5 +109,6 @@ def _append_directions(graph: onnx.GraphProto, patches: str) -> None:
     graph.node.extend(helper.make_node(kind, inputs, [output]) for kind, inputs, output in steps)
 
 
-def _integers(name: str, values: Sequence[int]) -> TensorProto:
+def integers(name: str, values: Sequence[int]) -> TensorProto:
+    """An int64 initialiser; `name` is complete."""
     return numpy_helper.from_array(np.array(values, np.int64), name)

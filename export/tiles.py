@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,10 @@ from numpy.typing import NDArray
 from edge_ad.engines import Engine
 from edge_ad.errors import SpecError
 from edge_ad.spec import BackboneSpec, Size, Tensor, TilesSpec
-from export.graph import PatchGraph
 from export.options import Options
+
+if TYPE_CHECKING:
+    from export.graph import PatchGraph
 
 SEAM = 0.05  # usual largest difference of a patch at a seam, as a share of the median distance of two patches
 _MOST_OVERLAP = 0.25  # of the shorter side of a tile: the usual overlap is no larger

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,12 @@ def signals_as_from_a_terminal() -> Iterator[None]:
 
     Under nohup, cron and many CI runners the tests are started with these signals ignored. A child inherits what is
     ignored, and a Python that starts with SIGINT ignored raises no KeyboardInterrupt. A child does not inherit a
-    handler: it gets the default. So we install one while the child starts.
+    handler: it gets the default. So we install one while the child starts. Another thread than the main one cannot, and
+    need not where the child is killed.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     ignored = [number for number in _numbers() if signal.getsignal(number) is signal.SIG_IGN]
     for number in ignored:
         signal.signal(number, signal.default_int_handler)

@@ -24,7 +24,7 @@ from edge_ad.spec import REFERENCE
 from tests.paths import ROOT
 
 MAX_FILE, MAX_FUNCTION, MAX_TESTS = 400, 50, 600  # lines
-HEAVY = {"torch", "torchvision", "onnx", "hnswlib", "openvino", "onnxruntime", "matplotlib"}
+HEAVY = {"torch", "torchvision", "onnx", "hnswlib", "openvino", "onnxruntime", "matplotlib", "gradio"}
 
 
 def sources(*folders: str) -> list[Path]:
@@ -59,16 +59,27 @@ def test_imports_keep_the_contracts() -> None:
 @pytest.mark.parametrize("path", sources("edge_ad"), ids=name_of)
 def test_the_base_install_is_enough(path: Path) -> None:
     """Nothing beside NumPy and OpenCV, but where an extra or an engine is what the file is for."""
-    extras = {"curves.py": {"matplotlib"}}.get(path.name, set())
+    page = {"gradio", "fastapi", "starlette", "uvicorn"}  # what comes with Gradio
+    fleet = (
+        {"tables.py": {"pyarrow"}, "remote.py": {"fsspec"}, "rays.py": {"ray"}} if path.parent.name == "fleet" else {}
+    )
+    line = {"toml_file.py": {"tomli"}, "broker.py": {"paho"}, "wire.py": {"pymodbus"}}
+    line["opcua_security.py"] = {"cryptography"}
+    parts = ("calls", "nodes", "prepared", "results", "server", "shown", "system", "types")
+    line |= {f"opcua_{name}.py": {"asyncua"} for name in parts}
+    extras = {"curves.py": {"matplotlib"}, "app.py": page, **line, **fleet}.get(path.name, set())
+    if path.parent.parts[-2:] == ("station", "page"):
+        extras = {"starlette", "uvicorn", "jinja2", "prometheus_client"}
     if path.parent.name not in ("engines", "native"):
         assert roots(path) <= set(sys.stdlib_module_names) | {"numpy", "cv2", "edge_ad", "__future__"} | extras
 
 
 def test_a_method_knows_no_other() -> None:
+    shared = {"base", "gaussian", "index", "local"}
     for path in sources("edge_ad/heads"):
-        if path.stem not in ("__init__", "base", "index", "local"):
+        if path.stem not in ("__init__", *shared):
             known = {name.split(".")[2] for name in imports(path) if name.startswith("edge_ad.heads.")}
-            assert known <= {"base", "index", "local"}, path
+            assert known <= shared, path
 
 
 def test_only_heads_and_the_bundle_read_members() -> None:

@@ -10,9 +10,11 @@ import gc
 import itertools
 import math
 import os
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -265,6 +267,48 @@ def test_many_are_in_order(runtime: Runtime) -> None:
     assert all(set(v.timings) == set(STAGES) for v in verdicts)
     assert list(runtime.inspect_many([])) == []
     assert list(runtime.inspect_many(iter(()))) == []
+
+
+@pytest.mark.parametrize("search", ["exact", "graph"])
+def test_streams_give_the_same_bits_in_order(golden: Path, engine: str, search: str) -> None:
+    alone = Runtime(golden, engine=engine, search=search, threads=1)
+    runtime = Runtime(golden, engine=engine, search=search, threads=2, streams=2)
+    assert (alone.streams, runtime.streams) == (1, 2)
+    frames = [(bad_frame if i % 3 == 0 else good_frame)(400 + i) for i in range(12)]
+    wanted = [alone.inspect(frame) for frame in frames]
+    found = list(runtime.inspect_many(frames))
+    assert [verdict.score for verdict in found] == [verdict.score for verdict in wanted]
+    assert all(np.array_equal(a.anomaly_map, b.anomaly_map) for a, b in zip(found, wanted, strict=True))
+    with ThreadPoolExecutor(3) as pool:  # more callers than streams
+        assert [v.score for v in pool.map(runtime.inspect, frames)] == [v.score for v in wanted]
+    assert not threads_named("edge-ad-engine")
+    assert pickle.loads(pickle.dumps(runtime)).streams == 2
+
+
+def test_streams_run_side_by_side(golden: Path, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = Runtime(golden, engine=engine, threads=2, streams=2)
+    inner, together = runtime._point.sights[0].engine, threading.Barrier(2, timeout=30)
+
+    class Meeting:
+        name, version, precision = inner.name, inner.version, inner.precision
+
+        def __call__(self, tensor: np.ndarray) -> np.ndarray:
+            together.wait()
+            return inner(tensor)
+
+    monkeypatch.setattr(runtime._point.sights[0], "engine", Meeting())
+    assert len(list(runtime.inspect_many([good_frame(i) for i in range(4)]))) == 4
+
+
+@pytest.mark.parametrize("streams", [0, 3, 1.5, True, "2"])
+def test_streams_out_of_range(golden: Path, streams: object) -> None:
+    with pytest.raises(SpecError, match="streams"):
+        Runtime(golden, threads=2, streams=streams)  # type: ignore[arg-type]
+
+
+def test_streams_and_a_budget(golden: Path) -> None:
+    with pytest.raises(SpecError, match="budget_ms"):
+        Runtime(golden, threads=2, streams=2, budget_ms=1000)
 
 
 def test_many_is_lazy(runtime: Runtime) -> None:

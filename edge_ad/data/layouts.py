@@ -261,8 +261,10 @@ def _nothing_good(path: Path, source: Path) -> DatasetError:
     """The error for a folder without good images, by what is there instead."""
     what = f"there are no good images in {source}"
     folders = subfolders(path)
+    stacks = "Are these stacks of pictures under several lights? Then give --input photometric and --lights."
     if source != path:
-        return DatasetError(what, expected="PNG, JPEG, BMP, TIFF or WebP images", got=_describe(source))
+        remedy = stacks if any(map(_holds_images, subfolders(source))) else ""
+        return DatasetError(what, expected="PNG, JPEG, BMP, TIFF or WebP images", got=_describe(source), remedy=remedy)
     good = next((folder for folder in folders if folder.name.lower() in _GOOD), None)
     if good is not None and path.name == "train":
         remedy = f"Give the folder above: {path.parent}"

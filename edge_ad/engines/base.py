@@ -39,11 +39,13 @@ class Engine(Protocol):
         name: in `edge_ad.registry.ENGINES`.
         version: of the engine's package.
         precision: arithmetic of the compiled model, as `edge_ad.registry.Precision.arithmetic` has it.
+        streams: how many calls run side by side; they share the threads.
     """
 
     name: str
     version: str
     precision: str
+    streams: int
 
     def __call__(self, tensor: Tensor) -> NDArray[np.float32]:
         """(P, D) float32 patches, C-contiguous, of a (1, H, W, 3) BGR tensor: u8, or float32 of a normal map.

@@ -19,9 +19,9 @@ class OnnxRuntimeEngine:
     name = "onnxruntime"
     precision = "f32"
 
-    def __init__(self, session: ort.InferenceSession, output: int) -> None:
+    def __init__(self, session: ort.InferenceSession, output: int, streams: int) -> None:
         self.version: str = ort.__version__
-        self._session = session
+        self._session, self.streams = session, streams
         self._input, self._output = session.get_inputs()[0].name, session.get_outputs()[output].name
 
     def __call__(self, tensor: Tensor) -> NDArray[np.float32]:
@@ -42,7 +42,7 @@ def run_model(model: bytes, name: str, image: NDArray[np.float32]) -> list[NDArr
 
 
 def open_models(
-    models: Models, *, device: str, threads: int, precision: str, output: int = PATCHES_OUTPUT
+    models: Models, *, device: str, threads: int, precision: str, output: int = PATCHES_OUTPUT, streams: int = 1
 ) -> OnnxRuntimeEngine:
     """See `edge_ad.engines.open_engine`."""
     if device != "CPU" or precision != "f32":
@@ -53,7 +53,7 @@ def open_models(
             remedy="Use engine='openvino' for other devices and precisions.",
         )
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = max(1, threads // streams)  # of each call
     options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     # spinning threads would take cores that the search, the camera and the PLC driver need between two runs
@@ -61,6 +61,6 @@ def open_models(
     options.log_severity_level = 3
     try:
         session = ort.InferenceSession(bytes(models.onnx or b""), options, providers=["CPUExecutionProvider"])
-        return OnnxRuntimeEngine(session, output)
+        return OnnxRuntimeEngine(session, output, streams)
     except Exception as error:  # as above
         raise EngineError("ONNX Runtime cannot load the model", got=str(error).strip()[:500]) from error

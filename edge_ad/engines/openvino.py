@@ -13,15 +13,17 @@ from edge_ad.engines.base import PATCHES_OUTPUT, Models
 from edge_ad.errors import EngineError
 from edge_ad.spec import Tensor
 
+_EXACT = {"INFERENCE_PRECISION_HINT": "f32"}  # else it takes bf16 where the CPU has it
+
 
 class OpenVINOEngine:
     """An `Engine` with OpenVINO. A pool of infer requests makes it safe to share between threads."""
 
     name = "openvino"
 
-    def __init__(self, compiled: ov.CompiledModel, precision: str) -> None:
+    def __init__(self, compiled: ov.CompiledModel, precision: str, streams: int) -> None:
         self.version: str = ov.get_version().split("-")[0]
-        self.precision = precision
+        self.precision, self.streams = precision, streams
         self._compiled = compiled
         output = compiled.output(0)
         self._shape, self._dtype = tuple(output.shape), output.element_type.to_dtype()
@@ -48,17 +50,26 @@ class OpenVINOEngine:
 def run_model(model: bytes, name: str, image: NDArray[np.float32]) -> list[NDArray[Any]]:
     """See `edge_ad.engines.run_once`."""
     core = ov.Core()
-    compiled = core.compile_model(core.read_model(model), "CPU")
+    compiled = core.compile_model(core.read_model(model), "CPU", _EXACT)
     return [np.array(found) for found in compiled({name: image}).values()]
 
 
+def run_ir(xml: bytes, weights: bytes, image: NDArray[np.float32], output: tuple[str, int]) -> NDArray[np.float32]:
+    """See `edge_ad.engines.run_ir_once`."""
+    core, (name, number) = ov.Core(), output
+    model = core.read_model(xml, weights)
+    ops = [op for op in model.get_ops() if op.get_friendly_name() == name]
+    wanted = ov.Model([ops[0].output(number)], model.get_parameters())
+    return np.array(core.compile_model(wanted, "CPU", _EXACT)([image])[0], np.float32)
+
+
 def open_models(
-    models: Models, *, device: str, threads: int, precision: str, output: int = PATCHES_OUTPUT
+    models: Models, *, device: str, threads: int, precision: str, output: int = PATCHES_OUTPUT, streams: int = 1
 ) -> OpenVINOEngine:
     """See `edge_ad.engines.open_engine`."""
     config = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     on_cpu = {
-        "NUM_STREAMS": "1",
+        "NUM_STREAMS": str(streams),
         "INFERENCE_NUM_THREADS": str(threads),
         # pinned processes can block each other; Runtime(cores=...) pins from outside if wanted
         "ENABLE_CPU_PINNING": "NO",
@@ -75,7 +86,7 @@ def open_models(
         elif output != PATCHES_OUTPUT:
             raise EngineError("the model has no such output", expected="a second output", got="one")
         compiled = core.compile_model(model, device, {**config, **on_cpu} if device == "CPU" else config)
-        return OpenVINOEngine(compiled, precision)  # refuses an output without a fixed shape
+        return OpenVINOEngine(compiled, precision, streams)  # refuses an output without a fixed shape
     except RuntimeError as error:
         raise EngineError(
             "OpenVINO cannot compile the model",

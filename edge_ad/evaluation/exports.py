@@ -1,4 +1,4 @@
-"""Makes the bundles of a grid that do not exist yet.
+"""Makes bundles that do not exist yet: those of a grid, or of a fleet.
 
 Beside each NAME.bundle are NAME.json and NAME.log. NAME.json says what the bundle was made from; it is written last, so
 that an interrupted export runs again. NAME.log holds what the export printed.
@@ -10,16 +10,28 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from edge_ad.bundle.file import Bundle
 from edge_ad.errors import BundleError, EdgeADError
-from edge_ad.evaluation.grid import Recipe
 from edge_ad.evaluation.run import replace_text
 from edge_ad.system.cpu import default_threads
-from edge_ad.system.processes import THREAD_VARIABLES, Task, run_all, threads_of
+from edge_ad.system.processes import THREAD_VARIABLES, Ended, Task, run_all, threads_of
 
 _JOB_BYTES = 2**31  # an export keeps up to 2 GiB of patches in memory, and is seldom larger on the whole
+
+
+Run = Callable[[Sequence[Task], Callable[[], object]], Iterator[Ended]]
+
+
+class Making(Protocol):
+    """How a bundle is made."""
+
+    def command(self, out: Path, threads: int) -> list[str]:
+        """The command that makes it."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything that it depends on, ready for JSON."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +39,12 @@ class Order:
     """A bundle to make.
 
     Attributes:
+        recipe: how.
         out: its file.
         labels: digest of the labelled images, as a threshold may be chosen from them.
     """
 
-    recipe: Recipe
+    recipe: Making
     out: Path
     labels: str
 
@@ -59,13 +72,22 @@ def is_made(order: Order, fingerprint: Mapping[str, Any]) -> bool:
         return False
 
 
-def make(orders: Sequence[Order], jobs: int, tick: Callable[[], object]) -> Iterator[Done]:
+def make(
+    orders: Sequence[Order],
+    jobs: int,
+    tick: Callable[[], object],
+    *,
+    threads: int | None = None,
+    run: Run | None = None,
+) -> Iterator[Done]:
     """Makes the bundles, `jobs` at a time, and yields each order when it is done. After a failure the others go on.
 
     Args:
         tick: called a few times a second.
+        threads: of each; by default the cores are shared.
+        run: what runs the commands, in place of processes of this PC; it has its own number of jobs.
     """
-    threads = threads_of(jobs)
+    threads = threads_of(jobs) if threads is None else threads
     environment = dict.fromkeys(THREAD_VARIABLES, str(threads))
     # made before the work: if an input changes during the work, the record does not fit and the bundle is made again
     prints = [order.recipe.fingerprint() for order in orders]
@@ -74,7 +96,7 @@ def make(orders: Sequence[Order], jobs: int, tick: Callable[[], object]) -> Iter
         _record(order.out).unlink(missing_ok=True)
         tasks.append(Task(order.recipe.command(order.out, threads), order.out.with_suffix(".log"), environment))
         order.out.parent.mkdir(parents=True, exist_ok=True)
-    for ended in run_all(tasks, jobs, tick):
+    for ended in run_all(tasks, jobs, tick) if run is None else run(tasks, tick):
         order, error = orders[ended.number], ended.error
         if error is None:
             error = _write_down(order, prints[ended.number])

@@ -22,6 +22,7 @@ from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.registry import METHODS
 
 EMBEDDED = "edge-s"  # the backbone that comes with the export and needs no torch
+_NO_TORCH = (EMBEDDED, "relief")  # nor has this one weights: fixed filters on normal maps
 # Options that the grid sets itself, and options that would write files unknown to the grid.
 _OWN = ("--data", "--method", "--backbone", "--weights", "--layers", "--out", "--threads", "--help")
 OWN = "own"  # in place of a backbone: the method trains a network of its own
@@ -33,7 +34,7 @@ class Backbone:
     """A backbone as `python -m export` takes it.
 
     Attributes:
-        name: name of a torchvision model, "edge-s", or an ONNX file.
+        name: name of a torchvision model, "edge-s", "relief", or an ONNX file.
         weights: weights of a torchvision model; None for its usual ones.
         layers: names of layers; None for the usual ones.
     """
@@ -104,21 +105,23 @@ class Recipe:
         """
         recipe = {
             **asdict(self),
-            "goods": _digest(load_category(self.category).train_good),
-            "files": [_state(path) for path in self.files()],
+            "goods": digest_of(load_category(self.category).train_good),
+            "files": [state_of(path) for path in self.files()],
             "edge_ad": __version__,
         }
         plain: dict[str, Any] = json.loads(json.dumps(recipe, default=str))
         return plain
 
 
-def _state(path: Path) -> tuple[str, int, int]:
+def state_of(path: Path) -> tuple[str, int, int]:
+    """What changes when a file does: path, size, time of change."""
     stat = path.stat()
     return str(path), stat.st_size, stat.st_mtime_ns
 
 
-def _digest(paths: Iterable[Path]) -> str:
-    return hashlib.blake2b(repr([_state(path) for path in paths]).encode(), digest_size=16).hexdigest()
+def digest_of(paths: Iterable[Path]) -> str:
+    """A digest that changes when one of the files does."""
+    return hashlib.blake2b(repr([state_of(path) for path in paths]).encode(), digest_size=16).hexdigest()
 
 
 def choose_methods(given: str) -> tuple[str, ...]:
@@ -167,7 +170,7 @@ def choose_backbones(given: str, weights: Sequence[str], layers: Sequence[str]) 
         plain = Backbone(name, layers=nodes.get(name))
         if name in files:
             plain = Backbone(name, Path(files[name]), plain.layers)
-        elif name != EMBEDDED and not plain.is_file:
+        elif name not in _NO_TORCH and not plain.is_file:
             plain = Backbone(name, _weights_in(folders, name), plain.layers)
         chosen.append(plain)
     return tuple(chosen)
@@ -236,7 +239,7 @@ def require_export(wanted: Sequence[tuple[str, Backbone]]) -> None:
     Raises:
         EdgeADError: a package is missing; the message names the pip command.
     """
-    needs_torch = [b.name for _, b in wanted if b.name != EMBEDDED and not b.is_file and not b.is_own]
+    needs_torch = [b.name for _, b in wanted if b.name not in _NO_TORCH and not b.is_file and not b.is_own]
     trained = [method for method, backbone in wanted if backbone.is_own]
     packages = ("export", *_ANY_BACKBONE, *(_TORCH_BACKBONE if needs_torch else ("torch",) if trained else ()))
     needs_torch = list(dict.fromkeys(needs_torch + trained))

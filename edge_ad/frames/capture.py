@@ -6,7 +6,7 @@ Everything that reads or checks a frame for the pipeline calls `open_frame`; not
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_ad.errors import FrameError
 from edge_ad.frames.check import check_frame, in_declared_order, read_frame
-from edge_ad.frames.listing import list_images
+from edge_ad.frames.listing import list_images, natural_key
 from edge_ad.frames.photometric.normal_map import to_frame
 from edge_ad.frames.photometric.solve import Normals, check_pictures, require_light, solve
 from edge_ad.frames.picture import to_picture
@@ -77,6 +77,7 @@ def surface_of(
     assert stack is not None, "the frames are stacks"
     if isinstance(given, (str, os.PathLike)):
         name, given = os.fspath(given), pictures_in(given)
+        _require_lights_on(given, stack, name)
     pictures = check_pictures(given, spec, stack.pictures, name)
     when_read()
     lit, ambient = pictures[: stack.lights.count], pictures[-1] if stack.ambient else None
@@ -133,7 +134,24 @@ def pictures_in(folder: str | os.PathLike[str]) -> list[str]:
     except (OSError, ValueError) as error:  # ValueError: NUL in the path
         why = error.strerror or error if isinstance(error, OSError) else error
         raise FrameError(f"cannot read the folder {path}", got=why) from error
-    return [str(file) for file in sorted(files, key=lambda file: file.stem.lower() == AMBIENT)]
+    return [str(file) for file in as_lit(files)]
+
+
+def as_lit(files: Iterable[Path]) -> list[Path]:
+    """The image files of a stack in the order of its lights: the natural order, and "ambient" as the last."""
+    return sorted(files, key=lambda file: (file.stem.lower() == AMBIENT, natural_key(file)))
+
+
+def _require_lights_on(files: Sequence[str], stack: StackSpec, name: str) -> None:
+    """Refuses a picture without the lights where each is one under a light."""
+    dark = [file for file in files if Path(file).stem.lower() == AMBIENT]
+    if dark and not stack.ambient:
+        raise FrameError(
+            f"{name} has a picture without the lights",
+            expected=f"{stack.pictures} pictures, one under each light",
+            got=dark[0],
+            remedy="Take it away, or export with --ambient.",
+        )
 
 
 def _require_fit(found: Normals, stack: StackSpec, name: str) -> None:

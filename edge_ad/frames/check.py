@@ -23,21 +23,42 @@ _NOT_READ = frozenset({"HEIC", "OpenEXR"})
 
 
 def read_frame(path: str | os.PathLike[str]) -> Pixels:
-    """Reads an image file as (H, W) grey or (H, W, 3) BGR, u8 or u16. Alpha is dropped; EXIF orientation is applied.
-
-    It reads the first page of a TIFF file. If there are more, an `ImageWarning` says so.
+    """Reads an image file as `decode_frame` does.
 
     Raises:
         FrameError: the file does not exist, is not an image, is damaged or truncated, or has too many pixels.
     """
+    return decode_frame(read_bytes(path), os.fspath(path))
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of an image file, not decoded.
+
+    Raises:
+        FrameError: it cannot be read.
+    """
     name = os.fspath(path)
     try:
-        data = read_input(name)
+        return read_input(name)
     except (OSError, ValueError) as error:  # ValueError: NUL in the path
         got = error.strerror if isinstance(error, OSError) else error
         if os.path.islink(name) and not os.path.exists(name):
             got = f"a link to {os.readlink(name)}, which is not there"
         raise FrameError(f"cannot read {name}", expected="an image file", got=got, remedy="Check the path.") from error
+
+
+def decode_frame(data: bytes, name: str) -> Pixels:
+    """The pixels of an image file as (H, W) grey or (H, W, 3) BGR, u8 or u16. Alpha is dropped; EXIF orientation is
+    applied.
+
+    It reads the first page of a TIFF file. If there are more, an `ImageWarning` says so.
+
+    Args:
+        name: of the file; messages begin with it.
+
+    Raises:
+        FrameError: it is not an image, is damaged or truncated, or has too many pixels.
+    """
     kind = image_kind(data)
     if truncated(data):
         raise FrameError(

@@ -36,7 +36,8 @@ def resize(image: Frame, size: Size, pool: native.Pool | None = None, by: str = 
         pool: threads that the native core uses for a large image.
         by: "area" gives area averages where the image shrinks, and bilinear values where it grows. If the factors are
             whole numbers, the native core averages, equal to OpenCV to the bit. "bilinear" and "bicubic" are the
-            filters of `edge_ad.native.resample`. No filter aliases. A normal map has area averages alone.
+            filters of `edge_ad.native.resample`; so is "box", which is "area" within one grey level. No filter aliases.
+            A normal map has area averages alone.
     """
     if image.shape[:2] == size:
         return image.copy()

@@ -27,6 +27,7 @@ _EOI, _SOS = 0xD9, 0xDA
 _ALONE = frozenset((0x01, 0xD8, *range(0xD0, 0xD8)))  # markers without a length: TEM, SOI, RST0..RST7
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame; the three are DHT, JPG and DAC
 # In the entropy-coded bytes of a scan a marker is an FF not followed by 00 (a literal FF), FF (fill) or RSTn.
+_NO_FILL = re.compile(rb"[^\xff]")
 _MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
@@ -147,8 +148,9 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """
     at = 2
     while True:
-        while data[at : at + 2] == b"\xff\xff":  # fill bytes
-            at += 1
+        if data[at : at + 2] == b"\xff\xff":  # fill bytes
+            found = _NO_FILL.search(data, at)
+            at = len(data) - 1 if found is None else found.start() - 1
         if at + 2 > len(data) or data[at] != 0xFF:
             # Where a marker has to be is something else. Decoders skip to the next one: so does this.
             at = data.find(b"\xff", at + 1) if at + 2 <= len(data) else -1

@@ -19,7 +19,15 @@ from pathlib import Path
 from edge_ad.errors import FrameError, ImageWarning
 from edge_ad.frames.image_file import HEAD_BYTES, image_kind
 
-__all__ = ["list_frames", "list_image_tree", "list_images"]
+__all__ = [
+    "empty_folders",
+    "files_of",
+    "has_image_name",
+    "list_frames",
+    "list_image_tree",
+    "list_images",
+    "natural_key",
+]
 
 # A file with such a name is listed without opening it: 100,000 of them cost no more than the listing.
 _SUFFIXES = frozenset(
@@ -52,11 +60,13 @@ def list_images(folder: Path) -> list[Path]:
         elif kind not in (_FOLDER, _LINKED_FOLDER, _SKIPPED):
             left_out[kind].append(entry.name)
     _tell(folder, left_out)
-    return sorted(images, key=_natural)
+    return sorted(images, key=natural_key)
 
 
 def list_frames(folder: Path, *, stacks: bool) -> list[Path]:
     """The frames directly in `folder`, in natural order: its images, or where they are stacks its folders with images.
+
+    Among stacks an empty folder is one too: it is a capture without pictures, so reading it gives an error.
 
     Raises:
         OSError: the folder cannot be read.
@@ -66,7 +76,34 @@ def list_frames(folder: Path, *, stacks: bool) -> list[Path]:
     inside = [Path(folder, entry.name) for entry, kind in _entries(folder) if kind in (_FOLDER, _LINKED_FOLDER)]
     with warnings.catch_warnings():  # what is left out of a stack is told when it is read
         warnings.simplefilter("ignore", ImageWarning)
-        return sorted((path for path in inside if list_images(path)), key=_natural)
+        stacks_there = [path for path in inside if list_images(path)]
+        empty = [path for path in inside if not any(path.iterdir())] if stacks_there else []
+        return sorted([*stacks_there, *empty], key=natural_key)
+
+
+def has_image_name(name: str) -> bool:
+    """Whether a file is an image by its name alone, where its content is far away. Hidden files are none, nor are
+    thumbnails and masks, whose folders hold no frames."""
+    *folders, last = name.lower().split("/")
+    unwanted = any(part in _NO_FRAMES for part in folders) or last.startswith(".")
+    return os.path.splitext(last)[1] in _SUFFIXES and not unwanted
+
+
+def files_of(frame: Path) -> list[Path]:
+    """The files of a frame: the image itself, or all that lie in the folder of a stack."""
+    return [path for path in frame.iterdir() if path.is_file()] if frame.is_dir() else [frame]
+
+
+def empty_folders(root: Path) -> list[Path]:
+    """The folders under `root`, in natural order, that hold neither images nor folders: captures without pictures."""
+    found = []
+    for folder, names, _ in os.walk(root):
+        names[:] = [name for name in names if not name.startswith(".") and name.lower() not in _NO_FRAMES]
+        with warnings.catch_warnings():  # told already
+            warnings.simplefilter("ignore", ImageWarning)
+            if not names and Path(folder) != root and not list_images(Path(folder)):
+                found.append(Path(folder))
+    return sorted(found, key=lambda path: [natural_key(Path(part)) for part in path.parts])
 
 
 def list_image_tree(root: Path) -> tuple[list[Path], list[FrameError]]:
@@ -115,7 +152,7 @@ def list_image_tree(root: Path) -> tuple[list[Path], list[FrameError]]:
                 images.setdefault(folder, []).append(path)
     left_out[_AGAIN] += [_relative(path, root) for path in _add_links(images, links)]
     _tell(root, left_out)
-    return [path for folder in sorted(images) for path in sorted(images[folder], key=_natural)], errors
+    return [path for folder in sorted(images) for path in sorted(images[folder], key=natural_key)], errors
 
 
 def _entries(folder: Path) -> list[tuple[os.DirEntry[str], str]]:
@@ -174,7 +211,8 @@ def _add_links(images: dict[Path, list[Path]], links: Iterable[Path]) -> list[Pa
     return again
 
 
-def _natural(path: Path) -> list[tuple[int, int, str]]:
+def natural_key(path: Path) -> list[tuple[int, int, str]]:
+    """Sorts names as people do: img2 before img10."""
     return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in re.split(r"(\d+)", path.name.lower()) if p]
 
 

@@ -39,10 +39,16 @@ class Scored:
     Attributes:
         distances: (R,) float32, of the patches in the region of interest; (0,) if the method gives no map.
         score: score of the frame.
+        sigma_px: of the Gaussian of the anomaly map, pixels of the tensor, where the method has one of its own, and the
+            score is the peak of that map (`edge_ad.frames.spread`); None for the usual map.
+        nearest: (R,) int32, the coreset rows that the distances are measured from; None where the head does not say.
+            With the graph some are not the nearest.
     """
 
     distances: NDArray[np.float32]
     score: float
+    sigma_px: float | None = None
+    nearest: NDArray[np.int32] | None = None
 
 
 class Head(Protocol):

@@ -9,12 +9,16 @@ the good images.
 With Sigma = L L^T the distance is |L^-1 (x - mu)|: the bundle holds W = L^-1, lower triangular, by its columns, so that
 a frame costs one pass over R C (C + 1) / 2 numbers. A position's Gaussian knows nothing of its neighbours': parts
 must lie in the frame as they did in the good images.
+
+With `PadimSpec.map_sigma` the score is the peak of the anomaly map in place of the largest distance, as anomalib has
+it: the distances are upsampled to the tensor and smoothed (`edge_ad.frames.spread`), and of a region of interest the
+pixels of its patches count.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
@@ -22,12 +26,15 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.errors import BundleCorruptError
-from edge_ad.heads.base import Opening, Scored, largest
+from edge_ad.frames.spread import spread
+from edge_ad.heads.base import Opening, Scored
+from edge_ad.heads.gaussian import Gaussians
 from edge_ad.registry import Method, Option
-from edge_ad.spec import HeadSpec
+from edge_ad.spec import HeadSpec, Size
 from edge_ad.spec.base import Range
 
 MAX_CHANNELS = 2048  # a covariance has their square
+MAP_SIGMA = Range(0, 32, above=True)
 
 
 @dataclass(frozen=True)
@@ -37,24 +44,54 @@ class PadimSpec(HeadSpec):
     Attributes:
         channels: C, how many of the D numbers of a patch vector are used.
         regularization: what was added to the diagonal of each covariance.
+        map_sigma: sigma, in pixels of the tensor, of the Gaussian of the anomaly map whose peak is the score; None if
+            the score is the largest distance.
     """
 
     channels: Annotated[int, Range(1, MAX_CHANNELS)]
     regularization: Annotated[float, Range(0, above=True)]
+    map_sigma: Annotated[float, MAP_SIGMA] | None = field(default=None, metadata={"since": 5})
+
+    def describe(self) -> str:
+        """The method and its numbers, for a reader."""
+        found = f"{self.method}, channels {self.channels:,}, regularization {self.regularization:,}"
+        return found if self.map_sigma is None else f"{found}, peak of the map smoothed by {self.map_sigma:g} pixels"
 
 
-class Padim:
+@dataclass(frozen=True)
+class Peak:
+    """How distances become a map, whose peak is the score.
+
+    Attributes:
+        sigma_px: as `PadimSpec.map_sigma`.
+        grid: (h, w) of the patches.
+        size: (H, W) of the tensor.
+    """
+
+    sigma_px: float
+    grid: Size
+    size: Size
+
+    def of(self, distances: NDArray[np.float32], rows: NDArray[np.int32] | None) -> float:
+        """The peak of the map of (R,) distances, those of `rows` of the grid; NaN if a distance is NaN or Inf."""
+        if not np.isfinite(distances).all():
+            return float("nan")
+        if rows is None:
+            return float(spread(distances.reshape(self.grid), None, self.size, self.sigma_px).max())
+        plane, inside = np.zeros(self.grid, np.float32), np.zeros(self.grid, np.bool_)
+        plane.flat[rows], inside.flat[rows] = distances, True
+        found = spread(plane, inside, self.size, self.sigma_px)
+        down, across = (np.arange(of) * count // of for of, count in zip(self.size, self.grid, strict=True))
+        return float(found[inside[np.ix_(down, across)]].max())  # pixels of the patches inside
+
+
+class Padim(Gaussians):
     """The head; see the module.
 
     Args:
-        channels: (C,) int32 which numbers of a patch vector are used.
-        means: (R, C) float32.
-        factors: (R, C (C + 1) / 2) float32, the columns of W one after the other, from the diagonal down.
-        rows: (R,) int32 patches of the region of interest; None where R = P.
-        pool: threads.
+        channels, means, factors, rows, pool: as of `Gaussians`.
+        peak: the score is the peak of the map; None for the largest distance.
     """
-
-    has_map, search = True, "exact"
 
     def __init__(
         self,
@@ -63,8 +100,10 @@ class Padim:
         factors: NDArray[np.float32],
         rows: NDArray[np.int32] | None,
         pool: native.Pool,
+        peak: Peak | None = None,
     ) -> None:
-        self._channels, self._means, self._factors, self._rows, self._pool = channels, means, factors, rows, pool
+        super().__init__(channels, means, factors, rows, pool)
+        self._peak = peak
 
     @classmethod
     def open(cls, opening: Opening) -> Padim:
@@ -73,7 +112,8 @@ class Padim:
         Raises:
             BundleCorruptError: a member does not fit the manifest.
         """
-        dim, count = opening.backbone.dim, opening.spec(PadimSpec).channels
+        spec, dim = opening.spec(PadimSpec), opening.backbone.dim
+        count = spec.channels
         channels = opening.array("padim/channels", (count,), "int32")
         if not (channels.min() >= 0 and channels.max() < dim):
             raise BundleCorruptError(
@@ -83,23 +123,14 @@ class Padim:
             )
         means = opening.array("padim/means", (opening.patch_count, count))
         factors = opening.array("padim/factors", (opening.patch_count, count * (count + 1) // 2))
-        return cls(channels, means, factors, opening.rows, opening.pool)
+        sizes = opening.backbone.grid, opening.backbone.tensor_size
+        peak = None if spec.map_sigma is None else Peak(spec.map_sigma, *sizes)
+        return cls(channels, means, factors, opening.rows, opening.pool, peak)
 
-    def __call__(
-        self, patches: NDArray[np.float32], *, exact: bool = False, rows: NDArray[np.int32] | None = None
-    ) -> Scored:
-        """Mahalanobis distances and the score of (P, D) patches, or of `rows` among them.
-
-        With `rows` it takes no less time: their factors would have to be copied, which is as much work.
-        """
-        distances = native.mahalanobis(patches, self._channels, self._means, self._factors, self._pool, self._rows)
-        if rows is not None:
-            distances = distances[rows if self._rows is None else np.searchsorted(self._rows, rows)]
-        rows = self._rows if rows is None else rows
-        inside = patches if rows is None else patches[rows]
-        # a NaN in a channel that is not used must also be found
-        score = largest(distances) if np.isfinite(inside).all() else float("nan")
-        return Scored(distances, score)
+    def _scored(self, distances: NDArray[np.float32], rows: NDArray[np.int32] | None) -> Scored:
+        if self._peak is None:
+            return super()._scored(distances, rows)
+        return Scored(distances, self._peak.of(distances, rows), self._peak.sigma_px)
 
 
 def channels_of(text: str) -> tuple[int, ...]:
@@ -114,7 +145,8 @@ METHOD = Method(
     title="PaDiM",
     spec=PadimSpec,
     open=Padim.open,
-    score="largest Mahalanobis distance of a patch from the Gaussian of its position",
+    score="largest Mahalanobis distance of a patch from the Gaussian of its position; where `map_sigma` is not null, "
+    "the peak of their map",
     members={
         "padim/channels": "int32 (C): which of the D numbers of a patch are used",
         "padim/means": "float32 (R, C): means of the positions",

@@ -121,7 +121,8 @@ class PatchCore:
         values, vectors = self._local_of(rows)(distances, nearest), self.index.coreset.vectors
         if not np.isfinite(values).all():
             return Scored(values, float("nan"))
-        return Scored(values, image_score(values, nearest, vector, vectors, self._neighbors))
+        score = image_score(values, nearest, vector, vectors, self._neighbors)
+        return Scored(values, score, nearest=nearest)
 
     def _local_of(self, rows: NDArray[np.int32] | None) -> Local:
         return self._local if rows is None else self._local.of(rows)

@@ -70,7 +70,7 @@ Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
 
 STRIPE_ROWS = 4  # kStripeRows in graph.hpp
-FILTERS = ("bilinear", "bicubic")  # of `resample`
+FILTERS = ("bilinear", "bicubic", "box")  # of `resample`; numbered as in resample.hpp
 _MOST_THREADS = 1024
 _CALL_MULTIPLY_ADDS = 1.5e10  # of one thread in one call into C++: a fraction of a second even without SIMD
 _TILE_QUERIES = 192  # four tiles of AVX-512, a multiple of the others
@@ -135,24 +135,27 @@ def _instance(name: str, value: object, wanted: type) -> None:
 class Pool:
     """A pool of threads that stays alive. The calling thread works too, so ``threads=1`` starts no thread.
 
-    Idle workers sleep. Calls from several Python threads take turns. A forked child starts its own workers at its
-    first call. Safe to share between threads.
+    Idle workers sleep. Calls from several Python threads take turns, but for as many as there are streams. A forked
+    child starts its own workers at its first call. Safe to share between threads.
 
     Args:
         threads: how many threads work on a call, the caller included: 1 .. 1024.
-        cores: CPU ids for the workers (Linux only): worker k = 1, 2, ... is pinned to
-            ``cores[k % len(cores)]``. ``cores[0]`` is free for the calling thread, which is never pinned.
+        cores: CPU ids for the workers (Linux only): worker k = 1, 2, ... of stream s is pinned to
+            ``cores[(s * threads + k) % len(cores)]``. The place k = 0 is free for the calling thread, which is never
+            pinned.
+        streams: how many calls run side by side, each on `threads` threads of its own: 1 .. 1024 threads in all.
 
     Raises:
         NativeError: an argument is out of its range, or a thread cannot be started or pinned.
     """
 
-    def __init__(self, threads: int, cores: Sequence[int] | None = None) -> None:
+    def __init__(self, threads: int, cores: Sequence[int] | None = None, streams: int = 1) -> None:
         count = _integer("threads", threads, 1, _MOST_THREADS)
+        calls = _integer("streams", streams, 1, _MOST_THREADS // count)
         chosen = [] if cores is None else [_integer("core", core, 0, 1 << 20) for core in cores]
         if cores is not None and (not chosen or len(set(chosen)) != len(chosen)):
             raise NativeError("cores cannot be used", expected="one or more CPU ids, none twice", got=chosen)
-        self._core = _core.Pool(count, chosen)
+        self._core = _core.Pool(count, chosen, calls)
 
     @property
     def threads(self) -> int:
@@ -489,15 +492,16 @@ Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 def resample(image: Pixels, size: tuple[int, int], filter: str, pool: Pool | None = None) -> Pixels:
     """``image`` at another size, by a filter with antialiasing: Pillow's, within one grey level. Thread-safe.
 
-    "bilinear" is the triangle filter, "bicubic" that of Keys with a = -0.5. A filter is as wide as the factor that a
-    side shrinks by. So nothing aliases, and torchvision's ``antialias=True`` means the same. The result is the same to
-    the bit for every instruction set and number of threads.
+    "bilinear" is the triangle filter, "bicubic" that of Keys with a = -0.5. "box" takes each pixel by the share of it
+    that lies in the new one: OpenCV's ``INTER_AREA`` within one grey level (Pillow's box takes whole pixels). A filter
+    is as wide as the factor that a side shrinks by. So nothing aliases; torchvision's ``antialias=True`` means the
+    same. The result is the same to the bit for every instruction set and number of threads.
 
     Args:
         image: (H, W) or (H, W, 3) uint8 or uint16, may be read-only; the pixels of a row are contiguous, the rows need
             not be. uint16 images take some ten times as long.
         size: (h, w), each 1 or more.
-        filter: "bilinear" or "bicubic".
+        filter: one of `FILTERS`.
         pool: threads that help with an image of 256 KiB or more; None: the calling thread alone.
 
     Returns:
@@ -518,7 +522,7 @@ def resample(image: Pixels, size: tuple[int, int], filter: str, pool: Pool | Non
     if pool is not None:
         _instance("pool", pool, Pool)
     out: Pixels = np.empty((*sides, *image.shape[2:]), image.dtype)
-    _core.resample(image, out, filter == "bicubic", None if pool is None else pool._core)
+    _core.resample(image, out, FILTERS.index(filter), None if pool is None else pool._core)
     return out
 
 

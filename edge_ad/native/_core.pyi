@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 class Pool:
-    def __init__(self, threads: int, cores: Sequence[int]) -> None: ...
+    def __init__(self, threads: int, cores: Sequence[int], streams: int) -> None: ...
     @property
     def threads(self) -> int: ...
 
@@ -70,10 +70,17 @@ def mahalanobis(
 def resample(
     image: NDArray[np.uint8] | NDArray[np.uint16],
     out: NDArray[np.uint8] | NDArray[np.uint16],
-    bicubic: bool,
+    filter: int,
     pool: Pool | None = None,
 ) -> None: ...
 def shrink(image: NDArray[np.uint8], out: NDArray[np.uint8], pool: Pool | None = None) -> None: ...
+def moved_products(
+    picture: NDArray[np.float32],
+    matrix: NDArray[np.float64],
+    weights: NDArray[np.float32],
+    planes: NDArray[np.float32],
+    sums: NDArray[np.float64],
+) -> None: ...
 def photometric_u8(
     pictures: Sequence[NDArray[np.uint8]],
     ambient: NDArray[np.uint8] | None,

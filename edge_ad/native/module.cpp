@@ -24,6 +24,7 @@
 #include "isa.hpp"
 #include "kcenter.hpp"
 #include "mahalanobis.hpp"
+#include "moved.hpp"
 #include "normals.hpp"
 #include "pool.hpp"
 #include "resample.hpp"
@@ -251,7 +252,7 @@ std::size_t checked_channels(const Image& image, const Out& out) {
 }
 
 template <typename Pixel>
-void resample(const PictureIn<Pixel>& image, PictureOut<Pixel> out, bool bicubic, edge_ad::Pool* pool) {
+void resample(const PictureIn<Pixel>& image, PictureOut<Pixel> out, std::size_t number, edge_ad::Pool* pool) {
     edge_ad::kernels();  // chosen while the GIL is held (isa.hpp)
     const std::size_t channels = checked_channels(image, out);
     for (std::size_t axis = 0; axis < 2; ++axis)
@@ -261,7 +262,9 @@ void resample(const PictureIn<Pixel>& image, PictureOut<Pixel> out, bool bicubic
     const auto stride =
         static_cast<std::ptrdiff_t>(image.stride(0)) * static_cast<std::ptrdiff_t>(sizeof(Pixel));
     const edge_ad::Picture<Pixel> picture{image.data(), stride, image.shape(0), image.shape(1), channels};
-    const edge_ad::Filter filter = bicubic ? edge_ad::Filter::kBicubic : edge_ad::Filter::kBilinear;
+    require(number <= static_cast<std::size_t>(edge_ad::Filter::kBox), "there is no such filter", "0, 1 or 2",
+            std::to_string(number));
+    const auto filter = static_cast<edge_ad::Filter>(number);
     Released released;
     edge_ad::resample(picture, filter, out.shape(0), out.shape(1), pool, out.data());
 }
@@ -286,6 +289,29 @@ void shrink(const Pixels& image, PixelsOut out, edge_ad::Pool* pool) {
 using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using FloatsOut = nb::ndarray<float, nb::c_contig, nb::device::cpu>;
 using Mask = nb::ndarray<const std::uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+using Planes = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using Affine = nb::ndarray<const double, nb::shape<2, 3>, nb::c_contig, nb::device::cpu>;
+using SumsOut = nb::ndarray<double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+void moved_products(const Matrix& picture, const Affine& matrix, const Matrix& weights, const Planes& planes,
+                    SumsOut sums) {
+    edge_ad::kernels();  // chosen while the GIL is held (isa.hpp)
+    const std::size_t height = picture.shape(0), width = picture.shape(1), count = planes.shape(0);
+    require(height >= 2 && width >= 2 && height <= edge_ad::kMostMoved && width <= edge_ad::kMostMoved,
+            "a side of the picture is out of its range", "2 .. " + std::to_string(edge_ad::kMostMoved),
+            std::to_string(height) + " x " + std::to_string(width));
+    require(count <= edge_ad::kMostPlanes, "there are too many planes",
+            "0 .. " + std::to_string(edge_ad::kMostPlanes), std::to_string(count));
+    require(weights.shape(0) == height && weights.shape(1) == width && planes.shape(1) == height &&
+                planes.shape(2) == width && sums.shape(0) == count + 1 && sums.shape(1) == count + 1,
+            "arrays do not match the picture", std::to_string(height) + " x " + std::to_string(width),
+            "other sizes");
+    edge_ad::Moved of{height, width, picture.data(), weights.data(), planes.data(), count, {}};
+    for (std::size_t i = 0; i < 6; ++i) of.matrix[i] = static_cast<float>(matrix.data()[i]);
+    Released released;
+    edge_ad::moved_products(of, sums.data());
+}
 
 template <typename Pixel>
 std::ptrdiff_t checked_stride(const PictureIn<Pixel>& picture, std::size_t height, std::size_t width,
@@ -367,7 +393,8 @@ NB_MODULE(_core, m) {
     nb::register_exception_translator(raise_native_error);
 
     nb::class_<edge_ad::Pool>(m, "Pool")
-        .def(nb::init<std::size_t, std::vector<int>>(), nb::arg("threads"), nb::arg("cores"))
+        .def(nb::init<std::size_t, std::vector<int>, std::size_t>(), nb::arg("threads"), nb::arg("cores"),
+             nb::arg("streams"))
         .def_prop_ro("threads", &edge_ad::Pool::threads);
     nb::class_<PyCoreset>(m, "Coreset")
         .def(nb::init<Matrix, std::size_t, const std::optional<Matrix>&, edge_ad::Pool&>(),
@@ -398,11 +425,13 @@ NB_MODULE(_core, m) {
     m.def("mahalanobis", &mahalanobis, nb::arg("patches"), nb::arg("rows").none(), nb::arg("channels"),
           nb::arg("means"), nb::arg("factors"), nb::arg("pool"), nb::arg("distances"));
     m.def("resample", &resample<std::uint8_t>, nb::arg("image").noconvert(), nb::arg("out").noconvert(),
-          nb::arg("bicubic"), nb::arg("pool").none() = nb::none());
+          nb::arg("filter"), nb::arg("pool").none() = nb::none());
     m.def("resample", &resample<std::uint16_t>, nb::arg("image").noconvert(), nb::arg("out").noconvert(),
-          nb::arg("bicubic"), nb::arg("pool").none() = nb::none());
+          nb::arg("filter"), nb::arg("pool").none() = nb::none());
     m.def("shrink", &shrink, nb::arg("image").noconvert(), nb::arg("out").noconvert(),
           nb::arg("pool").none() = nb::none());
+    m.def("moved_products", &moved_products, nb::arg("picture").noconvert(), nb::arg("matrix").noconvert(),
+          nb::arg("weights").noconvert(), nb::arg("planes").noconvert(), nb::arg("sums").noconvert());
     m.def("photometric_u8", &photometric<std::uint8_t>, nb::arg("pictures").noconvert(),
           nb::arg("ambient").noconvert().none(), nb::arg("gains").none(), nb::arg("mask").none(),
           nb::arg("lights"), nb::arg("how"), nb::arg("pool").none(), nb::arg("found").noconvert());

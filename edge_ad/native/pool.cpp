@@ -109,14 +109,15 @@ void* Scratch::bytes(std::size_t slot, std::size_t count, std::size_t size) {
     return block.data.get();
 }
 
-// The workers of one process.
+// The workers of one stream in one process. They are pinned to the cores from number `first` on.
 class Pool::Crew {
   public:
-    Crew(std::size_t threads, const std::vector<int>& cores) : pid_(process_id()), scratch_(threads) {
+    Crew(std::size_t threads, const std::vector<int>& cores, std::size_t first)
+        : pid_(process_id()), scratch_(threads) {
         try {
             for (std::size_t k = 1; k < threads; ++k) {
                 workers_.emplace_back([this, k] { serve(scratch_[k]); });
-                if (!cores.empty()) pin(workers_.back(), cores[k % cores.size()]);
+                if (!cores.empty()) pin(workers_.back(), cores[(first + k) % cores.size()]);
             }
         } catch (const std::system_error& error) {
             dismiss();
@@ -132,8 +133,20 @@ class Pool::Crew {
 
     long pid() const { return pid_; }
 
+    // Whether it was free, and has run.
+    bool try_run(std::size_t tasks, const Work& work) {
+        std::unique_lock turn(turn_, std::try_to_lock);
+        if (turn.owns_lock()) run_now(tasks, work);
+        return turn.owns_lock();
+    }
+
     void run(std::size_t tasks, const Work& work) {
         const std::lock_guard turn(turn_);
+        run_now(tasks, work);
+    }
+
+  private:
+    void run_now(std::size_t tasks, const Work& work) {
         Job job{&work, tasks, {}, {}, {}};
         const bool shared = tasks > 1 && !workers_.empty();
         if (shared) open(job);
@@ -142,7 +155,6 @@ class Pool::Crew {
         if (job.error) std::rethrow_exception(job.error);
     }
 
-  private:
     void open(Job& job) {
         {
             const std::lock_guard lock(guard_);
@@ -210,27 +222,43 @@ class Pool::Crew {
     std::vector<std::thread> workers_;
 };
 
-Pool::Pool(std::size_t threads, std::vector<int> cores)
-    : threads_(threads == 0 ? 1 : threads), cores_(std::move(cores)), crew_(new Crew(threads_, cores_)) {}
+Pool::Pool(std::size_t threads, std::vector<int> cores, std::size_t streams)
+    : threads_(threads == 0 ? 1 : threads), cores_(std::move(cores)), crews_(streams == 0 ? 1 : streams) {
+    std::vector<std::unique_ptr<Crew>> crews;  // all of them, or none
+    for (std::size_t stream = 0; stream < crews_.size(); ++stream) crews.emplace_back(made(stream));
+    for (std::size_t stream = 0; stream < crews_.size(); ++stream) crews_[stream] = crews[stream].release();
+}
+
+Pool::Crew* Pool::made(std::size_t stream) const {
+    return new Crew(threads_, cores_, stream * threads_);
+}
 
 // After a fork the parent's crew is only a picture of one: its threads and locks are not here. It is left
 // alone, memory and all.
 Pool::~Pool() {
-    Crew* mine = crew_.load();
-    if (mine->pid() == process_id()) delete mine;
+    for (const std::atomic<Crew*>& crew : crews_) {
+        Crew* mine = crew.load();
+        if (mine->pid() == process_id()) delete mine;
+    }
 }
 
-Pool::Crew& Pool::crew() {
-    Crew* current = crew_.load(std::memory_order_acquire);
+Pool::Crew& Pool::crew(std::size_t stream) {
+    std::atomic<Crew*>& crew = crews_[stream];
+    Crew* current = crew.load(std::memory_order_acquire);
     if (current->pid() == process_id()) return *current;
-    Crew* fresh = new Crew(threads_, cores_);
-    if (crew_.compare_exchange_strong(current, fresh, std::memory_order_acq_rel)) return *fresh;
+    Crew* fresh = made(stream);
+    if (crew.compare_exchange_strong(current, fresh, std::memory_order_acq_rel)) return *fresh;
     delete fresh;
     return *current;
 }
 
 void Pool::run(std::size_t tasks, const Work& work) {
-    if (tasks != 0) crew().run(tasks, work);
+    if (tasks == 0) return;
+    if (crews_.size() > 1) {
+        for (std::size_t stream = 0; stream < crews_.size(); ++stream)
+            if (crew(stream).try_run(tasks, work)) return;
+    }
+    crew(turn_++ % crews_.size()).run(tasks, work);
 }
 
 }  // namespace edge_ad

@@ -34,10 +34,10 @@ class Pool {
   public:
     using Work = std::function<void(std::size_t task, Scratch& scratch)>;
 
-    // threads counts the caller, so threads - 1 workers are started. Where cores is not empty, worker
-    // k = 1, 2, ... is pinned to cores[k % cores.size()]; the calling thread is never pinned.
-    // Throws Fault when a thread cannot be started or pinned.
-    Pool(std::size_t threads, std::vector<int> cores);
+    // threads counts the caller, so threads - 1 workers are started for each of `streams`, which share
+    // nothing. Where cores is not empty, the workers are pinned to them in turn; the calling thread is never
+    // pinned. Throws Fault when a thread cannot be started or pinned.
+    Pool(std::size_t threads, std::vector<int> cores, std::size_t streams = 1);
     ~Pool();
     Pool(const Pool&) = delete;
     Pool& operator=(const Pool&) = delete;
@@ -45,17 +45,19 @@ class Pool {
     std::size_t threads() const { return threads_; }
 
     // Calls work(task, scratch) once for every task < tasks and returns when all are done; the first
-    // exception of a task is thrown here. Calls from several threads take turns. A forked child gets
-    // workers of its own on its first call. Not reentrant.
+    // exception of a task is thrown here. As many calls as there are streams run side by side, others take
+    // turns. A forked child gets workers of its own on its first call. Not reentrant.
     void run(std::size_t tasks, const Work& work);
 
   private:
     class Crew;
-    Crew& crew();
+    Crew* made(std::size_t stream) const;
+    Crew& crew(std::size_t stream);
 
     const std::size_t threads_;
     const std::vector<int> cores_;
-    std::atomic<Crew*> crew_;
+    std::vector<std::atomic<Crew*>> crews_;  // one for each stream
+    std::atomic<std::size_t> turn_{0};       // which of them a call waits for where all are busy
 };
 
 }  // namespace edge_ad

@@ -19,6 +19,7 @@ __all__ = [
     "k_center",
     "knn_search",
     "mahalanobis",
+    "moved_products",
     "resample",
     "shrink",
     "squared_distances",
@@ -242,6 +243,27 @@ def mahalanobis(
     return distances
 
 
+def moved_products(
+    picture: Float32Array, matrix: NDArray[np.float64], weights: Float32Array, planes: Float32Array
+) -> NDArray[np.float64]:
+    """Twin of :func:`edge_ad.native.moved.moved_products`: (1 + N, 1 + N) float64."""
+    height, width = picture.shape
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    inside, corners, parts = np.ones(picture.shape, np.bool_), [], []
+    for row, most in zip(matrix.astype(np.float32), (width - 1, height - 1), strict=True):
+        at = row[0] * x + (row[1] * y + row[2])
+        inside &= (at >= -0.5) & (at <= most + 0.5)
+        at = np.where(at > 0, np.minimum(at, np.float32(most)), np.float32(0))  # NaN reads the first pixel
+        corners.append(np.minimum(at.astype(np.int64), most - 1))
+        parts.append(at - corners[-1].astype(np.float32))
+    (x0, y0), (fx, fy) = corners, parts
+    above = picture[y0, x0] + fx * (picture[y0, x0 + 1] - picture[y0, x0])
+    below = picture[y0 + 1, x0] + fx * (picture[y0 + 1, x0 + 1] - picture[y0 + 1, x0])
+    values = np.stack([above + fy * (below - above), *planes]).reshape(len(planes) + 1, -1).astype(np.float64)
+    products: NDArray[np.float64] = (values * np.where(inside, weights, 0).reshape(-1)) @ values.T
+    return products
+
+
 def shrink(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Twin of :func:`edge_ad.native.shrink`: (h, w) or (h, w, 3) uint8, equal to the bit."""
     (height, width), (factor_y, factor_x) = size, (image.shape[0] // size[0], image.shape[1] // size[1])
@@ -273,13 +295,16 @@ def _filter_matrix(old: int, new: int, filter: str) -> tuple[NDArray[np.int64], 
     """(new, old) int64: weights of the old pixels in each new one, each row with the sum 2^bits; and the bits."""
     scale = old / new
     wide = max(scale, 1.0)
-    reach = wide if filter == "bilinear" else 2.0 * wide
+    reach = {"bilinear": wide, "bicubic": 2.0 * wide, "box": wide / 2.0 + 0.5}[filter]
     sums, peaks = [], []
     for i in range(new):
         centre = (i + 0.5) * scale
         first, last = int(max(centre - reach + 0.5, 0.0)), min(int(centre + reach + 0.5), old)
-        x = np.abs((np.arange(first, last) - centre + 0.5) / wide)
-        if filter == "bilinear":
+        away = np.arange(first, last) - centre + 0.5
+        x = np.abs(away / wide)
+        if filter == "box":
+            weights = np.clip(wide / 2.0 + 0.5 - np.abs(away), 0.0, 1.0)
+        elif filter == "bilinear":
             weights = np.where(x < 1, 1 - x, 0.0)
         else:
             outer = np.where(x < 2, ((-0.5 * x + 2.5) * x - 4) * x + 2, 0.0)

@@ -30,6 +30,17 @@ double bicubic(double x) {
     return x < 2.0 ? ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0 : 0.0;
 }
 
+// How much of a pixel lies in a box: its middle is so far away from that of the box, which is `wide` pixels
+// wide.
+double covered(double away, double wide) {
+    return std::clamp(wide / 2.0 + 0.5 - std::fabs(away), 0.0, 1.0);
+}
+
+double weight_of(double away, double wide, Filter filter) {
+    if (filter == Filter::kBox) return covered(away, wide);
+    return filter == Filter::kBilinear ? bilinear(away / wide) : bicubic(away / wide);
+}
+
 // What each pixel along one side of the result is made of: `taps` pixels from its start on, times the
 // weights, over 2^bits. Weights of a pixel sum to 2^bits; the last of them may be 0 and may lie outside.
 struct Axis {
@@ -41,7 +52,9 @@ struct Axis {
 
 Axis make_axis(std::size_t from, std::size_t to, Filter filter, std::size_t step) {
     const double scale = static_cast<double>(from) / static_cast<double>(to), wide = std::max(scale, 1.0);
-    const double reach = (filter == Filter::kBilinear ? 1.0 : 2.0) * wide;
+    const double reach = filter == Filter::kBox        ? wide / 2.0 + 0.5
+                         : filter == Filter::kBilinear ? wide
+                                                       : 2.0 * wide;
     const auto most = static_cast<std::size_t>(2.0 * std::ceil(reach)) + 1;
     std::vector<double> sums(to * most);  // of the weights up to each
     std::vector<std::size_t> counts(to);
@@ -53,8 +66,7 @@ Axis make_axis(std::size_t from, std::size_t to, Filter filter, std::size_t step
         const std::size_t last = std::min(static_cast<std::size_t>(centre + reach + 0.5), from);
         double sum = 0.0, peak = 0.0;
         for (std::size_t k = first; k < last; ++k) {
-            const double x = (static_cast<double>(k) - centre + 0.5) / wide;
-            const double weight = filter == Filter::kBilinear ? bilinear(x) : bicubic(x);
+            const double weight = weight_of(static_cast<double>(k) - centre + 0.5, wide, filter);
             peak = std::max(peak, std::fabs(weight));
             sum += weight;
             sums[i * most + k - first] = sum;

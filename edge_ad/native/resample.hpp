@@ -7,7 +7,7 @@
 
 namespace edge_ad {
 
-enum class Filter { kBilinear, kBicubic };
+enum class Filter { kBilinear, kBicubic, kBox };  // numbered as FILTERS of __init__.py
 
 // Pixels of 1 or 3 channels side by side, in rows `stride` bytes apart.
 template <typename Pixel>

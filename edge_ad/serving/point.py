@@ -83,7 +83,7 @@ class Point:
         self._factor = 1.0 if self._spec.second is None else self._spec.second.factor
         self._good_scores = np.sort(np.array(self._spec.calibration.good_scores, np.float64))
         with pinned(settings.cores):
-            self._pool = native.Pool(settings.threads, settings.cores)
+            self._pool = native.Pool(settings.each, settings.cores, settings.streams)
             self._aligner = open_aligner(own, self._pool)
             beyond = None if self._aligner is None else self._aligner.picture
             self.sights = tuple(Sight(size, engine, settings, self._pool, beyond) for size in own.sights())
@@ -160,6 +160,7 @@ class Point:
             _to_bgr=partial(_picture, self._spec.frame),
             place=place,
             _least=0.0 if self._spec.align is None else self._spec.align.least,
+            nearest=seen[0].nearest,
         )
 
     def score_and_peak(self, prepared: Prepared) -> tuple[float, float | None]:

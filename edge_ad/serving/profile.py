@@ -31,7 +31,7 @@ from edge_ad.system.files import check_target, write_output
 from edge_ad.system.variables import switched_on
 from edge_ad.system.versions import version_of
 
-FORMAT_VERSION = 2  # 1 had the settings among the fields of an entry
+FORMAT_VERSION = 3  # 1 had the settings among the fields of an entry; 2 had no streams in them
 MAX_BYTES = 2**22
 CACHE_VARIABLE, OFF_VARIABLE = "EDGE_AD_CACHE_DIR", "EDGE_AD_NO_PROFILE"
 _CACHE_REMEDY = f"Set {CACHE_VARIABLE} to a folder that can be written."
@@ -92,6 +92,8 @@ class Entry:
         )
         threads = self.settings.threads
         require(1 <= threads <= 1024, "threads is out of range", expected="1..1024", got=threads)
+        streams = self.settings.streams
+        require(streams == 1, "streams is out of range", expected="1: times are of one frame", got=streams)
 
 
 @dataclass(frozen=True)

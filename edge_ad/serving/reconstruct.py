@@ -76,16 +76,16 @@ class Reconstructor:
                 output=RECONSTRUCTION_OUTPUT,
             )
 
-    def __call__(self, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-        """(H, W, 3) u8 BGR: the picture of an image file with its crop reconstructed; what lies around stays. Where the
-        part is followed, its reconstruction lies where it does in the frame.
+    def __call__(self, capture: object) -> NDArray[np.uint8]:
+        """(H, W, 3) u8 BGR: the picture of a capture, as `Runtime.inspect` takes it, with its crop reconstructed; what
+        lies around stays. Where the part is followed, its reconstruction lies where it does in the frame.
 
         Raises:
-            FrameError: the image cannot be read.
+            FrameError: the capture cannot be read.
             EngineError: the engine failed.
             BundleCorruptError: the model gives no picture.
         """
-        frame, is_bgr = open_frame(path, self._frame, judged=False)
+        frame, is_bgr = open_frame(capture, self._frame, judged=False)
         place = None if self._aligner is None else self._aligner.find(frame)
         found = self._engine(self._crop(frame, from_file=is_bgr, place=place))
         expected = (1, 3, *self._size)

@@ -15,6 +15,7 @@ class Settings:
         device: OpenVINO's device.
         threads: most threads for engine and search together.
         cores: logical cores to use; None for all that the process may use.
+        streams: calls that run side by side; they share the threads.
     """
 
     engine: str
@@ -22,6 +23,12 @@ class Settings:
     threads: int
     cores: tuple[int, ...] | None
     search: str
+    streams: int = 1
+
+    @property
+    def each(self) -> int:
+        """Threads of one call."""
+        return max(1, self.threads // self.streams)
 
     @property
     def cores_text(self) -> str:
@@ -38,6 +45,7 @@ class Fixed:
     threads: int | None = None
     cores: tuple[int, ...] | None = None
     search: str | None = None
+    streams: int | None = None
 
     def merged(self, base: Settings) -> Settings:
         """`base`, with the fixed settings in place of its own."""

@@ -59,7 +59,8 @@ class Sight:
         self._backbone, self.roi = spec.backbone, open_roi(bundle)
         self.crop = Crop(spec.frame, spec.backbone, spec.roi, self.roi.pixels, pool, beyond)
         compiled = partial(_open_engine, bundle, engine, settings)
-        self.engine = compiled()
+        # a frame is one call; of tiles there are many, and one thread for each is faster
+        self.engine = compiled() if spec.backbone.tiles is None else compiled(streams=settings.threads)
         self._tiled = None if spec.backbone.tiles is None else self._tile(self.roi)
         self.head = open_head(Opening(bundle, self.roi.rows, pool, settings.search, compiled))
 
@@ -132,7 +133,7 @@ class Sight:
         return self.roi if mask is None else self.roi.within(mask, self._backbone)
 
     def _tile(self, roi: RoiMasks) -> Tiled:
-        return Tiled(tiles_of(self._backbone, roi), self._run, roi.count, self._backbone.dim)
+        return Tiled(tiles_of(self._backbone, roi), self._run, self.engine.streams, roi.count, self._backbone.dim)
 
     def _score(self, patches: NDArray[np.float32], roi: RoiMasks, *, exact: bool) -> Scored:
         """What the head makes of (P, D) patches, inside a region that `within` gave."""
@@ -144,16 +145,21 @@ class Sight:
     def peak(self, scored: Scored, roi: RoiMasks) -> float:
         """Peak of the map of a frame, at the scale of the tensor (`map_peak`)."""
         size, covered = self._backbone.tensor_size, self._backbone.covered
-        return map_peak(roi.to_grid(scored.distances), roi.patches, roi.pixels, size, covered)
+        return map_peak(roi.to_grid(scored.distances), roi.patches, roi.pixels, size, covered, scored.sigma_px)
 
     def renderer(self, frame_size: Size, scored: Scored, roi: RoiMasks) -> Callable[[], NDArray[np.float32]]:
         """Renders the map of a frame of (H, W) `frame_size` when called. It pickles, and does not hold the Sight."""
         size, box = self._backbone.tensor_size, self.crop.box(frame_size)
-        plane, covered = roi.to_grid(scored.distances), self._backbone.covered
-        return partial(anomaly_map, plane, roi.patches, roi.pixels, size, box, frame_size, covered)
+        plane, covered, sigma = roi.to_grid(scored.distances), self._backbone.covered, scored.sigma_px
+        return partial(anomaly_map, plane, roi.patches, roi.pixels, size, box, frame_size, covered, sigma)
 
 
-def _open_engine(bundle: Bundle, name: str, settings: Settings, models: Models | None = None) -> Engine:
+def _open_engine(
+    bundle: Bundle, name: str, settings: Settings, models: Models | None = None, streams: int | None = None
+) -> Engine:
     """Compiles models, by default the backbone's."""
     arithmetic, models = PRECISIONS[bundle.manifest.backbone.precision].arithmetic, models or models_of(bundle)
-    return open_engine(name, models, device=settings.device, threads=settings.threads, precision=arithmetic)
+    device, threads = settings.device, settings.threads
+    return open_engine(
+        name, models, device=device, threads=threads, precision=arithmetic, streams=streams or settings.streams
+    )

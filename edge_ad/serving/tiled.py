@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ad.engines.ahead import run_ahead
 from edge_ad.frames.tiles import Tile
 from edge_ad.heads.base import Found, TileHead
 from edge_ad.serving.clock import Stopwatch
@@ -43,13 +44,15 @@ class Tiled:
 
     Attributes:
         tiles: those with patches of the region of interest.
-        patches: runs the graph on a tile.
+        patches: runs the graph on a tile; safe to share between threads.
+        streams: how many tiles it runs side by side.
         count: R, patches of the region of interest.
         dim: D, length of a patch vector.
     """
 
     tiles: Sequence[Tile]
     patches: Patches
+    streams: int
     count: int
     dim: int
 
@@ -71,12 +74,14 @@ class Tiled:
         """
         watch = watch or Stopwatch()
         found = (np.empty(self.count, np.float32), np.empty(self.count, np.int32))
+        anew = []
         for tile in self.tiles:
             if known is not None and tile.same(tensor, known[0]):
                 for own, other in zip(found, known[1], strict=True):
                     own[tile.numbers] = other[tile.numbers]
-                continue
-            patches = self.patches(tile.cut(tensor))
+            else:
+                anew.append(tile)
+        for tile, patches in zip(anew, self._run(anew, tensor), strict=True):
             if kept is not None:
                 kept.take(tile, patches)
             watch.lap("engine")
@@ -88,10 +93,14 @@ class Tiled:
     def vectors(self, tensor: Tensor, numbers: NDArray[np.int32]) -> NDArray[np.float32]:
         """(n, D) patches by their numbers below R, each from the tile that gives it."""
         kept = Kept(numbers, self.dim)
-        for tile in self.tiles:
-            if np.isin(numbers, tile.numbers).any():
-                kept.take(tile, self.patches(tile.cut(tensor)))
+        wanted = [tile for tile in self.tiles if np.isin(numbers, tile.numbers).any()]
+        for tile, patches in zip(wanted, self._run(wanted, tensor), strict=True):
+            kept.take(tile, patches)
         return kept.vectors
+
+    def _run(self, tiles: Sequence[Tile], tensor: Tensor) -> Iterator[NDArray[np.float32]]:
+        """The patches of some tiles of a tensor."""
+        return run_ahead(self.patches, self.streams, (tile.cut(tensor) for tile in tiles))
 
     def vector(self, tensor: Tensor) -> Callable[[int], NDArray[np.float32]]:
         """A function that gives the (D,) patch of a number below R."""

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -15,7 +16,9 @@ from edge_ad.system.forks import Home
 S = TypeVar("S")
 T = TypeVar("T")
 
-_PATIENCE_S = 1.0  # to wait for the current item; a camera may never give another one
+_PATIENCE_S = 1.0  # to wait for the next item of the source; a camera may never give another one
+_STEP_S = 0.1
+_WORK_S = 60.0  # to wait for what is made of an item: reading a large file takes seconds, and always ends
 
 
 @dataclass(frozen=True)
@@ -33,16 +36,34 @@ class _Prefetch(Generic[S, T]):
     def __init__(self, source: Iterable[S], prepare: Callable[[Iterator[S]], T], ahead: int) -> None:
         self._source, self._prepare = source, prepare
         self._queue: queue.Queue[T | _Failure | _End] = queue.Queue(maxsize=ahead)
-        self._stopped = threading.Event()
+        self._stopped, self._ended, self._asking = threading.Event(), threading.Event(), True
         self._home = Home("an iterator that captures frames ahead")
         self._thread = threading.Thread(target=self._run, name="edge-ad-capture", daemon=True)
-        self._thread.start()
-        # A daemon thread that comes back from OpenCV while Python shuts down aborts the process.
+        # A daemon thread that comes back from OpenCV while Python shuts down aborts the process. This comes before the
+        # start, as a signal may interrupt that.
         atexit.register(self.stop)
+        try:
+            self._thread.start()
+        except RuntimeError:  # the system has no thread left
+            atexit.unregister(self.stop)
+            raise
 
     def _run(self) -> None:
         try:
-            source = iter(self._source)
+            self._work()
+        finally:
+            self._ended.set()
+
+    def _asked(self) -> Iterator[S]:
+        """The items of the source. While the thread waits for one, it may wait for ever."""
+        for item in self._source:
+            self._asking = False
+            yield item
+            self._asking = True
+
+    def _work(self) -> None:
+        try:
+            source = self._asked()
             while not self._stopped.is_set():
                 self._put(self._prepare(source))
         except StopIteration:
@@ -70,8 +91,17 @@ class _Prefetch(Generic[S, T]):
         with contextlib.suppress(queue.Empty):  # the thread may wait for room
             while True:
                 self._queue.get_nowait()
-        self._thread.join(_PATIENCE_S)
-        atexit.unregister(self.stop)
+        if self._has_ended():
+            self._thread.join()
+            atexit.unregister(self.stop)  # else it is waited for once more when Python shuts down
+
+    def _has_ended(self) -> bool:
+        """Waits for the thread's current item, within limits."""
+        begun = time.monotonic()
+        while not self._ended.wait(_STEP_S):
+            if time.monotonic() - begun > (_PATIENCE_S if self._asking else _WORK_S):
+                return False
+        return True
 
 
 def prefetch(source: Iterable[S], prepare: Callable[[Iterator[S]], T], ahead: int = 2) -> Iterator[T]:
@@ -79,8 +109,8 @@ def prefetch(source: Iterable[S], prepare: Callable[[Iterator[S]], T], ahead: in
 
     `prepare` takes what it needs from the iterator, so that it can time the capture. It runs in a separate thread, at
     most `ahead` results before the consumer. An exception is raised in place of its result and ends the iteration.
-    Closing the generator ends the thread after its current item. It waits for that one second at most, as a camera that
-    gives no more frames would block it. In a forked child the next item is a ForkError.
+    Closing the generator ends the thread after its current item. It waits one second at most for the source, as a
+    camera that gives no more frames would block it. In a forked child the next item is a ForkError.
     """
     worker = _Prefetch(source, prepare, ahead)
     try:

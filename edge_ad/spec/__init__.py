@@ -21,6 +21,7 @@ from edge_ad.spec.base import (
     require,
 )
 from edge_ad.spec.calibration import CalibrationSourceSpec, CalibrationSpec
+from edge_ad.spec.drift import DriftSpec
 from edge_ad.spec.frame import FrameSpec, RoiSpec
 from edge_ad.spec.lights import LightsSpec, StackSpec
 from edge_ad.spec.manifest import (
@@ -59,6 +60,7 @@ __all__ = [
     "CalibrationSourceSpec",
     "CalibrationSpec",
     "DType",
+    "DriftSpec",
     "FidelitySpec",
     "Frame",
     "FrameSpec",

@@ -100,7 +100,7 @@ class BackboneSpec:
 
     Attributes:
         name: torchvision name, or the file name of the user's own ONNX file; of a method that trains a network of its
-            own, the name of that.
+            own, the name of that; "relief": fixed filters.
         layers: the layers (or ONNX outputs) whose features are concatenated, shallowest grid first.
         mean, std: (R, G, B) normalisation of pixels in [0, 1]; folded into the graph.
         weights: where the weights came from, for a reader.

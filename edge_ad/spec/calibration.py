@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from edge_ad.spec.base import BundleId, Digest, Finite, Range, check_fields, require
 
 Threshold = Annotated[float, Range(0, above=True)]
+AS_GIVEN = "taken as they are"  # `CalibrationSpec.split` begins so where the model may have learned from the images
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class CalibrationSpec:
         pixel_threshold: threshold of the anomaly map, chosen by the same rule from the peaks of the maps of held-out
             good images; None if the method gives no map.
         interval: 95% bootstrap interval of the threshold.
-        split: how images were held out, for a reader: ``4-fold`` or ``split 20%``, ``test images``.
+        split: how images were held out, for a reader: ``4-fold`` or ``split 20%``, ``test images``; of an imported
+            model ``taken as they are``.
         good_scores: image score of every held-out good image.
         good_peaks: peak of the anomaly map of every held-out good image; empty if there is no map.
         defect_scores: image scores of labelled defects, if the rule uses them.
@@ -80,3 +82,8 @@ class CalibrationSpec:
         check_fields(self, "calibration")
         low, high = self.interval
         require(low <= high, "calibration.interval is not an interval", expected="(low, high)", got=self.interval)
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the method had not seen the good images of the scores, so that these promise something."""
+        return not self.split.startswith(AS_GIVEN)

@@ -6,13 +6,12 @@ Errors name the field: "manifest.backbone.grid has the wrong type".
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import math
-import operator
 import reprlib
 import types
 import typing
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 
 from edge_ad.errors import BundleVersionError, SpecError
@@ -22,23 +21,29 @@ from edge_ad.spec.manifest import Manifest
 from edge_ad.spec.methods import HeadSpec
 
 FORMAT = "edge-ad-bundle"
-FORMAT_VERSION = 4  # all versions up to it are read; `version_of` says which one is written
-# Fields that an older reader must not pass over -> version since when they are. A field with a point is in an object.
-_ADDED = {"align": 3, "frame.stack": 4}
+FORMAT_VERSION = 5  # all versions up to it are read; `version_of` says which one is written
+# Of a field that an older reader must not pass over: the version since when it is. Its default is None, and so is its
+# value in older versions, which do not have it.
+_SINCE = "since"
 MAX_MANIFEST_BYTES = 2**24
 MAX_MANIFEST_CONTAINERS = 10_000  # JSON objects and arrays: 16 MiB of "{}," would become half a gigabyte
 
 T = TypeVar("T")
 
 
-def encode(spec: Any) -> Any:
-    """JSON-ready form of a spec: dataclasses as objects, tuples as lists, None kept."""
+def encode(spec: Any, version: int | None = None) -> Any:
+    """JSON-ready form of a spec: dataclasses as objects, tuples as lists, None kept.
+
+    Args:
+        version: fields of later format versions are left out; None for all fields.
+    """
     if dataclasses.is_dataclass(spec) and not isinstance(spec, type):
-        return {f.name: encode(getattr(spec, f.name)) for f in dataclasses.fields(spec)}
+        kept = (f for f in dataclasses.fields(spec) if version is None or f.metadata.get(_SINCE, 0) <= version)
+        return {f.name: encode(getattr(spec, f.name), version) for f in kept}
     if isinstance(spec, (tuple, list)):
-        return [encode(item) for item in spec]
+        return [encode(item, version) for item in spec]
     if isinstance(spec, dict):
-        return {key: encode(value) for key, value in spec.items()}
+        return {key: encode(value, version) for key, value in spec.items()}
     return spec
 
 
@@ -132,8 +137,18 @@ def _require_json(value: object, kind: type, name: str, where: str) -> Any:
 
 def version_of(manifest: Manifest) -> int:
     """The format version of a bundle: the lowest that says all of it, so that older readers read what they can."""
-    used = [version for name, version in _ADDED.items() if operator.attrgetter(name)(manifest) is not None]
-    return max([2, METHODS[manifest.head.method].since, *used])
+    return max([2, METHODS[manifest.head.method].since, *_used(manifest)])
+
+
+def _used(spec: Any) -> Iterator[int]:
+    """Versions of the fields that a spec and those inside it make use of."""
+    for field in dataclasses.fields(spec):
+        value = getattr(spec, field.name)
+        if value is not None and _SINCE in field.metadata:
+            yield field.metadata[_SINCE]
+        for inner in value if isinstance(value, tuple) else (value,):
+            if dataclasses.is_dataclass(inner):
+                yield from _used(inner)
 
 
 def manifest_to_json(manifest: Manifest) -> bytes:
@@ -142,12 +157,8 @@ def manifest_to_json(manifest: Manifest) -> bytes:
     Raises:
         SpecError: it holds something that the reader would refuse.
     """
-    version, fields = version_of(manifest), encode(manifest)
-    for name, since in _ADDED.items():
-        *parents, last = name.split(".")
-        if since > version:
-            functools.reduce(dict.__getitem__, parents, fields).pop(last)
-    document = {"format": FORMAT, "format_version": version, **fields}
+    version = version_of(manifest)
+    document = {"format": FORMAT, "format_version": version, **encode(manifest, version)}
     try:
         raw = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError) as error:  # a NumPy scalar; NaN; a file name with undecodable bytes
@@ -156,6 +167,22 @@ def manifest_to_json(manifest: Manifest) -> bytes:
         ) from error
     manifest_from_json(raw, version)  # what a reader refuses must not be written
     return raw
+
+
+def parse_json(text: str) -> object:
+    """JSON as RFC 8259 has it: no key twice, no NaN, no number beyond float64 and int64.
+
+    Raises:
+        ValueError, RecursionError: it is something else.
+    """
+    parsed: object = json.loads(
+        text,
+        object_pairs_hook=_json_object,
+        parse_constant=_json_constant,
+        parse_float=_json_float,
+        parse_int=_json_int,
+    )
+    return parsed
 
 
 def manifest_from_json(raw: bytes, written: int | None = None) -> Manifest:
@@ -175,13 +202,7 @@ def manifest_from_json(raw: bytes, written: int | None = None) -> Manifest:
     ):
         require(count <= limit, "the manifest is too large", expected=f"{limit} {unit} at most", got=count)
     try:
-        document = json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_json_object,
-            parse_constant=_json_constant,
-            parse_float=_json_float,
-            parse_int=_json_int,
-        )
+        document = parse_json(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise SpecError("the manifest is not the JSON of a bundle", got=f"{error!s:.200}") from error
     if not isinstance(document, dict):

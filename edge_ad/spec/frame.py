@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from edge_ad.spec.base import (
@@ -40,7 +40,7 @@ class FrameSpec:
     color_order: Literal["bgr", "rgb"] = "bgr"
     bit_depth: Literal[8, 16] = 8
     white_level: Annotated[int, WHITE_LEVELS] = 65535
-    stack: StackSpec | None = None
+    stack: StackSpec | None = field(default=None, metadata={"since": 4})
 
     def __post_init__(self) -> None:
         check_fields(self, "frame")

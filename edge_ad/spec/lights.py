@@ -6,11 +6,17 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_ad.errors import SpecError
 from edge_ad.spec.base import Range, Size, check_fields, require
 
 LEAST_LIGHTS, MOST_LIGHTS = 3, 128
 SolveMethod = Literal["robust", "least_squares"]
 _FIELD_SIDE = Range(2, 64, form="(H, W), each ")
+_BRIGHTNESS = Range(1e-6, 1e6)  # its inverse is a float32, and so is a sum of them
+_FLAT = 0.02  # least singular value of the directions over the root of their number
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,9 @@ class LightsSpec:
     """
 
     directions: tuple[Annotated[float, Range()], ...]
-    intensities: tuple[Annotated[float, Range(0, above=True)], ...]
+    intensities: tuple[Annotated[float, _BRIGHTNESS], ...]
     field_size: Annotated[Size, _FIELD_SIDE] | None = None
-    fields: tuple[Annotated[float, Range(0, above=True)], ...] = ()
+    fields: tuple[Annotated[float, _BRIGHTNESS], ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self, "lights")
@@ -54,11 +60,31 @@ class LightsSpec:
             expected=f"{count} x {cells}",
             got=len(self.fields),
         )
+        _check_directions(np.array(self.directions, np.float64).reshape(-1, 3))
 
     @property
     def count(self) -> int:
         """N, how many lights there are."""
         return len(self.directions) // 3
+
+
+def _check_directions(towards: NDArray[np.float64]) -> None:
+    """Refuses (N, 3) directions that leave a normal open, or come from behind the part."""
+    least = float(np.linalg.svd(towards, compute_uv=False)[-1]) / math.sqrt(len(towards))
+    if least < _FLAT:
+        raise SpecError(
+            "the lights are near one plane with the part, so normals cannot be found",
+            expected=f"directions with a smallest singular value of {_FLAT} or more for a light",
+            got=f"{least:.2g}",
+            remedy="Place the lights around the camera, not in a row, and calibrate them again.",
+        )
+    if not (towards[:, 2] > 0).any():
+        raise SpecError(
+            "all lights are behind the part",
+            expected="z above 0 for a light on the camera's side",
+            got=f"z up to {towards[:, 2].max():.2g}",
+            remedy="x is right in the picture, y up, z towards the camera: turn the sign of z.",
+        )
 
 
 @dataclass(frozen=True)

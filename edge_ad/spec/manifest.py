@@ -14,6 +14,7 @@ from edge_ad.spec.align import AlignSpec
 from edge_ad.spec.backbone import RESIZES, BackboneSpec
 from edge_ad.spec.base import Digest, Matching, OneOf, Range, check_fields, is_box, require
 from edge_ad.spec.calibration import CalibrationSpec
+from edge_ad.spec.drift import DriftSpec
 from edge_ad.spec.frame import FrameSpec, RoiSpec
 from edge_ad.spec.methods import HeadSpec, IndexSpec
 from edge_ad.spec.power import PowerSpec
@@ -168,8 +169,9 @@ class Manifest:
         second: a second input size, whose answers are joined; None if the point has one size.
         points: operating points beside the reference.
         power: what the reference scores synthetic defects; None in older bundles, and where none could be made.
-        taught: what `edge-ad teach` added since, the oldest first.
+        taught: what `edge-ad teach` and `edge-ad learn` added since, the oldest first.
         align: how the part is found in a frame; None where every frame is taken as it is.
+        drift: what good images were like at export; None in older bundles, and where it could not be measured.
         members: member name -> its size, digest, dtype and shape.
     """
 
@@ -188,7 +190,8 @@ class Manifest:
     points: tuple[PointSpec, ...] = ()
     power: PowerSpec | None = None
     taught: tuple[TaughtSpec, ...] = ()
-    align: AlignSpec | None = None
+    align: AlignSpec | None = dataclasses.field(default=None, metadata={"since": 3})
+    drift: DriftSpec | None = None
 
     def __post_init__(self) -> None:
         require(

@@ -10,7 +10,7 @@ from edge_ad.spec.base import BundleId, Range, check_fields
 
 @dataclass(frozen=True)
 class TaughtSpec:
-    """Good images that `edge-ad teach` added: rows of the coreset, and scores of the calibration.
+    """Good images that `edge-ad teach` or `edge-ad learn` added: rows of the coreset, and scores of the calibration.
 
     Attributes:
         bundle: id of the bundle that learned.

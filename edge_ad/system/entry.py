@@ -66,7 +66,7 @@ def run_command(work: Callable[[], int], interrupted: str = _INTERRUPTED) -> int
     except Exception as error:
         if switched_on(DEBUG_VARIABLE):
             say(traceback.format_exc().rstrip())
-        say(f"error: {_describe(error)}")
+        say(f"error: {describe_error(error)}")
         code = ERROR
     _give_up_broken_stdout()
     return code
@@ -86,7 +86,7 @@ def end_command(error: ImportError | KeyboardInterrupt) -> None:
     if isinstance(error, KeyboardInterrupt):
         say(_INTERRUPTED)
         raise SystemExit(INTERRUPTED)
-    say(f"error: {_describe(error)}")
+    say(f"error: {describe_error(error)}")
     raise SystemExit(ERROR)
 
 
@@ -96,7 +96,8 @@ def say(text: str) -> None:
         print(printable_lines(text), file=sys.stderr, flush=True)
 
 
-def _describe(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
+    """What a person is told of an error: the message of one of ours, and a report's text of one that nobody foresaw."""
     if isinstance(error, EdgeADError):
         return str(error)
     if isinstance(error, MemoryError):

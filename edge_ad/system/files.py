@@ -7,6 +7,9 @@
     write_file       the same, for callers that raise their own error
     open_log         opens a log that a child process writes
     write_new        a file in a folder that is ours alone, or was emptied for it
+    open_appended    a file that grows: lines are added, and one that was half written is cut off first
+    hold_space       a file that holds space on the disk until it is given up
+    move_file        into another folder, beside what is there
     folder_beside    a folder that is there for a while
     new_folder       a folder that appears when it is complete, or not at all
 
@@ -30,6 +33,7 @@ from typing import BinaryIO
 from edge_ad.errors import BundleError, EdgeADError, SpecError
 
 Parts = Iterable[memoryview | bytes]
+_PART = 2**20  # bytes that are written at a time where there is nothing to write
 
 
 # ---------------------------------------------------------------------------------------------------- refusing
@@ -217,6 +221,64 @@ def open_log(path: Path) -> BinaryIO:
         OSError: it cannot be opened.
     """
     return open(path, "wb")
+
+
+def open_appended(path: Path) -> BinaryIO:
+    """A file that lines are added to, positioned at its end; made if it is not there, and readable.
+
+    Raises:
+        EdgeADError: it cannot be opened; names the file.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "r+b" if path.exists() else "x+b")  # noqa: SIM115 - it is the caller's
+        file.seek(0, os.SEEK_END)
+    except (OSError, ValueError) as error:
+        raise _cannot_write(path, error) from error
+    return file
+
+
+def hold_space(path: Path, size: int) -> bool:
+    """Makes a file of `size` bytes that really take space; False where there is not so much. One that is there stays.
+
+    Whoever deletes it has the space.
+    """
+    try:
+        if path.exists() and path.stat().st_size == size:
+            return True
+        _replace(path, (b"\x55" * min(_PART, size - at) for at in range(0, size, _PART)))
+    except OSError:
+        return False
+    return True
+
+
+def move_file(source: Path, target: Path) -> Path:
+    """Renames a file to `target`, or to `target` with ~2, ~3, ... before its suffix: what is there stays.
+
+    The folder of the target is made. Both must be on one file system.
+
+    Returns:
+        Where it is now.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    number, found = 2, target
+    while os.path.lexists(found):
+        found = target.with_name(f"{target.stem}~{number}{target.suffix}")
+        number += 1
+    os.rename(source, found)
+    return found
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """Renames a whole file over `target`, which is the old one or the new one at every moment. One file system.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    os.replace(source, target)
 
 
 def _cannot_write(path: Path, error: OSError | ValueError) -> EdgeADError:

@@ -28,6 +28,8 @@ def read_input(path: str | os.PathLike[str], *, most: int = MAX_INPUT_BYTES) -> 
     status = os.stat(name)
     if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
         raise OSError(errno.EINVAL, "a device", name)
+    if stat.S_ISREG(status.st_mode) and status.st_size > most:  # not read for a minute to say so
+        raise OSError(errno.EFBIG, f"more than {most:,} bytes", name)
     parts, held = [], 0
     with open(name, "rb", buffering=0) as file:
         # Asked for in steps, as `read(most)` would take memory for `most`; one byte more than is there tells the end.

@@ -73,7 +73,7 @@ def run_all(tasks: Sequence[Task], jobs: int, tick: Callable[[], object]) -> Ite
             for number, (child, began) in list(running.items()):
                 if child.poll() is not None:
                     del running[number]
-                    yield Ended(number, _why(child.returncode, tasks[number].log), time.monotonic() - began)
+                    yield Ended(number, why_it_failed(child.returncode, tasks[number].log), time.monotonic() - began)
             tick()
             if running:
                 time.sleep(_LOOK_S)
@@ -121,8 +121,9 @@ def _interrupt_child(child: subprocess.Popen[bytes]) -> None:
         child.send_signal(signal.SIGINT)
 
 
-def _why(code: int, log: Path) -> str | None:
-    """The last line of a log, which is the error; for a child that was killed, the signal."""
+def why_it_failed(code: int, log: Path) -> str | None:
+    """Why a command with this exit code failed: the last line of its log, which is the error; of one that was killed,
+    the signal. None if it did not fail."""
     if code == 0:
         return None
     if code < 0:

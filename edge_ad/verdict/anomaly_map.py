@@ -1,8 +1,4 @@
-"""Anomaly map: patch distances, upsampled and smoothed, in the pixels of the frame.
-
-Source: Roth et al., "Towards Total Recall in Industrial Anomaly Detection" (2022), section 3.3: bilinear upsampling
-of the patch scores, then a Gaussian of sigma 4 at the scale of the input.
-"""
+"""Anomaly map: patch distances, upsampled and smoothed (`edge_ad.frames.spread`), in the pixels of the frame."""
 
 from __future__ import annotations
 
@@ -10,10 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ad.frames.spread import spread
 from edge_ad.spec import Box, Size
-
-SIGMA_PX = 4.0  # at the input scale
-_RADIUS = int(4 * SIGMA_PX + 0.5)  # the kernel ends at 4 sigma, as in the paper's code
 
 
 def anomaly_map(
@@ -24,6 +18,7 @@ def anomaly_map(
     box: Box,
     frame_size: Size,
     covered: Size | None = None,
+    sigma_px: float | None = None,
 ) -> NDArray[np.float32]:
     """The (H, W) float32 anomaly map of a frame, in the unit of the distances; 0 outside the region of interest.
 
@@ -35,16 +30,9 @@ def anomaly_map(
         box: where the tensor lies in the frame, frame pixels.
         frame_size: (H, W) of the frame.
         covered: (H, W) that the patches cover, in pixels of the tensor, if that is more than the tensor.
+        sigma_px: of the method's own Gaussian (`edge_ad.heads.base.Scored.sigma_px`).
     """
-    covered = covered or tensor_size
-    if patch_mask is None:
-        tensor_map = _smooth(distances, covered)
-    else:
-        # normalised convolution: masked patches weigh nothing, so that they do not dim the border of the region
-        weight = patch_mask.astype(np.float32)
-        tensor_map = _smooth(np.where(patch_mask, distances, np.float32(0)), covered)
-        tensor_map /= np.maximum(_smooth(weight, covered), np.float32(1e-6))
-    tensor_map = tensor_map[: tensor_size[0], : tensor_size[1]]
+    tensor_map = spread(distances, patch_mask, covered or tensor_size, sigma_px)[: tensor_size[0], : tensor_size[1]]
     y0, x0, y1, x1 = box
     crop_map = cv2.resize(tensor_map, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
     if pixel_mask is not None:  # in frame pixels, as interpolation would carry the border outwards
@@ -62,6 +50,7 @@ def map_peak(
     pixel_mask: NDArray[np.uint8] | None,
     tensor_size: Size,
     covered: Size | None = None,
+    sigma_px: float | None = None,
 ) -> float:
     """The largest value of a map at the scale of the tensor. The pixel threshold is chosen from such peaks.
 
@@ -71,10 +60,6 @@ def map_peak(
     The arguments are those of `anomaly_map`.
     """
     whole = (0, 0, *tensor_size)
-    return float(anomaly_map(distances, patch_mask, pixel_mask, tensor_size, whole, tensor_size, covered).max())
-
-
-def _smooth(patches: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
-    upsampled = cv2.resize(patches, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-    kernel = (2 * _RADIUS + 1, 2 * _RADIUS + 1)
-    return cv2.GaussianBlur(upsampled, kernel, SIGMA_PX, borderType=cv2.BORDER_REFLECT)
+    return float(
+        anomaly_map(distances, patch_mask, pixel_mask, tensor_size, whole, tensor_size, covered, sigma_px).max()
+    )

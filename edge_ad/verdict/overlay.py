@@ -25,6 +25,12 @@ def colors_of(heat: NDArray[np.float32]) -> Picture:
     return cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_TURBO)
 
 
+def heat_layer(heat: NDArray[np.float32]) -> Picture:
+    """(H, W, 4) u8 BGRA: heat in colours, transparent where there is none, to be laid over a picture."""
+    alpha = (255 * np.minimum(2 * heat, 1) + 0.5).astype(np.uint8)
+    return np.dstack([colors_of(heat), alpha])
+
+
 def with_heat(
     picture: Picture, heat: NDArray[np.float32], least: float = 0.0, most: float = 0.5, *, by_value: bool = True
 ) -> Picture:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from edge_ad.errors import FrameError, SpecError
 from edge_ad.frames.place import Place
 from edge_ad.registry import METHODS, one_of
 from edge_ad.spec import Box
+from edge_ad.system.arguments import positive_number
 from edge_ad.verdict.overlay import FULL, START, heat_of, with_heat
 
 
@@ -63,6 +64,9 @@ class Verdict:
         engine, precision, search: those of the point.
         bundle: id of the bundle.
         place: where the part lies in the frame; None if the bundle was exported without ``--align``.
+        nearest: (R,) int32 rows of the coreset that the patches inside the region were nearest to, at the first input
+            size; None if the method does not say, and in a verdict that was pickled. With the graph some are not the
+            nearest.
     """
 
     score: float
@@ -80,10 +84,11 @@ class Verdict:
     _to_bgr: Callable[[Any], NDArray[np.uint8]] = field(repr=False)
     place: Place | None = None
     _least: float = field(default=0.0, repr=False)
+    nearest: NDArray[np.int32] | None = field(default=None, repr=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields only: not the map, mask and regions."""
-        return {field.name: self.__dict__[field.name] for field in fields(self)}
+        """The fields only: not the map, mask and regions, and not `nearest`, which is for whoever made the verdict."""
+        return {field.name: self.__dict__[field.name] for field in fields(self) if field.name != "nearest"}
 
     @property
     def is_anomalous(self) -> bool:
@@ -170,6 +175,19 @@ class Verdict:
             )
         return tuple(sorted(found, key=lambda region: -region.peak))
 
+    def at_threshold(self, threshold: float) -> Verdict:
+        """The same answer under another threshold, without inspecting again: what `Runtime(threshold=...)` would give.
+
+        The threshold of the map changes in the same proportion. A frame without the part stays anomalous.
+
+        Raises:
+            SpecError: the threshold is not a finite number above 0.
+        """
+        threshold = positive_number("threshold", threshold)
+        pixel = None if self.pixel_threshold is None else self.pixel_threshold * (threshold / self.threshold)
+        score = self.score if self.found else max(self.score, threshold)
+        return replace(self, score=score, threshold=threshold, pixel_threshold=pixel)
+
     def to_dict(self) -> dict[str, Any]:
         """Everything but the arrays, ready for JSON. It reads the regions, so it computes the map."""
         return {
@@ -220,11 +238,23 @@ class Verdict:
                 expected=f"the inspected frame, (H, W) {amap.shape}",
                 got=picture.shape[:2],
             )
-        blended = with_heat(picture, heat_of(amap, START * self._pixel_threshold, FULL * self._pixel_threshold))
+        heat = self.heat()
+        assert heat is not None
+        blended = with_heat(picture, heat)
         scale = max(1, round(min(amap.shape) / 256))
         contours, _ = cv2.findContours(self.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         cv2.drawContours(blended, contours, -1, (0, 0, 255), scale)
         return self._caption(blended, scale)
+
+    def picture(self, frame: object) -> NDArray[np.uint8]:
+        """(H, W, 3) u8 BGR: the frame that was inspected, as people see it. Of a stack, what the network sees of it."""
+        return self._to_bgr(frame)
+
+    def heat(self) -> NDArray[np.float32] | None:
+        """(H, W) float32 in 0..1, the heat that `overlay` draws; None if the method gives no map."""
+        if not self.has_map:
+            return None
+        return heat_of(self.anomaly_map, START * self._pixel_threshold, FULL * self._pixel_threshold)
 
     @property
     def _pixel_threshold(self) -> float:
@@ -235,7 +265,7 @@ class Verdict:
         sign, word = (">=", "ANOMALOUS") if self.is_anomalous else ("<", "good")
         if self.place is not None and not self.place.found:
             return self._written(picture, scale, f"NOT FOUND  {self.place.confidence:.2f} < {self._least:.2f}")
-        digits = max(2, 2 - math.floor(math.log10(self.threshold)))  # a cosine distance may be 0.001
+        digits = decimals(self.threshold)
         return self._written(picture, scale, f"{word}  {self.score:.{digits}f} {sign} {self.threshold:.{digits}f}")
 
     def _written(self, picture: NDArray[np.uint8], scale: int, text: str) -> NDArray[np.uint8]:
@@ -246,6 +276,11 @@ class Verdict:
         at = (4 * scale, height + 3 * scale)
         cv2.putText(picture, text, at, font, size, (255, 255, 255), scale, cv2.LINE_AA)
         return picture
+
+
+def decimals(threshold: float) -> int:
+    """How many digits after the point a score needs beside its threshold: a cosine distance may be 0.001."""
+    return max(2, 2 - math.floor(math.log10(threshold)))
 
 
 def latency_ms(timings: Mapping[str, float]) -> float:

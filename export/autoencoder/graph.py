@@ -4,6 +4,9 @@
         -> |picture - reconstruction|, mean of the channels      \\
         -> 1 - SSIM of the channels' means, over 7 x 7 pixels    / -> mean of each 4 x 4 cell -> (h*w, 2) float32
 
+Of normal maps the second step is another: the signed difference of the vectors goes through the filters of
+`export.relief`, every second pixel -> (h*w, 9) float32, degrees. A mean of the sizes hides what a scratch adds.
+
 The first output is ``patches``, as of a backbone graph. The second, ``reconstruction``, is a step of the first: who
 does not ask for it pays nothing. It is written node by node from named arrays, so that the same weights give the same
 bytes; `export.autoencoder.unet` is the same network in torch.
@@ -25,6 +28,7 @@ from edge_ad.spec import Size
 from export.autoencoder.recipe import CELL, FACTOR
 from export.graph import IR_VERSION, OPSET, PatchGraph
 from export.layout import Form
+from export.relief import answers_of
 from export.tail import OUTPUT
 
 WINDOW = 7  # as `export.autoencoder.unet` has these
@@ -51,11 +55,13 @@ def error_graph(arrays: Arrays, size: Size, *, normals: bool = False) -> PatchGr
     found = _network(g, picture, RECONSTRUCTION if not normals else "network")
     if normals:
         found = _unit(g, found)
-    grid = (size[0] // CELL, size[1] // CELL)
-    _errors(g, picture, found, grid)
+        grid, dim = _answers(g, picture, found, size)
+    else:
+        grid, dim = (size[0] // CELL, size[1] // CELL), ERRORS
+        _errors(g, picture, found, grid)
     kind = TensorProto.FLOAT if normals else TensorProto.UINT8
     outputs = [
-        helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [grid[0] * grid[1], ERRORS]),
+        helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [grid[0] * grid[1], dim]),
         helper.make_tensor_value_info(RECONSTRUCTION, TensorProto.FLOAT, [1, 3, *size]),
     ]
     frame = helper.make_tensor_value_info(_INPUT, kind, [1, *size, 3])
@@ -66,7 +72,7 @@ def error_graph(arrays: Arrays, size: Size, *, normals: bool = False) -> PatchGr
         producer_name="edge-ad",
     )
     onnx.checker.check_model(model, full_check=True)
-    return PatchGraph(model, grid, ERRORS, (Form(ERRORS, grid),))
+    return PatchGraph(model, grid, dim, (Form(dim, grid),))
 
 
 def _check_size(size: Size) -> None:
@@ -161,6 +167,16 @@ def _unit(g: _Graph, vectors: str) -> str:
     g.node("ReduceSum", [g.node("Mul", [vectors, vectors], "squares"), axes], "square", keepdims=1)
     g.node("Max", [g.node("Sqrt", ["square"], "length"), g.constant("tiny", 1e-6)], "divisor")
     return g.node("Div", [vectors, "divisor"], RECONSTRUCTION)
+
+
+def _answers(g: _Graph, picture: str, found: str, size: Size) -> tuple[Size, int]:
+    """The filters' answers to the difference of two normal maps (1, 3, H, W), z, y, x; their grid and number."""
+    difference = g.node("Sub", [picture, found], "difference")
+    nodes, constants, grid, dim = answers_of(difference, OUTPUT, size)
+    g.nodes.extend(nodes)
+    for name, value in constants.items():
+        g.constant(name, value, value.dtype.type)
+    return grid, dim
 
 
 def _errors(g: _Graph, picture: str, found: str, grid: Size) -> None:

@@ -14,7 +14,7 @@ from edge_ad.heads.autoencoder import ERRORS
 from edge_ad.spec import Size, Tensor
 from edge_ad.system.cpu import default_threads
 from edge_ad.system.entry import say
-from edge_ad.system.files import is_special, is_stdout
+from edge_ad.system.files import check_target, is_special, is_stdout
 from export.autoencoder.corrupt import pictures
 from export.autoencoder.graph import Arrays, error_graph
 from export.autoencoder.recipe import FACTOR, Recipe
@@ -24,6 +24,7 @@ from export.folds import folds
 from export.graph import PatchGraph
 from export.network import Lesson, Network
 from export.options import Options
+from export.relief import relief_patches
 
 NAME = "autoencoder"
 AREA = 128**2  # pixels: what was measured, and what two cores train in minutes
@@ -52,7 +53,7 @@ class Autoencoder(Network):
         return error_graph(self.arrays, size, normals=self.recipe.normals)
 
     def reference_patches(self, tensor: Tensor, graph: PatchGraph) -> NDArray[np.float32]:
-        """The errors by torch."""
+        """The errors by torch; of normal maps the answers of the filters, by OpenCV."""
         import torch
 
         from export.autoencoder.unet import UNet, cell_errors
@@ -61,7 +62,10 @@ class Autoencoder(Network):
         network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in self.arrays.items()})
         picture = torch.from_numpy(pictures(tensor, normals=self.recipe.normals)).permute(0, 3, 1, 2).contiguous()
         with torch.no_grad():
-            cells = cell_errors(picture, network(picture))
+            found = network(picture)
+            if self.recipe.normals:
+                return relief_patches((picture - found)[0].permute(1, 2, 0).numpy())
+            cells = cell_errors(picture, found)
         return np.ascontiguousarray(cells[0].permute(1, 2, 0).reshape(-1, ERRORS).numpy())
 
     def taught(self, lesson: Lesson) -> Autoencoder:
@@ -107,7 +111,10 @@ def autoencoder(options: Options, *, normals: bool = False) -> Autoencoder:
     """
     recipe = Recipe(options.steps, options.width, options.spoilt, normals, options.seed)
     out = options.out
-    kept = out is not None and not is_special(out) and not is_stdout(out)
+    kept = None
+    if out is not None and not is_special(out) and not is_stdout(out):
+        kept = out.with_name(out.name + CHECKPOINT)
+        check_target("--out (its checkpoint)", kept)
     return Autoencoder(
         NAME,
         ("errors",),
@@ -119,5 +126,5 @@ def autoencoder(options: Options, *, normals: bool = False) -> Autoencoder:
         area=AREA,
         recipe=recipe,
         arrays=blank(options.width),
-        checkpoint=out.with_name(out.name + CHECKPOINT) if kept and out is not None else None,
+        checkpoint=kept,
     )

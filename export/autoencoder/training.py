@@ -109,6 +109,14 @@ class Training:
         try:
             state = torch.load(path, map_location=self._device, weights_only=True)
             state = {name: state[name] for name in own}
+            if any(state[name] != own[name] for name in ("recipe", "pictures")):
+                return False
+            self.step, self.curve = int(state["step"]), [tuple(row) for row in state["curve"]]
+            self._losses = list(state["losses"])
+            self.network.load_state_dict(state["best"])  # which is used at the end
+            self.best = state["best"]
+            self.network.load_state_dict(state["network"])
+            self._optimiser.load_state_dict(state["optimiser"])
         except Exception as error:  # torch.load has no error class of its own
             raise BackboneError(
                 f"cannot read the checkpoint {path}",
@@ -116,13 +124,6 @@ class Training:
                 got=str(error)[:200],
                 remedy="Move that file away, or give another --out.",
             ) from error
-        if any(state[name] != own[name] for name in ("recipe", "pictures")):
-            return False
-        self.step, self.curve = state["step"], [tuple(row) for row in state["curve"]]
-        self._losses = list(state["losses"])
-        self.network.load_state_dict(state["network"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self.best = state["best"]
         return True
 
     def _state(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,39 @@ from export.choose.trial import Seen, Trial
 from export.coreset import kept_share
 from export.network import Network
 from export.options import Options
-from export.power import draw_defects
+from export.power import NO_DEFECTS, Known, SynthDefects, draw_defects
 from export.roi import DrawnRoi
 from export.stages import GraphStages, open_stages
 from export.summary import Summary
 
 IMAGES = {"usual": 48, "thorough": 200}  # good images in a trial
-DEFECTS = {"usual": 1, "thorough": 4}  # of each kind, size and contrast
+DEFECTS = {"usual": range(1), "thorough": range(4)}  # of each kind, size and contrast
 MEMORY = 2**30  # bytes of patches that a trial may hold
+REMEMBERED = 2**28  # bytes of patches that all trials may keep for the calibration
 LEAST_FOR_TRIAL = 16  # with fewer there is nothing to hold out
 ROWS = 2000  # patches in the coreset of a fold of a trial: search must not cost more than the backbone
 THOROUGH = (256**2, 320**2, 384**2, 448**2, 512**2, 640**2)
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What trials looked at, so that the calibration need not look again.
+
+    Attributes:
+        paths: files of the good images.
+        drawn: synthetic defects on them, by their numbers among `paths`.
+        turns: of `draw_defects`.
+        known: network and input size -> what the defects change.
+    """
+
+    paths: Sequence[Path] = ()
+    drawn: SynthDefects = NO_DEFECTS
+    turns: int = 0
+    known: dict[tuple[str, Size], Known] = field(default_factory=dict)
+
+    def known_of(self, network: Network) -> dict[Size, Known]:
+        """Input size -> what the defects change for this network."""
+        return {size: known for (name, size), known in self.known.items() if name == network.name}
 
 
 @dataclass(frozen=True)
@@ -43,6 +65,7 @@ class Chosen:
         sizes: one input size, or two that are joined.
         local_scale, smooth: of PatchCore.
         opened: stages of the network at sizes that were tried; those of `sizes` may be used again.
+        trials: what the trials looked at.
     """
 
     network: Network
@@ -50,6 +73,7 @@ class Chosen:
     local_scale: float
     smooth: float
     opened: Mapping[Size, GraphStages]
+    trials: Trials = field(default_factory=Trials)
 
     def settle(self, options: Options) -> Options:
         """The options with nothing left open. Of two joined sizes, the smaller is also made a point of its own."""
@@ -97,7 +121,7 @@ def decide(subject: Subject, summary: Summary) -> Chosen:
         return Chosen(preferred, tuple(sizes if fixed else sizes[:1]), *USUAL_LOCAL, {})
     with summary.stage("trials"):
         opened = _open_all(subject, summary)
-        seen = _seen(opened, local, subject, summary)
+        seen, trials = _seen(opened, local, subject, summary)
     found: list[Candidate] = []
     for name, own in opened.items():
         cost = {size: _cost_ms(stages, subject) for size, stages in own.items()}
@@ -111,14 +135,15 @@ def decide(subject: Subject, summary: Summary) -> Chosen:
     if best.ms > options.budget_ms:
         what = "this takes" if fixed else "nothing is within the budget; the cheapest takes"
         summary.say("note", f"{what} {best.ms:.0f} ms by the model, above --budget-ms {options.budget_ms:g}")
-    return Chosen(networks[best.network], best.sizes, best.exponent, best.sigma, opened[best.network])
+    return Chosen(networks[best.network], best.sizes, best.exponent, best.sigma, opened[best.network], trials)
 
 
 def _seen(
     opened: Opened, local: Sequence[tuple[float, float]], subject: Subject, summary: Summary
-) -> Mapping[str, Evidence]:
+) -> tuple[Mapping[str, Evidence], Trials]:
     """What each size of each network saw in a trial; nothing where none is made: then the usual is taken."""
-    nothing: dict[str, Evidence] = {name: {size: {local[0]: None} for size in own} for name, own in opened.items()}
+    usual: dict[str, Evidence] = {name: {size: {local[0]: None} for size in own} for name, own in opened.items()}
+    nothing = usual, Trials()
     open_sizes = subject.options.input_size is None and any(len(own) > 1 for own in opened.values())
     if subject.options.effort == "quick" or not (open_sizes or len(local) > 1 or len(opened) > 1):
         return nothing
@@ -191,7 +216,9 @@ def _open(network: Network, subject: Subject, summary: Summary) -> dict[Size, Gr
     return opened
 
 
-def _try(opened: Opened, local: Sequence[tuple[float, float]], subject: Subject) -> dict[str, Evidence] | None:
+def _try(
+    opened: Opened, local: Sequence[tuple[float, float]], subject: Subject
+) -> tuple[Mapping[str, Evidence], Trials] | None:
     options, good_images = subject.options, subject.good_images
     generator = np.random.default_rng([options.seed, 3])
     every = [stages for own in opened.values() for stages in own.values()]
@@ -200,15 +227,17 @@ def _try(opened: Opened, local: Sequence[tuple[float, float]], subject: Subject)
     numbers = np.sort(generator.permutation(len(good_images))[:most])
     paths = [good_images[number] for number in numbers]
     mask = None if subject.region is None else subject.region.mask
-    count = DEFECTS[options.effort]
-    drawn = draw_defects(paths, np.arange(len(paths)), mask, subject.frame, options.seed, count, subject.aligner)
+    turns = DEFECTS[options.effort]
+    drawn = draw_defects(paths, np.arange(len(paths)), mask, subject.frame, options.seed, turns, subject.aligner)
     if not drawn.defects:
         return None
+    trials = Trials(paths, drawn, len(turns))
     seen: dict[str, Evidence] = {}
     for name, own in opened.items():
         sizes: dict[Size, dict[tuple[float, float], Seen | None]] = {}
         for size, stages in own.items():
-            trial = Trial(stages, paths, drawn, ROWS, options.seed, subject.pool)
+            known = trials.known[name, size] = Known(REMEMBERED // len(every))
+            trial = Trial(stages, paths, drawn, ROWS, options.seed, subject.pool, known)
             sizes[size] = {one: trial.seen(*one) for one in local}
         seen[name] = sizes
-    return seen
+    return seen, trials

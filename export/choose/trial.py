@@ -20,7 +20,7 @@ from export.coreset import project, select_coreset
 from export.features import extract
 from export.folds import folds
 from export.local_scale import local_scale, row_neighbours, row_statistics
-from export.power import SynthDefects, patches_with
+from export.power import Known, SynthDefects, changed_by
 from export.projection import choose_basis
 from export.stages import Stages
 
@@ -85,14 +85,23 @@ class Trial:
         rows: patches to keep in the coreset of a fold, at most.
         seed: of the folds and the coresets.
         pool: threads.
+        known: takes what the defects change; None remembers nothing.
 
     Attributes:
         folds: what they were scored against.
     """
 
     def __init__(
-        self, stages: Stages, paths: Sequence[Path], drawn: SynthDefects, rows: int, seed: int, pool: native.Pool
+        self,
+        stages: Stages,
+        paths: Sequence[Path],
+        drawn: SynthDefects,
+        rows: int,
+        seed: int,
+        pool: native.Pool,
+        known: Known | None = None,
     ) -> None:
+        known = known or Known()
         self._stages, self._pool = stages, pool
         label = "trial of {} x {}".format(*stages.backbone.input_size)
         patches = np.empty((len(paths), stages.masks.count, stages.backbone.dim), np.float32)
@@ -107,13 +116,15 @@ class Trial:
         self.folds: list[Fold] = []
         with Progress(f"{label} with defects", len(drawn.defects), unit="defects") as progress:
             for coreset, (train, held), own in zip(coresets, pairs, good, strict=True):
-                scored = []
-                for spoiled in patches_with(drawn.on(held), paths, stages):
-                    scored.append(self.search(coreset, spoiled[None]))
+                defects = drawn.on(held)
+                at = np.searchsorted(held, [defect.image for defect in defects])
+                scored: Found = own[0][at], own[1][at]  # as the good images; then what differs
+                for number, changed in enumerate(changed_by(defects, paths, patches, stages, known)):
+                    anew = self.search(coreset, changed.patches[None])
+                    scored[0][number, changed.rows], scored[1][number, changed.rows] = anew[0][0], anew[1][0]
                     progress.update(1)
-                defects = (*map(np.concatenate, zip(*scored, strict=True)),) if scored else _nothing(patches)
                 factors = self._factors(coreset, patches, distances, train)
-                self.folds.append(Fold(coreset, factors, own, defects))  # type: ignore[arg-type]
+                self.folds.append(Fold(coreset, factors, own, scored))
 
     def seen(self, exponent: float, sigma: float) -> Seen:
         """The scores with this local scale and smoothing; 0 for none of them."""
@@ -159,8 +170,3 @@ class Trial:
         sums, counts = row_statistics(coreset, patches, distances, own, self._pool)
         neighbours, mean = row_neighbours(coreset, self._pool), float(distances[own].mean(dtype=np.float64))
         return lambda exponent: local_scale(sums, counts, neighbours, mean, exponent)
-
-
-def _nothing(patches: NDArray[np.float32]) -> Found:
-    shape = (0, patches.shape[1])
-    return np.empty(shape, np.float32), np.empty(shape, np.int32)

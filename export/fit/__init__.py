@@ -2,8 +2,8 @@
 
 A module has a class ``Fit`` (`export.fit.base.Method`). One whose method has options that name further files to write
 has a function ``write_more`` too, as `write_more` here calls it; one whose bundles can learn from more images has
-``settings_of``, and heeds `export.fit.base.Material.kept`; one whose method trains a network of its own has
-``open_network``.
+``settings_of``, and heeds `export.fit.base.Material.kept`; one that can be taught single patches, as a greedy selection
+covers those that it keeps, has ``spread_of``; one whose method trains a network of its own has ``open_network``.
 """
 
 from __future__ import annotations
@@ -52,16 +52,36 @@ def settings_of(manifest: Manifest) -> dict[str, Any]:
     Raises:
         SpecError: the method cannot learn from more images: it keeps no patches of the old ones.
     """
-    method = manifest.head.method
-    able = tuple(name for name in METHODS if hasattr(_module(name), "settings_of"))
-    if method not in able:
+    module = _module(manifest.head.method)
+    if not hasattr(module, "settings_of"):
+        able = tuple(name for name in METHODS if hasattr(_module(name), "settings_of"))
         raise SpecError(
-            f"a bundle of the method {method} cannot learn from more images",
+            f"a bundle of the method {manifest.head.method} cannot learn from more images",
             expected=f"a bundle of {one_of(able)}, which keep patches of the images that they learned from",
-            got=METHODS[method].title,
+            got=METHODS[manifest.head.method].title,
             remedy="Make the bundle anew, of all good images: edge-ad export.",
         )
-    found: dict[str, Any] = _module(method).settings_of(manifest.head)
+    found: dict[str, Any] = module.settings_of(manifest.head)
+    return found
+
+
+def spread_of(manifest: Manifest) -> int:
+    """How many patches around one its value counts in, for a method that can be taught single patches.
+
+    Raises:
+        SpecError: it cannot.
+    """
+    settings_of(manifest)
+    module = _module(manifest.head.method)
+    if not hasattr(module, "spread_of"):
+        able = tuple(name for name in METHODS if hasattr(_module(name), "spread_of"))
+        raise SpecError(
+            f"a bundle of the method {manifest.head.method} cannot be taught single patches",
+            expected=f"a bundle of {one_of(able)}, whose rows cover what the bundle has learned",
+            got=f"{METHODS[manifest.head.method].title}, which keeps patches at random",
+            remedy="edge-ad teach adds good images to it.",
+        )
+    found: int = module.spread_of(manifest.head)
     return found
 
 

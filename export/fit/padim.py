@@ -28,15 +28,11 @@ class Fit:
             _DEFAULT_CHANNELS.get(material.stages.backbone.name, 100),
             material.options.seed,
         )
-        count, positions = len(self._channels), material.patches.shape[1]
-        size = 2 * positions * count * (count + 1)
-        if size > _BUNDLE_BYTES:
-            raise SpecError(
-                "PaDiM's factors are too large for a bundle",
-                expected=f"{_BUNDLE_BYTES / 1e9:.1f} GB at most",
-                got=f"{size / 1e9:.1f} GB for {positions} positions of {count} channels",
-                remedy="Give fewer --channels, a smaller --input-size, or deeper --layers.",
-            )
+        check_size(
+            material.patches.shape[1],
+            len(self._channels),
+            remedy="Give fewer --channels, a smaller --input-size, or deeper --layers.",
+        )
 
     def fit(self, images: NDArray[np.int64], label: str) -> Head:
         """The head of these images; `label` is not used: there is nothing to wait for."""
@@ -55,6 +51,22 @@ class Fit:
             PadimSpec("padim", count, REGULARIZATION),
             None,
             {"padim/channels": self._channels, "padim/means": means, "padim/factors": factors},
+        )
+
+
+def check_size(positions: int, count: int, *, remedy: str) -> None:
+    """Refuses factors that a bundle cannot hold.
+
+    Raises:
+        SpecError: they are too large.
+    """
+    size = 2 * positions * count * (count + 1)
+    if size > _BUNDLE_BYTES:
+        raise SpecError(
+            "PaDiM's factors are too large for a bundle",
+            expected=f"{_BUNDLE_BYTES / 1e9:.1f} GB at most",
+            got=f"{size / 1e9:.1f} GB for {positions} positions of {count} channels",
+            remedy=remedy,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +29,11 @@ from export.summary import Summary
 def settings_of(spec: PatchcoreSpec) -> dict[str, Any]:
     """The options that make such a head again."""
     return {"reweight": spec.reweight_neighbors, "local_scale": spec.local_scale, "smooth": spec.smooth}
+
+
+def spread_of(spec: PatchcoreSpec) -> int:
+    """How far around a patch its value counts others in: where distances are smoothed, the reach of the Gaussian."""
+    return math.ceil(3 * spec.smooth)
 
 
 _SPREAD = (0, 1, 0.25, 0.75)  # quantiles of the factors that a reader is told
@@ -59,7 +65,7 @@ class Fit:
         with summary.stage("coreset"):
             vectors = self._select(images, "coreset")
         text = f"{total:,} -> coreset {len(vectors):,} x {vectors.shape[1]} ({len(vectors) / total:.2%})"
-        asked = old + max(1, round(kept_share(options.coreset, fresh) * fresh))
+        asked = old + (max(1, round(kept_share(options.coreset, fresh) * fresh)) if fresh else 0)
         missing = f"; {asked - len(vectors):,} exact duplicates" if len(vectors) < asked else ""
         before = f"; {old:,} of them from before" if kept else ""
         summary.say("patches", text + missing + before)

@@ -14,7 +14,7 @@ promise about false rejects holds. The scores of the new images alone would be t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from edge_ad import __version__, native
 from edge_ad.bundle.align import open_aligner
+from edge_ad.bundle.drift import open_drift
 from edge_ad.bundle.file import Bundle, Members
 from edge_ad.bundle.models import MEMBERS, models_of
 from edge_ad.bundle.roi import open_roi
@@ -46,6 +47,7 @@ from edge_ad.system.names import listed
 from edge_ad.system.progress import Progress
 from edge_ad.system.versions import timestamp
 from export.align import members_of
+from export.drift import with_drift
 from export.features import extract, patch_store, stream
 from export.finish import finish
 from export.fit import open_method, settings_of
@@ -108,8 +110,8 @@ def teach_again(
     manifest, pool = bundle.manifest, native.Pool(options.threads or default_threads())
     refuse_stacks(manifest.frame, "edge-ad teach")
     settings_of(manifest)
-    _require_whole_frames(manifest)
-    _require_rule(manifest, options)
+    require_whole_frames(manifest)
+    require_rule(manifest, options)
     aligner = open_aligner(bundle)
     with summary.stage("images"):
         images = check_for(manifest.frame, paths, options.skip_bad, summary)
@@ -138,11 +140,19 @@ def teach_again(
     members = {**reference.members, **({} if aligner is None else members_of(aligner))}
     for _, made in points:
         members |= point_members(made, reference)
+    known = open_drift(bundle)
+    if known is not None:  # else a reference of the new images alone would take the old parts for drift
+        new, members = with_drift(new, members, images, reference.sights[0].stages.masks, aligner, summary, known)
     check()
     finish(out, new, members, images[0], options, summary)
 
 
-def _require_whole_frames(manifest: Manifest) -> None:
+def require_whole_frames(manifest: Manifest) -> None:
+    """Refuses a bundle that cuts frames into tiles.
+
+    Raises:
+        SpecError: it does.
+    """
     for name in manifest.point_names:
         for sight in manifest.at(name).sights:
             if sight.backbone.tiles is not None:
@@ -156,22 +166,32 @@ def _require_whole_frames(manifest: Manifest) -> None:
 
 def _found(images: list[Path], frame: FrameSpec, aligner: Aligner | None, summary: Summary) -> list[Path]:
     """The images in which the part is found, if the bundle looks for it: it would reject the others in any case."""
-    if aligner is None:
-        return images
-    places = {path: aligner.find(check_frame(read_frame(path), frame, f"{path}")) for path in images}
-    lost = [path.name for path in images if not places[path].found]
-    if len(lost) == len(images):
+    lost = lost_images(images, frame, aligner)
+    names = [path.name for path in lost]
+    if aligner is not None and len(lost) == len(images):
         raise DatasetError(
             "the part is not found in any of the images",
             expected=f"images of good parts, with a confidence of {aligner.spec.least:.2f} or more",
-            got=listed(lost, _LISTED),
+            got=listed(names, _LISTED),
         )
     if lost:
-        summary.say("left out", f"{len(lost)} in which the part is not found: {listed(lost, _LISTED)}")
-    return [path for path in images if places[path].found]
+        summary.say("left out", f"{len(lost)} in which the part is not found: {listed(names, _LISTED)}")
+    return [path for path in images if path not in lost]
 
 
-def _require_rule(manifest: Manifest, options: Options) -> None:
+def lost_images(images: Sequence[Path], frame: FrameSpec, aligner: Aligner | None) -> list[Path]:
+    """The images in which the part is not found, if the bundle looks for it."""
+    if aligner is None:
+        return []
+    return [path for path in images if not aligner.find(check_frame(read_frame(path), frame, f"{path}")).found]
+
+
+def require_rule(manifest: Manifest, options: Options) -> None:
+    """Refuses a threshold that defects have chosen, unless a rate is asked for.
+
+    Raises:
+        SpecError: it is one.
+    """
     rule = manifest.calibration.rule
     if rule in rules.LABELLED and options.false_reject is None:
         raise SpecError(
@@ -191,13 +211,28 @@ def _splits(count: int, seed: int) -> Splits:
 
 
 def _unknown(bundle: Bundle, images: list[Path], options: Options, pool: native.Pool, summary: Summary) -> list[Path]:
-    """The images that the bundle has not learned from before. The others would score far too low when held out.
+    """The images that the bundle has not learned from before. The others would score far too low when held out."""
+    known = known_images(bundle, images, options, pool)
+    names = [path.name for path in known]
+    if len(known) == len(images):
+        raise DatasetError(
+            "the bundle has learned from all of these images before",
+            expected="new images of good parts",
+            got=listed(names, _LISTED),
+        )
+    if known:
+        summary.say("left out", f"{len(known)} that the bundle has learned from before: {listed(names, _LISTED)}")
+    return [path for path in images if path not in known]
+
+
+def known_images(bundle: Bundle, images: Sequence[Path], options: Options, pool: native.Pool) -> list[Path]:
+    """The images that the bundle has learned from before.
 
     The rows of an image that was learned from are patches of it, to the last digits. Those that several images have,
     such as of a sign in every picture, do not count.
     """
     sight = bundle.at(REFERENCE).sights()[0]
-    stages, kept = _open(bundle, REFERENCE, sight, options, pool)
+    stages, kept = open_sight(bundle, REFERENCE, sight, options, pool)
     rows = native.Coreset(kept.rows, None, pool=pool)
     own = len(kept.rows) * stages.masks.count / kept.patches
     same: list[NDArray[np.int32]] = []
@@ -208,20 +243,10 @@ def _unknown(bundle: Bundle, images: list[Path], options: Options, pool: native.
             progress.update(1)
     shared = np.bincount(np.concatenate(same), minlength=len(kept.rows)) > 1
     counts = [int((~shared[numbers]).sum()) for numbers in same]
-    found = [path for path, count in zip(images, counts, strict=True) if count < max(2, _KNOWN * own)]
-    known = [path.name for path in images if path not in set(found)]
-    if not found:
-        raise DatasetError(
-            "the bundle has learned from all of these images before",
-            expected="new images of good parts",
-            got=listed(known, _LISTED),
-        )
-    if known:
-        summary.say("left out", f"{len(known)} that the bundle has learned from before: {listed(known, _LISTED)}")
-    return found
+    return [path for path, count in zip(images, counts, strict=True) if count >= max(2, _KNOWN * own)]
 
 
-def _open(bundle: Bundle, name: str, sight: Bundle, options: Options, pool: native.Pool) -> tuple[Stages, Kept]:
+def open_sight(bundle: Bundle, name: str, sight: Bundle, options: Options, pool: native.Pool) -> tuple[Stages, Kept]:
     """The stages of an input size of an operating point, and what it has learned.
 
     Raises:
@@ -231,15 +256,15 @@ def _open(bundle: Bundle, name: str, sight: Bundle, options: Options, pool: nati
     engine = runnable_engine(bundle, name, "auto", "CPU")
     threads, arithmetic = options.threads or default_threads(), PRECISIONS[spec.backbone.precision].arithmetic
 
-    def compiled(models: Models) -> Engine:
-        return open_engine(engine, models, device="CPU", threads=threads, precision=arithmetic)
+    def compiled(models: Models, streams: int = 1) -> Engine:
+        return open_engine(engine, models, device="CPU", threads=threads, precision=arithmetic, streams=streams)
 
     there = [member for members in MEMBERS.values() for member in members if member in sight]
     models: Members = {member: bytes(sight.blob(member)) for member in there}
     aligner = open_aligner(bundle, pool)
     follow = (None, None) if aligner is None else (aligner.picture, aligner.find)
     crop = Crop(spec.frame, spec.backbone, spec.roi, masks.pixels, pool, *follow)
-    stages = Stages(spec.frame, spec.backbone, spec.roi, masks, models, crop, compiled(models_of(sight)))
+    stages = Stages(spec.frame, spec.backbone, spec.roi, masks, models, crop, compiled(models_of(sight), threads))
     opening = Opening(sight, masks.rows, pool, "exact", compiled)
     scale = opening.array(SCALE, (opening.index.size,)) if SCALE in sight else None
     return stages, Kept(open_coreset(opening).vectors, opening.index.patches, scale)
@@ -261,11 +286,11 @@ def _teach(bundle: Bundle, name: str, lesson: Lesson, summary: Summary) -> MadeP
 
 
 def _teach_sight(bundle: Bundle, name: str, sight: Bundle, lesson: Lesson, summary: Summary) -> MadeSight:
-    stages, kept = _open(bundle, name, sight, lesson.options, lesson.pool)
+    stages, kept = open_sight(bundle, name, sight, lesson.options, lesson.pool)
     key = (stages.engine.name, stages.backbone, kept.rows.tobytes())
     if key in lesson.made:
         return lesson.made[key]
-    options = _options(sight.manifest, lesson, summary)
+    options = options_of(sight.manifest, lesson.options, summary)
     own, label = Summary(summary.bundle), f"features {size_text(stages)}"
     with patch_store((len(lesson.images), stages.masks.count, stages.backbone.dim), lesson.folder) as patches:
         with own.stage("features"):
@@ -280,10 +305,10 @@ def _teach_sight(bundle: Bundle, name: str, sight: Bundle, lesson: Lesson, summa
     return lesson.made.setdefault(key, MadeSight(stages, fitted, good, []))
 
 
-def _options(spec: Manifest, lesson: Lesson, summary: Summary) -> Options:
+def options_of(spec: Manifest, options: Options, summary: Summary) -> Options:
     """The options that the export would have had for this input size: as many rows of an image as before, and a graph
     where there was one."""
-    index, options = spec.index, lesson.options
+    index = spec.index
     assert index is not None, "methods that keep patches have an index"
     graph = index.graph is not None and find_spec("hnswlib") is not None
     if index.graph is not None and not graph:

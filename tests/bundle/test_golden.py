@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edge_ad import Runtime
+from edge_ad.bundle.drift import open_drift
 from edge_ad.bundle.file import Bundle, write_bundle
 from edge_ad.frames.check import read_frame
 from tests.paths import DATA
@@ -35,8 +36,10 @@ def open_golden(stem: str, engine: str, **options: object) -> Runtime:
 
 def test_every_bundle_has_its_answers() -> None:
     assert {path.stem for path in DATA.glob("*.bundle")} == set(ANSWERS)
-    assert {"format-1", "format-1-roi", "format-2", "format-2-second", "format-3", "format-4"} <= set(ANSWERS)
-    assert "format-3-autoencoder" in ANSWERS
+    assert {"format-1", "format-1-roi", "format-2", "format-2-second", "format-3", "format-4", "format-5"} <= set(
+        ANSWERS
+    )
+    assert {"format-2-drift", "format-3-autoencoder"} <= set(ANSWERS)
 
 
 @pytest.mark.parametrize("stem", ANSWERS)
@@ -53,7 +56,7 @@ def test_the_probes_pass(stem: str, engine: str) -> None:
 @pytest.mark.parametrize("search", ["exact", "graph"])
 @pytest.mark.parametrize(("stem", "frame"), CASES)
 def test_verdicts_are_those_of_the_export(stem: str, frame: str, search: str, engine: str) -> None:
-    if search == "graph" and stem == "format-3-autoencoder":
+    if search == "graph" and stem in ("format-3-autoencoder", "format-5"):
         pytest.skip("it searches nothing")
     verdict = open_golden(stem, engine, search=search).inspect(frame_of(frame))
     expected = ANSWERS[stem][frame]
@@ -102,11 +105,32 @@ def test_format_2_has_a_second_size() -> None:
         assert {"second/coreset", "second/graph/links0", "second/model.onnx"} <= set(bundle.manifest.members)
 
 
+def test_a_reference_of_drift_needs_no_newer_reader() -> None:
+    assert (DATA / "format-2-drift.bundle").read_bytes()[-81:].startswith(b"edge-ad 2 ")
+    with Bundle.open(DATA / "format-2-drift.bundle") as bundle, Bundle.open(DATA / "format-2.bundle") as older:
+        spec, found = bundle.manifest.drift, open_drift(bundle)
+        assert spec is not None
+        assert found is not None
+        assert spec.statistics == ("brightness", "blue", "red", "sharpness")
+        assert [len(values) for values in found.values.values()] == [12] * 4
+        assert found.then.shape == (64, 64, 3)
+        assert open_drift(older) is None
+
+
 def test_format_3_has_a_reference() -> None:
     with Bundle.open(DATA / "format-3.bundle") as bundle:
         assert bundle.manifest.align is not None
         assert bundle.manifest.align.motion == "similarity"
         assert {"align/reference", "align/mask", "probes/confidences", "roi/mask"} <= set(bundle.manifest.members)
+
+
+def test_format_5_has_a_score_that_is_the_peak_of_its_map() -> None:
+    with Bundle.open(DATA / "format-5.bundle") as bundle:
+        assert bundle.manifest.head.map_sigma == 2.0
+        assert bundle.manifest.head.describe().endswith("peak of the map smoothed by 2 pixels")
+    assert (DATA / "format-5.bundle").read_bytes()[-81:].startswith(b"edge-ad 5 ")
+    for answer in ANSWERS["format-5"].values():
+        assert answer["peak"] == pytest.approx(answer["score"], rel=1e-6)
 
 
 def test_it_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,20 +142,22 @@ def test_it_can_be_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     monkeypatch.setattr(make_fixture, "DATA", tmp_path)
     assert make_fixture.main() == 0
-    stems = ("format-2", "format-2-second", "format-3", "format-4")
+    stems = ("format-2", "format-2-drift", "format-2-second", "format-3", "format-4", "format-5")
     for stem in stems:
         with Bundle.open(DATA / f"{stem}.bundle") as old, Bundle.open(tmp_path / f"{stem}.bundle") as new:
             assert new.manifest.created == old.manifest.created == "2023-11-14T22:13:20Z"
             assert new.manifest.frame == old.manifest.frame
             assert new.manifest.calibration.threshold == pytest.approx(old.manifest.calibration.threshold, rel=1e-3)
-            assert new.manifest.members.keys() == old.manifest.members.keys()
+            later = {"drift/values", "drift/then"}  # which only the latest has
+            assert new.manifest.members.keys() - later == old.manifest.members.keys() - later
+            assert (new.manifest.drift is None) == (stem == "format-4")
             for one, other in zip(new.manifest.sights, old.manifest.sights, strict=True):
                 assert one.head == other.head
-                assert one.index.size == other.index.size
+                assert one.index is None or one.index.size == other.index.size
                 assert one.backbone.crop == other.backbone.crop
             assert (new.manifest.align is None) == (old.manifest.align is None)
             for name in {"coreset/scale", "coreset/levels"} & old.manifest.members.keys():
                 np.testing.assert_allclose(new.array(name), old.array(name), rtol=1e-2)
-    for version in (2, 3, 4):
+    for version in (2, 3, 4, 5):
         own = {stem for stem in stems if stem.startswith(f"format-{version}")}
         assert json.loads((tmp_path / f"format-{version}.json").read_text()).keys() == own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -57,6 +58,36 @@ def test_lights_that_are_known(capsys: pytest.CaptureFixture[str]) -> None:
     assert "4 lights: shadows" in capsys.readouterr().out
     np.testing.assert_allclose(directions_of(read_lights("lights.json")), ring(4), atol=1e-6)
     assert Path("lights.png").is_file()
+
+
+def test_old_lights_beside_the_sphere_are_replaced(sphere: Path) -> None:
+    for old in ("garbage", "1 0 1\n0 1 1\n-1 0 1\n"):  # broken, or of another number of lights
+        Path("lights.json").write_text(old)
+        assert main(["lights", str(sphere), "--check", str(sphere)]) == 0
+        assert read_lights("lights.json").count == len(LIGHTS)
+
+
+def test_the_picture_never_replaces_the_mask(sphere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (sphere / "mask.png").read_bytes()
+    failing(["lights", sphere, "--out", sphere / "mask.json"], capsys, "--picture would replace a file of the set")
+    assert (sphere / "mask.png").read_bytes() == before
+    assert not (sphere / "mask.json").exists()
+
+
+def test_old_lights_stay_after_an_error(sphere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("lights.json").write_text("old")
+    Path("few.txt").write_text("1 0 1\n0 1 1\n-1 0 1\n")
+    failing(["lights", sphere, "--against", "few.txt"], capsys, "the lights are not the same")
+    failing(["lights", sphere, "--picture", "x" * 255 + ".png"], capsys, "cannot be written")
+    assert Path("lights.json").read_text() == "old"
+
+
+def test_outputs_that_are_no_file(sphere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for out in (".", "/", sphere):
+        failing(["lights", sphere, "--out", out], capsys, "--out is a folder")
+    failing(["lights", sphere, "--out", os.devnull], capsys, "no place for a picture")
+    assert main(["lights", str(sphere), "--out", os.devnull, "--picture", "p.png"]) == 0
+    assert Path("p.png").is_file()
 
 
 def test_errors(sphere: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,14 +10,19 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 
 from edge_ad import Runtime
+from export.importers.command import main as import_model
 from export.pipeline import export_bundle
+from tests.export.importers.graphs import gaussians, padim_graph
 from tests.stacks import stack, stack_options, write_stacks
 from tests.tiny import bad_frame, good_frame, tiny_options, write_backbone, write_material
 
@@ -25,6 +30,7 @@ DATA = Path(__file__).parent
 CHANGES: dict[str, dict[str, object]] = {
     "format-2": {"roi": "20,18,46,44", "halo": 2, "to": "onnx", "reweight": 5, "local_scale": 0.75, "smooth": 0.7},
     "format-2-second": {"second_size": (48, 48), "to": "onnx"},
+    "format-2-drift": {"to": "onnx"},
     "format-3": {"align": "similarity", "roi": "10,10,54,54", "to": "onnx"},
 }  # what is new in a format; a bundle without that is written in the one before
 TRAINED: dict[str, dict[str, object]] = {
@@ -50,7 +56,7 @@ def main(wanted: dict[str, dict[str, object]] = CHANGES) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = write_material(Path(name), tests=1)
         made = {
-            stem: _made(stem, tiny_options(folder, out=DATA / f"{stem}.bundle", **changes), frames)
+            stem: _made(stem, partial(_exported, tiny_options, folder, changes), frames)
             for stem, changes in wanted.items()
         }
     if wanted is TRAINED:
@@ -60,18 +66,31 @@ def main(wanted: dict[str, dict[str, object]] = CHANGES) -> int:
         folder = Path(name)
         write_stacks(folder / "part", tests=1)
         write_backbone(folder / "backbone.onnx")
-        options = stack_options(folder, out=DATA / "format-4.bundle", to="onnx")
-        made["format-4"] = _made("format-4", options, stacks)
-    for version in (2, 3, 4):
+        made["format-4"] = _made("format-4", partial(_exported, stack_options, folder, {"to": "onnx"}), stacks)
+    made["format-5"] = _made("format-5", _imported, frames)
+    for version in (2, 3, 4, 5):
         own = {stem: answers for stem, answers in made.items() if stem.startswith(f"format-{version}")}
         (DATA / f"format-{version}.json").write_text(json.dumps(own, indent=2) + "\n")
     return 0
 
 
-def _made(stem: str, options: Any, frames: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Exports a bundle; its answers."""
-    export_bundle(options)
-    runtime = Runtime(options.out, search="exact")
+def _exported(options: Callable[..., Any], folder: Path, changes: dict[str, object], out: Path) -> None:
+    export_bundle(options(folder, out=out, **changes))
+
+
+def _imported(out: Path) -> None:
+    """A PaDiM as anomalib exports it, whose score is the peak of its map."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = write_material(Path(name), tests=1)
+        onnx.save(padim_graph(folder, *gaussians(folder)), str(folder / "model.onnx"))
+        words = [folder / "model.onnx", "--data", folder / "part", "--out", out, "--to", "onnx", "--false-reject", 0.05]
+        import_model([str(word) for word in words])
+
+
+def _made(stem: str, make: Callable[[Path], None], frames: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Makes a bundle; its answers."""
+    make(out := DATA / f"{stem}.bundle")
+    runtime = Runtime(out, search="exact")
     verdicts = {frame: runtime.inspect(pixels) for frame, pixels in frames.items()}
     for frame, verdict in verdicts.items():
         if verdict.is_anomalous != ("bad" in frame):

@@ -128,6 +128,14 @@ def test_no_good_images_in_a_known_layout(tmp_path: Path) -> None:
         load_category(root)
 
 
+def test_stacks_that_are_taken_for_images(tmp_path: Path) -> None:
+    stack = tmp_path / "part" / "train" / "good" / "0001"
+    stack.mkdir(parents=True)
+    cv2.imwrite(str(stack / "00.png"), np.zeros((16, 16), np.uint8))
+    with pytest.raises(DatasetError, match="Then give --input photometric and --lights"):
+        load_category(tmp_path / "part")
+
+
 def test_the_root_of_a_dataset_lists_its_categories(tmp_path: Path) -> None:
     for name in ("cable", "nut"):
         mvtec(tmp_path / name)

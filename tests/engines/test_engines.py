@@ -14,6 +14,7 @@ from edge_ad import EngineError, EngineUnavailableError, Runtime, SpecError
 from edge_ad.bundle.file import Bundle
 from edge_ad.bundle.models import models_of
 from edge_ad.engines import Models, choose_engine, installed_engines, open_engine
+from edge_ad.engines.ahead import run_ahead
 from edge_ad.system.cpu import Cpu
 from tests.edited import edited, pointed
 from tests.tiny import good_frame
@@ -149,3 +150,15 @@ def test_ir_only_needs_openvino(golden: Path, tmp_path: Path) -> None:
             Runtime(path)
     with pytest.raises(EngineUnavailableError, match="openvino"):
         Runtime(path, engine="onnxruntime")
+
+
+def test_streams_give_what_one_gives(golden: Path, engine: str) -> None:
+    frames = [good_frame(seed)[None] for seed in range(6)]
+    with Bundle.open(golden) as bundle:
+        one, two = (
+            open_engine(engine, models_of(bundle), device="CPU", threads=2, precision="f32", streams=streams)
+            for streams in (1, 2)
+        )
+    assert (one.streams, two.streams) == (1, 2)
+    for patches, frame in zip(run_ahead(two, 2, frames), frames, strict=True):
+        np.testing.assert_allclose(patches, one(frame), rtol=1e-5, atol=1e-5)

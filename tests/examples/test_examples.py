@@ -30,7 +30,7 @@ def images(tmp_path: Path) -> Path:
 def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "examples" / name), *map(str, arguments)]
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300)
 
 
 def expected(bundle: Path, images: Path) -> tuple[list[object], list[bool]]:
@@ -82,6 +82,21 @@ def test_multiprocessing_pool(golden: Path, images: Path) -> None:
     scores, anomalous = expected(golden, images)
     assert [float(score) for _, score, _ in found] == scores
     assert [word == "1" for _, _, word in found] == anomalous
+
+
+def test_fleet_inspector(golden: Path, images: Path) -> None:
+    """Ray Data takes an `Inspector`, and gives the scores of a Runtime."""
+    pytest.importorskip("ray", reason="Ray Data needs ray (the extra ray)")
+    pytest.importorskip("pandas", reason="Ray Data needs pandas (the extra ray)")
+    (images / "broken.png").write_bytes(b"no image")
+    done = run("fleet_inspector.py", golden, images)
+    assert done.returncode == 2, done.stderr
+    lines = dict(line.split(" ", 1) for line in done.stdout.splitlines() if line.startswith("/"))
+    assert "is not an image" in lines.pop(str(images / "broken.png"))
+    runtime = Runtime(golden)
+    verdicts = {path: runtime.inspect(path) for path in lines}
+    assert lines == {path: f"{v.score:.5g} {int(v.is_anomalous)}" for path, v in verdicts.items()}
+    assert len(lines) == 4
 
 
 def test_own_onnx_backbone(tiny: Path, images: Path, tmp_path: Path) -> None:

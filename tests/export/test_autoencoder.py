@@ -123,6 +123,13 @@ def test_a_file_in_the_place_of_the_checkpoint_stays(tiny: Path, tmp_path: Path)
 
 
 @pytest.mark.torch
+def test_a_checkpoint_that_cannot_be_written_is_told_at_once(tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / ("x" * 248 + ".bundle")  # the longest name: with .ckpt it is too long
+    with pytest.raises(SpecError, match=r"--out \(its checkpoint\) .* cannot be written.*Give another --out"):
+        export_bundle(autoencoder_options(tiny, out=out))
+
+
+@pytest.mark.torch
 def test_a_region_and_grey_frames(tiny: Path, tmp_path: Path, engine: str) -> None:
     options = autoencoder_options(tiny, out=tmp_path / "x.bundle", steps=20, roi="16,16,48,48", halo=0)
     runtime = Runtime(export_bundle(options).bundle, engine=engine, self_check=True, threads=1)  # type: ignore[arg-type]

@@ -38,13 +38,41 @@ def test_errors(sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     for arguments, text in (
         ([str(sets), "--out", str(tmp_path), "--ambient", ambient], "--ambient is for one set"),
         ([str(tmp_path / "gone"), "--out", str(tmp_path)], "gone"),
-        ([str(sets), "--out", ambient], "cannot write"),
+        ([str(sets), "--out", ambient], "--out is no folder"),
+        ([str(sets), "--out", str(tmp_path), "--threads", "0"], "threads"),
     ):
         assert main(arguments) == 2
         assert text in capsys.readouterr().err
     (sets / "lights.txt").unlink()
     assert main([str(sets), "--out", str(tmp_path / "out")]) == 2
     assert "the lights of one are not known" in capsys.readouterr().err
+
+
+def test_lights_that_are_given_replace_those_of_the_set(
+    sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sets / "lights.txt").rename(tmp_path / "true.txt")
+    (sets / "lights.json").write_text("of a former time")
+    given = [str(sets), "--out", str(tmp_path / "out"), "--lights"]
+    assert main([*given, str(tmp_path / "true.txt")]) == 0
+    (tmp_path / "four.txt").write_text("\n".join(" ".join(map(str, light)) for light in ring(4)))
+    assert main([*given, str(tmp_path / "four.txt")]) == 2
+    assert "one does not fit the lights; expected 4 pictures, as lights; got 6" in capsys.readouterr().err
+
+
+def test_the_folder_here_has_a_name(sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(sets / "one")
+    assert main([".", "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "N_one.npy").is_file()
+
+
+def test_a_map_never_replaces_what_is_read(sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    around = tmp_path / "N_one.png"
+    cv2.imwrite(str(around), np.zeros((48, 64), np.uint8))
+    before = around.read_bytes()
+    assert main([str(sets / "one"), "--out", str(tmp_path), "--ambient", str(around)]) == 2
+    assert "--out would replace a file that this command reads" in capsys.readouterr().err
+    assert around.read_bytes() == before
 
 
 def test_the_truth_of_diligent(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -417,7 +417,7 @@ def coarse(base: Stages, plan: Plan, good_images: list[Path], threads: int | Non
     inner = stages.engine
 
     class Coarse:
-        name, version, precision = inner.name, inner.version, inner.precision
+        name, version, precision, streams = inner.name, inner.version, inner.precision, 1
 
         def __call__(self, tensor: np.ndarray) -> np.ndarray:
             return np.round(inner(tensor) / 0.4) * np.float32(0.4)

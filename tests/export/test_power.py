@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,11 +12,20 @@ import pytest
 
 pytest.importorskip("onnx", reason="the export needs onnx")
 
+from edge_ad import native
 from edge_ad.bundle.file import Bundle
 from edge_ad.frames.check import read_frame
 from edge_ad.metrics.power import detection_power
 from edge_ad.spec import FrameSpec
-from export.power import CONTRASTS, NO_DEFECTS, SIZES, draw_defects, frames_with
+from export.features import extract
+from export.fit import open_method
+from export.fit.base import Material
+from export.folds import folds
+from export.held_out import cross_fit
+from export.network import open_networks
+from export.options import Options
+from export.power import CONTRASTS, NO_DEFECTS, ONE, SIZES, Known, SynthDefects, changed_by, draw_defects, frames_with
+from export.stages import open_stages
 from export.synth.defect import KINDS
 from tests.export.made import Export, goods, write
 
@@ -65,7 +76,7 @@ def test_they_stay_inside_a_region(paths: list[Path]) -> None:
 
 
 def test_none_are_asked_for(paths: list[Path]) -> None:
-    assert draw_defects(paths, np.arange(6), None, FRAME, 0, 0) is NO_DEFECTS
+    assert draw_defects(paths, np.arange(6), None, FRAME, 0, range(0)) is NO_DEFECTS
     assert NO_DEFECTS.spec([], []) is None
 
 
@@ -91,3 +102,77 @@ def test_a_bundle_says_what_it_sees(export: Export) -> None:
 def test_a_quick_export_measures_none(export: Export) -> None:
     with Bundle.open(export(effort="quick")) as bundle:
         assert bundle.manifest.power is None
+
+
+def test_turns_can_be_drawn_one_after_the_other(paths: list[Path]) -> None:
+    images = np.arange(6)
+    first, second, both = (draw_defects(paths, images, None, FRAME, 0, turns) for turns in (ONE, range(1, 2), range(2)))
+    together = first.with_more(second)
+    assert [d.image for d in together.defects] == [d.image for d in both.defects]
+    assert _by_place(together) == _by_place(both)
+
+
+def test_defects_are_moved_to_other_numbers_of_the_same_files(paths: list[Path]) -> None:
+    drawn, others = draw_defects(paths, np.array([1, 4]), None, FRAME, 0), list(reversed(paths))
+    moved = drawn.among(paths, others)
+    assert moved is not None
+    assert {others[d.image] for d in moved.defects} == {paths[1], paths[4]}
+    assert [d.image for d in moved.defects] == sorted(d.image for d in moved.defects)
+    assert drawn.among(paths, paths[:4]) is None
+    assert NO_DEFECTS.among([], []) == NO_DEFECTS
+
+
+def _by_place(drawn: SynthDefects) -> list[tuple[int, tuple[int, ...], bytes]]:
+    return sorted((d.image, d.box, d.pixels.tobytes()) for d in drawn.defects)
+
+
+@pytest.fixture(scope="module")
+def material(paths: list[Path]) -> Material:
+    options = Options("part", effort="quick", coreset=0.1, threads=2)
+    stages = open_stages(options, open_networks(options)[0], FRAME, None, paths, (96, 96))
+    patches = np.empty((len(paths), stages.masks.count, stages.backbone.dim), np.float32)
+    extract(patches, paths, FRAME, stages.crop, stages.engine, None)
+    return Material(patches, paths, stages, options, native.Pool(2), folds(len(paths)))
+
+
+def test_what_a_defect_changes_gives_its_patches(material: Material, paths: list[Path]) -> None:
+    drawn, known = draw_defects(paths, np.arange(6), None, FRAME, 0).defects[:20], Known(2**20)
+    stages = material.stages
+    for defect, frame, changed in zip(
+        drawn,
+        frames_with(drawn, paths, FRAME),
+        changed_by(drawn, paths, material.patches, stages, known),
+        strict=True,
+    ):
+        patches = stages.engine(stages.crop(frame, from_file=True))
+        assert np.array_equal(changed.on(material.patches[defect.image]), patches)
+    left = known.most
+    assert 0 <= left < 2**20
+    again = [*changed_by(drawn[:5], paths, material.patches, stages, known)]
+    assert all(changed is known.get(defect) for changed, defect in zip(again, drawn, strict=False))
+    full = Known(0)
+    assert len([*changed_by(drawn[:3], paths, material.patches, stages, full)]) == 3
+    assert full.get(drawn[0]) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("patchcore", {"local_scale": 0.5, "smooth": 0.7, "reweight": 3, "coreset": 0.1}),
+        ("knn", {"coreset": 0.1}),
+        ("padim", {}),  # it judges a patch by its place, so it is asked for whole pictures
+    ],
+)
+def test_scores_are_those_of_whole_pictures(
+    material: Material, paths: list[Path], method: str, settings: dict[str, Any]
+) -> None:
+    options = Options("part", effort="quick", threads=2, method=method, **settings)
+    own, drawn = replace(material, options=options, chosen={}), draw_defects(paths, np.arange(6), None, FRAME, 0)
+    found = cross_fit(open_method(own), own, own.splits, drawn)
+    fitted, expected = open_method(replace(own, chosen={})), []
+    for label, (train, held_out) in zip(own.splits.labels, own.splits.pairs, strict=True):
+        head = fitted.fit(train, label)
+        for frame in frames_with(drawn.on(held_out), paths, FRAME):
+            patches = own.stages.engine(own.stages.crop(frame, from_file=True))
+            expected.append(head(patches, exact=True).score)
+    assert found.synthetic == expected

@@ -116,6 +116,57 @@ def test_stacks_that_do_not_fit(made: Path, tmp_path: Path) -> None:
         load_category(folder / "train" / "good" / "1", stacks=True)
 
 
+def test_a_capture_without_pictures_is_an_error(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export_bundle(stack_options(made, out=tmp_path / "part.bundle"))
+    captures = tmp_path / "captures"
+    stack_folder(captures / "1", stack(1))
+    (captures / "line 2" / "7").mkdir(parents=True)
+    (captures / "line 2" / "7" / "log.txt").write_text("the camera gave nothing")
+    (captures / ".hidden").mkdir()
+    assert main(["inspect", str(tmp_path / "part.bundle"), str(captures)]) == 2
+    shown = capsys.readouterr()
+    assert shown.out.startswith("1/one ")
+    assert "7 is incomplete; expected 6 pictures, in the order of the lights; got 0" in shown.err
+    assert shown.err.count("incomplete") == 1
+    write_stacks(tmp_path / "part", goods=3, tests=1)
+    write_backbone(tmp_path / "backbone.onnx")
+    (tmp_path / "part" / "train" / "good" / "9").mkdir()
+    with pytest.raises(EdgeADError, match="9 has pictures of several sizes or depths, or none"):
+        export_bundle(stack_options(tmp_path, out=tmp_path / "again.bundle"))
+
+
+def test_views_and_collections(made: Path, tmp_path: Path) -> None:
+    export_bundle(stack_options(made, out=tmp_path / "part.bundle"))
+    runtime, given = Runtime(tmp_path / "part.bundle"), stack(3, size=128)
+    every_second = given[:, ::2, ::2]
+    assert runtime.inspect(every_second).score == runtime.inspect(every_second.copy()).score
+    mirrored = given[:, :, ::-1]
+    assert runtime.inspect(list(mirrored)).score == runtime.inspect(mirrored.copy()).score
+    colours = np.repeat(given[..., None], 3, axis=3)[..., ::-1]
+    assert runtime.inspect(colours).score == runtime.inspect(colours.copy()).score
+    folder = stack_folder(tmp_path, given)
+    files = [str(folder / f"{i}.png") for i in range(6)]
+    for unordered in (set(files), frozenset(files), dict.fromkeys(files)):
+        with pytest.raises(FrameError, match="is no stack of pictures"):
+            runtime.inspect(unordered)  # type: ignore[arg-type]
+    (folder / "5.png").rename(folder / "ambient.png")
+    with pytest.raises(FrameError, match=r"has a picture without the lights.*ambient\.png"):
+        runtime.inspect(folder)
+
+
+def test_no_output_replaces_a_picture_of_a_stack(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = made / "part" / "test" / "good" / "001" / "03.png"
+    before = picture.read_bytes()
+    with pytest.raises(SpecError, match="--out would replace a test image"):
+        export_bundle(stack_options(made, out=picture))
+    bundle = made / "once.bundle"
+    export_bundle(stack_options(made, out=bundle))
+    given = ["calibrate", str(bundle), "--data", str(made / "part"), "--out", str(picture), "--force"]
+    assert main(given) == 2
+    assert "--out would replace an image" in capsys.readouterr().err
+    assert picture.read_bytes() == before
+
+
 def test_options() -> None:
     given = parse_options(
         ["x", "--input", "photometric", "--lights", "l.json", "--normals", "least_squares", "--ambient"]

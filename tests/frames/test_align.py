@@ -11,6 +11,7 @@ import pytest
 from edge_ad import native
 from edge_ad.frames.align import Aligner, pose_of, small_copy
 from edge_ad.frames.place import Place
+from edge_ad.spec import MOTIONS, AlignSpec
 from tests.aligning import SIDE, aligner, part_frame
 
 PLACES = [(0, 1, 0, 0), (12, 1, 0, 0), (-19, 1.02, 0.05, 0.03), (3, 1.08, -0.1, 0.1), (-7, 0.93, 0.15, -0.12)]
@@ -133,6 +134,17 @@ def test_the_small_copy_reads_16_bits_by_the_white_level() -> None:
     assert small_copy(frame, (16, 16), 500).max() == 255
 
 
+@pytest.mark.parametrize("side", [(96, 96), (48, 192), (100, 130), (97, 95), (96, 211), (60, 40)])
+def test_the_small_copy_is_the_area_average_of_the_mean_colour(side: tuple[int, int]) -> None:
+    frame = cv2.resize(part_frame(2), side[::-1])
+    by = cv2.INTER_AREA if min(side) >= 48 else cv2.INTER_LINEAR
+    wanted = cv2.resize(frame, (48, 48), interpolation=by).astype(float).mean(axis=2)
+    assert np.abs(small_copy(frame, (48, 48), 65535) - wanted).max() <= 1.5
+    np.testing.assert_array_equal(
+        small_copy(np.asfortranarray(frame), (48, 48), 65535), small_copy(frame[:, :, ::-1], (48, 48), 65535)
+    )
+
+
 def test_answers_are_the_same_in_every_thread_and_with_every_pool() -> None:
     frames = [part_frame(n, 512, pose_of(3 * n - 9, 1, 0.02 * n, 0, (512, 512))) for n in range(6)]
     alone = aligner()
@@ -159,3 +171,23 @@ def test_a_mask_keeps_what_does_not_move_out_of_it() -> None:
     frame = with_fixture(part_frame(5, place=wanted))
     assert apart(whole.find(frame), wanted) > 0.05
     assert apart(masked.find(frame), wanted) < 0.01
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+@pytest.mark.parametrize("side", [1, 2, 6, 16])
+def test_a_small_part_at_the_border_is_looked_for_in_any_frame(motion: str, side: int) -> None:
+    """Nearly all of it lies outside many poses: what is not to be found is not found, and nothing is divided by 0."""
+    size, generator = (96, 128), np.random.default_rng(0)
+    reference = cv2.GaussianBlur(generator.integers(0, 255, size).astype(np.uint8), (0, 0), 2)
+    reference = cv2.normalize(reference, None, 0, 255, cv2.NORM_MINMAX)
+    mask = np.zeros(size, np.uint8)
+    mask[: side + 4, : side + 4] = 128
+    mask[:side, :side] = 255
+    turns = motion != "shift"
+    spec = AlignSpec(motion, size, size, 0.2, 20.0 * turns, 0.1 * turns, 0.97, 0.35, 0.7, 12)
+    aligner = Aligner(spec, reference, mask, cv2.merge([reference] * 3), 255)
+    for number in range(20):
+        noise = cv2.GaussianBlur(generator.integers(0, 255, size).astype(np.uint8), (0, 0), 1 + number % 4)
+        moved = np.roll(reference, generator.integers(-30, 30, 2), (0, 1))
+        for frame in (noise, moved):
+            assert 0 <= aligner.find(frame).confidence <= 1.001 or not aligner.find(frame).found

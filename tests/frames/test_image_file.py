@@ -215,14 +215,17 @@ class Watched(bytes):
 def test_hostile_bytes_are_looked_at_a_few_times(unit: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often they seem to begin something: were it once for each place, a file would take hours."""
     data = Watched(b"\xff\xd8" + unit * (200_000 // len(unit)))
-    pattern = image_file._MARKER_IN_SCAN
 
     class Searched:
+        def __init__(self, pattern: re.Pattern[bytes]) -> None:
+            self.pattern = pattern
+
         def search(self, data: Watched, at: int) -> re.Match[bytes] | None:
-            found = pattern.search(data, at)
+            found = self.pattern.search(data, at)
             data.looked += (found.end() if found else len(data)) - at
             return found
 
-    monkeypatch.setattr(image_file, "_MARKER_IN_SCAN", Searched())
+    for name in ("_MARKER_IN_SCAN", "_NO_FILL"):
+        monkeypatch.setattr(image_file, name, Searched(getattr(image_file, name)))
     assert truncated(data)
     assert len(data) / 2 < data.looked < 8 * len(data)

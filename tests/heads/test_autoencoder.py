@@ -15,7 +15,7 @@ import pytest
 from edge_ad import BundleCorruptError, Runtime, SpecError
 from edge_ad.bundle.file import Bundle
 from edge_ad.engines import installed_engines
-from edge_ad.heads.autoencoder import SPREAD, USUAL, Autoencoder, AutoencoderSpec
+from edge_ad.heads.autoencoder import FACTORS, MEANS, SPREAD, USUAL, Autoencoder, AutoencoderSpec
 from edge_ad.registry import METHODS
 from edge_ad.serving.point import Point, Settings
 from tests.edited import edited, read
@@ -96,7 +96,7 @@ def test_what_the_method_says_of_itself_is_what_its_head_does(autoencoder: Path)
         assert point.sights[0].head.has_map == method.has_map
         assert point.sights[0].head.search in method.searches
         own = {member for member in bundle.manifest.members if not member.startswith(("model.", "probes/"))}
-        assert own == set(method.members)
+        assert own == {USUAL, SPREAD} == {name for name in method.members if name not in (MEANS, FACTORS)}
 
 
 _NO_TORCH = """
@@ -131,6 +131,9 @@ def _changed(value: float) -> Any:
         (SPREAD, _changed(0), "holds no deviations; expected numbers above 0"),
         (SPREAD, _changed(-1), "holds no deviations"),
         (SPREAD, _changed(1e-44), "holds no deviations"),
+        (SPREAD, _changed(3e38), "holds no errors of pictures"),
+        (USUAL, _changed(3e38), "holds no errors of pictures"),
+        (USUAL, _changed(-3e38), "holds no errors of pictures"),
         (SPREAD, _changed(np.nan), "holds NaN or Inf"),
         (USUAL, _changed(np.inf), "holds NaN or Inf"),
         (USUAL, lambda array: array[:-1], "has another shape"),

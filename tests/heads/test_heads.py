@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
@@ -10,7 +11,7 @@ from edge_ad import native
 from edge_ad.heads.base import Head
 from edge_ad.heads.centroid import Centroid
 from edge_ad.heads.knn import Knn
-from edge_ad.heads.padim import Padim
+from edge_ad.heads.padim import Padim, Peak
 from edge_ad.heads.spade import Spade
 
 POOL = native.Pool(2)
@@ -69,6 +70,27 @@ def test_padim_is_scipy_s_mahalanobis(rows: np.ndarray | None) -> None:
     ]
     np.testing.assert_allclose(found.distances, wanted, rtol=1e-4)
     assert found.score == found.distances.max()
+
+
+@pytest.mark.parametrize("rows", [None, ROWS], ids=["whole", "roi"])
+def test_padim_s_score_may_be_the_peak_of_its_map(rows: np.ndarray | None) -> None:
+    """SciPy's Gaussian of the upsampled distances, mirrored without the last pixel; of a region the patches' pixels."""
+    ndimage = pytest.importorskip("scipy.ndimage")
+    grid, size, sigma = (5, 6), (20, 36), 1.5
+    plain = heads(rows)["padim"]
+    peak = Peak(sigma, grid, size)
+    head = Padim(plain._channels, plain._means, plain._factors, rows, POOL, peak)  # type: ignore[attr-defined]
+    found, distances = head(frame()), plain(frame()).distances
+    np.testing.assert_array_equal(found.distances, distances)
+    assert found.sigma_px == sigma
+    inside = np.zeros(PATCHES, np.float32)
+    inside[slice(None) if rows is None else rows] = 1
+    values = inside.copy()
+    values[inside > 0] = distances
+    large = [cv2.resize(plane.reshape(grid), (size[1], size[0])).astype(np.float64) for plane in (values, inside)]
+    above, below = (ndimage.gaussian_filter(plane, sigma, mode="mirror", truncate=4) for plane in large)
+    cells = np.kron(inside.reshape(grid), np.ones((size[0] // grid[0], size[1] // grid[1]))) > 0
+    assert found.score == pytest.approx((above / np.maximum(below, 1e-6))[cells].max(), rel=1e-5)
 
 
 @pytest.mark.parametrize("rows", [None, ROWS], ids=["whole", "roi"])

@@ -17,6 +17,7 @@
 #include "isa.hpp"
 #include "kcenter.hpp"
 #include "mahalanobis.hpp"
+#include "moved.hpp"
 #include "normals.hpp"
 #include "pool.hpp"
 #include "resample.hpp"
@@ -177,7 +178,8 @@ std::vector<Pixel> resampled(std::size_t height, std::size_t width, std::size_t 
     const edge_ad::Picture<Pixel> picture{pixels.data() + (height - 1) * row,
                                           -static_cast<std::ptrdiff_t>(row * sizeof(Pixel)), height, width,
                                           channels};
-    for (const edge_ad::Filter filter : {edge_ad::Filter::kBilinear, edge_ad::Filter::kBicubic}) {
+    for (const edge_ad::Filter filter :
+         {edge_ad::Filter::kBilinear, edge_ad::Filter::kBicubic, edge_ad::Filter::kBox}) {
         std::vector<Pixel> result(to_height * to_width * channels);
         edge_ad::resample(picture, filter, to_height, to_width, pool, result.data());
         out.insert(out.end(), result.begin(), result.end());
@@ -199,6 +201,38 @@ void check_resample(std::size_t channels, std::size_t width, std::size_t to_widt
            "resample of 16 bits", width, to_width);
     edge_ad::use_isa(name);
     expect(large == pooled, "resample by threads", width, to_width);
+}
+
+// A shift by whole pixels of small integers: every sum is exact.
+void check_moved(std::size_t height, std::size_t width, std::size_t count) {
+    constexpr std::ptrdiff_t kRight = 2, kUp = 1;
+    const std::size_t pixels = height * width, side = count + 1;
+    // each ends with its last number, so that a sanitizer sees a read beyond it
+    auto picture = integers(pixels, 4), weights = integers(pixels, 5), planes = integers(pixels * count, 6);
+    for (auto* values : {&picture, &weights, &planes}) {
+        values->pop_back();
+        values->shrink_to_fit();
+    }
+    const edge_ad::Moved of{height,
+                            width,
+                            picture.data(),
+                            weights.data(),
+                            planes.data(),
+                            count,
+                            {1, 0, static_cast<float>(kRight), 0, 1, -static_cast<float>(kUp)}};
+    std::vector<double> found(side * side), wanted(side * side, 0.0), values(side);
+    edge_ad::moved_products(of, found.data());
+    for (std::size_t at = 0; at < pixels; ++at) {
+        const auto y = static_cast<std::ptrdiff_t>(at / width) - kUp,
+                   x = static_cast<std::ptrdiff_t>(at % width) + kRight,
+                   row = static_cast<std::ptrdiff_t>(width);
+        if (y < 0 || x >= row) continue;
+        values[0] = picture[static_cast<std::size_t>(y * row + x)];
+        for (std::size_t i = 0; i < count; ++i) values[1 + i] = planes[i * pixels + at];
+        for (std::size_t i = 0; i < side * side; ++i)
+            wanted[i] += weights[at] * values[i / side] * values[i % side];
+    }
+    expect(found == wanted, "moved", height, width);
 }
 
 // Normals of noise under lights on a cone, [normals, albedo, residual, lit]. The rows have a gap between
@@ -253,7 +287,7 @@ void check_normals(std::size_t count, std::size_t channels, std::size_t width, b
 void check_threads() {
     constexpr std::size_t kSize = 300, kDim = 20, kCount = 40, kThreads = 4, kRounds = 10;
     const auto vectors = integers(kSize * kDim, 1), queries = integers(kCount * kDim, 2);
-    edge_ad::Pool pool(3, {});
+    edge_ad::Pool pool(3, {}), streams(2, {}, 2);
     const edge_ad::Coreset coreset(vectors.data(), kSize, kDim, kSize, pool);
     const edge_ad::Queries all{queries.data(), kDim, nullptr, kCount};
     std::vector<float> lengths(kCount);
@@ -268,7 +302,8 @@ void check_threads() {
             for (std::size_t round = 0; round < kRounds; ++round) {
                 std::unique_ptr<edge_ad::Pool> own;
                 if (t % 2 == 1) own = std::make_unique<edge_ad::Pool>(2, std::vector<int>{});
-                edge_ad::exact_search(coreset, {nullptr, 0}, all, 1, own ? *own : pool, distances.data(),
+                edge_ad::Pool& shared = round % 2 == 0 ? pool : streams;
+                edge_ad::exact_search(coreset, {nullptr, 0}, all, 1, own ? *own : shared, distances.data(),
                                       found.data());
                 same[t] = same[t] && distances == lengths && found == nearest;
             }
@@ -302,6 +337,9 @@ int main() try {
             for (const std::size_t width : {1, 3, 4, 5, 8, 9, 17, 100})
                 for (const std::size_t to_width : {1, 2, 7, 16, 33})
                     check_resample(channels, width, to_width, pool);
+        for (const std::size_t width : {2, 3, 15, 16, 17, 31, 32, 33, 64, 1025})
+            for (const std::size_t height : {2, 3, 40})
+                for (const std::size_t count : {0, 1, 6, 15}) check_moved(height, width, count);
         for (const std::size_t count : {3, 4, 7, 17})
             for (const std::size_t width : {1, 15, 16, 17, 64, 65})
                 for (const bool robust : {false, true}) {

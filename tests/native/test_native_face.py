@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -140,6 +141,23 @@ def test_a_pool_of_one_starts_no_thread() -> None:
     code += "pools = [native.Pool(1) for _ in range(5)]\nprint(len(os.listdir('/proc/self/task')) - before)"
     if sys.platform == "linux":
         assert _run(code).stdout.strip() == "0"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_streams_answer_the_same_whoever_calls(threads: int) -> None:
+    generator = np.random.default_rng(0)
+    coreset = native.Coreset(generator.standard_normal((700, 24), dtype=np.float32))
+    queries = [generator.standard_normal((40, 24), dtype=np.float32) for _ in range(24)]
+    wanted = [native.exact_search(coreset, some, native.Pool(1)) for some in queries]
+    streams = native.Pool(threads, streams=3)
+    assert streams.threads == threads
+    with ThreadPoolExecutor(5) as callers:
+        found = list(callers.map(lambda some: native.exact_search(coreset, some, streams), queries))
+    for one, other in zip(found, wanted, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    for wrong in (0, 1024 // threads + 1, 1.5):
+        with pytest.raises(NativeError, match="streams"):
+            native.Pool(threads, streams=wrong)  # type: ignore[arg-type]
 
 
 def test_calls_from_several_threads(pool: native.Pool) -> None:

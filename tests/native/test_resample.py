@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from edge_ad.native import _core, reference
 
 SIDES = st.integers(1, 90)
 FILTERS = st.sampled_from(native.FILTERS)
+PILLOWS = st.sampled_from(["bilinear", "bicubic"])
 GOOD = np.random.default_rng(3).integers(0, 256, (32, 48, 3)).astype(np.uint8)
 
 
@@ -55,7 +57,7 @@ def test_equals_the_twin(
 
 
 @settings(max_examples=400)
-@given(st.integers(1, 300), st.integers(1, 300), SIDES, SIDES, st.sampled_from([1, 3]), FILTERS, st.booleans())
+@given(st.integers(1, 300), st.integers(1, 300), SIDES, SIDES, st.sampled_from([1, 3]), PILLOWS, st.booleans())
 def test_is_pillows_within_one_grey_level(
     height: int, width: int, to_height: int, to_width: int, channels: int, by: str, extreme: bool
 ) -> None:
@@ -65,7 +67,17 @@ def test_is_pillows_within_one_grey_level(
     assert np.abs(difference).max() <= 1
 
 
-@pytest.mark.parametrize("by", native.FILTERS)
+@given(SIDES, SIDES, st.integers(0, 200), st.integers(0, 200), st.sampled_from([1, 3]), st.booleans())
+def test_a_box_is_opencvs_area_within_one_grey_level(
+    to_height: int, to_width: int, more_y: int, more_x: int, channels: int, extreme: bool
+) -> None:
+    """Where it shrinks: it grows by no area."""
+    image = noise(more_y + 201 * more_x, to_height + more_y, to_width + more_x, channels, extreme=extreme)
+    wanted = cv2.resize(image, (to_width, to_height), interpolation=cv2.INTER_AREA)
+    assert np.abs(native.resample(image, (to_height, to_width), "box").astype(int) - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("by", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -180,7 +192,7 @@ def test_what_cannot_be_resampled(image: np.ndarray) -> None:
     with pytest.raises(NativeError, match="cannot be resampled"):
         native.resample(image, (8, 12), "bilinear")
     with pytest.raises((NativeError, TypeError)):  # the extension looks again at what could leave its memory
-        _core.resample(image, np.empty((8, 12, *image.shape[2:]), image.dtype), False)
+        _core.resample(image, np.empty((8, 12, *image.shape[2:]), image.dtype), 0)
 
 
 @pytest.mark.parametrize("size", [(0, 12), (-8, 12), (8.0, 12), (True, 12), (8,), (8, 12, 3), (2**24 + 1, 2)])
@@ -192,11 +204,13 @@ def test_what_is_no_size(size: tuple[int, ...]) -> None:
 def test_what_is_no_image_and_no_filter() -> None:
     with pytest.raises(NativeError, match="list"):
         native.resample(GOOD.tolist(), (8, 12), "bilinear")  # type: ignore[arg-type]
-    with pytest.raises(NativeError, match="bilinear or bicubic"):
+    with pytest.raises(NativeError, match="bilinear or bicubic or box"):
         native.resample(GOOD, (8, 12), "area")
 
 
 def test_the_extension_refuses_a_result_of_another_kind() -> None:
     for out in (np.empty((8, 12), np.uint8), np.empty((8, 12, 1), np.uint8), np.empty((8, 12, 3), np.uint16)):
         with pytest.raises((NativeError, TypeError)):
-            _core.resample(GOOD, out, False)
+            _core.resample(GOOD, out, 0)
+    with pytest.raises(NativeError, match="no such filter"):
+        _core.resample(GOOD, np.empty((8, 12, 3), np.uint8), 3)

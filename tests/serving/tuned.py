@@ -23,7 +23,7 @@ ANYTHING = Fixed()
 class _OneThread(native.Pool):
     """Of the cores that the tests name this PC may have none."""
 
-    def __init__(self, threads: int, cores: object = None) -> None:
+    def __init__(self, threads: int, cores: object = None, streams: int = 1) -> None:
         super().__init__(1)
 
 

@@ -178,3 +178,54 @@ for _ in results:
 def test_the_process_may_end_meanwhile() -> None:
     done = [subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True) for _ in range(3)]
     assert [(process.returncode, process.stderr) for process in done] == 3 * [(3, "")]
+
+
+AT_EXIT_OF_A_LARGE_FILE = """
+import builtins, itertools, sys, time
+import cv2, numpy as np
+from edge_ad.sources.prefetch import prefetch
+image = np.zeros((300, 300, 3), np.uint8)
+def prepare(source):
+    number = next(source)
+    end = time.monotonic() + 1.5 * number  # longer than a camera is waited for
+    while time.monotonic() < end:
+        cv2.GaussianBlur(image, (9, 9), 2)
+    return number
+builtins.kept = prefetch(itertools.count(), prepare, 1)  # nobody closes it
+next(kept)
+sys.exit(3)
+"""
+
+
+def test_the_process_waits_for_a_large_file() -> None:
+    done = subprocess.run([sys.executable, "-c", AT_EXIT_OF_A_LARGE_FILE], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (3, "")
+
+
+AT_EXIT_AFTER_A_SIGNAL = """
+import sys, threading, time
+import cv2, numpy as np
+from edge_ad.sources.prefetch import prefetch
+real = threading.Thread.start
+def start(thread):
+    real(thread)
+    raise KeyboardInterrupt  # as a handler does that runs while the thread is waited for
+threading.Thread.start = start
+image = np.zeros((300, 300, 3), np.uint8)
+def prepare(source):
+    next(source)
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        cv2.GaussianBlur(image, (9, 9), 2)
+try:
+    next(prefetch([1, 2, 3], prepare))
+except KeyboardInterrupt:
+    sys.exit(3)
+"""
+
+
+def test_a_signal_while_it_starts() -> None:
+    done = [
+        subprocess.run([sys.executable, "-c", AT_EXIT_AFTER_A_SIGNAL], capture_output=True, text=True) for _ in range(3)
+    ]
+    assert [(process.returncode, process.stderr) for process in done] == 3 * [(3, "")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from edge_ad import spec
 from edge_ad.errors import BundleVersionError, SpecError
+from edge_ad.heads.padim import PadimSpec
 from edge_ad.heads.patchcore import PatchcoreSpec
 from edge_ad.spec import codec as manifest_json
 from tests import bundle_maker as maker
@@ -315,7 +317,7 @@ def test_missing_fields_are_named_or_have_a_default(path: str) -> None:
         "backbone.distance",
         *("head.reweight_neighbors", "head.local_scale", "head.smooth"),
         *("calibration.defect_scores", "calibration.source", "calibration.left_out", "producer.edge_ad"),
-        *("members.coreset", "points", "index.projection", "second", "power", "taught"),
+        *("members.coreset", "points", "index.projection", "second", "power", "taught", "drift"),
     }
     if path in optional:
         assert decode(document)
@@ -375,7 +377,7 @@ def test_the_tensor_has_the_size_of_the_crop() -> None:
 
 def test_the_version_is_looked_at_before_the_fields() -> None:
     with pytest.raises(BundleVersionError, match="format 5"):
-        manifest_json.manifest_from_json(b'{"format":"edge-ad-bundle","format_version":5,"frame":5}')
+        manifest_json.manifest_from_json(b'{"format":"edge-ad-bundle","format_version":6,"frame":5}')
 
 
 @given(
@@ -403,7 +405,7 @@ def test_any_json_is_decoded_or_refused(value: Any) -> None:
 )
 def test_every_head_comes_back_and_is_held_to_its_ranges(head: dict[str, Any]) -> None:
     kinds: Any = spec.HeadSpec
-    defaults = {"projection": None} if head["method"] == "spade" else {}
+    defaults = {"spade": {"projection": None}, "padim": {"map_sigma": None}}.get(head["method"], {})
     assert manifest_json.encode(manifest_json.decode(kinds, head, "head")) == head | defaults
     for name in head:
         with pytest.raises(SpecError, match=f"head.{name} is missing"):
@@ -412,3 +414,23 @@ def test_every_head_comes_back_and_is_held_to_its_ranges(head: dict[str, Any]) -
             if name != "regularization" or wrong != 10**9:
                 with pytest.raises(SpecError, match="head"):
                     manifest_json.decode(kinds, {**head, name: wrong}, "head")
+
+
+def test_the_sigma_of_a_map_raises_the_version_and_is_left_out_without() -> None:
+    plain = maker.example_manifest()
+    padim = PadimSpec("padim", 3, 0.01)
+    for where in ("head", "second"):
+        for sigma, version in ((None, 2), (4.0, 5)):
+            head = dataclasses.replace(padim, map_sigma=sigma)
+            second = spec.SecondSpec(plain.backbone, head, None, 1.0) if where == "second" else None
+            first = padim if where == "second" else head
+            manifest = dataclasses.replace(plain, head=first, index=None, second=second)
+            raw = manifest_json.manifest_to_json(manifest)
+            assert json.loads(raw)["format_version"] == version
+            assert (b"map_sigma" in raw) == (sigma is not None)
+            assert manifest_json.manifest_from_json(raw) == manifest
+    with pytest.raises(SpecError, match="too low"):
+        manifest_json.manifest_from_json(raw.replace(b'"format_version":5', b'"format_version":4'))
+    for sigma in (0.0, -1.0, 33.0):
+        with pytest.raises(SpecError, match="out of range"):
+            dataclasses.replace(padim, map_sigma=sigma)

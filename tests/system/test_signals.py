@@ -94,7 +94,7 @@ def test_calibrate_leaves_nothing(golden: Path, many: Path, tmp_path: Path, star
     process = start(*COMMAND, "calibrate", golden, "--data", "./many", "--out", "new.bundle")
     wait_for(process, tmp_path / "log.txt", "scoring f32")
     process.send_signal(sent)
-    assert process.wait(timeout=60) == code_of(sent)
+    assert process.wait(timeout=60) == code_of(sent), (tmp_path / "log.txt").read_text()
     assert sorted(os.listdir(tmp_path)) == ["log.txt", "many"]
 
 

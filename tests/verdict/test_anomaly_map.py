@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edge_ad import Runtime
-from edge_ad.verdict.anomaly_map import SIGMA_PX, anomaly_map
+from edge_ad.frames.spread import SIGMA_PX
+from edge_ad.verdict.anomaly_map import anomaly_map
 from tests.tiny import bad_frame
 
 GRID, TENSOR = (8, 10), (64, 80)

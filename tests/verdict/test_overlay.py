@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edge_ad import FrameError, Runtime
+from edge_ad.verdict.overlay import heat_layer
 from tests.tiny import bad_frame
 from tests.verdict.made import make_verdict
 
@@ -47,3 +48,19 @@ def test_overlay_of_frames_and_files(runtime: Runtime, deep: Runtime, tmp_path: 
     untouched = frame.copy()
     verdict.overlay(frame)
     np.testing.assert_array_equal(frame, untouched)
+
+
+def test_heat_as_a_layer() -> None:
+    """What a page lays over the frame, and fades."""
+    frame = np.full((32, 32, 3), 100, np.uint8)
+    amap = np.zeros((32, 32), np.float32)
+    amap[8:16, 8:16] = 9.0
+    verdict = make_verdict(2.0, amap)
+    heat = verdict.heat()
+    assert heat is not None
+    assert (heat.dtype, heat.min(), heat.max()) == (np.float32, 0.0, 1.0)
+    layer = heat_layer(heat)
+    assert (layer.shape, layer.dtype) == ((32, 32, 4), np.uint8)
+    assert layer[10, 10, 3] == 255
+    assert layer[0, 0, 3] == 0
+    np.testing.assert_array_equal(verdict.picture(frame), frame)

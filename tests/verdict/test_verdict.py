@@ -6,12 +6,14 @@ import gc
 import json
 import math
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge_ad import Runtime
+from edge_ad import Runtime, SpecError
+from edge_ad.frames.place import Place
 from tests.paths import DATA
 from tests.tiny import bad_frame
 from tests.verdict.made import make_verdict
@@ -47,6 +49,27 @@ def test_an_anomalous_frame_always_shows_where() -> None:
     amap[5, 6] = 0.5  # below the pixel threshold: the smoothing took the rest
     verdict = make_verdict(2.0, amap)
     assert [region.box for region in verdict.regions] == [(5, 6, 6, 7)]
+
+
+def test_another_threshold() -> None:
+    amap = np.zeros((8, 8), np.float32)
+    amap[2, 2] = 3.0
+    verdict = make_verdict(1.5, amap, threshold=1.0, pixel_threshold=2.0)
+    higher = verdict.at_threshold(2.0)
+    assert (verdict.is_anomalous, higher.is_anomalous) == (True, False)
+    assert (higher.score, higher.threshold, higher.pixel_threshold) == (1.5, 2.0, 4.0)
+    assert make_verdict(math.nan, amap).at_threshold(100.0).is_anomalous
+    for wrong in (0, -1, math.nan, math.inf, True, "1", None):
+        with pytest.raises(SpecError, match="threshold"):
+            verdict.at_threshold(wrong)  # type: ignore[arg-type]
+
+
+def test_a_part_that_is_not_found_is_anomalous_at_every_threshold() -> None:
+    place = Place(False, 0.1, np.eye(2, 3), (8, 8))
+    verdict = replace(make_verdict(1.0, np.zeros((8, 8), np.float32)), place=place)
+    assert verdict.at_threshold(5.0).score == 5.0
+    assert verdict.at_threshold(5.0).is_anomalous
+    assert verdict.at_threshold(0.1).score == 1.0
 
 
 def test_to_dict_is_json(runtime: Runtime) -> None:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from edge_ad.errors import FrameError, SpecError
 from edge_ad.spec import LightsSpec, Size
-from edge_ad.spec.codec import decode, encode
+from edge_ad.spec.codec import decode, encode, parse_json
+from edge_ad.spec.lights import LEAST_LIGHTS, MOST_LIGHTS
 from edge_ad.system.inputs import read_input
 
 FORMAT = "edge-ad-lights"
 VERSION = 1
-_FLAT = 0.02  # least singular value of the directions over the root of their number
 _MOST_BYTES = 2**24
 
 
@@ -41,40 +41,27 @@ def make_lights(
     if towards.ndim != 2 or towards.shape[1] != 3:
         raise SpecError("the directions are no lights", expected="(N, 3) numbers", got=towards.shape)
     count = len(towards)
-    lengths = np.linalg.norm(towards, axis=1, keepdims=True)
-    if not (lengths > 1e-6).all():
-        raise SpecError("a light has no direction", expected="x, y, z, not all 0", got=towards[lengths[:, 0] <= 1e-6])
+    if not LEAST_LIGHTS <= count <= MOST_LIGHTS:
+        raise SpecError("the lights are too few or too many", expected=f"{LEAST_LIGHTS}..{MOST_LIGHTS}", got=count)
+    with np.errstate(over="ignore"):  # told below
+        lengths = np.linalg.norm(towards, axis=1, keepdims=True)
+    bad = ~((lengths[:, 0] > 1e-6) & np.isfinite(lengths[:, 0]))
+    if bad.any():
+        raise SpecError("a light has no direction", expected="x, y, z, not all 0", got=towards[bad])
     if intensities is not None:
         strength = _numbers("intensities", intensities)
         strength = np.repeat(strength[:, None], 3, axis=1) if strength.ndim == 1 else strength
-        if strength.shape != (count, 3) or not (strength > 0).all():
+        if strength.shape != (count, 3):
             raise SpecError(
-                "the intensities do not fit the lights",
-                expected=f"({count},) or ({count}, 3), above 0",
-                got=strength.shape,
+                "the intensities do not fit the lights", expected=f"({count},) or ({count}, 3)", got=strength.shape
             )
     towards = towards / lengths
-    spec = LightsSpec(
+    return LightsSpec(
         directions=tuple(float(f"{value:.9g}") for value in towards.ravel()),
         intensities=(1.0,) * (3 * count) if strength is None else tuple(map(float, strength.ravel())),
         field_size=None if fields is None else (int(fields.shape[1]), int(fields.shape[2])),
         fields=() if fields is None else tuple(float(f"{value:.6g}") for value in np.asarray(fields).ravel()),
     )
-    check_lights(spec)
-    return spec
-
-
-def check_lights(lights: LightsSpec) -> None:
-    """Raises `SpecError` where the lights leave a normal open: their directions are near one plane."""
-    towards = directions_of(lights)
-    least = float(np.linalg.svd(towards, compute_uv=False)[-1]) / np.sqrt(len(towards))
-    if least < _FLAT:
-        raise SpecError(
-            "the lights are near one plane with the part, so normals cannot be found",
-            expected=f"directions with a smallest singular value of {_FLAT} or more for a light",
-            got=f"{least:.2g}",
-            remedy="Place the lights around the camera, not in a row, and calibrate them again.",
-        )
 
 
 def directions_of(lights: LightsSpec) -> NDArray[np.float64]:
@@ -123,14 +110,12 @@ def read_lights(path: str | os.PathLike[str]) -> LightsSpec:
     """
     name = os.fspath(path)
     try:
-        data = read_input(name)
+        data = read_input(name, most=_MOST_BYTES)
     except (OSError, ValueError) as error:
         got = error.strerror if isinstance(error, OSError) else error
         raise FrameError(f"cannot read {name}", expected="a file of lights", got=got) from error
     try:
-        if len(data) > _MOST_BYTES:
-            raise SpecError("the file is too large for lights", expected=f"{_MOST_BYTES} bytes at most", got=len(data))
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")  # editors of Windows begin a file with a mark
         return _from_json(text) if text.lstrip().startswith("{") else make_lights(rows_of(text))
     except (ValueError, RecursionError, SpecError) as error:
         raise SpecError(
@@ -151,13 +136,12 @@ def rows_of(text: str) -> list[list[float]]:
 
 
 def _from_json(text: str) -> LightsSpec:
-    document = json.loads(text)
+    document = parse_json(text)
+    assert isinstance(document, dict), "it begins with a brace"
     found = (document.get("format"), document.get("version"))
-    if found != (FORMAT, VERSION):
+    if found != (FORMAT, VERSION) or type(found[1]) is not int:
         raise SpecError("the file is of another format", expected=(FORMAT, VERSION), got=found)
-    lights = decode(LightsSpec, document, "lights")
-    check_lights(lights)
-    return lights
+    return decode(LightsSpec, document, "lights")
 
 
 def _numbers(name: str, value: object) -> NDArray[np.float64]:

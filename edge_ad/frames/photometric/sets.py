@@ -7,6 +7,7 @@ chrome sphere sets   NAME/NAME.0.png, NAME.1.png, ... (or .tga), NAME/NAME.mask.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class LightSet:
         lights: None where the set names none.
         mask: (H, W) bool, True on the object; None where the set has none.
         truth: file of the true normals; None where the set has none.
+        others: the other files that the set consists of: mask and lights.
     """
 
     name: str
@@ -42,6 +44,7 @@ class LightSet:
     lights: LightsSpec | None
     mask: NDArray[np.bool_] | None
     truth: Path | None
+    others: tuple[Path, ...] = ()
 
 
 def is_set(folder: Path) -> bool:
@@ -69,26 +72,41 @@ def find_sets(folder: Path) -> list[Path]:
     return found
 
 
-def read_set(folder: Path) -> LightSet:
+def read_set(folder: Path, *, lights_too: bool = True) -> LightSet:
     """The set in a folder. Its pictures are not read.
+
+    Args:
+        lights_too: False where others are used, or they are still looked for: then a file with old ones that lies
+            beside pictures with numbers is not read.
 
     Raises:
         DatasetError: it is incomplete or of no known layout.
         FrameError, SpecError: a file of it cannot be used.
     """
+    folder = Path(os.path.abspath(folder))  # "." has no name, and nothing beside it
     if (folder / "filenames.txt").is_file():
         return _diligent(folder)
-    pictures = _numbered(folder)
+    try:
+        pictures = _numbered(folder)
+    except OSError as error:
+        got = error.strerror or error
+        raise DatasetError(f"{folder} cannot be read", expected="a folder of pictures", got=got) from error
     if not pictures:
-        raise DatasetError(f"{folder} is no set", expected="filenames.txt, or pictures with numbers", got="neither")
+        raise DatasetError(
+            f"{folder} is no set",
+            expected="filenames.txt, or three or more pictures with numbers: 00.png, 01.png, ...",
+            got="neither",
+        )
     own = _NUMBERED.fullmatch(pictures[0].name)
     stem = own[1] if own else ""
     masks = [folder / name for name in (f"{stem}.mask.png", f"{stem}.mask.tga", "mask.png", "mask.tga")]
     given = [folder / "lights.json", folder / "lights.txt", folder.parent / "lights.json", folder.parent / "lights.txt"]
-    lights = next((read_lights(path) for path in given if path.is_file()), None)
-    mask = next((read_mask(path) for path in masks if path.is_file()), None)
+    known = [path for path in given if path.is_file()][:1] if lights_too else []
+    drawn = [path for path in masks if path.is_file()][:1]
+    lights = read_lights(known[0]) if known else None
+    mask = read_mask(drawn[0]) if drawn else None
     _require_count(folder, pictures, lights)
-    return LightSet(folder.name, tuple(pictures), lights, mask, None)
+    return LightSet(folder.name, tuple(pictures), lights, mask, None, (*known, *drawn))
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -116,6 +134,7 @@ def _diligent(folder: Path) -> LightSet:
         lights,
         read_mask(mask) if mask.is_file() else None,
         truth if truth.is_file() else None,
+        (folder / "filenames.txt", folder / "light_directions.txt", strength, mask, truth),
     )
 
 
@@ -145,7 +164,14 @@ def _numbered(folder: Path) -> list[Path]:
     for path in sorted(folder.iterdir()):
         match = _NUMBERED.fullmatch(path.name)
         if match and path.is_file():
-            groups.setdefault((match[1], match[3].lower()), {})[int(match[2])] = path
+            group = groups.setdefault((match[1], match[3].lower()), {})
+            first = group.setdefault(int(match[2]), path)
+            if first != path:
+                raise DatasetError(
+                    f"two pictures in {folder} have one number",
+                    expected="a number for each",
+                    got=[first.name, path.name],
+                )
     if not groups:
         return []
     largest = max(groups.values(), key=len)

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import os
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -175,8 +175,11 @@ def check_pictures(stack: object, spec: FrameSpec, count: int, name: str = "the 
     Raises:
         FrameError: a picture cannot be used, or they do not fit together.
     """
-    if isinstance(stack, (str, bytes, os.PathLike)) or not hasattr(stack, "__len__") or not hasattr(stack, "__iter__"):
-        raise FrameError(f"{name} is no stack of pictures", expected=f"{count} pictures", got=type(stack).__name__)
+    unordered = isinstance(stack, (str, bytes, os.PathLike, Set, Mapping))
+    if unordered or not hasattr(stack, "__len__") or not hasattr(stack, "__iter__"):
+        raise FrameError(
+            f"{name} is no stack of pictures", expected=f"{count} pictures in order", got=type(stack).__name__
+        )
     given: list[Any] = list(stack)
     if len(given) != count:
         raise FrameError(
@@ -187,7 +190,7 @@ def check_pictures(stack: object, spec: FrameSpec, count: int, name: str = "the 
     pictures = [
         read_picture(item, spec)
         if isinstance(item, (str, os.PathLike))
-        else check_frame(item, spec, f"picture {i} of {name}")
+        else _rows_together(check_frame(item, spec, f"picture {i} of {name}"))
         for i, item in enumerate(given, 1)
     ]
     first = pictures[0]
@@ -200,6 +203,14 @@ def check_pictures(stack: object, spec: FrameSpec, count: int, name: str = "the 
                 remedy="Take all pictures with one camera and one setting.",
             )
     return pictures
+
+
+def _rows_together(picture: Pixels) -> Pixels:
+    """The picture with the pixels of a row next to each other, as the native core needs them; mirrored ones, channels
+    in the other order and every second pixel are views without."""
+    inner = (picture.itemsize,) if picture.ndim == 2 else (3 * picture.itemsize, picture.itemsize)
+    together: Any = picture if picture.strides[1:] == inner else np.ascontiguousarray(picture)
+    return together
 
 
 def require_light(pictures: Sequence[Pixels], name: str = "the stack") -> None:

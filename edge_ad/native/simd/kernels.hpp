@@ -93,6 +93,19 @@ struct Lighting {
     float dark;  // what is not above it is no light
 };
 
+constexpr std::size_t kMostMoved = 4096;  // pixels of a side, so that 32 bits number all
+constexpr std::size_t kMostPlanes = 15;
+
+// A picture that is moved by a matrix, and planes of the same size beside it.
+struct Moved {
+    std::size_t height, width;  // 2 or more; of all of them
+    const float* picture;       // [height][width]
+    const float* weights;       // [height][width]
+    const float* planes;        // [count][height][width]
+    std::size_t count;
+    float matrix[6];  // from (x, y) of a plane to (x, y) of the picture
+};
+
 struct Kernels {
     const char* name;
     // Exact search works on a tile of lanes * vectors queries (vectors <= max_vectors) packed as
@@ -180,6 +193,10 @@ struct Kernels {
     // lighting.count * kMostLanes.
     void (*normals_block)(const Lighting& lighting, const float* samples, const float* fits, float* work,
                           float* out);
+
+    // Adds to sums [1 + count][1 + count], from the diagonal on, what moved.hpp says of rows [first, last).
+    // work: 2 * (last - first) * width.
+    void (*moved_products)(const Moved& of, std::size_t first, std::size_t last, float* work, double* sums);
 
     const CodeKernels* codes;
 };

@@ -401,5 +401,6 @@ constexpr Kernels make_kernels(const CodeKernels* codes) {
             samples_u8,
             samples_u16,
             normals_block,
+            moved_products,
             codes};
 }

@@ -59,6 +59,7 @@ struct Simd {
 
 #include "simd/resample.inl"
 
+#include "simd/moved.inl"
 #include "simd/normals.inl"
 
 #include "simd/kernels.inl"  // after the others: it lists what they define

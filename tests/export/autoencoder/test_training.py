@@ -104,6 +104,17 @@ def test_a_file_that_is_no_checkpoint_is_named(pictures: np.ndarray, tmp_path: P
         assert kept.read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("network", {}), ("best", {}), ("optimiser", {}), ("step", "x"), ("curve", 5), ("losses", None)]
+)
+def test_a_checkpoint_that_was_changed_is_named(pictures: np.ndarray, tmp_path: Path, name: str, value: object) -> None:
+    kept = tmp_path / "x.ckpt"
+    Training(TINY, pictures, CPU).save(kept)
+    torch.save({**torch.load(kept, weights_only=True), name: value}, kept)
+    with pytest.raises(BackboneError, match="cannot read the checkpoint"):
+        Training(TINY, pictures, CPU).load(kept)
+
+
 def test_it_stops_when_nothing_is_gained(pictures: np.ndarray) -> None:
     still = trained(replace(TINY, steps=1000, rate=0.0, patience=3), pictures)
     assert still.step == 2 * (1 + 3)

@@ -51,6 +51,10 @@ def test_lights_json_keeps_everything(tmp_path: Path) -> None:
         '{"format": "edge-ad-lights", "version": 9}',
         "nan 0 1\n0 1 1\n1 0 1\n",
         '{"format": "edge-ad-lights", "version": 1, "directions": [0, 0, 1], "intensities": [1, 1, 1]}',
+        '{"format": "edge-ad-lights", "format": "edge-ad-lights", "version": 1}',
+        "1e308 1e308 1e308\n0 1 1\n1 0 1\n",
+        "1 0 -1\n0 1 -1\n-1 -1 -1\n",
+        "1 0 1\n0 1 1\n" * 65,
     ],
 )
 def test_files_that_hold_no_lights(tmp_path: Path, text: str) -> None:
@@ -60,6 +64,27 @@ def test_files_that_hold_no_lights(tmp_path: Path, text: str) -> None:
         read_lights(path)
     with pytest.raises(FrameError, match="cannot read"):
         read_lights(tmp_path / "none.json")
+
+
+def test_lights_json_is_read_strictly(tmp_path: Path) -> None:
+    path = tmp_path / "lights.json"
+    text = lights_to_json(make_lights(ring(5))).decode()
+    path.write_text(text, encoding="utf-8-sig")  # as Notepad of Windows writes it
+    assert read_lights(path).count == 5
+    for change, why in (
+        (("{", '{"directions": [], '), "the same key twice"),
+        (('"version": 1', '"version": true'), "another format"),
+        (('"version": 1', '"version": 1.0'), "another format"),
+        (("1.0", "NaN"), "not a number of JSON"),
+        (("1.0", "1e308"), "out of range"),
+        (("1.0", "1e-300"), "out of range"),
+    ):
+        path.write_text(text.replace(*change, 1))
+        with pytest.raises(SpecError, match=why):
+            read_lights(path)
+    path.write_bytes(b" " * (2**24 + 1))
+    with pytest.raises(FrameError, match="more than"):
+        read_lights(path)
 
 
 def test_lights_of_a_text_file(tmp_path: Path) -> None:
@@ -116,6 +141,11 @@ def test_sets_with_numbers(tmp_path: Path) -> None:
     assert one.mask.all()
     np.testing.assert_allclose(directions_of(one.lights), lights)
     assert find_sets(tmp_path) == [folder]
+    again = folder / "part.03.png"
+    again.write_bytes((folder / "part.3.png").read_bytes())
+    with pytest.raises(DatasetError, match=r"two pictures in .* have one number"):
+        read_set(folder)
+    again.unlink()
     (folder / "part.3.png").unlink()
     with pytest.raises(DatasetError, match="incomplete"):
         read_set(folder)

@@ -53,6 +53,7 @@ struct Simd {
 };
 
 #include "simd/arm/resample_neon.inl"
+#include "simd/moved.inl"
 #include "simd/normals.inl"
 
 #include "simd/kernels.inl"

@@ -62,6 +62,7 @@ struct Simd {
 
 #include "simd/x86/resample_avx2.inl"
 
+#include "simd/moved.inl"
 #include "simd/normals.inl"
 
 #include "simd/kernels.inl"  // after the others: it lists what they define

@@ -1,0 +1,142 @@
+"""Alarms stay until a person has seen them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edge_ad.errors import SpecError
+from edge_ad.station import alarms as module
+from edge_ad.station.alarms import Alarms
+from edge_ad.station.desk import Desk
+from edge_ad.station.journal import Journal
+from edge_ad.station.plc.base import LinkState
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path / "journal.sqlite")
+    yield desk
+    desk.close()
+
+
+def shown(alarms: Alarms) -> list[tuple[str, bool, bool]]:
+    return [(alarm.key, alarm.active, alarm.acknowledged) for alarm in alarms.all()]
+
+
+def latched(desk: Desk) -> list[str]:
+    assert desk.flush(60)
+    with Journal(desk._journal.path) as journal:
+        return [alarm[0] for alarm in journal.alarms()]
+
+
+def test_an_alarm_stays_until_it_is_acknowledged(desk: Desk) -> None:
+    alarms = Alarms(desk)
+    desk.event("top", "lost", "the cable\nis out")
+    assert alarms.all()[0].text == "the cable is out"
+    desk.event("top", "connected", "it is back")
+    assert shown(alarms) == [("lost:top", False, False)]
+    alarms.acknowledge("lost:top", "operator at x")
+    assert shown(alarms) == []
+    assert latched(desk) == []
+    with Journal(desk._journal.path) as journal:
+        events = journal.events()
+    assert events[0][1:3] == ("top", "acknowledged")
+    assert "operator at x" in events[0][3]
+    with pytest.raises(SpecError, match="no such alarm"):
+        alarms.acknowledge("lost:top", "x")
+
+
+def test_one_that_is_acknowledged_first_goes_with_its_cause(desk: Desk) -> None:
+    alarms = Alarms(desk)
+    desk.event("top", "dark", "it is dark")
+    alarms.acknowledge("health:top", "x")
+    alarms.acknowledge("health:top", "x")  # again: nothing more
+    desk.event("top", "frozen", "it is frozen")  # of the same kind: it is known
+    assert shown(alarms) == [("health:top", True, True)]
+    desk.event("top", "live", "it is live")
+    assert shown(alarms) == []
+    desk.event("top", "dark", "again")
+    assert shown(alarms) == [("health:top", True, False)]
+
+
+def test_alarms_outlive_a_restart(tmp_path: Path) -> None:
+    for _ in range(2):
+        desk = Desk(tmp_path / "journal.sqlite")
+        with Journal(tmp_path / "journal.sqlite") as journal:
+            alarms = Alarms(desk, journal.alarms())
+        found = shown(alarms)
+        desk.event("top", "refused", "a bundle is refused")
+        desk.close()
+    assert found == [("bundle:top", False, False)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "key"),
+    [
+        ("source", "the folder is gone", "lost:top"),
+        ("silent", "", "health:top"),
+        ("blinded", "", "health:top"),
+        ("refused", "", "bundle:top"),
+        ("drift", "", None),  # the lines are asked: there may be one a statistic
+        ("source", "it is there again", None),
+        ("start", "", None),
+        ("drops", "", None),
+    ],
+)
+def test_events(desk: Desk, kind: str, text: str, key: str | None) -> None:
+    alarms = Alarms(desk)
+    desk.event("top", kind, text)
+    assert [alarm.key for alarm in alarms.all()] == ([] if key is None else [key])
+    assert latched(desk) == ([] if key is None else [key])
+
+
+def test_many_faults(desk: Desk) -> None:
+    alarms = Alarms(desk)
+    for _ in range(4):
+        alarms.ended("top", "fault")
+    assert shown(alarms) == []
+    alarms.ended("top", "fault")
+    assert shown(alarms) == [("faults:top", True, False)]
+    for _ in range(20):
+        alarms.ended("top", "good")
+    assert shown(alarms) == [("faults:top", False, False)]
+
+
+def test_drift(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    alarms = Alarms(desk)
+    keeper: Any = SimpleNamespace(has_reserve=True)
+    drift = SimpleNamespace(alarms=(SimpleNamespace(statistic="brightness", text="it is dark"),))
+    lines: Any = {"to:p": SimpleNamespace(drift=drift)}
+    alarms.look(lines, {}, keeper, {})
+    (alarm,) = alarms.all()
+    assert (alarm.key, alarm.camera, alarm.text, alarm.active) == ("drift:to:p:brightness", "to:p", "it is dark", True)
+    drift.alarms, now[0] = (), 2.0
+    alarms.look(lines, {}, keeper, {})
+    assert shown(alarms) == [("drift:to:p:brightness", False, False)]
+    alarms.acknowledge("drift:to:p:brightness", "me")
+    assert shown(alarms) == []
+
+
+def test_causes_that_are_looked_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    alarms = Alarms(desk)
+    keeper: Any = SimpleNamespace(has_reserve=False)
+    boxes: Any = {"csv-1": SimpleNamespace(fails="the disk is gone")}
+    links = {"plc": LinkState(False, "no answer")}
+    alarms.look({}, boxes, keeper, links)
+    assert {alarm.key for alarm in alarms.all()} == {"disk", "sink:csv-1"}  # a link may take its time
+    now[0] = 6.0
+    alarms.look({}, boxes, keeper, links)
+    assert {alarm.key for alarm in alarms.all()} == {"disk", "sink:csv-1", "link:plc"}
+    keeper.has_reserve = True
+    now[0] = 12.0
+    alarms.look({}, {}, keeper, {})  # neither sink nor link are in the configuration any more
+    assert [active for _, active, _ in shown(alarms)] == [False, False, False]

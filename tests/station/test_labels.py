@@ -1,0 +1,155 @@
+"""Labels of a journal as lessons: which pictures are taken, and the lesson in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from edge_ad.errors import EdgeADError, LearningError, SpecError
+from edge_ad.learning.lesson import learn
+from edge_ad.learning.report import DEFECT, HELD_BACK, TAUGHT
+from edge_ad.learning.store import Store, id_of
+from edge_ad.learning.task import Asked
+from edge_ad.station import labels
+from edge_ad.station.config import Config, load_config
+from edge_ad.station.journal import Journal
+from edge_ad.station.labels import labelled_pictures, learn_from_labels, store_of_camera
+from tests.learning.making import QuickMaker, labelled_part
+from tests.station.making import run_batch, write_config
+from tests.tiny import bad_frame, good_frame, picture
+
+
+@pytest.fixture
+def config(place: Path) -> Config:
+    """A station that has inspected four good parts of a new lot, which it rejected, a usual one, and two defects."""
+    for path in (place / "frames").iterdir():
+        path.unlink()
+    for at in range(4):
+        picture(place / "frames" / f"lot_{at}.png", labelled_part(4000 + at))
+    for at in range(2):
+        picture(place / "frames" / f"bad_{at}.png", bad_frame(2000 + at))
+    picture(place / "frames" / "usual.png", good_frame(1000))
+    path = write_config(place, rest="[retention]\ngood_sample = 1")
+    rows = run_batch(path)
+    assert {row.part_id.split("-")[0]: row.outcome for row in rows}["lot_0"] == "reject"
+    return load_config(path)
+
+
+def label(config: Config, **given: str) -> None:
+    with Journal(config.journal, writes=True) as journal, journal.transaction():
+        for part, word in given.items():
+            (row,) = journal.rows("part_id LIKE ?", (f"{part}-%",))
+            assert journal.label("top", row.part_id, word)
+
+
+def test_what_is_taken(config: Config) -> None:
+    """Rejects that are labelled good, and all that is labelled defect; nothing else."""
+    assert labelled_pictures(config, "top").good == ()
+    label(config, lot_0="good", lot_1="good", usual="good", bad_0="defect", lot_2="unsure")
+    found = labelled_pictures(config, "top")
+    assert {path.name.split("-")[0] for path in found.good} == {"lot_0", "lot_1"}
+    assert {path.name.split("-")[0] for path in found.defects} == {"bad_0"}
+    assert all(path.is_file() and ".overlay." not in path.name for path in (*found.good, *found.defects))
+    assert found.notes == ()
+    with pytest.raises(SpecError, match="no camera of that name"):
+        labelled_pictures(config, "typo")
+
+
+def test_pictures_that_are_gone_are_named(config: Config) -> None:
+    label(config, lot_0="good", lot_1="good", lot_2="good")
+    labelled_pictures(config, "top").good[0].unlink()
+    with contextlib.closing(sqlite3.connect(config.journal)) as db, db:
+        db.execute("UPDATE triggers SET kept = 4 WHERE part_id LIKE 'lot_1-%'")
+    found = labelled_pictures(config, "top")
+    assert [path.name.split("-")[0] for path in found.good] == ["lot_2"]
+    (note,) = found.notes
+    assert re.fullmatch(r"2 labelled parts without a picture any more: lot_0-\w+, lot_1-\w+", note)
+
+
+def test_a_picture_that_retention_removes_meanwhile(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    label(config, lot_0="good", lot_1="good")
+    inner, removed = labels.sha256_of, []
+
+    def late(path: Path) -> str:
+        if not removed:
+            removed.append(path)
+            path.unlink()
+        return inner(path)
+
+    monkeypatch.setattr(labels, "sha256_of", late)
+    found = labelled_pictures(config, "top")
+    assert len(found.good) == 1
+    assert "1 labelled parts without a picture any more" in found.notes[0]
+    store = Store(store_of_camera(config, "top"))
+    with pytest.raises(EdgeADError, match="cannot be read"):
+        store.lock(DEFECT, removed[0], "0" * 64)
+
+
+def test_a_label_that_was_changed_after_a_lesson(config: Config) -> None:
+    """What was locked as good becomes a locked defect; what was taught is not passed over in silence."""
+    label(config, lot_0="good", lot_1="good", lot_2="good", bad_0="good")
+    store = Store(store_of_camera(config, "top"))
+    bundle = config.camera("top").bundle
+    learn(Asked(bundle, labelled_pictures(config, "top").good, (), store.folder), QuickMaker())
+    roles = {each.name.split("-")[0]: each for each in store.entries[-1].pictures}
+    (held, *_) = (name for name, each in roles.items() if each.role == HELD_BACK)
+    (taught, *_) = (name for name, each in roles.items() if each.role == TAUGHT)
+    label(config, **{held: "defect"})
+    found = labelled_pictures(config, "top")
+    assert [path.name.split("-")[0] for path in found.defects] == [held]
+    learn(Asked(bundle, (), found.defects, store.folder), QuickMaker())
+    assert roles[held].sha256 in store.locked(DEFECT)
+    assert roles[held].sha256 not in store.locked(HELD_BACK)
+    assert labelled_pictures(config, "top").defects == ()
+    label(config, **{taught: "defect"})
+    with pytest.raises(LearningError, match=r"was taught as good.*Undo that lesson"):
+        learn(Asked(bundle, (), labelled_pictures(config, "top").defects, store.folder), QuickMaker())
+
+
+def test_a_lesson_from_labels(config: Config) -> None:
+    """The bundle of the camera learns, once; and goes back."""
+    bundle = config.camera("top").bundle
+    before = id_of(bundle)
+    label(config, lot_0="good", lot_1="good", lot_2="good", bad_0="defect")
+    report = learn_from_labels(config, "top", "anna")
+    assert (report.state, report.who, report.before, report.after) == ("learned", "anna", before, id_of(bundle))
+    assert Path(report.store) == store_of_camera(config, "top") == config.data / "learning" / "top"
+    roles = [each.role for each in report.pictures]
+    assert roles.count(TAUGHT) + roles.count(HELD_BACK) == 3
+    assert len(Store(store_of_camera(config, "top")).locked(DEFECT)) == 1
+    assert labelled_pictures(config, "top").notes == ("4 labelled parts were taught or locked before",)
+    back = learn_from_labels(config, "top", "eve", undo=True)
+    assert (back.state, back.who, back.after) == ("undone", "eve", before)
+    assert id_of(bundle) == before
+    found = labelled_pictures(config, "top")  # what was undone may be taught again; what is locked stays locked
+    assert len(found.good) == roles.count(TAUGHT)
+    assert found.defects == ()
+
+
+def test_a_refusal_comes_back(config: Config) -> None:
+    """Defects that are labelled good: a known defect would pass."""
+    label(config, lot_0="good")
+    with pytest.raises(LearningError, match="two good images"):
+        learn_from_labels(config, "top", "anna")
+
+
+def test_no_labels(config: Config) -> None:
+    with pytest.raises(EdgeADError, match="camera top has no label to learn from"):
+        learn_from_labels(config, "top", "anna")
+    with pytest.raises(SpecError, match="no camera of that name"):
+        learn_from_labels(config, "typo", "anna")
+
+
+def test_a_lesson_that_dies(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        labels, "command_of", lambda *given, **more: [labels.sys.executable, "-c", "import nothing_such"]
+    )
+    with pytest.raises(EdgeADError, match=r"ended without a report.*nothing_such"):
+        learn_from_labels(config, "top", "anna")
+    monkeypatch.setattr(labels, "command_of", lambda *given, **more: [str(config.data / "no program")])
+    with pytest.raises(EdgeADError, match="cannot be started"):
+        learn_from_labels(config, "top", "anna")
