@@ -27,6 +27,7 @@ import numpy as np
 
 from edge_ad.station.config import load_config
 from edge_ad.station.plc.base import Answer
+from edge_ad.station.process import share_interpreter
 from edge_ad.station.station import Station
 
 BUNDLE = Path(__file__).parents[1] / "tests/data/format-1.bundle"
@@ -145,6 +146,7 @@ def main() -> None:
         logging.disable(logging.WARNING)
         print(json.dumps(asyncio.run(_Client().run(url, Path(own), uri, int(jobs), float(pause_s)))))
         return
+    share_interpreter()  # as `edge-ad run` does
     found = measure(given.bundle, given.jobs, given.pause)
     load = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(f"{given.jobs} jobs, SignAndEncrypt, {os.cpu_count()} cores, {load}")

@@ -9,7 +9,7 @@ many triggers had no outcome.
     upload    100 MB to /inspect, again and again, with its length told and without
     loris     300 connections that send the head of a request byte by byte
     guess     50 wrong tokens a second
-    plc       a link to a controller that is not there (where a kind of link is given: --link)
+    plc       a link to a controller that is not there, of a second camera, which it alone may trigger
 
 The load comes from this PC. On Linux it takes only what is left of the cores, as it stands for other PCs; the kernel's
 work for both ends of each connection is there all the same.
@@ -23,6 +23,7 @@ import contextlib
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,8 @@ from edge_ad.station.page.auth import read_token
 from edge_ad.system.percentiles import percentiles
 
 BUNDLE = Path(__file__).parents[1] / "tests/data/format-1.bundle"
-FAULTS = ("flood", "upload", "loris", "guess")
+LOADS = ("flood", "upload", "loris", "guess")
+FAULTS = (*LOADS, "plc")
 _PATHS = ("/api/state", "/metrics", "/api/journal", "/api/live/top/frame.jpg", "/api/live/top/heat.png", "/health")
 _CONFIG = """
 [station]
@@ -52,7 +54,23 @@ trigger = "every"
 every_ms = {every}
 deadline_ms = {deadline}
 threads = {threads}
-{link}
+{more}
+"""
+_ASKED = """
+[[camera]]
+name = "side"
+source = "synthetic:{size}"
+bundle = "part.bundle"
+trigger = "software"
+deadline_ms = {deadline}
+threads = {threads}
+"""
+_LINK = """
+[[plc]]
+kind = "modbus-client"
+name = "line"
+camera = "side"
+url = "modbus://127.0.0.1:{port}"
 """
 
 
@@ -148,7 +166,7 @@ class Phase:
 
 
 @contextlib.contextmanager
-def station(folder: Path, options: argparse.Namespace, link: str = "") -> Iterator[tuple[Path, int]]:
+def station(folder: Path, options: argparse.Namespace, more: str = "") -> Iterator[tuple[Path, int]]:
     """A station of its own process; its journal, and the port of its page."""
     shutil.copy(options.bundle, folder / "part.bundle")
     told = {
@@ -158,7 +176,7 @@ def station(folder: Path, options: argparse.Namespace, link: str = "") -> Iterat
         "deadline": options.deadline_ms,
     }
     config = folder / "station.toml"
-    config.write_text(_CONFIG.format(port=0, link=link, **told), encoding="utf-8")
+    config.write_text((_CONFIG.replace("{more}", more)).format(port=0, **told), encoding="utf-8")
     command = [sys.executable, "-m", "edge_ad.cli", "run", str(config)]
     log = folder / "log"
     with open(log, "wb") as lines, subprocess.Popen(command, stderr=lines) as process:
@@ -217,13 +235,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each turn")
     parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=FAULTS)
-    parser.add_argument("--link", type=Path, help="a file with a [[plc]] table whose controller is not there")
     parser.add_argument("--load", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.load:
         load(options.load[0], int(options.load[1]), os.environ["BENCH_TOKEN"])
         return
-    phases: dict[str, Phase] = {fault: Phase() for fault in options.faults}
+    phases: dict[str, Phase] = {fault: Phase() for fault in LOADS if fault in options.faults}
     with tempfile.TemporaryDirectory() as folder, station(Path(folder), options) as (journal, port):
         token = read_token(Path(folder, "var/tokens/operator"))
         measured(journal, 5.0)
@@ -238,7 +255,7 @@ def main() -> None:
                 "SELECT count(*) FROM triggers WHERE outcome IS NULL AND id < (SELECT max(id) FROM triggers)"
             )
             faults = books.one("SELECT count(*) FROM triggers WHERE outcome = 'fault'")
-    if options.link is not None:
+    if "plc" in options.faults:
         phases["plc"] = _plc(options)
     _tell(phases)
     print(
@@ -250,11 +267,19 @@ def _plc(options: argparse.Namespace) -> Phase:
     """Stations without a link and with one to nobody, in turn."""
     phase = Phase()
     for _ in range(options.turns):
-        for link, into in (("", phase.quiet), (options.link.read_text(encoding="utf-8"), phase.beside)):
-            with tempfile.TemporaryDirectory() as folder, station(Path(folder), options, link) as (journal, _):
+        link = _LINK.replace("{port}", str(_nobody()))
+        for more, into in ((_ASKED, phase.quiet), (_ASKED + link, phase.beside)):
+            with tempfile.TemporaryDirectory() as folder, station(Path(folder), options, more) as (journal, _):
                 measured(journal, 3.0)
                 into += measured(journal, options.seconds)
     return phase
+
+
+def _nobody() -> int:
+    """A port where nobody listens."""
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        return int(made.getsockname()[1])
 
 
 def _tell(phases: dict[str, Phase]) -> None:

@@ -36,6 +36,7 @@ from edge_ad.station.journal import Journal
 from edge_ad.station.plc.base import Answer
 from edge_ad.station.plc.dialogue import Dialogue
 from edge_ad.station.plc.handshake import Shown
+from edge_ad.station.process import share_interpreter
 from edge_ad.station.station import Station
 
 ROOT = Path(__file__).parents[1]
@@ -67,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--poll-ms", type=float, default=1.0, help="of the PLC")
     parser.add_argument("--folder", type=Path, help="where the journal is written; default: the system's folder")
     options = parser.parse_args(arguments)
+    share_interpreter()  # as `edge-ad run` does
     roles = ("server", "client") if options.role == "both" else (options.role,)
     print(f"load {' '.join(f'{each:.1f}' for each in os.getloadavg())}, {os.cpu_count()} cores, {options.parts} parts")
     print("| the station is | | p50 ms | p99 ms | largest ms |\n|---|---|---|---|---|")

@@ -43,6 +43,8 @@ class Limits:
         uploads: of these, uploads: each is in memory as a whole.
         part_s: seconds that a body may rest while it is sent.
         body_s: seconds that a whole body may take.
+        intake, intake_burst: bytes a second of all bodies together, and at once; more waits at the client. Receiving is
+            work of the kernel, which no priority of this process holds back from the inspection's cores.
     """
 
     max_body: int = 32_000_000
@@ -54,6 +56,8 @@ class Limits:
     uploads: int = 4
     part_s: float = 10.0
     body_s: float = 60.0
+    intake: float = 32e6
+    intake_burst: float = 8e6
 
 
 class Headers:
@@ -113,6 +117,7 @@ class Bodies:
 
     def __init__(self, app: App, limits: Limits) -> None:
         self._app, self._limits = app, limits
+        self._intake = Intake(limits.intake, limits.intake_burst)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application."""
@@ -122,7 +127,7 @@ class Bodies:
         length = header(scope, b"content-length")
         if length.isdigit() and (len(length) > 15 or int(length) > most):
             return await _too_long(send, most)
-        body = _Body(receive, send, most, self._limits)
+        body = _Body(receive, send, most, self._limits, self._intake)
         try:
             return await self._app(scope, body.receive, body.send)
         except Exception:
@@ -130,12 +135,27 @@ class Bodies:
                 raise
 
 
+class Intake:
+    """How fast bodies are taken in: `burst` bytes at once, and `rate` a second."""
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._burst, self._clock = rate, burst, clock
+        self._level, self._at = burst, clock()
+
+    def took(self, size: int) -> float:
+        """Counts so many bytes; the seconds to wait before any more are taken."""
+        now = self._clock()
+        self._level = min(self._burst, self._level + (now - self._at) * self._rate) - size
+        self._at = now
+        return max(0.0, -self._level / self._rate)
+
+
 class _Body:
     """Counts what is received. Where it is too much, it answers itself, and the application hears that the client has
     gone; what that answers is not sent."""
 
-    def __init__(self, receive: Receive, send: Send, most: int, limits: Limits) -> None:
-        self._receive, self._send, self._most, self._limits = receive, send, most, limits
+    def __init__(self, receive: Receive, send: Send, most: int, limits: Limits, intake: Intake) -> None:
+        self._receive, self._send, self._most, self._limits, self._intake = receive, send, most, limits, intake
         self._seen, self._until = 0, time.monotonic() + limits.body_s
         self._done = self._answered = self.refused = False
 
@@ -148,9 +168,13 @@ class _Body:
             message = await asyncio.wait_for(self._receive(), left_s)
         except asyncio.TimeoutError:
             return await self._refuse(408)
-        self._seen += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self._seen += size
         if self._seen > self._most:
             return await self._refuse(413)
+        wait_s = self._intake.took(size)
+        if wait_s:
+            await asyncio.sleep(wait_s)
         self._done = message["type"] != "http.request" or not message.get("more_body", False)
         return message
 

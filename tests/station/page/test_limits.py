@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge_ad.station.page.limits import Bodies, Headers, Limits, Rates
+from edge_ad.station.page.limits import Bodies, Headers, Intake, Limits, Rates
 from tests.station.page.asking import ask
 
 
@@ -55,6 +56,22 @@ def test_bodies_that_are_too_slow() -> None:
 
     asyncio.run(run())
     assert sent[0]["status"] == 408
+
+
+def test_bodies_are_taken_in_at_a_pace() -> None:
+    now = [0.0]
+    intake = Intake(rate=1000, burst=500, clock=lambda: now[0])
+    assert [intake.took(300), intake.took(200), intake.took(100)] == [0, 0, pytest.approx(0.1)]
+    now[0] = 0.1
+    assert intake.took(50) == pytest.approx(0.05)
+    now[0] = 100.0  # a rest gives the burst back, and no more
+    assert [intake.took(500), intake.took(1)] == [0, pytest.approx(0.001)]
+    # Of two bodies the second waits for what the first took.
+    app = Bodies(reads, Limits(intake=1e6, intake_burst=1e5))
+    began = time.monotonic()
+    for _ in range(2):
+        assert ask(app, "/inspect", "POST", body=[b"x" * 50_000] * 4).body == b"200000"
+    assert time.monotonic() - began >= 0.29
 
 
 def test_an_error_of_the_application_is_not_swallowed() -> None:
