@@ -72,6 +72,15 @@ def identity(folder: Path, station: str) -> Identity:
     return found
 
 
+def application_uri(station: str) -> str:
+    """How OPC UA calls this station; a certificate names it too."""
+    return f"urn:{_plain(socket.gethostname())}:edge-ad:{_plain(station)}"
+
+
+def _plain(name: str) -> str:
+    return re.sub("[^A-Za-z0-9._-]", "-", name)
+
+
 def _unfit(certificate: Path, key: Path, got: object) -> SpecError:
     return SpecError(
         f"the certificate {certificate} and the key {key} cannot be used",
@@ -82,13 +91,12 @@ def _unfit(certificate: Path, key: Path, got: object) -> SpecError:
 
 
 def _make(certificate: Path, key: Path, station: str) -> None:
-    host, now = socket.gethostname(), datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.timezone.utc)
     private = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"edge-ad {station}"[:64])])
-    plain = [re.sub("[^A-Za-z0-9._-]", "-", each) for each in (host, station)]
     addresses = [
-        x509.UniformResourceIdentifier(f"urn:{plain[0]}:edge-ad:{plain[1]}"),
-        *(x509.DNSName(each) for each in dict.fromkeys((plain[0], "localhost"))),
+        x509.UniformResourceIdentifier(application_uri(station)),
+        *(x509.DNSName(each) for each in dict.fromkeys((_plain(socket.gethostname()), "localhost"))),
     ]
     builder = x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
     builder = builder.not_valid_before(now - datetime.timedelta(days=1))
