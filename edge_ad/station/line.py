@@ -37,7 +37,7 @@ _log = logging.getLogger("edge_ad.station")
 _TURN_S = 0.1  # of a loop that waits
 _AGAIN_S = (1.0, 30.0)  # before a source that is gone is opened again: at first, at most
 _IDLE_S = 1.0  # without a trigger, and a source counts as idle: longer than a file of a hot folder rests
-_WELL = ("connected", "live", "ended")  # kinds of events of a camera that nobody needs to look after
+_WELL = ("connected", LIVE, "ended")  # kinds of events of a camera that nobody needs to look after
 _SHARE = 0.9  # of the deadline, in which a frame must come
 
 

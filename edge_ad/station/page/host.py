@@ -27,7 +27,7 @@ from edge_ad.station.http import Http
 from edge_ad.station.logs import form_in_use
 from edge_ad.station.page import extra
 from edge_ad.station.page.auth import OPERATOR, VIEWER, is_open, make_token, read_tokens
-from edge_ad.station.page.channel import MOST_ASKED, Channel, RefusedError
+from edge_ad.station.page.channel import BAD, MOST_ASKED, UNAVAILABLE, Channel, RefusedError
 from edge_ad.station.page.commands import Commands
 from edge_ad.station.page.context import Settings
 from edge_ad.station.page.priority import end, start_lowly
@@ -139,7 +139,7 @@ class Host:
                 try:
                     self._work.put_nowait((channel, number, name, values))
                 except queue.Full:
-                    channel.send({"id": number, "error": "the station has too much to do", "word": "unavailable"})
+                    channel.send({"id": number, "error": "the station has too much to do", "word": UNAVAILABLE})
         return ""
 
     def _token_files(self) -> tuple[str, str]:
@@ -285,4 +285,4 @@ def _settings(station: Station, http: Http, secret: str) -> Settings:
 
 
 def _refused(number: int, error: EdgeADError) -> dict[str, Any]:
-    return {"id": number, "error": str(error), "word": error.word if isinstance(error, RefusedError) else "bad"}
+    return {"id": number, "error": str(error), "word": error.word if isinstance(error, RefusedError) else BAD}
