@@ -184,8 +184,8 @@ class Alarms:
             self._keep(LINK, name, not state.well and now - since >= _LINK_S, f"link {name}: {state.text}")
         self._look_at_drift(lines)
         for alarm in self.all():  # of what the configuration has no more
-            gone = {LINK: links, SINK: outboxes, LOST: lines, HEALTH: lines, FAULTS: lines}.get(alarm.kind)
-            if gone is not None and alarm.active and alarm.key.partition(":")[2] not in gone:
+            of = {LINK: links, SINK: outboxes, **dict.fromkeys((LOST, HEALTH, BUNDLE, FAULTS), lines)}.get(alarm.kind)
+            if of is not None and alarm.active and alarm.key.partition(":")[2] not in of:
                 self.end(alarm.kind, alarm.key.partition(":")[2])
 
     def _look_at_drift(self, lines: Mapping[str, Line]) -> None:

@@ -133,6 +133,7 @@ class Slot:
         self._lock = threading.Lock()
         self._stop, self._wake = threading.Event(), threading.Event()
         self._wanted, self._why = number, ""  # why there is nothing to inspect with
+        self._refused = False  # the latest file that was looked at
         self.number = number if number < len(self._paths) else 0
         if number != self.number:
             self._missing(number)
@@ -289,6 +290,8 @@ class Slot:
         try:
             identity, kept = keep_bundle(self._data, path)
             if identity == old:
+                if self._refused:
+                    self._took(f"{path} holds {old} again, which is in use")
                 return
             opened = self._opened(kept)
         except Exception as error:  # an engine may raise anything; the bundle after this one must still be seen
@@ -298,11 +301,16 @@ class Slot:
             self.current = opened  # the next trigger is inspected with it
             self._bundles[self.number] = identity
         self._adopted(name, self.number, identity)
-        text = f"{old} -> {identity}, proven and opened in {time.monotonic() - began:.1f} s"
-        _log.info("camera %s: bundle %s", name, text)
-        self._tell(name, "bundle", text)
+        self._took(f"{old} -> {identity}, proven and opened in {time.monotonic() - began:.1f} s")
+
+    def _took(self, text: str) -> None:
+        """The file is in use."""
+        self._refused = False
+        _log.info("camera %s: bundle %s", self.camera.name, text)
+        self._tell(self.camera.name, "bundle", text)
 
     def _refuse(self, path: Path, error: Exception, then: str) -> None:
+        self._refused = True
         text = f"{path} is refused, and {then}: {' '.join(str(error).split())}"
         _log.error("camera %s: %s", self.camera.name, text)
         self._tell(self.camera.name, "refused", text)

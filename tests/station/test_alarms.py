@@ -140,3 +140,18 @@ def test_causes_that_are_looked_for(desk: Desk, monkeypatch: pytest.MonkeyPatch)
     now[0] = 12.0
     alarms.look({}, {}, keeper, {})  # neither sink nor link are in the configuration any more
     assert [active for _, active, _ in shown(alarms)] == [False, False, False]
+
+
+def test_alarms_of_a_camera_that_the_configuration_has_no_more(desk: Desk) -> None:
+    alarms = Alarms(desk)
+    for kind in ("lost", "dark", "refused"):
+        desk.event("top", kind, "")
+    for _ in range(5):
+        alarms.ended("top", "fault")
+    alarms.look({}, {}, SimpleNamespace(has_reserve=True), {})  # type: ignore[arg-type]
+    assert {key: active for key, active, _ in shown(alarms)} == {
+        "bundle:top": False,
+        "faults:top": False,
+        "health:top": False,
+        "lost:top": False,
+    }
