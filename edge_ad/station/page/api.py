@@ -29,14 +29,13 @@ from edge_ad.station.journal import KEPT, LABELS
 from edge_ad.station.outcomes import FAULT, GOOD, OUTCOMES
 from edge_ad.station.outcomes import LATE as LATE_FAULT
 from edge_ad.station.page import kserve, metrics
-from edge_ad.station.page.channel import BAD, CONFLICT, LATE, UNAVAILABLE, UNKNOWN, RefusedError
+from edge_ad.station.page.channel import LATE, UNKNOWN, RefusedError
 from edge_ad.station.page.context import Context
 from edge_ad.station.page.inspector import BusyError, Inspector
 from edge_ad.station.page.paths import NUMBER
 from edge_ad.station.pictures import overlay_of
 from edge_ad.system.names import storable
 
-STATUS = {BAD: 400, UNKNOWN: 404, CONFLICT: 409, UNAVAILABLE: 503, LATE: 504}
 _MARGIN_S = 1.0  # beyond the deadline, for the outcome to arrive
 _LONGEST_S = 100.0  # that a trigger is waited for: `guard.py` ends a request soon after
 _MOST_ROWS = 500
@@ -67,7 +66,7 @@ def refused(request: Request, error: Exception) -> Response:
     if isinstance(error, BusyError):
         return answer({"error": str(error)}, 429, {"retry-after": "1"})
     if isinstance(error, RefusedError):
-        return answer({"error": str(error)}, STATUS.get(error.word, 500))
+        return answer({"error": str(error)}, error.status)
     return answer({"error": str(error)}, 400 if isinstance(error, (SpecError, FrameError)) else 500)
 
 
