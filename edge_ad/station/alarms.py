@@ -40,7 +40,7 @@ _SET = {  # by events of these kinds
     "refused": BUNDLE,
 }
 _ENDED = {"connected": LOST, LIVE: HEALTH, "bundle": BUNDLE}
-_AGAIN = "it is there again"  # of an event of the kind "source"
+AGAIN = "it is there again"  # text of an event of the kind "source" that ends what one before has said
 _MANY, _OF = 5, 20  # faults among the latest outcomes of a camera
 _LINK_S = 5.0  # that a link may take to connect
 _TURN_S = 1.0
@@ -98,7 +98,7 @@ class Alarms:
 
     def heard(self, camera: str, kind: str, text: str) -> None:
         """Of an event that is journalled."""
-        if kind == "source" and text == _AGAIN:
+        if kind == "source" and text == AGAIN:
             self.end(LOST, camera)
         elif kind in _SET:
             self.set(_SET[kind], camera, text)

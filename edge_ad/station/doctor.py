@@ -7,7 +7,7 @@ import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,6 +19,7 @@ from edge_ad.runtime import Runtime
 from edge_ad.sources.registry import open_source
 from edge_ad.sources.resume import Resume
 from edge_ad.sources.state import BLINDED, DARK, FROZEN, LIVE, SILENT
+from edge_ad.station.alarms import AGAIN
 from edge_ad.station.config import Camera, Config, SinkConfig
 from edge_ad.station.http import Http
 from edge_ad.station.journal import Journal, iso
@@ -35,9 +36,8 @@ _COMMITS = 20
 _SLOW_MS = 50.0
 _SLOW_SINK_S = 60.0
 _CONNECT_S = 60.0  # to a camera, on a PC that has much to do: starting its process takes seconds
-_WELL = ("start", LIVE, "ended")  # events after which a camera is well, as far as is known
+_WELL = (LIVE, "ended")  # events after which a camera is well, as far as is known
 _ILL = ("source", "lost", SILENT, FROZEN, DARK, BLINDED)
-_AGAIN = "source: it is there again"
 
 
 @dataclass(frozen=True)
@@ -239,16 +239,30 @@ def _connected(source: Any) -> str:
 
 def _source_in_use(config: Config, camera: Camera, what: str) -> Finding:
     """What the journal says of the health of a camera that the station has open."""
-    text = "SELECT kind || ': ' || text FROM events WHERE camera = ? AND kind IN (%s) ORDER BY id DESC LIMIT 1"
-    kinds = (*_WELL, *_ILL)
     try:
-        with Journal(config.journal) as journal:
-            latest = str(journal.one(text % ", ".join("?" * len(kinds)), camera.name, *kinds) or "")
+        kind, text = _latest(config, camera.name, (*_WELL, *_ILL))
     except EdgeADError as error:
         return Finding(BAD, what, str(error))
-    if latest.partition(":")[0] in _ILL and latest != _AGAIN:
-        return Finding(BAD, what, f"{camera.address}; {latest}")
+    if kind in _ILL and text != AGAIN:
+        return Finding(BAD, what, f"{camera.address}; {kind}: {text}")
     return Finding(OK, what, f"{camera.address}; the station has it open")
+
+
+def _latest(config: Config, camera: str, kinds: Sequence[str]) -> tuple[str, str]:
+    """Kind and text of the latest event of these kinds since the station was started; "" where there was none.
+
+    Args:
+        camera: "" for the station's own.
+
+    Raises:
+        EdgeADError: the journal cannot be read.
+    """
+    marks = ", ".join("?" * len(kinds))
+    where = f"camera = ? AND kind IN ({marks}) AND id > (SELECT coalesce(max(id), 0) FROM events WHERE kind = 'start')"
+    with Journal(config.journal) as journal:
+        latest = journal.one(f"SELECT kind || ':' || text FROM events WHERE {where} ORDER BY id DESC", camera, *kinds)
+    kind, _, text = str(latest or "").partition(":")
+    return kind, text
 
 
 def _bundles(camera: Camera) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ from edge_ad.sources.base import Capture, Source, Triggered, Watched
 from edge_ad.sources.registry import open_source
 from edge_ad.sources.resume import Resume
 from edge_ad.sources.state import LIVE, CameraState
+from edge_ad.station.alarms import AGAIN
 from edge_ad.station.config import Camera, Drift
 from edge_ad.station.desk import Desk, Ticket
 from edge_ad.station.drift import Watcher
@@ -312,7 +313,7 @@ class Line:
         self._heard = not hasattr(self._source, "events")
         if self.error is not None:
             _log.warning("camera %s: the source is there again", self.camera.name)
-            self._desk.event(self.camera.name, "source", "it is there again")
+            self._desk.event(self.camera.name, "source", AGAIN)
         self.error, self._again_s = None, 0.0
         return True
 

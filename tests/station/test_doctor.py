@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,10 @@ import pytest
 
 from edge_ad.cli import main
 from edge_ad.station import doctor
+from edge_ad.station.alarms import AGAIN
 from edge_ad.station.config import load_config
-from edge_ad.station.doctor import BAD, Finding, examine
+from edge_ad.station.doctor import BAD, OK, Finding, examine
+from edge_ad.station.journal import Journal
 from edge_ad.station.lock import FolderLock
 from tests.station.making import run_batch, write_config
 from tests.tiny import picture
@@ -36,6 +40,26 @@ def test_all_is_well(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found(config)["station"].told == "it runs"
     assert "has it open" in found(config)["camera top, source"].told
     lock.close()
+
+
+def test_a_camera_that_the_station_has_open(place: Path) -> None:
+    """What the journal says of it since the last start."""
+    config = write_config(place)
+    run_batch(config)
+    with contextlib.closing(FolderLock(place / "var")):
+        for kind, text, mark in (
+            ("source", "the folder is gone", BAD),
+            ("source", AGAIN, OK),
+            ("dark", "every frame is dark", BAD),
+            ("drops", "3 dropped", BAD),
+            ("live", "frames come", OK),
+            ("lost", "the cable is out", BAD),
+            ("start", "edge-ad", OK),
+        ):
+            with Journal(place / "var/journal.sqlite", writes=True) as journal, journal.transaction():
+                journal.event(time.time_ns(), "" if kind == "start" else "top", kind, text)
+            finding = found(config)["camera top, source"]
+            assert finding.mark == mark, kind
 
 
 def test_all_is_ill(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
