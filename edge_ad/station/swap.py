@@ -108,6 +108,7 @@ class Slot:
     Attributes:
         current: what is open.
         number: of its recipe.
+        refused: whether the file that was looked at last cannot be used.
 
     Raises:
         EdgeADError: neither the file of recipe 0 nor the bundle before can be used.
@@ -133,7 +134,7 @@ class Slot:
         self._lock = threading.Lock()
         self._stop, self._wake = threading.Event(), threading.Event()
         self._wanted, self._why = number, ""  # why there is nothing to inspect with
-        self._refused = False  # the latest file that was looked at
+        self.refused = False
         self.number = number if number < len(self._paths) else 0
         if number != self.number:
             self._missing(number)
@@ -290,7 +291,7 @@ class Slot:
         try:
             identity, kept = keep_bundle(self._data, path)
             if identity == old:
-                if self._refused:
+                if self.refused:
                     self._took(f"{path} holds {old} again, which is in use")
                 return
             opened = self._opened(kept)
@@ -305,12 +306,12 @@ class Slot:
 
     def _took(self, text: str) -> None:
         """The file is in use."""
-        self._refused = False
+        self.refused = False
         _log.info("camera %s: bundle %s", self.camera.name, text)
         self._tell(self.camera.name, "bundle", text)
 
     def _refuse(self, path: Path, error: Exception, then: str) -> None:
-        self._refused = True
+        self.refused = True
         text = f"{path} is refused, and {then}: {' '.join(str(error).split())}"
         _log.error("camera %s: %s", self.camera.name, text)
         self._tell(self.camera.name, "refused", text)
