@@ -63,7 +63,7 @@ def examine(config: Config) -> Iterator[Finding]:
     yield from _journal(config)
     yield from _sinks(config, running)
     if config.http is not None:
-        yield _page(config.http, config.data, running)
+        yield _page(config, config.http, running)
     yield _cores(config)
     for camera in config.cameras:
         yield _source(config, camera, running)
@@ -175,17 +175,20 @@ def _sink(journal: Journal, sink: SinkConfig, running: bool) -> Finding:
     return Finding(NOTE, what, f"{told}. " + (latest or "The station gives them when it runs."))
 
 
-def _page(http: Http, data: Path, running: bool) -> Finding:
-    """Whether the operator page can be served. Where the station runs, its port is in use by the page itself."""
+def _page(config: Config, http: Http, running: bool) -> Finding:
+    """Whether the operator page can be served. Where the station runs, its port is in use by the page itself, and the
+    journal says whether it is there."""
     told = missing()
     if told:
         return Finding(BAD, "page", told)
     try:
-        own = {role: data / "tokens" / role for role in ROLES}  # the first start makes them
+        own = {role: config.data / "tokens" / role for role in ROLES}  # the first start makes them
         files = {role: path or own[role] for role, path in http.tokens.items() if path or own[role].exists()}
         read_tokens(files)
         if not running:
             listen(http.host, http.port).close()
+        elif (text := _latest(config, "", ("page",))[1]) not in ("", AGAIN):
+            return Finding(BAD, "page", text)
     except EdgeADError as error:
         return Finding(BAD, "page", str(error))
     opened = [str(path) for path in files.values() if is_open(path)]

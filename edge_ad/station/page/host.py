@@ -1,8 +1,8 @@
 """The station's side of its page: starts the process that serves it, answers what it asks, and starts it again.
 
 The page is a process of its own, of low priority: nothing that comes over the network takes the interpreter or a core
-from the inspection. Whatever becomes of it, the station goes on. When the station ends, however it does, the pipe to
-the page closes, and the page ends too.
+from the inspection. Whatever becomes of it, the station goes on; the journal says that there is no page, and an alarm.
+When the station ends, however it does, the pipe to the page closes, and the page ends too.
 
 One thread reads what the page asks and answers what takes no time, one does what takes longer, and one sends the
 outcomes of triggers, so that the desk waits for nobody.
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from edge_ad.errors import EdgeADError
+from edge_ad.station.alarms import AGAIN, PAGE
 from edge_ad.station.desk import Ticket
 from edge_ad.station.http import Http
 from edge_ad.station.logs import form_in_use
@@ -48,15 +49,20 @@ class Host:
 
     Args:
         secret: signs cookies; a page that is started again knows its sessions.
+        gone: of the host before.
+
+    Attributes:
+        url: where the page is, once it listens.
+        gone: why there is no page, as the journal was told; "" where there is one.
 
     Raises:
         EdgeADError: a token cannot be made.
     """
 
-    def __init__(self, station: Station, http: Http, commands: Commands, secret: str) -> None:
-        self._commands = commands
+    def __init__(self, station: Station, http: Http, commands: Commands, secret: str, gone: str = "") -> None:
+        self._commands, self._tell, self.gone = commands, station.desk.event, gone
         self._settings = _settings(station, http, secret)
-        self.url = ""  # where it is, once it listens
+        self.url = ""
         self.pid: int | None = None
         self._stop = threading.Event()
         self._channel: Channel | None = None
@@ -92,6 +98,9 @@ class Host:
                 return
             pause_s = _AGAIN_S[0] if time.monotonic() - began > _WELL_S else min(max(2 * pause_s, 0.5), _AGAIN_S[1])
             _log.error("the operator page is not there: %s; it is started again in %g s", why, pause_s)
+            if why != self.gone:
+                self.gone = why
+                self._tell("", "page", f"the operator page is not there: {why}")
             self._stop.wait(pause_s)
 
     def _one_run(self) -> str:
@@ -128,6 +137,9 @@ class Host:
         if name == "listening":
             self.url = str(message.get("url"))
             _log.info("the operator page is at %s; tokens in %s and %s", self.url, *self._token_files())
+            if self.gone:
+                self.gone = ""
+                self._tell("", "page", AGAIN)
         elif name == "failed":
             return str(message.get("why"))[:500]
         elif isinstance(name, str) and isinstance(number, int) and isinstance(values, dict):
@@ -235,14 +247,18 @@ class Page:
         if http == self._http:
             return
         self.check(http)
+        gone = ""
         if self.host is not None:
             self.host.close()
+            gone = self.host.gone
         self.host, self._http = None, None
-        if http is not None:
-            if self._commands is None:
-                self._commands = Commands(self._station)
-            self.host = Host(self._station, http, self._commands, self._secret)
-            self._http = http
+        if http is None:
+            self._station.alarms.end(PAGE, "")
+            return
+        if self._commands is None:
+            self._commands = Commands(self._station)
+        self.host = Host(self._station, http, self._commands, self._secret, gone)
+        self._http = http
 
     def ended(self, ticket: Ticket) -> None:
         """A trigger has its durable outcome. Called by the desk's thread."""
