@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_ad.station.journal import Journal
-from edge_ad.station.page.auth import Auth
+from edge_ad.station.page.auth import OPERATOR, VIEWER, Auth
 from edge_ad.station.page.bridge import Bridge
 from edge_ad.station.page.channel import UNAVAILABLE, RefusedError
 
@@ -47,6 +47,11 @@ class Settings:
     operator_token: str
     log: str
     secret: str
+
+    @property
+    def token_files(self) -> dict[str, Path]:
+        """The files of the tokens, by role."""
+        return {VIEWER: Path(self.viewer_token), OPERATOR: Path(self.operator_token)}
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""

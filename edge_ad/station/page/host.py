@@ -18,7 +18,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from edge_ad.errors import EdgeADError
@@ -48,20 +47,15 @@ class Host:
     """See the module. Close it.
 
     Args:
-        secret: signs cookies; a page that is started again knows its sessions.
         gone: of the host before.
 
     Attributes:
         url: where the page is, once it listens.
         gone: why there is no page, as the journal was told; "" where there is one.
-
-    Raises:
-        EdgeADError: a token cannot be made.
     """
 
-    def __init__(self, station: Station, http: Http, commands: Commands, secret: str, gone: str = "") -> None:
-        self._commands, self._tell, self.gone = commands, station.desk.event, gone
-        self._settings = _settings(station, http, secret)
+    def __init__(self, station: Station, settings: Settings, commands: Commands, gone: str = "") -> None:
+        self._settings, self._commands, self._tell, self.gone = settings, commands, station.desk.event, gone
         self.url = ""
         self.pid: int | None = None
         self._stop = threading.Event()
@@ -136,7 +130,7 @@ class Host:
         name, number, values = message.get("do"), message.get("id"), message.get("values")
         if name == "listening":
             self.url = str(message.get("url"))
-            _log.info("the operator page is at %s; tokens in %s and %s", self.url, *self._token_files())
+            _log.info("the operator page is at %s; tokens in %s and %s", self.url, *self._settings.token_files.values())
             if self.gone:
                 self.gone = ""
                 self._tell("", "page", AGAIN)
@@ -153,9 +147,6 @@ class Host:
                 except queue.Full:
                     channel.send({"id": number, "error": "the station has too much to do", "word": UNAVAILABLE})
         return ""
-
-    def _token_files(self) -> tuple[str, str]:
-        return self._settings.viewer_token, self._settings.operator_token
 
     # ------------------------------------------------------------------------------------------------ answering
 
@@ -215,28 +206,25 @@ class Page:
 
     def __init__(self, station: Station) -> None:
         self._station = station
-        self._secret = secrets.token_hex(32)
+        self._secret = secrets.token_hex(32)  # a page that is started again knows its sessions
         self._http: Http | None = None
         self.host: Host | None = None
         self._commands: Commands | None = None
 
-    def check(self, http: Http | None) -> None:
-        """Refuses what cannot be served.
+    def check(self, http: Http | None) -> Settings | None:
+        """What a page is served with; None for no page.
 
         Raises:
             EdgeADError: packages are missing, or a token cannot be made or read.
         """
         if http is None:
-            return
+            return None
         told = extra.missing()
         if told:
             raise EdgeADError("[station] http cannot be served", got=told)
         settings = _settings(self._station, http, self._secret)
-        files = {VIEWER: Path(settings.viewer_token), OPERATOR: Path(settings.operator_token)}
-        read_tokens(files)
-        for path in files.values():
-            if is_open(path):
-                _log.warning("others on this PC may read or change the token %s; chmod 600 keeps them out", path)
+        read_tokens(settings.token_files)
+        return settings
 
     def exchange(self, http: Http | None) -> None:
         """Serves what the configuration says now. One that did not change goes on.
@@ -246,18 +234,18 @@ class Page:
         """
         if http == self._http:
             return
-        self.check(http)
-        gone = ""
+        settings, gone = self.check(http), ""
         if self.host is not None:
             self.host.close()
             gone = self.host.gone
         self.host, self._http = None, None
-        if http is None:
+        if http is None or settings is None:
             self._station.alarms.end(PAGE, "")
             return
+        _warn(http, settings)
         if self._commands is None:
             self._commands = Commands(self._station)
-        self.host = Host(self._station, http, self._commands, self._secret, gone)
+        self.host = Host(self._station, settings, self._commands, gone)
         self._http = http
 
     def ended(self, ticket: Ticket) -> None:
@@ -276,14 +264,12 @@ class Page:
 def _settings(station: Station, http: Http, secret: str) -> Settings:
     """With the tokens made, where the station has its own."""
     config = station.config
-    files = {VIEWER: http.viewer_token, OPERATOR: http.operator_token}
+    files = http.tokens
     for role, path in files.items():
         if path is None:
             files[role] = path = config.data / "tokens" / role
             if make_token(path):
                 _log.info("made a token for the %s of the page: %s", role, path)
-    if not http.is_local:
-        _log.warning("the page listens at %s: put a proxy with TLS before it, see docs/http.md", http.url)
     return Settings(
         station=config.name,
         path=str(config.path),
@@ -298,6 +284,15 @@ def _settings(station: Station, http: Http, secret: str) -> Settings:
         log=form_in_use(),
         secret=secret,
     )
+
+
+def _warn(http: Http, settings: Settings) -> None:
+    """Of what others could read."""
+    if not http.is_local:
+        _log.warning("the page listens at %s: put a proxy with TLS before it, see docs/http.md", http.url)
+    for path in settings.token_files.values():
+        if is_open(path):
+            _log.warning("others on this PC may read or change the token %s; chmod 600 keeps them out", path)
 
 
 def _refused(number: int, error: EdgeADError) -> dict[str, Any]:
