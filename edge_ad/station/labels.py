@@ -42,9 +42,9 @@ class Labelled:
     notes: tuple[str, ...]
 
 
-def store_of_camera(config: Config, camera: str) -> Path:
+def store_of_camera(data: Path, camera: str) -> Path:
     """The folder of the lessons of a camera's bundle."""
-    return config.data / "learning" / folder_name(camera)
+    return data / "learning" / folder_name(camera)
 
 
 def labelled_pictures(config: Config, camera: str) -> Labelled:
@@ -54,7 +54,7 @@ def labelled_pictures(config: Config, camera: str) -> Labelled:
         SpecError: there is no such camera.
         LearningError: the audit was changed.
     """
-    store, bundle = Store(store_of_camera(config, camera)), config.camera(camera).bundle
+    store, bundle = Store(store_of_camera(config.data, camera)), config.camera(camera).bundle
     entries = store.entries
     of_chain = [each for lesson in chain_of(entries, id_of(bundle) or "") for each in lesson.pictures]
     # what was left out or accepted by another bundle may be looked at again; what is locked is locked for ever

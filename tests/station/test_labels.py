@@ -88,7 +88,7 @@ def test_a_picture_that_retention_removes_meanwhile(config: Config, monkeypatch:
     found = labelled_pictures(config, "top")
     assert len(found.good) == 1
     assert "1 labelled parts without a picture any more" in found.notes[0]
-    store = Store(store_of_camera(config, "top"))
+    store = Store(store_of_camera(config.data, "top"))
     with pytest.raises(EdgeADError, match="cannot be read"):
         store.lock(DEFECT, removed[0], "0" * 64)
 
@@ -96,7 +96,7 @@ def test_a_picture_that_retention_removes_meanwhile(config: Config, monkeypatch:
 def test_a_label_that_was_changed_after_a_lesson(config: Config) -> None:
     """What was locked as good becomes a locked defect; what was taught is not passed over in silence."""
     label(config, lot_0="good", lot_1="good", lot_2="good", bad_0="good")
-    store = Store(store_of_camera(config, "top"))
+    store = Store(store_of_camera(config.data, "top"))
     bundle = config.camera("top").bundle
     learn(Asked(bundle, labelled_pictures(config, "top").good, (), store.folder), QuickMaker())
     roles = {each.name.split("-")[0]: each for each in store.entries[-1].pictures}
@@ -130,10 +130,10 @@ def test_a_lesson_from_labels(config: Config) -> None:
     label(config, lot_0="good", lot_1="good", lot_2="good", bad_0="defect")
     told = taught_by(config, "anna")
     assert [told[name] for name in ("state", "who", "before", "after")] == ["learned", "anna", before, id_of(bundle)]
-    assert Path(told["store"]) == store_of_camera(config, "top") == config.data / "learning" / "top"
+    assert Path(told["store"]) == store_of_camera(config.data, "top") == config.data / "learning" / "top"
     roles = [each["role"] for each in told["pictures"]]
     assert roles.count(TAUGHT) + roles.count(HELD_BACK) == 3
-    assert len(Store(store_of_camera(config, "top")).locked(DEFECT)) == 1
+    assert len(Store(store_of_camera(config.data, "top")).locked(DEFECT)) == 1
     assert labelled_pictures(config, "top").notes == ("4 labelled parts were taught or locked before",)
     back = taught_by(config, "eve", "--undo")
     assert [back[name] for name in ("state", "who", "after")] == ["undone", "eve", before]
