@@ -15,6 +15,8 @@ from typing import Any
 
 from edge_ad.bundle.file import Bundle
 from edge_ad.errors import EdgeADError
+from edge_ad.learning.entries import LESSON
+from edge_ad.learning.store import Store
 from edge_ad.runtime import Runtime
 from edge_ad.sources.registry import open_source
 from edge_ad.sources.resume import Resume
@@ -24,6 +26,7 @@ from edge_ad.station.config import Camera, Config, SinkConfig
 from edge_ad.station.http import Http
 from edge_ad.station.journal import Journal, iso
 from edge_ad.station.kept import keep_mask
+from edge_ad.station.labels import store_of_camera
 from edge_ad.station.lock import is_locked
 from edge_ad.station.page.auth import ROLES, is_open, read_tokens
 from edge_ad.station.page.extra import missing
@@ -35,6 +38,7 @@ OK, NOTE, BAD = "ok", "note", "BAD"
 _COMMITS = 20
 _SLOW_MS = 50.0
 _SLOW_SINK_S = 60.0
+_LARGE_STORE = 5 * 10**9  # bytes
 _CONNECT_S = 60.0  # to a camera, on a PC that has much to do: starting its process takes seconds
 _WELL = (LIVE, "ended")  # events after which a camera is well, as far as is known
 _ILL = ("source", "lost", SILENT, FROZEN, DARK, BLINDED)
@@ -70,6 +74,9 @@ def examine(config: Config) -> Iterator[Finding]:
         yield from _bundles(camera)
         if camera.roi is not None:
             yield _roi(camera)
+        store = store_of_camera(config.data, camera.name)
+        if store.is_dir():
+            yield _lessons(store, f"camera {camera.name}, lessons")
 
 
 def _disk(config: Config) -> Iterator[Finding]:
@@ -285,6 +292,20 @@ def _bundle(camera: Camera, path: Path, what: str) -> Finding:
     except EdgeADError as error:
         return Finding(BAD, what, str(error))
     told = f"{runtime.bundle_id}, {runtime.point} by {runtime.engine} {runtime.engine_version}; golden probes hold"
+    return Finding(OK, what, told)
+
+
+def _lessons(folder: Path, what: str) -> Finding:
+    """Whether the audit of a camera's lessons is whole, and what their store takes, of which nothing is removed."""
+    try:
+        count = sum(entry.kind == LESSON and entry.done for entry in Store(folder).entries)
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    except (EdgeADError, OSError) as error:
+        return Finding(BAD, what, str(error))
+    told = f"{count}, which take {size / 1e9:.1f} GB in {folder}"
+    if size > _LARGE_STORE:
+        told += ". Undo needs its bundles; those between the first and the latest may be removed."
+        return Finding(NOTE, what, told)
     return Finding(OK, what, told)
 
 

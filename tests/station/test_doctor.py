@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 
 from edge_ad.cli import main
+from edge_ad.learning.audit import Audit
+from edge_ad.learning.entries import BEGUN, COMPLETED, LESSON
 from edge_ad.station import doctor
 from edge_ad.station.alarms import AGAIN
 from edge_ad.station.config import load_config
-from edge_ad.station.doctor import BAD, OK, Finding, examine
+from edge_ad.station.doctor import BAD, NOTE, OK, Finding, examine
 from edge_ad.station.journal import Journal
+from edge_ad.station.labels import store_of_camera
 from edge_ad.station.lock import FolderLock
 from tests.station.making import run_batch, write_config
 from tests.tiny import picture
@@ -108,3 +111,18 @@ def test_tokens_of_the_page(place: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     if os.name == "posix":
         (place / "b").chmod(0o644)
         assert "chmod 600" in found(config)["page"].told
+
+
+def test_lessons(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, what = write_config(place), "camera top, lessons"
+    assert what not in found(config)
+    audit = Audit(store_of_camera(place / "var", "top") / "audit.jsonl")
+    (audit.path.parent / "bundles").mkdir(parents=True)
+    shutil.copy(place / "part.bundle", audit.path.parent / "bundles")
+    audit.append({"kind": LESSON, "state": BEGUN, "who": "anna", "time": "now", "before": "first"})
+    audit.append({"of": 1, "state": COMPLETED, "after": "second"})
+    assert (found(config)[what].mark, found(config)[what].told[:2]) == (OK, "1,")
+    monkeypatch.setattr(doctor, "_LARGE_STORE", 1000)
+    assert found(config)[what].mark == NOTE
+    audit.path.write_text("changed\n")
+    assert (found(config)[what].mark, "audit" in found(config)[what].told) == (BAD, True)
