@@ -93,6 +93,7 @@ class Line:
         self.slot.start()
         self._open()
         self.drift.start()
+        self._beats = [time.monotonic(), time.monotonic()]  # others may have been opened since it was made
         for thread in self._threads:
             thread.start()
 

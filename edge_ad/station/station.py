@@ -209,9 +209,9 @@ class Station:
         return not behind
 
     def stuck(self, limit_s: float) -> str:
-        """The camera whose loop has not got on for so long; "" where all have."""
+        """The camera whose loop has not got on for so long; "" where all have. Thread-safe."""
         now = time.monotonic()
-        return next((name for name, line in self._lines.items() if now - line.oldest_beat > limit_s), "")
+        return next((name for name, line in list(self._lines.items()) if now - line.oldest_beat > limit_s), "")
 
     def reload(self) -> None:
         """Reads the configuration again: cameras and sinks that changed are started anew, all others go on.
