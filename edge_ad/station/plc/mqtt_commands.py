@@ -23,7 +23,7 @@ from urllib.parse import unquote
 
 from edge_ad.errors import SourceError, SpecError
 from edge_ad.station.outcomes import FAULT, GOOD, LATE
-from edge_ad.station.plc.base import Answer, Link, LinkOpening, LinkState
+from edge_ad.station.plc.base import Answer, Link, LinkOpening, LinkState, Sparing
 from edge_ad.station.sinks import broker
 from edge_ad.station.sinks.broker import Access, Connection, Listening, answer_properties, client_id_of, filled
 from edge_ad.system.keys import Key, text
@@ -47,7 +47,6 @@ _MOST_PAYLOAD = 4096  # bytes
 _REMEMBERED = 1000  # ids of triggers
 _TURN_S = 0.05
 _LAST_S = 1.0
-_TELL_AGAIN_S = 60.0
 
 _log = logging.getLogger("edge_ad.station")
 
@@ -109,7 +108,7 @@ class Commands:
         self._waiting: dict[int, Command] = {}  # by a number of ours
         self._count = 0
         self._seen: OrderedDict[tuple[str, str], Answer | None] = OrderedDict()  # camera and id
-        self._told: dict[str, float] = {}
+        self._tell_sparingly = Sparing(self._tell)  # both by paho's thread and by the link's
         self._answers: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._connection: Connection | None = self._new_connection()
         self._thread = threading.Thread(target=self._run, name=f"edge-ad-mqtt-{opening.id}", daemon=True)
@@ -129,7 +128,7 @@ class Commands:
     def _take(self, message: Any) -> None:
         camera = unquote(message.topic.split("/")[self._level])
         if message.retain:
-            self._tell_at_times(
+            self._tell_sparingly(
                 f"a retained trigger on {printable(message.topic)} is ignored, as it is of some time before. Whoever "
                 "sends triggers must send them without retain"
             )
@@ -224,7 +223,7 @@ class Commands:
         connection = self._connection
         if connection is not None:
             for why in connection.refusals():
-                self._tell_at_times(f"the broker does not take an answer: {why}")
+                self._tell_sparingly(f"the broker does not take an answer: {why}")
             if not connection.alive and not self._stopping.is_set():
                 _log.warning("link %s: %s: %s", self._opening.id, connection.where, connection.why)
                 connection.end(0.0)
@@ -272,7 +271,7 @@ class Commands:
         """
         connection = self._connection
         if connection is None or not connection.connected:
-            self._tell_at_times("an answer cannot be sent, as there is no broker; the outcome is in the journal")
+            self._tell_sparingly("an answer cannot be sent, as there is no broker; the outcome is in the journal")
             return
         ids = {"station": self._opening.station, "camera": command.camera}
         ids |= {"part_id": command.part_id} | ({"id": command.id} if command.id else {})
@@ -289,13 +288,6 @@ class Commands:
     def _tell(self, what: str) -> None:
         _log.warning("link %s: %s", self._opening.id, what)
         self._host.tell("", "mqtt", f"{self._opening.id}: {what}")
-
-    def _tell_at_times(self, what: str) -> None:
-        now = time.monotonic()
-        if now - self._told.get(what, -_TELL_AGAIN_S) >= _TELL_AGAIN_S:
-            self._told = {each: at for each, at in self._told.items() if now - at < _TELL_AGAIN_S}
-            self._told[what] = now
-            self._tell(what)
 
     def state(self) -> LinkState:
         """See `Link.state`."""
