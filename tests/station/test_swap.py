@@ -130,7 +130,8 @@ def test_the_alarm_of_a_refused_bundle_ends_with_the_file(running: Station, plac
     wait_for(lambda: [alarm.key for alarm in running.alarms.all() if alarm.active] == ["bundle:top"])
     write_file(place / "part.bundle", [old])
     wait_for(lambda: not any(alarm.active for alarm in running.alarms.all()))
-    assert "again" in events(running.config.path, "bundle")[0]
+    (text,) = wait_for(lambda: events(running.config.path, "bundle"))  # the alarm is told before that is durable
+    assert "again" in text
 
 
 def test_no_bundle_to_go_back_to(place: Path) -> None:

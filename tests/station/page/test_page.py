@@ -184,10 +184,12 @@ def test_a_page_that_cannot_be_there_is_an_alarm(place: Path) -> None:
         station = Station(load_config(config))
         try:
             wait_for(lambda: [(alarm.key, alarm.active) for alarm in station.alarms.all()] == [("page", True)])
+            assert station.desk.flush(60)
             (told,) = [finding for finding in examine(station.config) if finding.what == "page"]
             assert (told.mark, "cannot be at 127.0.0.1" in told.told) == (BAD, True)
             other.close()
             wait_for(lambda: not station.alarms.all()[0].active)
+            assert station.desk.flush(60)
             (told,) = [finding for finding in examine(station.config) if finding.what == "page"]
             assert told.mark != BAD
         finally:
