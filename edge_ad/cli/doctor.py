@@ -10,7 +10,7 @@ from edge_ad.station.config import load_config
 from edge_ad.station.doctor import BAD, examine
 from edge_ad.system.names import printable_lines
 
-HELP = "Checks sources, bundles, disk, clock, cores and permissions of a station, and says what to do."
+HELP = "Checks sources, bundles, lessons, disk, clock, cores and permissions of a station, and says what to do."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

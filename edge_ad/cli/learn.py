@@ -111,7 +111,7 @@ def place_of(options: argparse.Namespace) -> tuple[Path, Path]:
         from edge_ad.station.labels import store_of_camera
 
         config = load_config(options.station, files=False)
-        return config.camera(options.camera).bundle, store_of_camera(config, options.camera)
+        return config.camera(options.camera).bundle, store_of_camera(config.data, options.camera)
     if options.bundle is None or options.camera is not None:
         got = "none" if options.camera is None else f"--camera {options.camera}"
         raise SpecError("which bundle is meant?", expected="BUNDLE, or --station with --camera", got=got)

@@ -134,6 +134,11 @@ def chain_of(entries: Sequence[Entry], bundle: str) -> list[Entry]:
     return found[::-1]
 
 
+def placed_last(entries: Sequence[Entry]) -> str:
+    """The bundle that a lesson, or what was undone, has put in place last; "" where none ever was."""
+    return next((each.after for each in reversed(entries) if each.done), "")
+
+
 def is_known(entries: Sequence[Entry], bundle: str) -> bool:
     """Whether the audit names a bundle."""
     return any(each.before == bundle or (each.after == bundle and each.done) for each in entries)

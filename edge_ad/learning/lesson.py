@@ -39,7 +39,6 @@ from edge_ad.system.names import printable, storable
 from edge_ad.system.versions import timestamp
 
 LONGEST_NAME = 200
-KNOWN, LOCKED = "the bundle has learned from it before", "it is locked, and is never taught"
 
 
 def learn(asked: Asked, maker: Maker) -> Report:

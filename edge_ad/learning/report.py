@@ -115,18 +115,6 @@ class Report:
         """Ready for JSON."""
         return dataclasses.asdict(self)
 
-    @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> Report:
-        """What `to_dict` gave, also after it was JSON."""
-        return cls(
-            **{
-                **found,
-                "pictures": tuple(Picture(**each) for each in found["pictures"]),
-                "figures": tuple(figures_of(each) for each in found["figures"]),
-                "notes": tuple(found["notes"]),
-            }
-        )
-
     def lines(self) -> list[tuple[str, str]]:
         """For a reader."""
         if self.state == "undone":

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("edge_ad.station")
 LOST, HEALTH, BUNDLE, DRIFT, FAULTS = "lost", "health", "bundle", "drift", "faults"  # of a camera
-LINK, SINK, JOURNAL, DISK = "link", "sink", "journal", "disk"  # of the station
+LINK, SINK, JOURNAL, DISK, PAGE = "link", "sink", "journal", "disk", "page"  # of the station
 _SET = {  # by events of these kinds
     "lost": LOST,
     "source": LOST,
@@ -38,9 +38,10 @@ _SET = {  # by events of these kinds
     DARK: HEALTH,
     BLINDED: HEALTH,
     "refused": BUNDLE,
+    "page": PAGE,
 }
 _ENDED = {"connected": LOST, LIVE: HEALTH, "bundle": BUNDLE}
-_AGAIN = "it is there again"  # of an event of the kind "source"
+AGAIN = "it is there again"  # text of an event of the kind "source" or "page" that ends what one before has said
 _MANY, _OF = 5, 20  # faults among the latest outcomes of a camera
 _LINK_S = 5.0  # that a link may take to connect
 _TURN_S = 1.0
@@ -98,8 +99,8 @@ class Alarms:
 
     def heard(self, camera: str, kind: str, text: str) -> None:
         """Of an event that is journalled."""
-        if kind == "source" and text == _AGAIN:
-            self.end(LOST, camera)
+        if kind in _SET and text == AGAIN:
+            self.end(_SET[kind], camera)
         elif kind in _SET:
             self.set(_SET[kind], camera, text)
         elif kind in _ENDED:
@@ -184,8 +185,8 @@ class Alarms:
             self._keep(LINK, name, not state.well and now - since >= _LINK_S, f"link {name}: {state.text}")
         self._look_at_drift(lines)
         for alarm in self.all():  # of what the configuration has no more
-            gone = {LINK: links, SINK: outboxes, LOST: lines, HEALTH: lines, FAULTS: lines}.get(alarm.kind)
-            if gone is not None and alarm.active and alarm.key.partition(":")[2] not in gone:
+            of = {LINK: links, SINK: outboxes, **dict.fromkeys((LOST, HEALTH, BUNDLE, FAULTS), lines)}.get(alarm.kind)
+            if of is not None and alarm.active and alarm.key.partition(":")[2] not in of:
                 self.end(alarm.kind, alarm.key.partition(":")[2])
 
     def _look_at_drift(self, lines: Mapping[str, Line]) -> None:

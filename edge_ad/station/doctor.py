@@ -7,7 +7,7 @@ import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,14 +15,18 @@ from typing import Any
 
 from edge_ad.bundle.file import Bundle
 from edge_ad.errors import EdgeADError
+from edge_ad.learning.entries import LESSON
+from edge_ad.learning.store import Store
 from edge_ad.runtime import Runtime
 from edge_ad.sources.registry import open_source
 from edge_ad.sources.resume import Resume
 from edge_ad.sources.state import BLINDED, DARK, FROZEN, LIVE, SILENT
+from edge_ad.station.alarms import AGAIN
 from edge_ad.station.config import Camera, Config, SinkConfig
 from edge_ad.station.http import Http
 from edge_ad.station.journal import Journal, iso
 from edge_ad.station.kept import keep_mask
+from edge_ad.station.labels import store_of_camera
 from edge_ad.station.lock import is_locked
 from edge_ad.station.page.auth import ROLES, is_open, read_tokens
 from edge_ad.station.page.extra import missing
@@ -34,10 +38,10 @@ OK, NOTE, BAD = "ok", "note", "BAD"
 _COMMITS = 20
 _SLOW_MS = 50.0
 _SLOW_SINK_S = 60.0
+_LARGE_STORE = 5 * 10**9  # bytes
 _CONNECT_S = 60.0  # to a camera, on a PC that has much to do: starting its process takes seconds
-_WELL = ("start", LIVE, "ended")  # events after which a camera is well, as far as is known
+_WELL = (LIVE, "ended")  # events after which a camera is well, as far as is known
 _ILL = ("source", "lost", SILENT, FROZEN, DARK, BLINDED)
-_AGAIN = "source: it is there again"
 
 
 @dataclass(frozen=True)
@@ -63,13 +67,16 @@ def examine(config: Config) -> Iterator[Finding]:
     yield from _journal(config)
     yield from _sinks(config, running)
     if config.http is not None:
-        yield _page(config.http, config.data, running)
+        yield _page(config, config.http, running)
     yield _cores(config)
     for camera in config.cameras:
         yield _source(config, camera, running)
         yield from _bundles(camera)
         if camera.roi is not None:
             yield _roi(camera)
+        store = store_of_camera(config.data, camera.name)
+        if store.is_dir():
+            yield _lessons(store, f"camera {camera.name}, lessons")
 
 
 def _disk(config: Config) -> Iterator[Finding]:
@@ -175,17 +182,20 @@ def _sink(journal: Journal, sink: SinkConfig, running: bool) -> Finding:
     return Finding(NOTE, what, f"{told}. " + (latest or "The station gives them when it runs."))
 
 
-def _page(http: Http, data: Path, running: bool) -> Finding:
-    """Whether the operator page can be served. Where the station runs, its port is in use by the page itself."""
+def _page(config: Config, http: Http, running: bool) -> Finding:
+    """Whether the operator page can be served. Where the station runs, its port is in use by the page itself, and the
+    journal says whether it is there."""
     told = missing()
     if told:
         return Finding(BAD, "page", told)
     try:
-        own = {role: data / "tokens" / role for role in ROLES}  # the first start makes them
+        own = {role: config.data / "tokens" / role for role in ROLES}  # the first start makes them
         files = {role: path or own[role] for role, path in http.tokens.items() if path or own[role].exists()}
         read_tokens(files)
         if not running:
             listen(http.host, http.port).close()
+        elif (text := _latest(config, "", ("page",))[1]) not in ("", AGAIN):
+            return Finding(BAD, "page", text)
     except EdgeADError as error:
         return Finding(BAD, "page", str(error))
     opened = [str(path) for path in files.values() if is_open(path)]
@@ -239,16 +249,30 @@ def _connected(source: Any) -> str:
 
 def _source_in_use(config: Config, camera: Camera, what: str) -> Finding:
     """What the journal says of the health of a camera that the station has open."""
-    text = "SELECT kind || ': ' || text FROM events WHERE camera = ? AND kind IN (%s) ORDER BY id DESC LIMIT 1"
-    kinds = (*_WELL, *_ILL)
     try:
-        with Journal(config.journal) as journal:
-            latest = str(journal.one(text % ", ".join("?" * len(kinds)), camera.name, *kinds) or "")
+        kind, text = _latest(config, camera.name, (*_WELL, *_ILL))
     except EdgeADError as error:
         return Finding(BAD, what, str(error))
-    if latest.partition(":")[0] in _ILL and latest != _AGAIN:
-        return Finding(BAD, what, f"{camera.address}; {latest}")
+    if kind in _ILL and text != AGAIN:
+        return Finding(BAD, what, f"{camera.address}; {kind}: {text}")
     return Finding(OK, what, f"{camera.address}; the station has it open")
+
+
+def _latest(config: Config, camera: str, kinds: Sequence[str]) -> tuple[str, str]:
+    """Kind and text of the latest event of these kinds since the station was started; "" where there was none.
+
+    Args:
+        camera: "" for the station's own.
+
+    Raises:
+        EdgeADError: the journal cannot be read.
+    """
+    marks = ", ".join("?" * len(kinds))
+    where = f"camera = ? AND kind IN ({marks}) AND id > (SELECT coalesce(max(id), 0) FROM events WHERE kind = 'start')"
+    with Journal(config.journal) as journal:
+        latest = journal.one(f"SELECT kind || ':' || text FROM events WHERE {where} ORDER BY id DESC", camera, *kinds)
+    kind, _, text = str(latest or "").partition(":")
+    return kind, text
 
 
 def _bundles(camera: Camera) -> Iterator[Finding]:
@@ -268,6 +292,20 @@ def _bundle(camera: Camera, path: Path, what: str) -> Finding:
     except EdgeADError as error:
         return Finding(BAD, what, str(error))
     told = f"{runtime.bundle_id}, {runtime.point} by {runtime.engine} {runtime.engine_version}; golden probes hold"
+    return Finding(OK, what, told)
+
+
+def _lessons(folder: Path, what: str) -> Finding:
+    """Whether the audit of a camera's lessons is whole, and what their store takes, of which nothing is removed."""
+    try:
+        count = sum(entry.kind == LESSON and entry.done for entry in Store(folder).entries)
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    except (EdgeADError, OSError) as error:
+        return Finding(BAD, what, str(error))
+    told = f"{count}, which take {size / 1e9:.1f} GB in {folder}"
+    if size > _LARGE_STORE:
+        told += ". Undo needs its bundles; those between the first and the latest may be removed."
+        return Finding(NOTE, what, told)
     return Finding(OK, what, told)
 
 

@@ -113,7 +113,7 @@ class Watcher:
         self._camera, self._data, self._settings, self._tell = camera, data, settings, tell
         self._folder = folder_of(data, camera)
         self._lock = threading.Lock()
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(maxsize=_WAITING)
+        self._jobs: queue.Queue[_Job] = queue.Queue(maxsize=_WAITING)
         self._count = 0
         self._against: _Against | None = None
         self._monitor: Monitor | None = None
@@ -209,9 +209,7 @@ class Watcher:
             except Exception as error:  # of many kinds; nothing of it may touch the inspection
                 self._say_once(f"drift is not watched: {type(error).__name__}: {error}")
 
-    def _turn(self, job: _Job | None) -> None:
-        if job is None:
-            return
+    def _turn(self, job: _Job) -> None:
         self._asked = self._take_request() or self._asked
         with self._lock:
             against, monitor, settings = self._against, self._monitor, self._settings
@@ -272,9 +270,8 @@ class Watcher:
         rows = 0 if job.seen.verdict.nearest is None or manifest.index is None else manifest.index.size
         names = _names(manifest, job.frame, bool(rows))
         monitor = Monitor(names, known, Rate(settings.per_frames, settings.every), settings.reference)
-        then = self._then(identity) if operator or own is None else own.then
         source = "operator" if operator else "station" if own is None else "export"
-        then = None if renewed else then
+        then = self._then(bool(kept)) if operator or own is None else own.then
         against = _Against(identity, point, gauge, names, rows, manifest.frame.white_level, then, source)
         with self._lock:
             self._against, self._monitor, self._learned = against, monitor, dict(kept)
@@ -319,9 +316,9 @@ class Watcher:
             _log.warning("camera %s: the kept reference is not used, and taken anew: %s", self._camera, error)
             return {}, False
 
-    def _then(self, bundle: str) -> NDArray[np.uint8] | None:
-        """The picture of the kept reference; None where the next good part is to be it."""
-        if not self._kept(bundle)[0]:
+    def _then(self, kept: bool) -> NDArray[np.uint8] | None:
+        """The picture of the reference that is kept; None where none is, and the next good part is to be it."""
+        if not kept:
             return None
         with contextlib.suppress(OSError, cv2.error):
             data = np.frombuffer(read_input(self._folder / "then.png", most=_MOST_BYTES), np.uint8)

@@ -1,4 +1,4 @@
-"""The journal: one SQLite file, a row a trigger. The desk's thread is the only one that writes; anyone may read.
+"""The journal: one SQLite file, a row a trigger. The desk's thread writes (and `edge-ad label`); anyone may read.
 
 A row is there from the moment the trigger is accepted, and gets its outcome once. `number` counts outcomes in the order
 in which they became durable, without gaps: sinks read by it. The file is in WAL mode with `synchronous=FULL`, so what

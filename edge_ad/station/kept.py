@@ -84,3 +84,12 @@ def keep_mask(data: Path, path: Path) -> tuple[str, Mask]:
 def mask_path(data: Path, identity: str) -> Path:
     """Where the copy of a mask lies."""
     return data / "masks" / f"{identity}.png"
+
+
+def kept_mask(data: Path, identity: str) -> Mask | None:
+    """The kept mask of an id, (H, W) u8; None for "".
+
+    Raises:
+        FrameError: it is not there any more, or damaged.
+    """
+    return read_frame(mask_path(data, identity)).astype(np.uint8) if identity else None

@@ -1,24 +1,20 @@
 """What people said of the parts of a station, as lessons for the bundle of a camera.
 
 A part that was rejected and is labelled good is a confirmed false reject: its picture is taught. One that is labelled
-a defect is locked, and no lesson may let it pass. The lesson runs in a process of its own, which gives way to the
-station's.
+a defect is locked, and no lesson may let it pass. `edge-ad learn --station` gives the lesson, in a process of its own,
+which gives way to the station's; the page starts it (`page/jobs.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from edge_ad.errors import EdgeADError, LearningError
+from edge_ad.errors import EdgeADError
 from edge_ad.learning.entries import chain_of
-from edge_ad.learning.report import ACCEPTED, DEFECT, HELD_BACK, LEFT_OUT, TAUGHT, Report
+from edge_ad.learning.report import ACCEPTED, DEFECT, HELD_BACK, LEFT_OUT, TAUGHT
 from edge_ad.learning.store import Store, id_of, sha256_of
 from edge_ad.station.config import Config
 from edge_ad.station.journal import KEPT, Journal, Row
@@ -46,9 +42,9 @@ class Labelled:
     notes: tuple[str, ...]
 
 
-def store_of_camera(config: Config, camera: str) -> Path:
+def store_of_camera(data: Path, camera: str) -> Path:
     """The folder of the lessons of a camera's bundle."""
-    return config.data / "learning" / folder_name(camera)
+    return data / "learning" / folder_name(camera)
 
 
 def labelled_pictures(config: Config, camera: str) -> Labelled:
@@ -58,7 +54,7 @@ def labelled_pictures(config: Config, camera: str) -> Labelled:
         SpecError: there is no such camera.
         LearningError: the audit was changed.
     """
-    store, bundle = Store(store_of_camera(config, camera)), config.camera(camera).bundle
+    store, bundle = Store(store_of_camera(config.data, camera)), config.camera(camera).bundle
     entries = store.entries
     of_chain = [each for lesson in chain_of(entries, id_of(bundle) or "") for each in lesson.pictures]
     # what was left out or accepted by another bundle may be looked at again; what is locked is locked for ever
@@ -110,60 +106,5 @@ def _digest(path: Path) -> str | None:
 
 def be_nice() -> None:
     """This process gives way to others, where the system has a word for it."""
-    with contextlib.suppress(AttributeError, OSError):  # Windows has none: `learn_from_labels` starts it so there
+    with contextlib.suppress(AttributeError, OSError):  # Windows has none: the page starts it so there
         os.nice(_NICE)
-
-
-def command_of(config: Config, camera: str, who: str, *, undo: bool = False) -> list[str]:
-    """The command of a lesson from labels, which prints its report as JSON."""
-    command = [sys.executable, "-m", "edge_ad.cli", "learn", f"--station={config.path}", f"--camera={camera}"]
-    return [*command, f"--who={who}", "--json", *(["--undo"] if undo else [])]
-
-
-def learn_from_labels(config: Config, camera: str, who: str, *, undo: bool = False) -> Report:
-    """A lesson for the bundle of a camera, from the labels in the journal; in a process of its own. It waits for it.
-
-    The file of the bundle is replaced, and a station that runs takes it over by itself.
-
-    Args:
-        who: who says what the parts are.
-        undo: takes the latest lesson back instead.
-
-    Raises:
-        SpecError: there is no such camera.
-        LearningError: the lesson is refused; `pictures` names what was drawn of it.
-        EdgeADError: it failed.
-    """
-    config.camera(camera)
-    flags = getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
-    try:
-        done = subprocess.run(
-            command_of(config, camera, who, undo=undo),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-            creationflags=flags,
-            check=False,
-        )
-    except OSError as error:
-        raise EdgeADError("the lesson cannot be started", got=error.strerror or error) from error
-    found = _answer(done.stdout)
-    if found is None:
-        said = done.stderr.strip().splitlines()
-        raise EdgeADError("the lesson ended without a report", got=said[-1] if said else f"exit code {done.returncode}")
-    if found["state"] in ("refused", "failed"):
-        if found["state"] == "refused":
-            raise LearningError(str(found["error"]), pictures=tuple(found["pictures"]))
-        raise EdgeADError(str(found["error"]))
-    return Report.from_dict(found)
-
-
-def _answer(text: str) -> dict[str, Any] | None:
-    lines = [line for line in text.splitlines() if line.startswith("{")]
-    try:
-        found = json.loads(lines[-1]) if lines else None
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) and "state" in found else None

@@ -24,6 +24,7 @@ from edge_ad.sources.base import Capture, Source, Triggered, Watched
 from edge_ad.sources.registry import open_source
 from edge_ad.sources.resume import Resume
 from edge_ad.sources.state import LIVE, CameraState
+from edge_ad.station.alarms import AGAIN
 from edge_ad.station.config import Camera, Drift
 from edge_ad.station.desk import Desk, Ticket
 from edge_ad.station.drift import Watcher
@@ -37,7 +38,7 @@ _log = logging.getLogger("edge_ad.station")
 _TURN_S = 0.1  # of a loop that waits
 _AGAIN_S = (1.0, 30.0)  # before a source that is gone is opened again: at first, at most
 _IDLE_S = 1.0  # without a trigger, and a source counts as idle: longer than a file of a hot folder rests
-_WELL = ("connected", "live", "ended")  # kinds of events of a camera that nobody needs to look after
+_WELL = ("connected", LIVE, "ended")  # kinds of events of a camera that nobody needs to look after
 _SHARE = 0.9  # of the deadline, in which a frame must come
 
 
@@ -92,6 +93,7 @@ class Line:
         self.slot.start()
         self._open()
         self.drift.start()
+        self._beats = [time.monotonic(), time.monotonic()]  # others may have been opened since it was made
         for thread in self._threads:
             thread.start()
 
@@ -312,7 +314,7 @@ class Line:
         self._heard = not hasattr(self._source, "events")
         if self.error is not None:
             _log.warning("camera %s: the source is there again", self.camera.name)
-            self._desk.event(self.camera.name, "source", "it is there again")
+            self._desk.event(self.camera.name, "source", AGAIN)
         self.error, self._again_s = None, 0.0
         return True
 

@@ -79,9 +79,7 @@ def _told(outcomes: Counter[str]) -> str:
 
 
 def _loop(station: Station, wanted: list[int], awake: threading.Event) -> int:
-    asked_s = watchdog_s()
-    limit_s = _STUCK_S if asked_s is None else asked_s
-    told_stuck, fed = "", time.monotonic()
+    watchdog = _Watchdog(station)
     while station.turn():
         awake.wait(_TURN_S)
         awake.clear()
@@ -89,15 +87,46 @@ def _loop(station: Station, wanted: list[int], awake: threading.Event) -> int:
             number = wanted.pop(0)
             if number != _HANGUP:
                 return number
-            _reload(station)
-        stuck = station.stuck(limit_s)
-        if stuck and stuck != told_stuck:
-            _log.critical("camera %s has not got on for %g s", stuck, limit_s)
-        told_stuck = stuck
-        if asked_s is not None and not stuck and time.monotonic() - fed > asked_s / 4:
-            fed = time.monotonic()
-            notify("WATCHDOG=1")  # fed by what the cameras' loops do, and withheld where one hangs
+            with watchdog.beside():  # it opens bundles, and waits for cameras that end
+                _reload(station)
+        watchdog.look()
     return 0
+
+
+class _Watchdog:
+    """Tells the service manager that the station is alive: by what the cameras' loops do, and not where one hangs."""
+
+    def __init__(self, station: Station) -> None:
+        self._station, self._asked_s = station, watchdog_s()
+        self._limit_s = _STUCK_S if self._asked_s is None else self._asked_s
+        self._told_stuck, self._fed = "", time.monotonic()
+
+    def look(self) -> None:
+        """To be called some times a second."""
+        stuck = self._station.stuck(self._limit_s)
+        if stuck and stuck != self._told_stuck:
+            _log.critical("camera %s has not got on for %g s", stuck, self._limit_s)
+        self._told_stuck = stuck
+        if self._asked_s is not None and not stuck and time.monotonic() - self._fed > self._asked_s / 4:
+            self._fed = time.monotonic()
+            notify("WATCHDOG=1")
+
+    @contextlib.contextmanager
+    def beside(self) -> Iterator[None]:
+        """Looks meanwhile, in a thread: it is the cameras that must get on."""
+        done = threading.Event()
+
+        def look() -> None:
+            while not done.wait(_TURN_S):
+                self.look()
+
+        thread = threading.Thread(target=look, name="edge-ad-watchdog", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
 
 def _reload(station: Station) -> None:

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.frames.check import in_declared_order, read_frame
 from edge_ad.runtime import Runtime
 from edge_ad.spec import Manifest
 from edge_ad.station.config import Config
 from edge_ad.station.journal import KEPT, Journal, Row
-from edge_ad.station.kept import bundle_path, mask_path
+from edge_ad.station.kept import bundle_path, kept_mask
 from edge_ad.station.outcomes import FAULT, Decision, decide
 from edge_ad.system.names import storable
 
@@ -82,9 +80,8 @@ def replay(config: Config, part: str, camera: str | None = None) -> Replayed:
     cores = next((each.cores for each in config.cameras if each.name == row.camera), None)
     options: dict[str, Any] = {"point": row.point or None, "threads": row.threads or None, "cores": cores}
     runtime = Runtime(path, engine=row.engine or "auto", **options)
-    mask = read_frame(mask_path(config.data, row.roi)).astype(np.uint8) if row.roi else None
     frame = _frame(config.data / row.picture, runtime.manifest)
-    verdict = runtime.inspect(in_declared_order(frame, runtime.manifest.frame), roi=mask)
+    verdict = runtime.inspect(in_declared_order(frame, runtime.manifest.frame), roi=kept_mask(config.data, row.roi))
     return Replayed(row, decide(verdict, runtime.threads, row.roi), row.score is not None)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge_ad._version import __version__
 from edge_ad.errors import EdgeADError, SpecError
-from edge_ad.station.alarms import Alarms
+from edge_ad.station.alarms import BUNDLE, Alarms
 from edge_ad.station.config import Camera, Config, SinkConfig, load_config
 from edge_ad.station.desk import Desk, Ticket
 from edge_ad.station.journal import Journal
@@ -116,6 +116,14 @@ class Station:
         if line.error is not None and self._batch:
             raise line.error
 
+    def _replace(self, old: Line | None, new: Line) -> None:
+        """Starts a camera anew: what was wrong with it before ends where it is right now."""
+        if old is not None:
+            new.error = old.error  # that it is over is told when the source is open
+            if not new.slot.refused:
+                self.alarms.end(BUNDLE, new.camera.name)
+        self._start(new)
+
     def _open_sinks(self, sinks: tuple[SinkConfig, ...], patiently: bool = False) -> None:
         for sink in sinks:
             if sink.id not in self._outboxes:
@@ -201,9 +209,9 @@ class Station:
         return not behind
 
     def stuck(self, limit_s: float) -> str:
-        """The camera whose loop has not got on for so long; "" where all have."""
+        """The camera whose loop has not got on for so long; "" where all have. Thread-safe."""
         now = time.monotonic()
-        return next((name for name, line in self._lines.items() if now - line.oldest_beat > limit_s), "")
+        return next((name for name, line in list(self._lines.items()) if now - line.oldest_beat > limit_s), "")
 
     def reload(self) -> None:
         """Reads the configuration again: cameras and sinks that changed are started anew, all others go on.
@@ -226,11 +234,12 @@ class Station:
             line.drift.settings = new.drift
         for name in gone:
             self._lines[name].stop()
-        for name in gone:
-            self._lines.pop(name).join()
+        ended = {name: self._lines.pop(name) for name in gone}
+        for line in ended.values():
+            line.join()
         self._lines |= {line.camera.name: line for line in made}
         for line in made:
-            self._start(line)
+            self._replace(ended.get(line.camera.name), line)
         told = f"ended: {', '.join(gone) or 'none'}; started: {', '.join(line.camera.name for line in made) or 'none'}"
         self.desk.event("", "reload", f"{new.path}; {told}")
 

@@ -108,6 +108,7 @@ class Slot:
     Attributes:
         current: what is open.
         number: of its recipe.
+        refused: whether the file that was looked at last cannot be used.
 
     Raises:
         EdgeADError: neither the file of recipe 0 nor the bundle before can be used.
@@ -133,6 +134,7 @@ class Slot:
         self._lock = threading.Lock()
         self._stop, self._wake = threading.Event(), threading.Event()
         self._wanted, self._why = number, ""  # why there is nothing to inspect with
+        self.refused = False
         self.number = number if number < len(self._paths) else 0
         if number != self.number:
             self._missing(number)
@@ -289,6 +291,8 @@ class Slot:
         try:
             identity, kept = keep_bundle(self._data, path)
             if identity == old:
+                if self.refused:
+                    self._took(f"{path} holds {old} again, which is in use")
                 return
             opened = self._opened(kept)
         except Exception as error:  # an engine may raise anything; the bundle after this one must still be seen
@@ -298,11 +302,16 @@ class Slot:
             self.current = opened  # the next trigger is inspected with it
             self._bundles[self.number] = identity
         self._adopted(name, self.number, identity)
-        text = f"{old} -> {identity}, proven and opened in {time.monotonic() - began:.1f} s"
-        _log.info("camera %s: bundle %s", name, text)
-        self._tell(name, "bundle", text)
+        self._took(f"{old} -> {identity}, proven and opened in {time.monotonic() - began:.1f} s")
+
+    def _took(self, text: str) -> None:
+        """The file is in use."""
+        self.refused = False
+        _log.info("camera %s: bundle %s", self.camera.name, text)
+        self._tell(self.camera.name, "bundle", text)
 
     def _refuse(self, path: Path, error: Exception, then: str) -> None:
+        self.refused = True
         text = f"{path} is refused, and {then}: {' '.join(str(error).split())}"
         _log.error("camera %s: %s", self.camera.name, text)
         self._tell(self.camera.name, "refused", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +13,13 @@ import pytest
 from edge_ad.errors import SpecError
 from edge_ad.station import alarms as module
 from edge_ad.station.alarms import Alarms
+from edge_ad.station.config import load_config
 from edge_ad.station.desk import Desk
 from edge_ad.station.journal import Journal
 from edge_ad.station.plc.base import LinkState
+from edge_ad.station.station import Station
+from edge_ad.system.files import write_file
+from tests.station.making import wait_for, write_config
 
 
 @pytest.fixture
@@ -140,3 +145,35 @@ def test_causes_that_are_looked_for(desk: Desk, monkeypatch: pytest.MonkeyPatch)
     now[0] = 12.0
     alarms.look({}, {}, keeper, {})  # neither sink nor link are in the configuration any more
     assert [active for _, active, _ in shown(alarms)] == [False, False, False]
+
+
+def test_alarms_of_a_camera_that_the_configuration_has_no_more(desk: Desk) -> None:
+    alarms = Alarms(desk)
+    for kind in ("lost", "dark", "refused"):
+        desk.event("top", kind, "")
+    for _ in range(5):
+        alarms.ended("top", "fault")
+    alarms.look({}, {}, SimpleNamespace(has_reserve=True), {})  # type: ignore[arg-type]
+    assert {key: active for key, active, _ in shown(alarms)} == {
+        "bundle:top": False,
+        "faults:top": False,
+        "health:top": False,
+        "lost:top": False,
+    }
+
+
+def test_a_reload_that_mends_a_camera_ends_its_alarms(place: Path, golden: Path) -> None:
+    (place / "elsewhere").mkdir()
+    shutil.copy(golden, place / "other.bundle")
+    config = write_config(place)
+    station = Station(load_config(config))
+    try:
+        (place / "frames").rename(place / "away")
+        write_file(place / "part.bundle", [b"no bundle"])
+        wait_for(lambda: {alarm.key for alarm in station.alarms.all()} == {"lost:top", "bundle:top"})
+        text = config.read_text(encoding="utf-8").replace("folder:frames", "folder:elsewhere")
+        config.write_text(text.replace("part.bundle", "other.bundle"), encoding="utf-8")
+        station.reload()
+        assert not [alarm.key for alarm in station.alarms.all() if alarm.active]
+    finally:
+        station.close()

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_ad.cli import main
+from edge_ad.learning.audit import Audit
+from edge_ad.learning.entries import BEGUN, COMPLETED, LESSON
 from edge_ad.station import doctor
+from edge_ad.station.alarms import AGAIN
 from edge_ad.station.config import load_config
-from edge_ad.station.doctor import BAD, Finding, examine
+from edge_ad.station.doctor import BAD, NOTE, OK, Finding, examine
+from edge_ad.station.journal import Journal
+from edge_ad.station.labels import store_of_camera
 from edge_ad.station.lock import FolderLock
 from tests.station.making import run_batch, write_config
 from tests.tiny import picture
@@ -36,6 +43,26 @@ def test_all_is_well(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found(config)["station"].told == "it runs"
     assert "has it open" in found(config)["camera top, source"].told
     lock.close()
+
+
+def test_a_camera_that_the_station_has_open(place: Path) -> None:
+    """What the journal says of it since the last start."""
+    config = write_config(place)
+    run_batch(config)
+    with contextlib.closing(FolderLock(place / "var")):
+        for kind, text, mark in (
+            ("source", "the folder is gone", BAD),
+            ("source", AGAIN, OK),
+            ("dark", "every frame is dark", BAD),
+            ("drops", "3 dropped", BAD),
+            ("live", "frames come", OK),
+            ("lost", "the cable is out", BAD),
+            ("start", "edge-ad", OK),
+        ):
+            with Journal(place / "var/journal.sqlite", writes=True) as journal, journal.transaction():
+                journal.event(time.time_ns(), "" if kind == "start" else "top", kind, text)
+            finding = found(config)["camera top, source"]
+            assert finding.mark == mark, kind
 
 
 def test_all_is_ill(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,3 +111,18 @@ def test_tokens_of_the_page(place: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     if os.name == "posix":
         (place / "b").chmod(0o644)
         assert "chmod 600" in found(config)["page"].told
+
+
+def test_lessons(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, what = write_config(place), "camera top, lessons"
+    assert what not in found(config)
+    audit = Audit(store_of_camera(place / "var", "top") / "audit.jsonl")
+    (audit.path.parent / "bundles").mkdir(parents=True)
+    shutil.copy(place / "part.bundle", audit.path.parent / "bundles")
+    audit.append({"kind": LESSON, "state": BEGUN, "who": "anna", "time": "now", "before": "first"})
+    audit.append({"of": 1, "state": COMPLETED, "after": "second"})
+    assert (found(config)[what].mark, found(config)[what].told[:2]) == (OK, "1,")
+    monkeypatch.setattr(doctor, "_LARGE_STORE", 1000)
+    assert found(config)[what].mark == NOTE
+    audit.path.write_text("changed\n")
+    assert (found(config)[what].mark, "audit" in found(config)[what].told) == (BAD, True)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +21,7 @@ from edge_ad.learning.task import Asked
 from edge_ad.station import labels
 from edge_ad.station.config import Config, load_config
 from edge_ad.station.journal import Journal
-from edge_ad.station.labels import labelled_pictures, learn_from_labels, store_of_camera
+from edge_ad.station.labels import labelled_pictures, store_of_camera
 from tests.learning.making import QuickMaker, labelled_part
 from tests.station.making import run_batch, write_config
 from tests.tiny import bad_frame, good_frame, picture
@@ -84,7 +88,7 @@ def test_a_picture_that_retention_removes_meanwhile(config: Config, monkeypatch:
     found = labelled_pictures(config, "top")
     assert len(found.good) == 1
     assert "1 labelled parts without a picture any more" in found.notes[0]
-    store = Store(store_of_camera(config, "top"))
+    store = Store(store_of_camera(config.data, "top"))
     with pytest.raises(EdgeADError, match="cannot be read"):
         store.lock(DEFECT, removed[0], "0" * 64)
 
@@ -92,7 +96,7 @@ def test_a_picture_that_retention_removes_meanwhile(config: Config, monkeypatch:
 def test_a_label_that_was_changed_after_a_lesson(config: Config) -> None:
     """What was locked as good becomes a locked defect; what was taught is not passed over in silence."""
     label(config, lot_0="good", lot_1="good", lot_2="good", bad_0="good")
-    store = Store(store_of_camera(config, "top"))
+    store = Store(store_of_camera(config.data, "top"))
     bundle = config.camera("top").bundle
     learn(Asked(bundle, labelled_pictures(config, "top").good, (), store.folder), QuickMaker())
     roles = {each.name.split("-")[0]: each for each in store.entries[-1].pictures}
@@ -110,46 +114,40 @@ def test_a_label_that_was_changed_after_a_lesson(config: Config) -> None:
         learn(Asked(bundle, (), labelled_pictures(config, "top").defects, store.folder), QuickMaker())
 
 
+def taught_by(config: Config, who: str, *more: str, camera: str = "top") -> dict[str, Any]:
+    """What `edge-ad learn` says, in a process of its own: it gives way to all others."""
+    command = [sys.executable, "-m", "edge_ad.cli", "learn", f"--station={config.path}", f"--camera={camera}"]
+    done = subprocess.run([*command, f"--who={who}", "--json", *more], capture_output=True, check=False)
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == (2 if found["state"] in ("refused", "failed") else 0)
+    return found
+
+
 def test_a_lesson_from_labels(config: Config) -> None:
     """The bundle of the camera learns, once; and goes back."""
     bundle = config.camera("top").bundle
     before = id_of(bundle)
     label(config, lot_0="good", lot_1="good", lot_2="good", bad_0="defect")
-    report = learn_from_labels(config, "top", "anna")
-    assert (report.state, report.who, report.before, report.after) == ("learned", "anna", before, id_of(bundle))
-    assert Path(report.store) == store_of_camera(config, "top") == config.data / "learning" / "top"
-    roles = [each.role for each in report.pictures]
+    told = taught_by(config, "anna")
+    assert [told[name] for name in ("state", "who", "before", "after")] == ["learned", "anna", before, id_of(bundle)]
+    assert Path(told["store"]) == store_of_camera(config.data, "top") == config.data / "learning" / "top"
+    roles = [each["role"] for each in told["pictures"]]
     assert roles.count(TAUGHT) + roles.count(HELD_BACK) == 3
-    assert len(Store(store_of_camera(config, "top")).locked(DEFECT)) == 1
+    assert len(Store(store_of_camera(config.data, "top")).locked(DEFECT)) == 1
     assert labelled_pictures(config, "top").notes == ("4 labelled parts were taught or locked before",)
-    back = learn_from_labels(config, "top", "eve", undo=True)
-    assert (back.state, back.who, back.after) == ("undone", "eve", before)
+    back = taught_by(config, "eve", "--undo")
+    assert [back[name] for name in ("state", "who", "after")] == ["undone", "eve", before]
     assert id_of(bundle) == before
     found = labelled_pictures(config, "top")  # what was undone may be taught again; what is locked stays locked
     assert len(found.good) == roles.count(TAUGHT)
     assert found.defects == ()
 
 
-def test_a_refusal_comes_back(config: Config) -> None:
-    """Defects that are labelled good: a known defect would pass."""
+def test_what_is_refused_is_told(config: Config) -> None:
+    told = taught_by(config, "anna")
+    assert (told["state"], "camera top has no label to learn from" in told["error"]) == ("failed", True)
+    told = taught_by(config, "anna", camera="typo")
+    assert (told["state"], "no camera of that name" in told["error"]) == ("failed", True)
     label(config, lot_0="good")
-    with pytest.raises(LearningError, match="two good images"):
-        learn_from_labels(config, "top", "anna")
-
-
-def test_no_labels(config: Config) -> None:
-    with pytest.raises(EdgeADError, match="camera top has no label to learn from"):
-        learn_from_labels(config, "top", "anna")
-    with pytest.raises(SpecError, match="no camera of that name"):
-        learn_from_labels(config, "typo", "anna")
-
-
-def test_a_lesson_that_dies(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        labels, "command_of", lambda *given, **more: [labels.sys.executable, "-c", "import nothing_such"]
-    )
-    with pytest.raises(EdgeADError, match=r"ended without a report.*nothing_such"):
-        learn_from_labels(config, "top", "anna")
-    monkeypatch.setattr(labels, "command_of", lambda *given, **more: [str(config.data / "no program")])
-    with pytest.raises(EdgeADError, match="cannot be started"):
-        learn_from_labels(config, "top", "anna")
+    told = taught_by(config, "anna")
+    assert (told["state"], "two good images" in told["error"]) == ("refused", True)

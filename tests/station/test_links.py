@@ -12,8 +12,8 @@ import pytest
 from edge_ad.errors import EdgeADError, SourceError, SpecError
 from edge_ad.station.config import load_config
 from edge_ad.station.outcomes import FAULT, GOOD, LATE, REJECT
-from edge_ad.station.plc import table
-from edge_ad.station.plc.base import Answer, LinkOpening, LinkState
+from edge_ad.station.plc import base, table
+from edge_ad.station.plc.base import Answer, LinkOpening, LinkState, Sparing
 from edge_ad.station.plc.table import LINKS, is_alone, link_keys
 from edge_ad.station.station import Station
 from edge_ad.system.keys import Key, text, whole
@@ -258,3 +258,15 @@ def test_kinds_know_their_keys() -> None:
         assert set(table.link_files(kind)) <= set(keys)
     assert is_alone("modbus-server")
     assert is_alone("modbus-client")
+
+
+def test_the_same_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, told = [0.0], list[str]()
+    monkeypatch.setattr(base.time, "monotonic", lambda: now[0])
+    tell = Sparing(told.append)
+    for what, mark in (("a", ""), ("a", ""), ("b", ""), ("c", "stranger"), ("d", "stranger")):
+        tell(what, mark)
+    assert told == ["a", "b", "c"]
+    now[0] = 61.0
+    tell("d", "stranger")
+    assert told[3:] == ["d"]

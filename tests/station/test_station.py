@@ -7,8 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +21,7 @@ from edge_ad.errors import EdgeADError, EngineError, SpecError
 from edge_ad.runtime import Runtime
 from edge_ad.sources.base import Capture
 from edge_ad.sources.state import CameraEvent
+from edge_ad.station import process as station_process
 from edge_ad.station.config import load_config
 from edge_ad.station.replay import replay
 from edge_ad.station.station import Station
@@ -440,6 +444,26 @@ def test_ready_and_alive_are_told_to_systemd(place: Path) -> None:
 
 
 @posix
+def test_a_slow_reload_is_no_reason_to_kill_the_station(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It opens bundles: the service manager hears meanwhile that the cameras get on."""
+    told: list[str] = []
+    fed = threading.Event()
+
+    def hear(state: str) -> None:
+        told.append(state)
+        if state == "WATCHDOG=1" and "RELOADING=1" in told:
+            fed.set()
+
+    turns = iter((True, False))
+    station: Any = SimpleNamespace(turn=lambda: next(turns), stuck=lambda limit_s: "", reload=lambda: fed.wait(60))
+    monkeypatch.setattr(station_process, "notify", hear)
+    monkeypatch.setenv("WATCHDOG_USEC", "200000")
+    assert station_process._loop(station, [signal.SIGHUP], threading.Event()) == 0
+    assert told[:2] == ["RELOADING=1", "WATCHDOG=1"]
+    assert "READY=1" in told
+
+
+@posix
 def test_a_journal_that_is_removed_stops_the_station(place: Path) -> None:
     """What nobody finds is not journalled."""
     station = Station(load_config(write_config(place)))
@@ -454,8 +478,6 @@ def test_a_journal_that_is_removed_stops_the_station(place: Path) -> None:
 
 
 def test_a_loop_that_hangs_is_seen(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
-
     go = threading.Event()
     station = Station(load_config(write_config(place)))
     try:

@@ -123,6 +123,17 @@ def test_rollback(running: Station, place: Path, other: Path, capsys: pytest.Cap
     assert id_of(place / "part.bundle") == old
 
 
+def test_the_alarm_of_a_refused_bundle_ends_with_the_file(running: Station, place: Path, bad: Path) -> None:
+    """The bundle in use is put back into its place: nothing is exchanged, and nothing is wrong any more."""
+    old = (place / "part.bundle").read_bytes()
+    write_file(place / "part.bundle", [bad.read_bytes()])
+    wait_for(lambda: [alarm.key for alarm in running.alarms.all() if alarm.active] == ["bundle:top"])
+    write_file(place / "part.bundle", [old])
+    wait_for(lambda: not any(alarm.active for alarm in running.alarms.all()))
+    (text,) = wait_for(lambda: events(running.config.path, "bundle"))  # the alarm is told before that is durable
+    assert "again" in text
+
+
 def test_no_bundle_to_go_back_to(place: Path) -> None:
     config = write_config(place)
     run_batch(config)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -20,6 +19,7 @@ from edge_ad.station.journal import LABELS
 from edge_ad.station.page import records
 from edge_ad.station.page.channel import UNKNOWN, RefusedError
 from edge_ad.station.page.context import Context
+from edge_ad.station.page.gate import form_of, own_path
 from edge_ad.station.page.paths import NUMBER
 from edge_ad.station.page.replies import Pages, answer, wants_json
 from edge_ad.station.page.shown import address, label_text, mark_of
@@ -49,23 +49,16 @@ def _posted(pages: Pages, action: Action) -> Callable[[Request], Awaitable[Respo
     """A form that was sent: its action, then the page again."""
 
     async def posted(request: Request) -> Response:
-        body = (await request.body()).decode("utf-8", "replace")
-        form = {name: values[-1] for name, values in parse_qs(body, keep_blank_values=True).items()}
+        form = form_of(await request.body())
         try:
             told = await run_in_threadpool(action, request, form)
         except EdgeADError as error:
             return await run_in_threadpool(pages.error, request, error)
         if wants_json(request):
             return answer(told)
-        return RedirectResponse(_own(form.get("back", "")) or told["back"], 303)
+        return RedirectResponse(own_path(form.get("back", "")) or told["back"], 303)
 
     return posted
-
-
-def _own(path: str) -> str:
-    """The path, where it leads to a page of ours; else ""."""
-    plain = path.isascii() and path.isprintable() and "\\" not in path
-    return path if plain and path.startswith("/") and not path.startswith("//") else ""
 
 
 class Actions:

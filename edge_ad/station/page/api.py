@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -24,19 +22,18 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from edge_ad._version import __version__
-from edge_ad.errors import EdgeADError, FrameError, SpecError
-from edge_ad.station.journal import KEPT, LABELS
+from edge_ad.errors import FrameError, SpecError
+from edge_ad.station.journal import LABELS
 from edge_ad.station.outcomes import FAULT, GOOD, OUTCOMES
 from edge_ad.station.outcomes import LATE as LATE_FAULT
 from edge_ad.station.page import kserve, metrics
-from edge_ad.station.page.channel import BAD, CONFLICT, LATE, UNAVAILABLE, UNKNOWN, RefusedError
+from edge_ad.station.page.channel import LATE, UNKNOWN, RefusedError
 from edge_ad.station.page.context import Context
+from edge_ad.station.page.images import Images
 from edge_ad.station.page.inspector import BusyError, Inspector
 from edge_ad.station.page.paths import NUMBER
-from edge_ad.station.pictures import overlay_of
 from edge_ad.system.names import storable
 
-STATUS = {BAD: 400, UNKNOWN: 404, CONFLICT: 409, UNAVAILABLE: 503, LATE: 504}
 _MARGIN_S = 1.0  # beyond the deadline, for the outcome to arrive
 _LONGEST_S = 100.0  # that a trigger is waited for: `guard.py` ends a request soon after
 _MOST_ROWS = 500
@@ -67,7 +64,7 @@ def refused(request: Request, error: Exception) -> Response:
     if isinstance(error, BusyError):
         return answer({"error": str(error)}, 429, {"retry-after": "1"})
     if isinstance(error, RefusedError):
-        return answer({"error": str(error)}, STATUS.get(error.word, 500))
+        return answer({"error": str(error)}, error.status)
     return answer({"error": str(error)}, 400 if isinstance(error, (SpecError, FrameError)) else 500)
 
 
@@ -134,7 +131,7 @@ def _route(handler: Callable[..., Any]) -> Callable[[Request], Any]:
 class _Api:
     def __init__(self, context: Context) -> None:
         self._context, self._bridge = context, context.bridge
-        self._inspector = Inspector(context.bridge, context.data)
+        self._inspector, self._images = Inspector(context.bridge, context.data), Images(context.data)
 
     # ------------------------------------------------------------------------------------------------ how it is
 
@@ -190,13 +187,10 @@ class _Api:
 
     def _picture(self, request: Request, overlay: bool) -> Path:
         row = self._row(request)
-        if row.kept == KEPT and row.picture:
-            folder = (self._context.data / "pictures").resolve()
-            path = (self._context.data / row.picture).resolve()
-            path = overlay_of(path) if overlay else path
-            if folder in path.parents and path.is_file():
-                return path
-        raise RefusedError("no such picture is kept of this part", UNKNOWN)
+        path = self._images.overlay(row) if overlay else self._images.path(row)
+        if path is None:
+            raise RefusedError("no such picture is kept of this part", UNKNOWN)
+        return path
 
     def picture(self, request: Request, overlay: bool) -> Response:
         """The kept frame, or its overlay, as PNG."""
@@ -204,16 +198,10 @@ class _Api:
 
     def thumb(self, request: Request) -> Response:
         """The kept frame, small."""
-        data = np.frombuffer(self._picture(request, False).read_bytes(), np.uint8)
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        if picture is None:
+        small = self._images.jpeg(self._picture(request, False), _THUMB)
+        if small is None:
             raise RefusedError("the picture is damaged", UNKNOWN)
-        scale = min(1.0, _THUMB / max(picture.shape[:2]))
-        size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
-        done, small = cv2.imencode(".jpg", cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
-        if not done:
-            raise EdgeADError("the picture cannot be made small")
-        return Response(small.tobytes(), media_type="image/jpeg")
+        return Response(small, media_type="image/jpeg")
 
     def _live(self, request: Request) -> Any:
         live = self._bridge.live(request.path_params["camera"])

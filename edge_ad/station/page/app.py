@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,7 +14,7 @@ from edge_ad.errors import EdgeADError
 from edge_ad.station.page import api, views
 from edge_ad.station.page.asgi import App
 from edge_ad.station.page.context import Context
-from edge_ad.station.page.gate import MOST_FORM, Gate, Hosts, form_of
+from edge_ad.station.page.gate import MOST_FORM, Gate, Hosts, form_of, own_path
 from edge_ad.station.page.limits import Bodies, Headers, Limits, Rates
 
 
@@ -53,7 +52,7 @@ class _Login:
         if not role:
             self._auth.wrong.take(address)
             return RedirectResponse("/login?failed=token", 303)
-        response = RedirectResponse(_own_path(form.get("next", "")), 303)
+        response = RedirectResponse(own_path(form.get("next", "")) or "/", 303)
         secure = request.headers.get("origin", "").startswith("https://")
         response.headers.append("set-cookie", self._auth.set_cookie(self._auth.session(role), secure=secure))
         return response
@@ -64,13 +63,3 @@ class _Login:
         response = RedirectResponse("/login", 303)
         response.headers.append("set-cookie", self._auth.set_cookie("", secure=False))
         return response
-
-
-def _own_path(path: str) -> str:
-    """A path of this page; "/" for whatever else was sent."""
-    try:
-        parts = urlsplit(path)
-    except ValueError:
-        return "/"
-    own = path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
-    return path if own and path.isascii() and path.isprintable() and "\\" not in path else "/"

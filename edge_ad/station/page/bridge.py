@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from edge_ad.errors import EdgeADError
-from edge_ad.station.page.channel import UNAVAILABLE, Channel, RefusedError
+from edge_ad.station.page.channel import UNAVAILABLE, UNKNOWN, Channel, RefusedError
 from edge_ad.verdict.overlay import heat_layer
 
 Answered = tuple[dict[str, Any], list[bytes]]
@@ -150,7 +150,7 @@ class Bridge:
                 found: dict[str, Any] = camera
                 return found
         known = ", ".join(each["name"] for each in cameras)
-        raise RefusedError(f"there is no camera of that name; expected {known}; got {name!r}", "unknown")
+        raise RefusedError(f"there is no camera of that name; expected {known}; got {name!r}", UNKNOWN)
 
     def live(self, camera: str) -> Live | None:
         """The last part of a camera, half a second old at most; None where none has come.

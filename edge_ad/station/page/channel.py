@@ -17,8 +17,9 @@ _LENGTH = struct.Struct(">I")
 MOST_ASKED = 2**20  # bytes of a message of the page, which strangers may talk to
 MOST_TOLD = 2**26  # of one of the station, and of each blob of it
 
-# Why something was refused: each is an HTTP status, see `api.py`.
+# Why something was refused, and the HTTP status that the page answers with.
 BAD, UNKNOWN, CONFLICT, UNAVAILABLE, LATE = "bad", "unknown", "conflict", "unavailable", "late"
+_STATUS = {BAD: 400, UNKNOWN: 404, CONFLICT: 409, UNAVAILABLE: 503, LATE: 504}
 
 
 class RefusedError(EdgeADError):
@@ -33,6 +34,11 @@ class RefusedError(EdgeADError):
     def __init__(self, what: str, word: str = BAD, **more: Any) -> None:
         super().__init__(what, **more)
         self.word = word
+
+    @property
+    def status(self) -> int:
+        """Of HTTP; 500 where the station itself failed."""
+        return _STATUS.get(self.word, 500)
 
 
 class Channel:

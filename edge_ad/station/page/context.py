@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_ad.station.journal import Journal
-from edge_ad.station.page.auth import Auth
+from edge_ad.station.page.auth import OPERATOR, VIEWER, Auth
 from edge_ad.station.page.bridge import Bridge
+from edge_ad.station.page.channel import UNAVAILABLE, RefusedError
 
-_PATIENCE_S = 5.0  # with a query
+_PATIENCE_S = 5.0  # with what is asked of the journal
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ class Settings:
     operator_token: str
     log: str
     secret: str
+
+    @property
+    def token_files(self) -> dict[str, Path]:
+        """The files of the tokens, by role."""
+        return {VIEWER: Path(self.viewer_token), OPERATOR: Path(self.operator_token)}
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -81,13 +89,20 @@ class Context:
     settings: Settings
     auth: Auth
 
-    def journal(self) -> Journal:
-        """The journal, for a moment: `with context.journal() as journal`. It cannot be written, and a query ends after
-        five seconds.
+    @contextlib.contextmanager
+    def journal(self) -> Iterator[Journal]:
+        """The journal, for a moment: `with context.journal() as journal`. It cannot be written, and whatever is asked
+        of it ends after five seconds.
 
         Raises:
-            EdgeADError: it cannot be opened.
+            EdgeADError: it cannot be opened or read.
+            RefusedError: it took longer.
         """
-        journal = Journal(self.journal_path)
-        journal.give_up_after(_PATIENCE_S)
-        return journal
+        with Journal(self.journal_path) as journal:
+            journal.give_up_after(_PATIENCE_S)
+            try:
+                yield journal
+            except sqlite3.OperationalError as error:
+                if str(error) != "interrupted":
+                    raise
+                raise RefusedError("the search took too long; narrow it, by camera or day", UNAVAILABLE) from error

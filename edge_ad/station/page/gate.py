@@ -178,3 +178,9 @@ def form_of(body: bytes) -> dict[str, str]:
         return dict(parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=100))
     except ValueError:
         return {}
+
+
+def own_path(path: str) -> str:
+    """The path, where it leads to a page of ours; else ""."""
+    plain = path.isascii() and path.isprintable() and "\\" not in path
+    return path if plain and path.startswith("/") and not path.startswith("//") else ""

@@ -1,8 +1,8 @@
 """The station's side of its page: starts the process that serves it, answers what it asks, and starts it again.
 
 The page is a process of its own, of low priority: nothing that comes over the network takes the interpreter or a core
-from the inspection. Whatever becomes of it, the station goes on. When the station ends, however it does, the pipe to
-the page closes, and the page ends too.
+from the inspection. Whatever becomes of it, the station goes on; the journal says that there is no page, and an alarm.
+When the station ends, however it does, the pipe to the page closes, and the page ends too.
 
 One thread reads what the page asks and answers what takes no time, one does what takes longer, and one sends the
 outcomes of triggers, so that the desk waits for nobody.
@@ -18,16 +18,16 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from edge_ad.errors import EdgeADError
+from edge_ad.station.alarms import AGAIN, PAGE
 from edge_ad.station.desk import Ticket
 from edge_ad.station.http import Http
 from edge_ad.station.logs import form_in_use
 from edge_ad.station.page import extra
 from edge_ad.station.page.auth import OPERATOR, VIEWER, is_open, make_token, read_tokens
-from edge_ad.station.page.channel import MOST_ASKED, Channel, RefusedError
+from edge_ad.station.page.channel import BAD, MOST_ASKED, UNAVAILABLE, Channel, RefusedError
 from edge_ad.station.page.commands import Commands
 from edge_ad.station.page.context import Settings
 from edge_ad.station.page.priority import end, start_lowly
@@ -47,16 +47,16 @@ class Host:
     """See the module. Close it.
 
     Args:
-        secret: signs cookies; a page that is started again knows its sessions.
+        gone: of the host before.
 
-    Raises:
-        EdgeADError: a token cannot be made.
+    Attributes:
+        url: where the page is, once it listens.
+        gone: why there is no page, as the journal was told; "" where there is one.
     """
 
-    def __init__(self, station: Station, http: Http, commands: Commands, secret: str) -> None:
-        self._commands = commands
-        self._settings = _settings(station, http, secret)
-        self.url = ""  # where it is, once it listens
+    def __init__(self, station: Station, settings: Settings, commands: Commands, gone: str = "") -> None:
+        self._settings, self._commands, self._tell, self.gone = settings, commands, station.desk.event, gone
+        self.url = ""
         self.pid: int | None = None
         self._stop = threading.Event()
         self._channel: Channel | None = None
@@ -92,6 +92,9 @@ class Host:
                 return
             pause_s = _AGAIN_S[0] if time.monotonic() - began > _WELL_S else min(max(2 * pause_s, 0.5), _AGAIN_S[1])
             _log.error("the operator page is not there: %s; it is started again in %g s", why, pause_s)
+            if why != self.gone:
+                self.gone = why
+                self._tell("", "page", f"the operator page is not there: {why}")
             self._stop.wait(pause_s)
 
     def _one_run(self) -> str:
@@ -127,7 +130,10 @@ class Host:
         name, number, values = message.get("do"), message.get("id"), message.get("values")
         if name == "listening":
             self.url = str(message.get("url"))
-            _log.info("the operator page is at %s; tokens in %s and %s", self.url, *self._token_files())
+            _log.info("the operator page is at %s; tokens in %s and %s", self.url, *self._settings.token_files.values())
+            if self.gone:
+                self.gone = ""
+                self._tell("", "page", AGAIN)
         elif name == "failed":
             return str(message.get("why"))[:500]
         elif isinstance(name, str) and isinstance(number, int) and isinstance(values, dict):
@@ -139,11 +145,8 @@ class Host:
                 try:
                     self._work.put_nowait((channel, number, name, values))
                 except queue.Full:
-                    channel.send({"id": number, "error": "the station has too much to do", "word": "unavailable"})
+                    channel.send({"id": number, "error": "the station has too much to do", "word": UNAVAILABLE})
         return ""
-
-    def _token_files(self) -> tuple[str, str]:
-        return self._settings.viewer_token, self._settings.operator_token
 
     # ------------------------------------------------------------------------------------------------ answering
 
@@ -203,28 +206,25 @@ class Page:
 
     def __init__(self, station: Station) -> None:
         self._station = station
-        self._secret = secrets.token_hex(32)
+        self._secret = secrets.token_hex(32)  # a page that is started again knows its sessions
         self._http: Http | None = None
         self.host: Host | None = None
         self._commands: Commands | None = None
 
-    def check(self, http: Http | None) -> None:
-        """Refuses what cannot be served.
+    def check(self, http: Http | None) -> Settings | None:
+        """What a page is served with; None for no page.
 
         Raises:
             EdgeADError: packages are missing, or a token cannot be made or read.
         """
         if http is None:
-            return
+            return None
         told = extra.missing()
         if told:
             raise EdgeADError("[station] http cannot be served", got=told)
         settings = _settings(self._station, http, self._secret)
-        files = {VIEWER: Path(settings.viewer_token), OPERATOR: Path(settings.operator_token)}
-        read_tokens(files)
-        for path in files.values():
-            if is_open(path):
-                _log.warning("others on this PC may read or change the token %s; chmod 600 keeps them out", path)
+        read_tokens(settings.token_files)
+        return settings
 
     def exchange(self, http: Http | None) -> None:
         """Serves what the configuration says now. One that did not change goes on.
@@ -234,15 +234,19 @@ class Page:
         """
         if http == self._http:
             return
-        self.check(http)
+        settings, gone = self.check(http), ""
         if self.host is not None:
             self.host.close()
+            gone = self.host.gone
         self.host, self._http = None, None
-        if http is not None:
-            if self._commands is None:
-                self._commands = Commands(self._station)
-            self.host = Host(self._station, http, self._commands, self._secret)
-            self._http = http
+        if http is None or settings is None:
+            self._station.alarms.end(PAGE, "")
+            return
+        _warn(http, settings)
+        if self._commands is None:
+            self._commands = Commands(self._station)
+        self.host = Host(self._station, settings, self._commands, gone)
+        self._http = http
 
     def ended(self, ticket: Ticket) -> None:
         """A trigger has its durable outcome. Called by the desk's thread."""
@@ -260,14 +264,12 @@ class Page:
 def _settings(station: Station, http: Http, secret: str) -> Settings:
     """With the tokens made, where the station has its own."""
     config = station.config
-    files = {VIEWER: http.viewer_token, OPERATOR: http.operator_token}
+    files = http.tokens
     for role, path in files.items():
         if path is None:
             files[role] = path = config.data / "tokens" / role
             if make_token(path):
                 _log.info("made a token for the %s of the page: %s", role, path)
-    if not http.is_local:
-        _log.warning("the page listens at %s: put a proxy with TLS before it, see docs/http.md", http.url)
     return Settings(
         station=config.name,
         path=str(config.path),
@@ -284,5 +286,14 @@ def _settings(station: Station, http: Http, secret: str) -> Settings:
     )
 
 
+def _warn(http: Http, settings: Settings) -> None:
+    """Of what others could read."""
+    if not http.is_local:
+        _log.warning("the page listens at %s: put a proxy with TLS before it, see docs/http.md", http.url)
+    for path in settings.token_files.values():
+        if is_open(path):
+            _log.warning("others on this PC may read or change the token %s; chmod 600 keeps them out", path)
+
+
 def _refused(number: int, error: EdgeADError) -> dict[str, Any]:
-    return {"id": number, "error": str(error), "word": error.word if isinstance(error, RefusedError) else "bad"}
+    return {"id": number, "error": str(error), "word": error.word if isinstance(error, RefusedError) else BAD}

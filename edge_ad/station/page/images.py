@@ -23,11 +23,11 @@ class Images:
     """See the module. Thread-safe.
 
     Args:
-        data: the data folder, which every picture is in.
+        data: the data folder; each picture is in its folder `pictures`.
     """
 
     def __init__(self, data: Path) -> None:
-        self._data = data.resolve()
+        self._data, self._folder = data, (data / "pictures").resolve()
         self._small: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._making, self._lock = threading.Lock(), threading.Lock()
 
@@ -36,7 +36,7 @@ class Images:
         if row.kept != KEPT or not row.picture:
             return None
         path = (self._data / row.picture).resolve()
-        return path if path.is_relative_to(self._data) and path.is_file() else None
+        return path if path.is_relative_to(self._folder) and path.is_file() else None
 
     def overlay(self, row: Row) -> Path | None:
         """The overlay beside it; None where there is none."""

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from edge_ad.errors import FrameError
-from edge_ad.frames.check import decode_frame, in_declared_order, read_frame
+from edge_ad.frames.check import decode_frame, in_declared_order
 from edge_ad.frames.image_file import HEAD_BYTES, image_kind, image_size
 from edge_ad.runtime import Runtime
 from edge_ad.spec import Manifest
-from edge_ad.station.kept import bundle_path, mask_path
+from edge_ad.station.kept import Mask, bundle_path, kept_mask
 from edge_ad.station.page.bridge import Bridge
 from edge_ad.station.page.channel import UNKNOWN, RefusedError
 from edge_ad.verdict.verdict import Verdict
@@ -64,7 +64,7 @@ class Inspector:
         self._bridge, self._data = bridge, data
         self._places = threading.BoundedSemaphore(1 + _WAITING)
         self._one = threading.Lock()
-        self._open: dict[Model, tuple[Runtime, Any]] = {}
+        self._open: dict[Model, tuple[Runtime, Mask | None]] = {}
 
     def model(self, camera: str, bundle: str = "") -> Model:
         """What is in use for a camera; or a kept bundle, where one is named. Without both, the only camera.
@@ -115,14 +115,13 @@ class Inspector:
         finally:
             self._places.release()
 
-    def _runtime(self, model: Model) -> tuple[Runtime, Any]:
+    def _runtime(self, model: Model) -> tuple[Runtime, Mask | None]:
         found = self._open.pop(model, None)
         if found is None:
             while len(self._open) >= _OPEN:
                 del self._open[next(iter(self._open))]
             path = bundle_path(self._data, model.bundle)
             runtime = Runtime(path, engine=model.engine or "auto", point=model.point or None, threads=1)
-            mask = read_frame(mask_path(self._data, model.roi)).astype(np.uint8) if model.roi else None
-            found = runtime, mask
+            found = runtime, kept_mask(self._data, model.roi)
         self._open[model] = found  # the newest stands last
         return found

@@ -53,6 +53,8 @@ class Jobs:
             try:
                 process = start_lowly(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
             except OSError as error:
+                output.close()
+                errors.close()
                 raise EdgeADError(f"the job {kind} cannot be started", got=error) from error
             self._count += 1
             job: dict[str, Any] = {"id": f"{kind}-{self._count}", "kind": kind, "camera": camera, "state": RUNNING}

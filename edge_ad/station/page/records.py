@@ -1,24 +1,21 @@
 """What the page asks the journal: a gallery's page, the story of a part, scores of a camera. It reads, and never waits
-long: a search looks at so many of the latest outcomes, and older parts are found by their whole id."""
+long: a search looks at so many of the latest outcomes, and older parts are found by their whole id. `Context.journal`
+opens what is asked."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from urllib.parse import urlencode
 
 from edge_ad.errors import SpecError
-from edge_ad.station.journal import LABELS, Journal, Row, journal_error
+from edge_ad.station.journal import LABELS, Journal, Row
 from edge_ad.station.outcomes import GOOD, OUTCOMES, REJECT
-from edge_ad.station.page.channel import UNAVAILABLE, RefusedError
 
 ALL, NONE = "all", "none"
 PAGE = 24  # parts of a page of the gallery
 FAR = 500_000  # outcomes that a search looks at
-_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -100,19 +97,6 @@ class Found:
     far: bool
 
 
-@contextmanager
-def _asking(journal: Journal) -> Iterator[None]:
-    journal.give_up_after(_PATIENCE_S)
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if str(error) != "interrupted":
-            raise journal_error(journal.path, error) from error
-        raise RefusedError("the search took too long; narrow it, by camera or day", UNAVAILABLE) from error
-    except sqlite3.Error as error:
-        raise journal_error(journal.path, error) from error
-
-
 def gallery(
     journal: Journal,
     wanted: Filter,
@@ -121,26 +105,21 @@ def gallery(
     after: int | None = None,
     most: int = PAGE,
 ) -> Found:
-    """Parts before or after a number, or the latest.
-
-    Raises:
-        EdgeADError: the journal cannot be read.
-    """
+    """Parts before or after a number, or the latest."""
     texts, values = wanted.where()
     least = journal.number - FAR
-    with _asking(journal):
-        if wanted.part and before is None and after is None:
-            exact = _exact(journal, wanted, cameras)
-            if exact:
-                return Found(exact, None, None, False)
-        edge, up = (after, True) if after is not None else (before, False)
-        if edge is not None:
-            texts.append("number > ?" if up else "number < ?")
-            values.append(edge)
-        texts.append("number > ?")
-        values.append(least)
-        order = "number" if up else "number DESC"
-        rows = list(journal.rows(" AND ".join(texts), values, order, most + 1))
+    if wanted.part and before is None and after is None:
+        exact = _exact(journal, wanted, cameras)
+        if exact:
+            return Found(exact, None, None, False)
+    edge, up = (after, True) if after is not None else (before, False)
+    if edge is not None:
+        texts.append("number > ?" if up else "number < ?")
+        values.append(edge)
+    texts.append("number > ?")
+    values.append(least)
+    order = "number" if up else "number DESC"
+    rows = list(journal.rows(" AND ".join(texts), values, order, most + 1))
     more, rows = len(rows) > most, rows[:most]
     if up:
         rows.reverse()
@@ -165,8 +144,7 @@ def part(journal: Journal, camera: str, number: int) -> Row | None:
     """The part with that number; None where the camera has none."""
     if number >= 2**63:
         return None
-    with _asking(journal):
-        return next(journal.rows("camera = ? AND number = ?", (camera, number), most=1), None)
+    return next(journal.rows("camera = ? AND number = ?", (camera, number), most=1), None)
 
 
 def beside(journal: Journal, wanted: Filter, number: int) -> tuple[Row | None, Row | None]:
@@ -174,22 +152,19 @@ def beside(journal: Journal, wanted: Filter, number: int) -> tuple[Row | None, R
     texts, values = wanted.where()
     near = (("number > ? AND number < ?", "number", FAR), ("number < ? AND number > ?", "number DESC", -FAR))
     found: list[Row | None] = []
-    with _asking(journal):
-        for condition, order, far in near:
-            where = " AND ".join([*texts, condition])
-            found.append(next(journal.rows(where, (*values, number, number + far), order, 1), None))
+    for condition, order, far in near:
+        where = " AND ".join([*texts, condition])
+        found.append(next(journal.rows(where, (*values, number, number + far), order, 1), None))
     return found[0], found[1]
 
 
 def scores(journal: Journal, camera: str, most: int) -> list[Row]:
     """The last outcomes of a camera, the oldest first."""
-    with _asking(journal):
-        rows = list(journal.rows("camera = ? AND number IS NOT NULL", (camera,), "sequence DESC", most))
+    rows = list(journal.rows("camera = ? AND number IS NOT NULL", (camera,), "sequence DESC", most))
     return sorted(rows, key=lambda row: row.number or 0)
 
 
 def confirmed(journal: Journal, camera: str, most: int) -> list[Row]:
     """Rejects of a camera that a person called good, the latest first: what can be learned."""
     condition = f"camera = ? AND outcome = '{REJECT}' AND label = '{GOOD}' AND number > ?"
-    with _asking(journal):
-        return list(journal.rows(condition, (camera, journal.number - FAR), "number DESC", most))
+    return list(journal.rows(condition, (camera, journal.number - FAR), "number DESC", most))

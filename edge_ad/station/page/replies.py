@@ -12,13 +12,12 @@ from starlette.responses import Response
 
 from edge_ad.errors import EdgeADError
 from edge_ad.station.page import drift, rendering
-from edge_ad.station.page.channel import CONFLICT, LATE, UNAVAILABLE, UNKNOWN, RefusedError
+from edge_ad.station.page.channel import RefusedError
 from edge_ad.station.page.context import Context
 from edge_ad.station.page.shown import local, mark_of, seconds_of, status_of
 from edge_ad.station.page.texts import Words, language_of
 
 _YEAR_S = 365 * 24 * 3600
-_STATUS = {UNKNOWN: 404, CONFLICT: 409, UNAVAILABLE: 503, LATE: 504}
 _THEMES = ("light", "dark")
 _COOKIES = {"lang": "edge-ad-lang", "theme": "edge-ad-theme"}
 
@@ -48,7 +47,7 @@ class Pages:
 
     def error(self, request: Request, error: EdgeADError) -> Response:
         """What went wrong, for a person."""
-        status = _STATUS.get(error.word, 400) if isinstance(error, RefusedError) else 400
+        status = error.status if isinstance(error, RefusedError) else 400
         if wants_json(request):
             return answer({"error": str(error)}, status)
         return self.page(request, "error.html", status, alone=True, known="", text=str(error))
@@ -79,7 +78,6 @@ class Pages:
         for name, value in (("lang", request.query_params.get("lang", "")), ("theme", theme)):
             if value in (words.language, *_THEMES, "auto"):
                 response.set_cookie(_COOKIES[name], value, max_age=_YEAR_S, samesite="lax", httponly=True)
-        response.headers["cache-control"] = "no-store"
         return response
 
     def frame_of(self, words: Words) -> dict[str, Any]:
@@ -116,9 +114,9 @@ def wants_json(request: Request) -> bool:
 
 
 def answer(told: Mapping[str, Any], status: int = 200) -> Response:
-    """JSON that nobody keeps."""
+    """JSON for a script of the page."""
     text = json.dumps(told, ensure_ascii=False, allow_nan=False)
-    return Response(text, status, {"cache-control": "no-store"}, "application/json")
+    return Response(text, status, media_type="application/json")
 
 
 def picture(data: bytes | None, kind: str) -> Response:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from edge_ad.errors import EdgeADError
 from edge_ad.station.logs import start_logs
-from edge_ad.station.page.auth import OPERATOR, VIEWER, Auth
+from edge_ad.station.page.auth import Auth
 from edge_ad.station.page.bridge import Bridge
 from edge_ad.station.page.channel import MOST_TOLD, Channel
 from edge_ad.station.page.context import Context, Settings
@@ -64,8 +64,7 @@ def _serve(channel: Channel, settings: Settings) -> None:
 
     with listen(settings.host, settings.port) as listener:
         port = int(listener.getsockname()[1])
-        files = {VIEWER: Path(settings.viewer_token), OPERATOR: Path(settings.operator_token)}
-        auth = Auth(files, bytes.fromhex(settings.secret), f"edge_ad_{port}")
+        auth = Auth(settings.token_files, bytes.fromhex(settings.secret), f"edge_ad_{port}")
         loops: list[asyncio.AbstractEventLoop] = []
         bridge = Bridge(channel, lambda: _pong(loops, bridge))
         data = Path(settings.data)

@@ -124,9 +124,8 @@ def mark_of(key: str) -> str:
 def reason_of(words: Words, reason: str) -> tuple[str, str]:
     """The reason of a fault: its word as a text of the page, "" where it has none, and what follows it."""
     word, mark, rest = reason.partition(": ")
-    if mark and word in ("late", "no_frame", "frame", "engine", "restart"):
-        return words(f"why_{word}"), shown(rest)
-    return "", shown(reason)
+    key = known(f"why_{word}", "") if mark else ""
+    return (words(key), shown(rest)) if key else ("", shown(reason))
 
 
 def label_choices(outcome: str | None) -> list[tuple[str, str, str]]:

@@ -14,7 +14,12 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from edge_ad.errors import EdgeADError
+from edge_ad.learning.entries import chain_of, locked_in, placed_last
+from edge_ad.learning.report import HELD_BACK
+from edge_ad.learning.store import Store
 from edge_ad.station.journal import LOST, PLANNED, REMOVED, Row, iso
+from edge_ad.station.labels import store_of_camera
 from edge_ad.station.page import actions, drift, records, rendering
 from edge_ad.station.page.chart import HEIGHT, WIDTH, chart_of
 from edge_ad.station.page.context import Context
@@ -246,6 +251,7 @@ class Views(Pages):
                 name = str(camera["name"])
                 rows = records.confirmed(journal, name, _LEARN + 1)
                 jobs = _jobs(state, name)
+                is_first, undoes = self._past(name)
                 lessons.append(
                     {
                         "at": at,
@@ -253,11 +259,22 @@ class Views(Pages):
                         "href": address("camera", name),
                         "rows": rows[:_LEARN],
                         "count": len(rows) if len(rows) <= _LEARN else f"{_LEARN}+",
+                        "few": is_first and len(rows) == 1,
+                        "undoes": undoes,
                         "jobs": jobs,
                         "running": any(job["state"] == "running" for job in jobs),
                     }
                 )
         return self.page(request, "learn.html", here="learn", poll="/poll/learn", lessons=lessons)
+
+    def _past(self, camera: str) -> tuple[bool, bool]:
+        """Whether the next lesson of a camera is its first, and whether there is one to undo."""
+        try:
+            entries = Store(store_of_camera(self.context.data, camera)).entries
+        except EdgeADError:  # the audit was changed: the command says what is wrong
+            return False, True
+        is_first = not any(each.role == HELD_BACK for each in locked_in(entries).values())
+        return is_first, bool(chain_of(entries, placed_last(entries)))
 
     def poll_learn(self, request: Request) -> Response:
         """What may have changed of it. Where a job ended, the page loads anew: its buttons change."""

@@ -6,6 +6,7 @@ part for a fault. So whoever sends "good" asks `Answer.in_time` at the last mome
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from edge_ad.station.outcomes import FAULT, GOOD, LATE, Decision
 
 if TYPE_CHECKING:
     from edge_ad.station.config import Camera
+
+_TELL_AGAIN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -186,3 +189,25 @@ class Link(Protocol):
 
     def close(self) -> None:
         """Tells the controller that nothing comes any more, and ends. May be called twice."""
+
+
+class Sparing:
+    """Tells the same once a minute at most: whoever reaches a link can make it say things without end. Thread-safe."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell, self._lock = tell, threading.Lock()
+        self._told: dict[str, float] = {}
+
+    def __call__(self, what: str, mark: str = "") -> None:
+        """Tells it, where it was not told just now.
+
+        Args:
+            mark: texts with the same one are the same thing; "" for the text itself.
+        """
+        now, mark = time.monotonic(), mark or what
+        with self._lock:
+            self._told = {each: at for each, at in self._told.items() if now - at < _TELL_AGAIN_S}
+            if mark in self._told:
+                return
+            self._told[mark] = now
+        self._tell(what)

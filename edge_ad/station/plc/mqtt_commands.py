@@ -23,9 +23,9 @@ from urllib.parse import unquote
 
 from edge_ad.errors import SourceError, SpecError
 from edge_ad.station.outcomes import FAULT, GOOD, LATE
-from edge_ad.station.plc.base import Answer, Link, LinkOpening, LinkState
+from edge_ad.station.plc.base import Answer, Link, LinkOpening, LinkState, Sparing
 from edge_ad.station.sinks import broker
-from edge_ad.station.sinks.broker import Access, Line, Listening, answer_properties, client_id_of, filled
+from edge_ad.station.sinks.broker import Access, Connection, Listening, answer_properties, client_id_of, filled
 from edge_ad.system.keys import Key, text
 from edge_ad.system.names import printable, storable
 
@@ -47,7 +47,6 @@ _MOST_PAYLOAD = 4096  # bytes
 _REMEMBERED = 1000  # ids of triggers
 _TURN_S = 0.05
 _LAST_S = 1.0
-_TELL_AGAIN_S = 60.0
 
 _log = logging.getLogger("edge_ad.station")
 
@@ -109,14 +108,14 @@ class Commands:
         self._waiting: dict[int, Command] = {}  # by a number of ours
         self._count = 0
         self._seen: OrderedDict[tuple[str, str], Answer | None] = OrderedDict()  # camera and id
-        self._told: dict[str, float] = {}
+        self._tell_sparingly = Sparing(self._tell)  # both by paho's thread and by the link's
         self._answers: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._line: Line | None = self._new_line()
+        self._connection: Connection | None = self._new_connection()
         self._thread = threading.Thread(target=self._run, name=f"edge-ad-mqtt-{opening.id}", daemon=True)
         self._thread.start()
 
-    def _new_line(self) -> Line:
-        return Line(self._access, Listening((self._topic,), self._heard))
+    def _new_connection(self) -> Connection:
+        return Connection(self._access, Listening((self._topic,), self._heard))
 
     # ------------------------------------------------------------------------------------ called by paho's thread
 
@@ -129,7 +128,7 @@ class Commands:
     def _take(self, message: Any) -> None:
         camera = unquote(message.topic.split("/")[self._level])
         if message.retain:
-            self._tell_at_times(
+            self._tell_sparingly(
                 f"a retained trigger on {printable(message.topic)} is ignored, as it is of some time before. Whoever "
                 "sends triggers must send them without retain"
             )
@@ -221,15 +220,15 @@ class Commands:
 
     def _look(self) -> None:
         """Connects anew where the connection is lost, and ends triggers whose time is up."""
-        line = self._line
-        if line is not None:
-            for why in line.refusals():
-                self._tell_at_times(f"the broker does not take an answer: {why}")
-            if not line.alive and not self._stopping.is_set():
-                _log.warning("link %s: %s: %s", self._opening.id, line.where, line.why)
-                line.end(0.0)
+        connection = self._connection
+        if connection is not None:
+            for why in connection.refusals():
+                self._tell_sparingly(f"the broker does not take an answer: {why}")
+            if not connection.alive and not self._stopping.is_set():
+                _log.warning("link %s: %s: %s", self._opening.id, connection.where, connection.why)
+                connection.end(0.0)
                 self._stopping.wait(_LAST_S)
-                self._line = self._new_line()
+                self._connection = self._new_connection()
         now = time.monotonic_ns()
         with self._lock:
             late = [number for number, each in self._waiting.items() if each.deadline_ns < now]
@@ -270,16 +269,16 @@ class Commands:
         Args:
             seconds: after which nobody may have it any more; whole ones are all that MQTT knows.
         """
-        line = self._line
-        if line is None or not line.connected:
-            self._tell_at_times("an answer cannot be sent, as there is no broker; the outcome is in the journal")
+        connection = self._connection
+        if connection is None or not connection.connected:
+            self._tell_sparingly("an answer cannot be sent, as there is no broker; the outcome is in the journal")
             return
         ids = {"station": self._opening.station, "camera": command.camera}
         ids |= {"part_id": command.part_id} | ({"id": command.id} if command.id else {})
         body = storable(json.dumps({**ids, **told}, ensure_ascii=False)).encode()
         where, correlation = command.reply or (self._answer_topic(command.camera), None)
         five = self._options["version"] == "5"
-        line.publish(where, body, answer_properties(correlation, seconds) if five else None)
+        connection.publish(where, body, answer_properties(correlation, seconds) if five else None)
 
     def _answer_topic(self, camera: str) -> str:
         return filled(self._options["answer"], {"station": self._opening.station, "camera": camera})
@@ -290,27 +289,22 @@ class Commands:
         _log.warning("link %s: %s", self._opening.id, what)
         self._host.tell("", "mqtt", f"{self._opening.id}: {what}")
 
-    def _tell_at_times(self, what: str) -> None:
-        now = time.monotonic()
-        if now - self._told.get(what, -_TELL_AGAIN_S) >= _TELL_AGAIN_S:
-            self._told = {each: at for each, at in self._told.items() if now - at < _TELL_AGAIN_S}
-            self._told[what] = now
-            self._tell(what)
-
     def state(self) -> LinkState:
         """See `Link.state`."""
-        line = self._line
-        if line is None:
+        connection = self._connection
+        if connection is None:
             return LinkState(False, "it has ended")
-        return LinkState(line.connected, f"{line.where}: {'connected' if line.connected else line.why}")
+        return LinkState(
+            connection.connected, f"{connection.where}: {'connected' if connection.connected else connection.why}"
+        )
 
     def close(self) -> None:
         """See `Link.close`."""
         self._stopping.set()
         self._thread.join()
-        line, self._line = self._line, None
-        if line is not None:
-            line.end(_LAST_S)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.end(_LAST_S)
 
 
 def _command(camera: str, payload: bytes, reply: tuple[str, bytes | None] | None) -> Command:

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
-import re
 import secrets
 import socket
 import threading
@@ -128,7 +127,7 @@ class OpcUa:
                     await asyncio.wait_for(self._server.stop(), _END_S / 2)
 
     async def _set_up(self) -> StationServer:
-        from edge_ad.station.plc.opcua_security import Trust, Users, identity
+        from edge_ad.station.plc.opcua_security import Trust, Users, application_uri, identity
         from edge_ad.station.plc.opcua_server import Guarded, StationServer
         from edge_ad.station.plc.opcua_system import VisionSystem
         from edge_ad.station.plc.opcua_types import Types
@@ -140,7 +139,7 @@ class OpcUa:
         if not options["insecure"]:
             own, trust = identity(pki, self._opening.station), Trust(pki, self._tell)
         guard = Guarded(trust, users, options["sessions"], self._tell)
-        uri = self._uri() if own is None else own.uri
+        uri = application_uri(self._opening.station) if own is None else own.uri
         server = StationServer(guard, own, f"edge-ad {self._opening.station}", uri)
         self._check_port()  # what comes now takes seconds
         await server.init()
@@ -180,10 +179,6 @@ class OpcUa:
             got=error.strerror or error,
             remedy="Another program listens there, or the address is another PC's: change host or port.",
         )
-
-    def _uri(self) -> str:
-        host, station = (re.sub("[^A-Za-z0-9._-]", "-", each) for each in (socket.gethostname(), self._opening.station))
-        return f"urn:{host}:edge-ad:{station}"
 
     def _tell(self, what: str) -> None:
         _log.warning("link %s: %s", self._opening.id, what)

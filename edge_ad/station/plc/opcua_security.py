@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edge_ad.errors import SpecError
+from edge_ad.station.plc.base import Sparing
 from edge_ad.system.files import write_output
 from edge_ad.system.inputs import read_input
 from edge_ad.system.names import printable
@@ -32,7 +33,6 @@ _ENDINGS = (".der", ".pem", ".crt", ".cer")
 _MOST = 2**16  # bytes of a certificate, and of the file of users
 _REJECTED = 50  # files of refused certificates; anybody can make as many as he likes
 _LOOK_S = 0.5  # between two looks into the folder of the trusted
-_TELL_AGAIN_S = 60.0  # before the same refusal is told again
 _YEARS = 20  # nobody comes to renew it
 _KEY_BITS = 2048
 
@@ -72,6 +72,15 @@ def identity(folder: Path, station: str) -> Identity:
     return found
 
 
+def application_uri(station: str) -> str:
+    """How OPC UA calls this station; a certificate names it too."""
+    return f"urn:{_plain(socket.gethostname())}:edge-ad:{_plain(station)}"
+
+
+def _plain(name: str) -> str:
+    return re.sub("[^A-Za-z0-9._-]", "-", name)
+
+
 def _unfit(certificate: Path, key: Path, got: object) -> SpecError:
     return SpecError(
         f"the certificate {certificate} and the key {key} cannot be used",
@@ -82,13 +91,12 @@ def _unfit(certificate: Path, key: Path, got: object) -> SpecError:
 
 
 def _make(certificate: Path, key: Path, station: str) -> None:
-    host, now = socket.gethostname(), datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.timezone.utc)
     private = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"edge-ad {station}"[:64])])
-    plain = [re.sub("[^A-Za-z0-9._-]", "-", each) for each in (host, station)]
     addresses = [
-        x509.UniformResourceIdentifier(f"urn:{plain[0]}:edge-ad:{plain[1]}"),
-        *(x509.DNSName(each) for each in dict.fromkeys((plain[0], "localhost"))),
+        x509.UniformResourceIdentifier(application_uri(station)),
+        *(x509.DNSName(each) for each in dict.fromkeys((_plain(socket.gethostname()), "localhost"))),
     ]
     builder = x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
     builder = builder.not_valid_before(now - datetime.timedelta(days=1))
@@ -128,8 +136,7 @@ class Trust:
     """
 
     def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
-        self._trusted, self._rejected, self._tell = folder / "trusted", folder / "rejected", tell
-        self._told: dict[str, float] = {}
+        self._trusted, self._rejected, self._tell = folder / "trusted", folder / "rejected", Sparing(tell)
         self._seen: tuple[float, list[bytes]] = (-_LOOK_S, [])
         for each in (self._trusted, self._rejected):
             each.mkdir(parents=True, exist_ok=True)
@@ -143,10 +150,7 @@ class Trust:
         now = datetime.datetime.now(datetime.timezone.utc)
         if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
             until = f"{certificate.not_valid_before_utc:%Y-%m-%d} to {certificate.not_valid_after_utc:%Y-%m-%d}"
-            self._say(
-                thumbprint(certificate),
-                f"the certificate of {_name(certificate)} holds from {until}, and the clock says {now:%Y-%m-%d}",
-            )
+            self._tell(f"the certificate of {_name(certificate)} holds from {until}, and the clock says {now:%Y-%m-%d}")
             return "its time is over, or has not come"
         return ""
 
@@ -165,7 +169,7 @@ class Trust:
                 pem = content.lstrip().startswith(b"-----BEGIN")
                 one = x509.load_pem_x509_certificate(content) if pem else x509.load_der_x509_certificate(content)
             except (OSError, ValueError) as error:
-                self._say(path.name, f"{path} is no certificate: {error}")
+                self._tell(f"{path} is no certificate: {error}")
                 continue
             found.append(one.public_bytes(serialization.Encoding.DER))
         return found
@@ -179,18 +183,11 @@ class Trust:
             for old in there[: max(0, len(there) + 1 - _REJECTED)]:
                 old.unlink(missing_ok=True)
             write_output(path, [der])
-        self._say(
-            "stranger",  # one text at a time: anybody can make certificates without end
+        self._tell(
             f"a client is refused, as nobody trusts its certificate ({_name(certificate)}, SHA-1 {mark}). If it is "
             f"yours, move {path} to {self._trusted}",
+            "stranger",  # one text at a time: anybody can make certificates without end
         )
-
-    def _say(self, mark: str, text: str) -> None:
-        now = time.monotonic()
-        if now - self._told.get(mark, -_TELL_AGAIN_S) >= _TELL_AGAIN_S:
-            self._told = {each: at for each, at in self._told.items() if now - at < _TELL_AGAIN_S}
-            self._told[mark] = now
-            self._tell(text)
 
 
 def _age(path: Path) -> float:

@@ -205,8 +205,8 @@ class StationServer(Server):
             await self.load_certificate(self._own.certificate, "der")
             await self.load_private_key(self._own.key, format="pem")
 
-    async def listen(self, host: str, port: int) -> int:
-        """Begins to listen; returns the port.
+    async def listen(self, host: str, port: int) -> None:
+        """Begins to listen.
 
         Raises:
             OSError: it is in use, or is not this PC's.
@@ -216,7 +216,6 @@ class StationServer(Server):
         self.bserver = _Listener(self.iserver, host, port, self.limits)
         self.bserver.set_policies(self._policies)
         await self.bserver.start()
-        return int(self.bserver.port)
 
     async def say_shutdown(self) -> None:
         """The state of the server, for those who watch it."""

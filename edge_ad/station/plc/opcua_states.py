@@ -6,14 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge_ad.station.plc.opcua_model import (
-    CONTINUOUS,
     ERROR,
     HALTED,
     INITIALIZED,
     OPERATIONAL,
     PREOPERATIONAL,
     READY,
-    SINGLE,
     TRANSITIONS,
 )
 
@@ -82,11 +80,6 @@ class States:
         else:
             self.top, self.inner = state, INITIALIZED if state == OPERATIONAL else ""
         self._told(Step(name, before, state, inner))
-
-    @property
-    def runs_job(self) -> bool:
-        """Whether a job runs."""
-        return self.inner in (SINGLE, CONTINUOUS)
 
     @property
     def is_ready(self) -> bool:

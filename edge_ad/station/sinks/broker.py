@@ -128,7 +128,7 @@ class Listening:
     heard: Callable[[Any], None]
 
 
-class Line:
+class Connection:
     """A client of paho with its thread, which connects again by itself."""
 
     def __init__(self, access: Access, listening: Listening | None = None) -> None:

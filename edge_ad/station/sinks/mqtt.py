@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from edge_ad.station.sinks import broker
 from edge_ad.station.sinks.base import Message, NotYet, Sink, SinkOpening
-from edge_ad.station.sinks.broker import Access, Line, client_id_of, filled
+from edge_ad.station.sinks.broker import Access, Connection, client_id_of, filled
 from edge_ad.station.sinks.remote import json_of
 from edge_ad.system.keys import Key, text
 
@@ -49,36 +49,36 @@ class Mqtt:
         own = client_id_of(opening.station, str(opening.data), options["url"], options["topic"])
         status = filled(options["status"], {"station": opening.station})
         self._access = Access.of(options, options["client_id"] or own, status, opening.stopping, opening.tell)
-        self._link: Line | None = self._new_link()
+        self._connection: Connection | None = self._new_connection()
 
-    def _new_link(self) -> Line:
-        return Line(self._access)
+    def _new_connection(self) -> Connection:
+        return Connection(self._access)
 
     def deliver(self, messages: Sequence[Message]) -> int | None:
         """See `Sink.deliver`."""
-        if self._link is None or not self._link.alive:
+        if self._connection is None or not self._connection.alive:
             self._drop()
-            self._link = self._new_link()
-        link = self._link
-        link.wait_for_connection()
+            self._connection = self._new_connection()
+        connection = self._connection
+        connection.wait_for_connection()
         try:
-            return self._send(link, messages)
+            return self._send(connection, messages)
         except NotYet:
             raise
         except BaseException:
             self._drop()
-            self._link = self._new_link()  # so that the status is right also while nothing is to be sent
+            self._connection = self._new_connection()  # so that the status is right also while nothing is to be sent
             raise
 
-    def _send(self, link: Line, messages: Sequence[Message]) -> int | None:
+    def _send(self, connection: Connection, messages: Sequence[Message]) -> int | None:
         station, taken = self._station, 0
         while taken < len(messages):
-            part = messages[taken : taken + link.window]
-            sent = [link.publish(self._topic_of(each), json_of(each, station)) for each in part]
+            part = messages[taken : taken + connection.window]
+            sent = [connection.publish(self._topic_of(each), json_of(each, station)) for each in part]
             try:
-                link.wait_for(sent)
+                connection.wait_for(sent)
             except Exception as error:
-                taken += link.first_of(sent)
+                taken += connection.first_of(sent)
                 if not taken:
                     raise
                 if not isinstance(error, NotYet):
@@ -93,12 +93,12 @@ class Mqtt:
         return filled(self._options["topic"], {"station": self._station, **told})
 
     def _drop(self) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            link.end(0.0)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.end(0.0)
 
     def close(self) -> None:
         """See `Sink.close`."""
-        link, self._link = self._link, None
-        if link is not None:
-            link.end(_LAST_S)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.end(_LAST_S)

@@ -23,7 +23,6 @@ SINKS = {
     "webhook": "edge_ad.station.sinks.webhook",
     "mqtt": "edge_ad.station.sinks.mqtt",
 }
-PATH = "file that it writes, or folder"
 
 
 def sink_keys(kind: str) -> dict[str, Key]:

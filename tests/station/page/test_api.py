@@ -14,11 +14,13 @@ pytest.importorskip("starlette", reason="the page needs the extra `station`")
 pytest.importorskip("prometheus_client", reason="the page needs the extra `station`")
 pytest.importorskip("jinja2", reason="the page needs the extra `station`")
 
-from edge_ad.station.outcomes import FAULT, GOOD
+from edge_ad.station.journal import Journal
+from edge_ad.station.outcomes import FAULT, GOOD, Decision
 from edge_ad.station.page.app import make_app
 from edge_ad.station.page.bridge import Live
 from edge_ad.station.page.channel import RefusedError
 from edge_ad.station.page.context import Context
+from tests.station.making import capture
 from tests.station.page.asking import QUICK, Answer, add_part, ask, bearer, camera, make_context
 from tests.tiny import good_frame, picture
 
@@ -278,3 +280,19 @@ def test_what_kserve_asks_first(app: Any, context: Context) -> None:
     assert get(app, context, "/v2/models/top/ready").json["ready"]
     assert get(app, context, "/v2/models/none").status == 404
     assert post(app, context, "/inspect?bundle=../../x", b"{}").status == 404
+
+
+@pytest.mark.parametrize("path", ["/api/journal?part=nothing", "/parts?outcome=all&part=nothing"])
+def test_a_search_that_takes_too_long_says_so(
+    app: Any, context: Context, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """Nothing is wrong with the journal."""
+    with Journal(context.journal_path, writes=True) as journal, journal.transaction():
+        for at in range(5000):
+            taken = capture(f"part {at}", sequence=at)
+            journal.accept(taken)
+            journal.decide("top", taken.part_id, taken, Decision(GOOD), 1.0, "")
+    monkeypatch.setattr("edge_ad.station.page.context._PATIENCE_S", -1.0)
+    answer = get(app, context, path, accept="application/json")
+    assert answer.status == 503
+    assert "took too long; narrow it" in answer.json["error"]

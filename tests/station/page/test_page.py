@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,7 +28,9 @@ pytest.importorskip("jinja2", reason="the page needs the extra `station`")
 from edge_ad.runtime import Runtime
 from edge_ad.station import alarms
 from edge_ad.station.config import load_config
-from edge_ad.station.page import priority
+from edge_ad.station.doctor import BAD, examine
+from edge_ad.station.journal import Journal
+from edge_ad.station.page import host, priority
 from edge_ad.station.page.auth import read_token
 from edge_ad.station.plc.table import LINKS
 from edge_ad.station.station import Station
@@ -171,6 +174,45 @@ def test_a_page_that_is_killed_is_started_again(place: Path) -> None:
         again = Client(host.url, client._token)
         assert sum(wait_for(lambda: again("/api/state")[1])["cameras"][0]["counts"].values()) == 2
         assert again.send("/trigger", camera="top", part_id="c")[0] == 200
+
+
+def test_a_page_that_cannot_be_there_is_an_alarm(place: Path) -> None:
+    """It is in the journal and among the alarms until the page is there; the doctor says so too."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        page = f'[station]\nhttp = "127.0.0.1:{other.getsockname()[1]}"\n'
+        config = write_config(place, 'trigger = "software"', page, source="synthetic:64x64")
+        station = Station(load_config(config))
+        try:
+            wait_for(lambda: [(alarm.key, alarm.active) for alarm in station.alarms.all()] == [("page", True)])
+            assert station.desk.flush(60)
+            (told,) = [finding for finding in examine(station.config) if finding.what == "page"]
+            assert (told.mark, "cannot be at 127.0.0.1" in told.told) == (BAD, True)
+            other.close()
+            wait_for(lambda: not station.alarms.all()[0].active)
+            assert station.desk.flush(60)
+            (told,) = [finding for finding in examine(station.config) if finding.what == "page"]
+            assert told.mark != BAD
+        finally:
+            station.close()
+    with Journal(station.config.journal) as journal:
+        assert next(text for _, _, kind, text in journal.events() if kind == "page") == alarms.AGAIN
+
+
+def test_warnings_come_once(place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """At the start and where the page changes; not at each reload."""
+    monkeypatch.setattr(host, "Host", lambda *given: SimpleNamespace(close=lambda: None, gone=""))
+    rest = '[station]\nhttp = "0.0.0.0:0"\nviewer_token_file = "seen"\n'
+    (place / "seen").write_text("a-token-that-others-may-read")
+    (place / "seen").chmod(0o644)
+    config = write_config(place, 'trigger = "software"', rest, source="synthetic:64x64")
+    station = Station(load_config(config))
+    try:
+        station.reload()
+    finally:
+        station.close()
+    assert sum("proxy with TLS" in record.getMessage() for record in caplog.records) == 1
+    if os.name == "posix":
+        assert sum("chmod 600" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_the_page_ends_with_its_station(place: Path) -> None:

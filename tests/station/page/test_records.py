@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_ad.errors import EdgeADError, SpecError
+from edge_ad.errors import SpecError
 from edge_ad.sources.base import Capture
 from edge_ad.station.journal import Journal
 from edge_ad.station.outcomes import Decision, fault
@@ -118,14 +118,3 @@ def test_a_filter_that_is_none(given: dict[str, str]) -> None:
 def test_the_query_of_a_filter() -> None:
     assert Filter().query() == ""
     assert Filter(camera="a&b", part="\udc80").query(before=7) == "camera=a%26b&part=%5Cudc80&before=7"
-
-
-def test_a_search_that_takes_too_long_says_so(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "_PATIENCE_S", -1.0)
-    with journal.transaction():
-        for at in range(5000):
-            capture = Capture("top", 1000 + at, f"more{at}", "test:", NOON, 0, None)
-            journal.accept(capture)
-            journal.decide("top", capture.part_id, capture, Decision("good", "", 1.0, 2.0), 5.0, "")
-    with pytest.raises(EdgeADError, match="took too long"):
-        asked(journal, Filter(outcome="all", part="nothing"))

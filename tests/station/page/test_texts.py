@@ -11,7 +11,9 @@ import pytest
 from edge_ad.errors import SpecError
 from edge_ad.monitor.causes import CAUSES, NAMES
 from edge_ad.monitor.statistics import STATISTICS
+from edge_ad.station.outcomes import ENGINE, FRAME, LATE, NO_FRAME, RECIPE, RESTART, fault
 from edge_ad.station.page import texts
+from edge_ad.station.page.shown import reason_of
 from edge_ad.station.page.texts import Words, language_of, shown
 
 PAGE = Path(texts.__file__).parent
@@ -29,6 +31,13 @@ def test_statistics_of_drift_have_their_names(name: str) -> None:
 @pytest.mark.parametrize("key", CAUSES)
 def test_drift_has_its_causes(key: str) -> None:
     assert ALL[f"drift_cause_{key.replace('.', '_')}"]["en"] == CAUSES[key]
+
+
+@pytest.mark.parametrize("word", [LATE, NO_FRAME, FRAME, ENGINE, RESTART, RECIPE])
+def test_faults_have_their_reasons(word: str) -> None:
+    told, rest = reason_of(Words("en"), fault(word, "what happened").reason)
+    assert told
+    assert rest == "what happened"
 
 
 def test_drift_has_no_other_names_and_causes() -> None:

@@ -17,6 +17,10 @@ pytest.importorskip("httpx", reason="starlette's client for tests needs httpx")
 
 import warnings
 
+from edge_ad.learning.audit import Audit
+from edge_ad.learning.entries import BEGUN, COMPLETED, LESSON, UNDO
+from edge_ad.learning.report import HELD_BACK
+from edge_ad.station.labels import store_of_camera
 from edge_ad.station.page.shown import Lives, ems, mark_of
 from edge_ad.station.page.texts import languages, shown
 from tests.station.page.staged import TOKENS, Staged, alarm, context_of
@@ -308,13 +312,17 @@ def test_learning(staged: Staged) -> None:
     client = client_of(staged)
     assert re.search(r'aria-label="Learn from[^>]* disabled>', client.get("/learn").text)
     staged.command("label", camera="top", part_id="K2-0005", label="good")
+    assert re.search(r'aria-label="Learn from[^"]*camera top"[^>]* disabled>', client.get("/learn").text)
+    assert "The first lesson needs two" in text_of(client.get("/learn").text)
+    staged.command("label", camera="top", part_id="K2-0007", label="good")
     figures = {"point": "f32", "threshold": [2.5, 2.6], "rows": [400, 410], "misses": [1, 1], "defects": 9}
     figures |= {"held_back": [2, 0], "goods": 30, "offered": [1, 0], "images": 1, "power": None, "synthetic": 0}
     job = {"id": "learn-1", "kind": "learn", "camera": "top", "state": "done", "text": "", "report": {}}
     staged.told["jobs"] = [{**job, "report": {"figures": [figures]}}, {**job, "id": "learn-2", "state": "running"}]
     page = client.get("/learn").text
     said = text_of(page)
-    assert "Confirmed false rejects: 1" in said
+    assert "Confirmed false rejects: 2" in said
+    assert "The first lesson needs two" not in said
     assert "Locked defects that are missed 1 1 9" in said
     assert "Learning: running" in said
     assert "Synthetic" not in said
@@ -324,6 +332,28 @@ def test_learning(staged: Staged) -> None:
     assert "Learning: failed no locked pictures" in text_of(page)
     assert not re.search(r'aria-label="Learn from[^"]*camera top"[^>]* disabled>', page)
     assert client.get("/poll/learn").json()["again"] == "learn-1 done learn-2 failed"
+
+
+def test_only_a_lesson_can_be_undone(staged: Staged) -> None:
+    """And after the first one, a single good part is enough for the next."""
+    client = client_of(staged)
+    staged.command("label", camera="top", part_id="K2-0005", label="good")
+    assert "/undo" not in client.get("/learn").text
+    audit = Audit(store_of_camera(staged.data, "top") / "audit.jsonl")
+    audit.path.parent.mkdir(parents=True)
+    held = {"sha256": "0" * 64, "name": "a.png", "role": HELD_BACK}
+    told = {"who": "anna", "time": "2026-11-30T09:00:00Z", "before": "first"}
+    audit.append({"kind": LESSON, "state": BEGUN, **told, "pictures": [held]})
+    assert "/undo" not in client.get("/learn").text  # it is not done
+    audit.append({"of": 1, "state": COMPLETED, "after": "second"})
+    page = client.get("/learn").text
+    assert page.count("/undo") == 1
+    assert not re.search(r'aria-label="Learn from[^"]*camera top"[^>]* disabled>', page)
+    audit.append({"kind": UNDO, "state": BEGUN, **told, "before": "second", "after": "first"})
+    audit.append({"of": 3, "state": COMPLETED})
+    assert "/undo" not in client.get("/learn").text
+    audit.path.write_text("changed\n")  # the command says what is wrong
+    assert "/undo" in client.get("/learn").text
 
 
 @pytest.mark.parametrize("language", languages())
