@@ -57,10 +57,19 @@ $(DEMO)/ready: $(NATIVE)
 $(DOCS)/ready: $(NATIVE)
 	$(call environment,$(DOCS),docs)
 
-# ONCE: tests that need nothing of the export and find the same in both environments. The first alone passes them;
-# tests/test_project.py sees that it skips none of them for want of a package.
+# ONCE: tests that need nothing of the export, and whatever engine there is, or none, they find the same. The first
+# environment alone passes them; tests/test_project.py sees that it skips none of them for want of a package.
 # Each environment in two parts, so that --jobs 3 keeps two cores busy: stations and cameras wait more than they work.
-ONCE := tests/native tests/sources tests/station
+ONCE := tests/native tests/sources tests/station tests/data tests/frames tests/fuzz tests/learning tests/metrics \
+	tests/monitor tests/spec \
+	tests/bundle/test_atomicity.py tests/bundle/test_corruption.py tests/bundle/test_file.py \
+	tests/bundle/test_manifest.py tests/bundle/test_points.py \
+	tests/calibration/test_promise.py tests/calibration/test_rules.py tests/calibration/test_tail.py \
+	tests/heads/test_heads.py tests/heads/test_index.py tests/heads/test_patchcore.py \
+	tests/serving/test_budget.py tests/serving/test_chooser.py tests/serving/test_ladder.py \
+	tests/serving/test_meter.py tests/serving/test_timing.py \
+	tests/system/test_growing_files.py tests/system/test_inputs.py tests/system/test_processes.py \
+	tests/system/test_progress.py tests/system/test_shared.py tests/system/test_tables.py
 MAKING := tests/export tests/evaluation tests/test_acceptance.py
 # Whole lines, as soon as they are there: those of parts that run side by side stay readable.
 BY_LINE := 2>&1 | grep --line-buffered ""

@@ -111,7 +111,7 @@ def packages(extras: list[str]) -> Iterator[str]:
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="reads TOML, which Python does from 3.11 on")
 def test_what_one_environment_passes_alone_is_not_skipped_there() -> None:
-    """A test in the folders ONCE of the Makefile would run nowhere if it wanted a package of the other environment."""
+    """A test in ONCE of the Makefile would run nowhere if it wanted a package of the other environment."""
     there = {*packages(makefile(r"call environment,\$\(RUNTIME\),(.+)\)$").split("$(,)")), "edge_ad", "export"}
     once = [ROOT / each for each in makefile(r"^ONCE := (.+)$").split()]
     files = [path for each in once for path in ([each] if each.is_file() else each.rglob("*.py"))]
