@@ -71,24 +71,23 @@ ONCE := tests/native tests/sources tests/station tests/data tests/frames tests/f
 	tests/system/test_growing_files.py tests/system/test_inputs.py tests/system/test_processes.py \
 	tests/system/test_progress.py tests/system/test_shared.py tests/system/test_tables.py
 MAKING := tests/export tests/evaluation tests/test_acceptance.py
-# Whole lines, as soon as they are there: those of parts that run side by side stay readable.
-BY_LINE := 2>&1 | grep --line-buffered ""
+# $(1): environment, $(2): tests. Whole lines, as soon as they are there: parts that run side by side stay readable.
+tests = set -o pipefail; $(1)/bin/python -m pytest -q $(2) 2>&1 | grep -a --line-buffered ""
 test-once test-both test-making test-using: SHELL := bash
-test-once test-both test-making test-using: .SHELLFLAGS := -o pipefail -c
 test-runtime: test-both test-once
 test-export: test-making test-using
 
 test-once: $(RUNTIME)/ready
-	$(RUNTIME)/bin/python -m pytest -q $(ONCE) $(BY_LINE)
+	$(call tests,$(RUNTIME),$(ONCE))
 
 test-both: $(RUNTIME)/ready
-	$(RUNTIME)/bin/python -m pytest -q tests $(addprefix --ignore ,$(ONCE)) $(BY_LINE)
+	$(call tests,$(RUNTIME),tests $(addprefix --ignore ,$(ONCE)))
 
 test-making: $(EXPORT)/ready
-	$(EXPORT)/bin/python -m pytest -q $(MAKING) $(BY_LINE)
+	$(call tests,$(EXPORT),$(MAKING))
 
 test-using: $(EXPORT)/ready
-	$(EXPORT)/bin/python -m pytest -q tests $(addprefix --ignore ,$(ONCE) $(MAKING)) $(BY_LINE)
+	$(call tests,$(EXPORT),tests $(addprefix --ignore ,$(ONCE) $(MAKING)))
 
 lint: $(EXPORT)/ready
 	$(EXPORT)/bin/ruff check .
