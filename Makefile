@@ -9,6 +9,7 @@ RUNTIME := .venv-runtime
 DEMO := .venv-demo
 DOCS := .venv-docs
 EXPORT := .venv
+CHECKS := .venv-checks
 # torchvision's networks need torch; the embedded one does not
 DEMO_ENV := $(if $(BACKBONE)$(WEIGHTS),$(EXPORT),$(DEMO))
 FOLDERS := $(addprefix edge_ad/native,/ /simd/ /simd/x86/ /simd/arm/)
@@ -18,21 +19,27 @@ NATIVE := pyproject.toml CMakeLists.txt $(CORE)
 , := ,
 # What the core is built with stands once beside the environments, so that the second of them finds it built.
 TOOLS := build/tools
+# They build the core in one folder: one at a time. Where flock is missing (macOS), make no two of them by --jobs.
+ALONE := $(if $(shell command -v flock),flock build/lock)
 
 # $(1): environment, $(2): extras. First edge-ad by itself: the tools must not count as installed there.
-PIP_INSTALL = $(1)/bin/pip install --quiet --disable-pip-version-check
+# Bytecode is made of what is imported, when it is: that of all of torch is half of the time of an installation.
+PIP_INSTALL = $(1)/bin/pip install --quiet --disable-pip-version-check --no-compile
 define environment
 	$(PYTHON) -m venv --clear $(1)
-	test -e $(TOOLS)/ready || $(PIP_INSTALL) --target $(TOOLS) scikit-build-core nanobind cmake ninja
-	touch $(TOOLS)/ready
-	PYTHONPATH=$(CURDIR)/$(TOOLS) $(PIP_INSTALL) --no-build-isolation --no-deps --editable .
+	mkdir -p build
+	$(ALONE) sh -ec 'test -e $(TOOLS)/ready || $(PIP_INSTALL) --target $(TOOLS) scikit-build-core nanobind cmake ninja; \
+		touch $(TOOLS)/ready; \
+		PYTHONPATH=$(CURDIR)/$(TOOLS) $(PIP_INSTALL) --no-build-isolation --no-deps --editable .'
 	$(PIP_INSTALL) 'edge-ad[$(2)]'
 	touch $(1)/ready
 endef
 
-.PHONY: test test-runtime test-export test-making test-using demo bench lint docs clean
+.PHONY: environments test test-runtime test-export test-once test-both test-making test-using demo bench lint docs clean
 
-test: test-export test-runtime lint # the longest first, for --jobs
+test: lint test-export test-runtime # lint first: the last line is pytest's
+
+environments: $(EXPORT)/ready $(RUNTIME)/ready $(DEMO)/ready $(DOCS)/ready $(CHECKS)/ready
 
 # What an edge PC has: the base install and one engine, and a browser to test the operator page. No torch, no onnx, no
 # OpenVINO: their absence is tested.
@@ -50,20 +57,37 @@ $(DEMO)/ready: $(NATIVE)
 $(DOCS)/ready: $(NATIVE)
 	$(call environment,$(DOCS),docs)
 
-test-runtime: $(RUNTIME)/ready
-	$(RUNTIME)/bin/python -m pytest -q
-
-# Without the tests of the core, of sources and of the station, which need no export: the environment above passes them.
-# In two parts, so that --jobs 3 keeps two cores busy: tests of cameras and sinks wait more than they work.
-PASSED := tests/native tests/sources tests/station
+# ONCE: tests that need nothing of the export, and whatever engine there is, or none, they find the same. The first
+# environment alone passes them; tests/test_project.py sees that it skips none of them for want of a package.
+# Each environment in two parts, so that --jobs 3 keeps two cores busy: stations and cameras wait more than they work.
+ONCE := tests/native tests/sources tests/station tests/data tests/frames tests/fuzz tests/learning tests/metrics \
+	tests/monitor tests/spec \
+	tests/bundle/test_atomicity.py tests/bundle/test_corruption.py tests/bundle/test_file.py \
+	tests/bundle/test_manifest.py tests/bundle/test_points.py \
+	tests/calibration/test_promise.py tests/calibration/test_rules.py tests/calibration/test_tail.py \
+	tests/heads/test_heads.py tests/heads/test_index.py tests/heads/test_patchcore.py \
+	tests/serving/test_budget.py tests/serving/test_chooser.py tests/serving/test_ladder.py \
+	tests/serving/test_meter.py tests/serving/test_timing.py \
+	tests/system/test_growing_files.py tests/system/test_inputs.py tests/system/test_processes.py \
+	tests/system/test_progress.py tests/system/test_shared.py tests/system/test_tables.py
 MAKING := tests/export tests/evaluation tests/test_acceptance.py
+# $(1): environment, $(2): tests. Whole lines, as soon as they are there: parts that run side by side stay readable.
+tests = set -o pipefail; $(1)/bin/python -m pytest -q $(2) 2>&1 | grep -a --line-buffered ""
+test-once test-both test-making test-using: SHELL := bash
+test-runtime: test-both test-once
 test-export: test-making test-using
 
+test-once: $(RUNTIME)/ready
+	$(call tests,$(RUNTIME),$(ONCE))
+
+test-both: $(RUNTIME)/ready
+	$(call tests,$(RUNTIME),tests $(addprefix --ignore ,$(ONCE)))
+
 test-making: $(EXPORT)/ready
-	$(EXPORT)/bin/python -m pytest -q $(MAKING)
+	$(call tests,$(EXPORT),$(MAKING))
 
 test-using: $(EXPORT)/ready
-	$(EXPORT)/bin/python -m pytest -q tests $(addprefix --ignore ,$(PASSED) $(MAKING))
+	$(call tests,$(EXPORT),tests $(addprefix --ignore ,$(ONCE) $(MAKING)))
 
 lint: $(EXPORT)/ready
 	$(EXPORT)/bin/ruff check .
@@ -101,7 +125,6 @@ clean:
 # ---- the native core on other CPUs, under sanitizers; fuzzing: CONTRIBUTING.md says what to install ----
 .PHONY: cross cross-windows cross-aarch64 sanitize sanitize-address sanitize-thread fuzz
 CMAKE ?= cmake
-CHECKS := .venv-checks
 FUZZ_SECONDS ?= 60
 CHECK_CORE := -DEDGE_AD_CROSS_CHECK=ON -DEDGE_AD_WERROR=ON
 WINE := $(or $(shell command -v wine64),$(wildcard /usr/lib/wine/wine64))
@@ -137,8 +160,7 @@ cross-aarch64: | build/cross
 # Neither edge-ad nor an engine: both would hide the core that is built here.
 $(CHECKS)/ready:
 	$(PYTHON) -m venv --clear $(CHECKS)
-	$(CHECKS)/bin/pip install --quiet --disable-pip-version-check nanobind cmake ninja numpy opencv-python-headless \
-		'pytest>=8' hypothesis
+	$(call PIP_INSTALL,$(CHECKS)) nanobind cmake ninja numpy opencv-python-headless 'pytest>=8' hypothesis
 	touch $@
 
 sanitize: sanitize-thread sanitize-address
@@ -170,7 +192,7 @@ sanitize-address: $(CHECKS)/ready
 		--deselect tests/native/test_native_face.py::test_forked_children_search_with_workers_of_their_own
 
 fuzz: $(CHECKS)/ready
-	$(CHECKS)/bin/pip install --quiet --disable-pip-version-check atheris
+	$(call PIP_INSTALL,$(CHECKS)) atheris
 	$(call tree,build/fuzz)
 	cd build/fuzz/tree && for target in image bundle; do \
 		$(CURDIR)/$(CHECKS)/bin/python -m tests.fuzz.run $$target -max_total_time=$(FUZZ_SECONDS) -timeout=20 \

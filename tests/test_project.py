@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,51 @@ def test_every_variable_is_documented() -> None:
     }
     assert "EDGE_AD_FORCE_ISA" in read
     assert read <= set(re.findall(r"`((?:EDGE_AD_|SOURCE_DATE_)[A-Z_]+)`", text))
+
+
+# ----------------------------------------------------------------------- tests that one of two environments passes
+
+# Where a module is not named as its package is, or comes along with another.
+IMPORTED = {
+    "paho": "paho-mqtt",
+    "PIL": "matplotlib",
+    "prometheus_client": "prometheus-client",
+    "scipy": "scikit-learn",
+    "sklearn": "scikit-learn",
+}
+OF_BOTH = {"engine", "tiny", "tiny_bundle", "installed_engines"}  # their tests differ there, or are skipped
+
+
+def makefile(pattern: str) -> str:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", "")
+    found = re.search(pattern, text, re.MULTILINE)
+    assert found is not None, pattern
+    return found[1]
+
+
+def packages(extras: list[str]) -> Iterator[str]:
+    """Those that the extras install, one extra by another too."""
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for each in [each for extra in extras for each in project["optional-dependencies"][extra]]:
+        name, more = re.match(r"([\w-]+)(?:\[([\w,]+)\])?", each).groups()
+        yield from packages(more.split(",")) if name == "edge-ad" else [name]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="reads TOML, which Python does from 3.11 on")
+def test_what_one_environment_passes_alone_is_not_skipped_there() -> None:
+    """A test in ONCE of the Makefile would run nowhere if it wanted a package of the other environment."""
+    there = {*packages(makefile(r"call environment,\$\(RUNTIME\),(.+)\)$").split("$(,)")), "edge_ad", "export"}
+    once = [ROOT / each for each in makefile(r"^ONCE := (.+)$").split()]
+    files = [path for each in once for path in ([each] if each.is_file() else each.rglob("*.py"))]
+    assert len(files) > 100
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "importorskip":
+                assert isinstance(node.args[0], ast.Constant), f"{name_of(path)}:{node.lineno}"
+                module = node.args[0].value.partition(".")[0]
+                known = module in sys.stdlib_module_names or IMPORTED.get(module, module) in there
+                assert known, f"{name_of(path)}:{node.lineno}: {module} is not installed where this runs"
+            name = node.arg if isinstance(node, ast.arg) else node.id if isinstance(node, ast.Name) else ""
+            assert name not in OF_BOTH, f"{name_of(path)}:{getattr(node, 'lineno', 0)}: {name}"

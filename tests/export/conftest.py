@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,3 +33,27 @@ def export(tiny: Path, tmp_path: Path) -> Export:
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as the fixture `tiny` has it, with more good images: enough to calibrate int8. Write nothing there."""
     return write_material(tmp_path_factory.mktemp("parts"), goods=24, tests=6)
+
+
+@pytest.fixture(scope="module")
+def converted_once() -> Iterator[None]:
+    """Torch takes seconds to turn a network into ONNX: in these tests each is turned once for each size."""
+    onnx = pytest.importorskip("onnx", reason="the export needs onnx")
+    pytest.importorskip("torchvision", reason="a torchvision backbone needs torch and torchvision")
+    from export.backbone import TorchBackbone
+
+    made: dict[tuple[Any, ...], bytes] = {}
+    convert = TorchBackbone.to_onnx
+
+    def to_onnx(self: TorchBackbone, size: tuple[int, int]) -> Any:
+        digest = hashlib.sha256(str(self.extractor).encode())
+        for name, values in self.extractor.state_dict().items():
+            digest.update(name.encode() + values.numpy().tobytes())
+        key = (digest.digest(), self.layers, self.patch, tuple(size))
+        if key not in made:
+            made[key] = convert(self, size).SerializeToString()
+        return onnx.load_from_string(made[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TorchBackbone, "to_onnx", to_onnx)
+        yield

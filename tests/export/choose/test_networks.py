@@ -65,7 +65,7 @@ def options(part: Path, weights: Path, **changes: object) -> Options:
 
 
 @pytest.mark.torch
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("small", "converted_once")
 @pytest.mark.parametrize(("taken", "budget"), [(EMBEDDED, 50.0), (OTHER, 0.001)])
 def test_all_networks_are_tried(
     part: Path, weights: Path, tmp_path: Path, taken: str, budget: float, monkeypatch: pytest.MonkeyPatch
@@ -85,7 +85,7 @@ def test_all_networks_are_tried(
 
 
 @pytest.mark.torch
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("small", "converted_once")
 def test_where_nothing_is_tried_the_embedded_one_is_taken(part: Path, weights: Path, tmp_path: Path) -> None:
     for changes in ({"effort": "quick"}, {"method": "padim"}):
         summary = export_bundle(options(part, weights, out=tmp_path / "a.bundle", **changes))

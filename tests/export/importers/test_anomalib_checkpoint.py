@@ -33,7 +33,7 @@ from export.importers.torch_file import TorchFile  # noqa: E402
 from tests.export.importers.nets import MEAN, STD, image_of, layers_of, network  # noqa: E402
 from tests.tiny import bad_frame, good_frame, write_category  # noqa: E402
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("converted_once")]
 
 SIDE, THRESHOLD = 64, 1.25
 PREFIX = "model.feature_extractor.feature_extractor."

@@ -27,7 +27,7 @@ from tests.export.importers.made import PARAMS, patchcore_inspection  # noqa: E4
 from tests.export.importers.nets import image_of, layers_of, network  # noqa: E402
 from tests.tiny import bad_frame, good_frame, write_category  # noqa: E402
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("converted_once")]
 
 SIDE = 96  # of the frames
 
