@@ -72,8 +72,8 @@ def cross_fit(
         if material.stages.tiles:
             _score_tiled(found, material, held_out, head, defects, label)
             continue
-        for image in held_out:
-            add_scored(found, head(np.ascontiguousarray(material.patches[image]), exact=True), head, material.stages)
+        for image in held_out.tolist():
+            add_scored(found, _score(material, image, head), head, material.stages)
         found.synthetic.extend(_score_defects(defects, material, head, known or Known(), label))
     return found
 
@@ -91,6 +91,14 @@ def add_scored(found: HeldOut, scored: Scored, head: Head, stages: Stages) -> No
         plane = masks.to_grid(scored.distances)
         sizes = backbone.tensor_size, backbone.covered
         found.peaks.append(map_peak(plane, masks.patches, masks.pixels, *sizes, scored.sigma_px))
+
+
+def _score(material: Material, image: int, head: Head) -> Scored:
+    """The answer to a good image. Where the method has searched it before, nothing is searched."""
+    patches, known = material.patches[image], material.searches.good.get(image)
+    if known is None:
+        return head(np.ascontiguousarray(patches), exact=True)
+    return cast(TileHead, head).judge(_copy(known), patches.__getitem__)
 
 
 def _score_tiled(
@@ -131,7 +139,7 @@ def _score_defects(
     """Scores of synthetic defects. A head that judges each patch by itself is asked for those that differ alone."""
     if not defects:
         return
-    stages, patches = material.stages, material.patches
+    stages, patches, searches = material.stages, material.patches, material.searches
     judge = cast(TileHead, head) if METHODS[material.options.method].tiles else None
     at, found = -1, None
     with Progress(f"synthetic defects, {label}", len(defects), unit="defects") as progress:
@@ -142,17 +150,27 @@ def _score_defects(
                 yield head(spoiled, exact=True).score
             else:
                 if found is None or defect.image != at:  # an image with several stands in a row
-                    at, found = defect.image, judge.find(np.ascontiguousarray(patches[defect.image]), None)
-                yield judge.judge(with_changed(found, changed, judge), spoiled.__getitem__).score
+                    at, found = defect.image, searches.good.get(defect.image)
+                    found = found or judge.find(np.ascontiguousarray(patches[at]), None)
+                _, anew = searches.defects.get(id(defect.pixels), (None, None))
+                yield judge.judge(with_changed(found, changed, judge, anew), spoiled.__getitem__).score
             progress.update(1)
 
 
-def with_changed(found: Found, changed: Changed, head: TileHead) -> Found:
-    """What was found for a good image, and anew for the patches that a defect changes."""
-    distances, rows = found[0].copy(), found[1].copy()
-    if len(changed.rows):
-        distances[changed.rows], rows[changed.rows] = head.find(changed.patches, None)
-    return distances, rows
+def with_changed(found: Found, changed: Changed, head: TileHead, anew: Found | None = None) -> Found:
+    """What was found for a good image, and anew for the patches that a defect changes.
+
+    Args:
+        anew: what the head finds in these, where that is known.
+    """
+    if not len(changed.rows):
+        return _copy(found)
+    return changed.found_on(found, anew or head.find(changed.patches, None))
+
+
+def _copy(found: Found) -> Found:
+    """A head may use what it judges as it is."""
+    return found[0].copy(), found[1].copy()
 
 
 def score_files(paths: Sequence[Path], head: Head, stages: Stages, label: str) -> list[float]:

@@ -19,6 +19,7 @@ from edge_ad.engines.finite import require_finite
 from edge_ad.errors import DatasetError
 from edge_ad.frames.align import Aligner
 from edge_ad.frames.capture import open_frame
+from edge_ad.heads.base import Found
 from edge_ad.spec import Box, Frame, FrameSpec
 from edge_ad.spec.power import PowerSpec
 from edge_ad.system.progress import Progress
@@ -172,6 +173,12 @@ class Changed:
         patches = np.array(good)
         patches[self.rows] = self.patches
         return patches
+
+    def found_on(self, good: Found, anew: Found) -> Found:
+        """Distances and coreset rows of the picture, from those of the good image and those of `patches`."""
+        distances, rows = good[0].copy(), good[1].copy()
+        distances[self.rows], rows[self.rows] = anew
+        return distances, rows
 
 
 @dataclass
