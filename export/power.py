@@ -31,6 +31,7 @@ SIZES = (0.01, 0.02, 0.05, 0.1, 0.2)  # largest extents, as parts of the frame's
 CONTRASTS = (0.05, 0.15, 0.4)  # barely visible, plain, strong
 POWER_DEFECTS = {"quick": 0, "usual": 2, "thorough": 8}  # of each kind, size and contrast, in the power of a bundle
 ONE = range(1)
+KEPT = 2**28  # bytes of frames that drawn defects may keep: they are looked at again and again
 _FAINT = 0.5  # a defect with less than this share of the faintest contrast is not there to be found
 
 
@@ -43,12 +44,14 @@ class SynthDefect:
         cell: as in `edge_ad.spec.power.PowerSpec`.
         box: the part of the frame that it changes.
         pixels: that part with the defect.
+        good: the frame of the good image, which all defects on it share; None where it has to be read again.
     """
 
     image: int
     cell: int
     box: Box
     pixels: Frame
+    good: Frame | None = None
 
 
 @dataclass(frozen=True)
@@ -132,11 +135,14 @@ def draw_defects(
         for number, (s, c, n) in enumerate(cells, turns.start * len(SIZES) * len(CONTRASTS)):
             work.setdefault(int(order[number % len(order)]), []).append((kind, s, c, n))
     found: list[SynthDefect] = []
+    room = KEPT
     with Progress("synthetic defects", sum(map(len, work.values())), unit="defects") as progress:
         for image in sorted(work):
             pixels, _ = open_frame(paths[image], frame)
             own = region if region is None or aligner is None else aligner.find(pixels).mask_in_frame(region)
             picture = study(pixels, own, frame.white_level if pixels.dtype == np.uint16 else None)
+            good = pixels if pixels.nbytes <= room else None
+            room -= 0 if good is None else good.nbytes
             for kind, s, c, n in work[image]:
                 generator = np.random.default_rng([seed, zlib.crc32(kind.encode()), s, c, n])
                 try:
@@ -146,7 +152,7 @@ def draw_defects(
                 if made.reached >= _FAINT * CONTRASTS[0]:
                     y0, x0, y1, x1 = made.box
                     part = made.image[y0:y1, x0:x1].copy()
-                    found.append(SynthDefect(image, _cell(kind, s, made.reached), made.box, part))
+                    found.append(SynthDefect(image, _cell(kind, s, made.reached), made.box, part, good))
             progress.update(len(work[image]))
     return SynthDefects(tuple(found), seed)
 
@@ -241,7 +247,7 @@ def frames_with(defects: Sequence[SynthDefect], paths: Sequence[Path], frame: Fr
     for defect in defects:
         if defect.image != at:
             at = defect.image
-            good, _ = open_frame(paths[at], frame)
+            good = open_frame(paths[at], frame)[0] if defect.good is None else defect.good
         spoiled = good.copy()
         y0, x0, y1, x1 = defect.box
         spoiled[y0:y1, x0:x1] = defect.pixels
