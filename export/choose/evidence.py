@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.errors import BackboneError
@@ -244,11 +245,15 @@ def _try(
     from there, and the evidence is about the very coresets that the bundle's threshold comes from.
     """
     options, effort = subject.options, subject.options.effort
-    splits = _whole(opened, subject)
-    paths = subject.good_images if splits is not None else _some(opened, subject)
+    splits, some = _whole(opened, subject), _some(opened, subject)
+    paths = [subject.good_images[number] for number in some]
+    if splits is not None:
+        paths, shown = list(subject.good_images), some
+    else:
+        shown = np.arange(len(paths))
     mask = None if subject.region is None else subject.region.mask
     turns = DEFECTS[effort]
-    drawn = draw_defects(paths, np.arange(len(paths)), mask, subject.frame, options.seed, turns, subject.aligner)
+    drawn = draw_defects(paths, shown, mask, subject.frame, options.seed, turns, subject.aligner)
     if not drawn.defects:
         return None
     trials = Trials(paths, drawn, len(turns))
@@ -266,7 +271,7 @@ def _try(
             else:
                 coresets = Coresets(patches, splits, picks_of(options), subject.pool)
                 trials.coresets[name, size] = coresets
-            trial = Trial(stages, paths, drawn, coresets, known)
+            trial = Trial(stages, paths, shown, drawn, coresets, known)
             sizes[size] = {one: trial.seen(*one) for one in local}
         seen[name] = sizes
     return seen, trials
@@ -285,10 +290,9 @@ def _whole(opened: Opened, subject: Subject) -> Splits | None:
     return splits if len(splits.held_out) == count else None
 
 
-def _some(opened: Opened, subject: Subject) -> list[Path]:
-    """Some of the good images, by chance."""
+def _some(opened: Opened, subject: Subject) -> NDArray[np.int64]:
+    """Numbers of some of the good images, by chance, ascending."""
     each = 4 * max(s.masks.count * s.backbone.dim for own in opened.values() for s in own.values())  # bytes of an image
     most = max(LEAST_FOR_TRIAL, min(IMAGES[subject.options.effort], MEMORY // each))
     generator = np.random.default_rng([subject.options.seed, 3])
-    numbers = np.sort(generator.permutation(len(subject.good_images))[:most])
-    return [subject.good_images[number] for number in numbers]
+    return np.sort(generator.permutation(len(subject.good_images))[:most]).astype(np.int64)

@@ -72,7 +72,8 @@ class Trial:
     Args:
         stages: at that size.
         paths: files of the good images in the trial.
-        drawn: synthetic defects on them; `SynthDefect.image` counts `paths`.
+        shown: numbers of those whose scores count.
+        drawn: synthetic defects on these; `SynthDefect.image` counts `paths`.
         coresets: of the patches of these images.
         known: takes what the defects change; by default nothing is remembered.
     """
@@ -81,6 +82,7 @@ class Trial:
         self,
         stages: Stages,
         paths: Sequence[Path],
+        shown: NDArray[np.int64],
         drawn: SynthDefects,
         coresets: Coresets,
         known: Known | None = None,
@@ -97,7 +99,9 @@ class Trial:
                     anew = coresets.search(coreset, defect, changed)
                     scored.append(changed.found_on(found.good[defect.image], anew))
                     progress.update(1)
-                self._folds.append(_Fold(matched, [found.good[image] for image in held.tolist()], scored))
+                self._folds.append(
+                    _Fold(matched, [found.good[image] for image in np.intersect1d(held, shown).tolist()], scored)
+                )
 
     def seen(self, exponent: float, sigma: float) -> Seen:
         """The scores with this local scale and smoothing; 0 for none of them."""

@@ -204,11 +204,11 @@ def _tasks(plan: _Plan) -> Iterator[_Task]:
 def _write(root: Path, task: _Task, seed: int, side: int) -> dict[str, str]:
     """Writes a picture, and the mask if it has a defect; returns the SHA-256 of each by its place."""
     picture, mask = _picture(task, seed, side)
-    images = {f"{task.folder}/{task.number:03}.png": (picture, _PLAIN)}
+    images: list[tuple[str, NDArray[np.uint8], list[int]]] = [(f"{task.folder}/{task.number:03}.png", picture, _PLAIN)]
     if mask is not None:
-        images[f"ground_truth/{task.kind}/{task.number:03}_mask.png"] = mask, _PACKED
+        images.append((f"ground_truth/{task.kind}/{task.number:03}_mask.png", mask, _PACKED))
     digests = {}
-    for place, (image, how) in images.items():
+    for place, image, how in images:
         _, encoded = cv2.imencode(".png", image, how)
         data = encoded.tobytes()
         write_new(root / place, data)
