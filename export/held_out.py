@@ -16,6 +16,7 @@ from edge_ad.calibration.rules import describe_rule
 from edge_ad.calibration.tail import odd_images
 from edge_ad.errors import DatasetError
 from edge_ad.heads.base import Found, Head, Scored, TileHead
+from edge_ad.heads.patchcore import PatchCore
 from edge_ad.registry import METHODS
 from edge_ad.spec import CalibrationSpec, Size
 from edge_ad.system.progress import Progress
@@ -98,7 +99,7 @@ def _score(material: Material, image: int, head: Head) -> Scored:
     patches, known = material.patches[image], material.searches.good.get(image)
     if known is None:
         return head(np.ascontiguousarray(patches), exact=True)
-    return cast(TileHead, head).judge(_copy(known), patches.__getitem__)
+    return cast(TileHead, head).judge((known.distances.copy(), known.nearest), patches.__getitem__)
 
 
 def _score_tiled(
@@ -145,32 +146,25 @@ def _score_defects(
     with Progress(f"synthetic defects, {label}", len(defects), unit="defects") as progress:
         changes = changed_by(defects, material.good_images, patches, stages, known)
         for defect, changed in zip(defects, changes, strict=True):
-            spoiled = changed.on(patches[defect.image])
+            good = patches[defect.image]
             if judge is None:
-                yield head(spoiled, exact=True).score
+                yield head(changed.on(good), exact=True).score
+            elif (estimate := searches.known(defect, changed, good)) is not None:
+                exact = cast(PatchCore, head).settle(estimate, changed.search(judge.find))
+                yield judge.judge((exact[0].copy(), exact[1]), changed.vector(good)).score
             else:
                 if found is None or defect.image != at:  # an image with several stands in a row
-                    at, found = defect.image, searches.good.get(defect.image)
-                    found = found or judge.find(np.ascontiguousarray(patches[at]), None)
-                _, anew = searches.defects.get(id(defect.pixels), (None, None))
-                yield judge.judge(with_changed(found, changed, judge, anew), spoiled.__getitem__).score
+                    at, found = defect.image, judge.find(np.ascontiguousarray(good), None)
+                yield judge.judge(with_changed(found, changed, judge), changed.vector(good)).score
             progress.update(1)
 
 
-def with_changed(found: Found, changed: Changed, head: TileHead, anew: Found | None = None) -> Found:
-    """What was found for a good image, and anew for the patches that a defect changes.
-
-    Args:
-        anew: what the head finds in these, where that is known.
-    """
-    if not len(changed.rows):
-        return _copy(found)
-    return changed.found_on(found, anew or head.find(changed.patches, None))
-
-
-def _copy(found: Found) -> Found:
-    """A head may use what it judges as it is."""
-    return found[0].copy(), found[1].copy()
+def with_changed(found: Found, changed: Changed, head: TileHead) -> Found:
+    """What was found for a good image, and anew for the patches that a defect changes."""
+    distances, rows = found[0].copy(), found[1].copy()
+    if len(changed.rows):
+        distances[changed.rows], rows[changed.rows] = head.find(changed.patches, None)
+    return distances, rows
 
 
 def score_files(paths: Sequence[Path], head: Head, stages: Stages, label: str) -> list[float]:

@@ -7,7 +7,7 @@ changes. Every operating point and every candidate of `export.choose` then looks
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from edge_ad.errors import DatasetError
 from edge_ad.frames.align import Aligner
 from edge_ad.frames.capture import open_frame
 from edge_ad.heads.base import Found
+from edge_ad.heads.index import Estimate
 from edge_ad.spec import Box, Frame, FrameSpec
 from edge_ad.spec.power import PowerSpec
 from edge_ad.system.progress import Progress
@@ -31,7 +32,9 @@ SIZES = (0.01, 0.02, 0.05, 0.1, 0.2)  # largest extents, as parts of the frame's
 CONTRASTS = (0.05, 0.15, 0.4)  # barely visible, plain, strong
 POWER_DEFECTS = {"quick": 0, "usual": 2, "thorough": 8}  # of each kind, size and contrast, in the power of a bundle
 ONE = range(1)
+Numbers = NDArray[np.int64]
 KEPT = 2**28  # bytes of frames that drawn defects may keep: they are looked at again and again
+_ROUNDING = 1e-4  # relative: far more than what distances of some thousand numbers are rounded by
 _FAINT = 0.5  # a defect with less than this share of the faintest contrast is not there to be found
 
 
@@ -180,11 +183,42 @@ class Changed:
         patches[self.rows] = self.patches
         return patches
 
-    def found_on(self, good: Found, anew: Found) -> Found:
-        """Distances and coreset rows of the picture, from those of the good image and those of `patches`."""
-        distances, rows = good[0].copy(), good[1].copy()
-        distances[self.rows], rows[self.rows] = anew
-        return distances, rows
+    def vector(self, good: NDArray[np.float32]) -> Callable[[int], NDArray[np.float32]]:
+        """Gives a patch of the picture by its number: what `on` holds, without a copy of all."""
+
+        def of(number: int) -> NDArray[np.float32]:
+            at = int(np.searchsorted(self.rows, number))
+            return self.patches[at] if at < len(self.rows) and self.rows[at] == number else good[number]
+
+        return of
+
+    def estimate(self, good: Nearby, old: NDArray[np.float32]) -> Estimate:
+        """What can be said of the picture without a search: a distance grows by no more than its patch has moved.
+
+        Args:
+            good: of the good image.
+            old: (R, D) its patches.
+        """
+        distances, nearest = good.distances.copy(), good.nearest.copy()
+        at, open_patches, sure = self.rows, np.zeros(len(old), np.bool_), np.zeros(len(old), np.bool_)
+        moved = np.linalg.norm(self.patches - old[at], axis=1)
+        distances[at] = (distances[at] + moved) * np.float32(1 + _ROUNDING)
+        open_patches[at] = True
+        sure[at] = distances[at] < (good.second[at] - moved) * np.float32(1 - _ROUNDING)
+        return Estimate(distances, nearest, open_patches, sure)
+
+    def search(self, find: Callable[[NDArray[np.float32], NDArray[np.int32]], Found]) -> Callable[[Numbers], Found]:
+        """Finds the patches of the picture by their numbers; `find` searches some of (k, D)."""
+        return lambda numbers: find(self.patches, np.searchsorted(self.rows, numbers).astype(np.int32))
+
+
+@dataclass(frozen=True)
+class Nearby:
+    """Distances of a good image's patches to a coreset, each (R,): to the nearest row, which row, to the second one."""
+
+    distances: NDArray[np.float32]
+    nearest: NDArray[np.int32]
+    second: NDArray[np.float32]
 
 
 @dataclass

@@ -18,7 +18,7 @@ from edge_ad.spec import FrameSpec, Size
 from export.choose.choice import LOCAL, USUAL_LOCAL, Candidate, Evidence, candidates, choose, table
 from export.choose.cost import work_of
 from export.choose.sizes import AREAS, candidate_sizes
-from export.choose.trial import Seen, Trial
+from export.choose.trial import Seen, seen
 from export.coreset import kept_share
 from export.features import extract
 from export.fit.coresets import Coresets, Picks, picks_of
@@ -35,7 +35,7 @@ WHOLE_MEMORY = 2**29  # bytes of patches at all sizes that are kept for it
 IMAGES = {"usual": 48, "thorough": 200}  # good images in a trial of more
 DEFECTS = {"usual": range(1), "thorough": range(4)}  # of each kind, size and contrast
 MEMORY = 2**30  # bytes of patches that a trial may hold
-REMEMBERED = 2**28  # bytes of patches that all trials may keep for the calibration
+REMEMBERED = 2**29  # bytes of patches that all trials may keep for the calibration
 LEAST_FOR_TRIAL = 16  # with fewer there is nothing to hold out
 ROWS = 2000  # patches in the coreset of a fold of such a trial: search must not cost more than the backbone
 THOROUGH = (256**2, 320**2, 384**2, 448**2, 512**2, 640**2)
@@ -257,7 +257,7 @@ def _try(
     if not drawn.defects:
         return None
     trials = Trials(paths, drawn, len(turns))
-    seen: dict[str, Evidence] = {}
+    found: dict[str, Evidence] = {}
     for name, own in opened.items():
         sizes: dict[Size, dict[tuple[float, float], Seen | None]] = {}
         for size, stages in own.items():
@@ -271,10 +271,9 @@ def _try(
             else:
                 coresets = Coresets(patches, splits, picks_of(options), subject.pool)
                 trials.coresets[name, size] = coresets
-            trial = Trial(stages, paths, shown, drawn, coresets, known)
-            sizes[size] = {one: trial.seen(*one) for one in local}
-        seen[name] = sizes
-    return seen, trials
+            sizes[size] = {**seen(stages, paths, shown, drawn, coresets, local, known)}
+        found[name] = sizes
+    return found, trials
 
 
 def _whole(opened: Opened, subject: Subject) -> Splits | None:

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.heads.base import Found
+from edge_ad.heads.index import Index
 from edge_ad.heads.local import Local, Smoothing
 from edge_ad.system.progress import Progress
-from export.fit.coresets import Coresets, Matched
+from export.fit.coresets import Coresets
 from export.power import Known, SynthDefects, changed_by
 from export.stages import Stages
 
@@ -51,64 +51,49 @@ def joined(first: Seen, second: Seen) -> Seen | None:
     )
 
 
-@dataclass(frozen=True)
-class _Fold:
-    """What a fold has found in the images that it holds out, as (distances, rows) of each picture.
-
-    Attributes:
-        matched: of its coreset.
-        good: in the images.
-        defects: in the synthetic defects on them.
-    """
-
-    matched: Matched
-    good: list[Found]
-    defects: list[Found]
+Setting = tuple[float, float]  # exponent of the local scale, and sigma of the smoothing; 0 for none
 
 
-class Trial:
-    """Held-out distances at one input size.
+def seen(
+    stages: Stages,
+    paths: Sequence[Path],
+    shown: NDArray[np.int64],
+    drawn: SynthDefects,
+    coresets: Coresets,
+    settings: Sequence[Setting],
+    known: Known,
+) -> dict[Setting, Seen]:
+    """What is seen at one input size, with each local scale and smoothing.
 
     Args:
         stages: at that size.
-        paths: files of the good images in the trial.
+        paths: files of the good images that the coresets are made of.
         shown: numbers of those whose scores count.
         drawn: synthetic defects on these; `SynthDefect.image` counts `paths`.
-        coresets: of the patches of these images.
-        known: takes what the defects change; by default nothing is remembered.
+        coresets: of the patches of the images.
+        settings: to try.
+        known: takes what the defects change.
     """
-
-    def __init__(
-        self,
-        stages: Stages,
-        paths: Sequence[Path],
-        shown: NDArray[np.int64],
-        drawn: SynthDefects,
-        coresets: Coresets,
-        known: Known | None = None,
-    ) -> None:
-        self._masks, found, known = stages.masks, coresets.searches, known or Known()
-        label = "trial of {} x {}".format(*stages.backbone.input_size)
-        self._folds: list[_Fold] = []
-        with Progress(f"{label} with defects", len(drawn.defects), unit="defects") as progress:
-            for name, (train, held) in zip(coresets.splits.labels, coresets.splits.pairs, strict=True):
-                coreset, defects, scored = coresets.fold(train, name), drawn.on(held), list[Found]()
-                matched = coresets.matched(coreset, train)  # after this, all good images are searched
-                changes = changed_by(defects, paths, coresets.patches, stages, known)
-                for defect, changed in zip(defects, changes, strict=True):
-                    anew = coresets.search(coreset, defect, changed)
-                    scored.append(changed.found_on(found.good[defect.image], anew))
-                    progress.update(1)
-                self._folds.append(
-                    _Fold(matched, [found.good[image] for image in np.intersect1d(held, shown).tolist()], scored)
-                )
-
-    def seen(self, exponent: float, sigma: float) -> Seen:
-        """The scores with this local scale and smoothing; 0 for none of them."""
-        masks, good, defects = self._masks, list[float](), list[float]()
-        smoothing = Smoothing(sigma, masks.grid, masks.rows) if sigma else None
-        for fold in self._folds:
-            local = Local(fold.matched.factors(exponent) if exponent else None, smoothing)
-            good += [float(local(*one).max()) for one in fold.good]
-            defects += [float(local(*one).max()) for one in fold.defects]
-        return Seen(np.array(good), np.array(defects))
+    masks, patches, searches = stages.masks, coresets.patches, coresets.searches
+    smoothings = {sigma: Smoothing(sigma, masks.grid, masks.rows) if sigma else None for _, sigma in settings}
+    good: dict[Setting, list[float]] = {setting: [] for setting in settings}
+    defective: dict[Setting, list[float]] = {setting: [] for setting in settings}
+    label = "trial of {} x {}".format(*stages.backbone.input_size)
+    with Progress(f"{label} with defects", len(drawn.defects), unit="defects") as progress:
+        for name, (train, held) in zip(coresets.splits.labels, coresets.splits.pairs, strict=True):
+            coreset = coresets.fold(train, name)
+            matched = coresets.matched(coreset, train)  # after this, all good images are searched
+            local = {(a, s): Local(matched.factors(a) if a else None, smoothings[s]) for a, s in settings}
+            for image in np.intersect1d(held, shown).tolist():
+                found = searches.good[image]
+                for setting in settings:
+                    good[setting].append(float(local[setting](found.distances, found.nearest).max()))
+            defects = drawn.on(held)
+            for defect, changed in zip(defects, changed_by(defects, paths, patches, stages, known), strict=True):
+                estimate = searches.known(defect, changed, patches[defect.image])
+                assert estimate is not None, "all good images are searched"
+                for setting in settings:
+                    Index.settle(estimate, changed.search(coresets.finder(coreset)), local[setting])
+                    defective[setting].append(float(local[setting](estimate.distances, estimate.nearest).max()))
+                progress.update(1)
+    return {setting: Seen(np.array(good[setting]), np.array(defective[setting])) for setting in settings}

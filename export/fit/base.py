@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.bundle.file import Members
-from edge_ad.heads.base import Found, Head
+from edge_ad.heads.base import Head
+from edge_ad.heads.index import Estimate
 from edge_ad.spec import HeadSpec, IndexSpec
 from export.folds import Splits
 from export.options import Options
+from export.power import Changed, Nearby, SynthDefect
 from export.stages import Stages
 from export.summary import Summary
 
@@ -41,16 +43,28 @@ class Kept:
 class Searches:
     """What the heads of the folds found in pictures that they had not seen, so that nothing is searched twice.
 
-    A method fills it where its heads judge each patch by itself (`edge_ad.registry.Method.tiles`).
+    PatchCore fills it (`edge_ad.heads.patchcore`).
 
     Attributes:
         good: number of a good image -> what the head of the fold that holds it out finds in it.
-        defects: `id` of a synthetic defect's pixels -> these, so that they live on with their id, and what that head
-            finds in the patches that the defect changes.
+        defects: `id` of a synthetic defect's pixels -> these, so that they live on with their id, and what is known of
+            the picture.
     """
 
-    good: dict[int, Found] = field(default_factory=dict)
-    defects: dict[int, tuple[NDArray[Any], Found]] = field(default_factory=dict)
+    good: dict[int, Nearby] = field(default_factory=dict)
+    defects: dict[int, tuple[NDArray[Any], Estimate]] = field(default_factory=dict)
+
+    def known(self, defect: SynthDefect, changed: Changed, good: NDArray[np.float32]) -> Estimate | None:
+        """What is known of a picture with a defect; None if its good image was not searched.
+
+        Args:
+            changed: by the defect.
+            good: (R, D) patches of the good image.
+        """
+        if (nearby := self.good.get(defect.image)) is None:
+            return None
+        new = defect.pixels, changed.estimate(nearby, good)
+        return self.defects.setdefault(id(defect.pixels), new)[1]
 
 
 @dataclass(frozen=True)

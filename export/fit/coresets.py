@@ -20,7 +20,7 @@ from export.fit.base import Kept, Searches
 from export.folds import Splits
 from export.local_scale import local_scale, row_neighbours, row_statistics
 from export.options import Options
-from export.power import Changed, SynthDefect
+from export.power import Nearby
 from export.projection import choose_basis
 
 
@@ -134,15 +134,16 @@ class Coresets:
         for label, (train, held_out) in zip(self.splits.labels, self.splits.pairs, strict=True):
             coreset = self.fold(train, label)
             for image in held_out.tolist():
-                found = native.exact_search(coreset, np.ascontiguousarray(self.patches[image]), self._pool)
-                self.searches.good[image], distances[image] = found, found[0]
+                near = min(2, coreset.size)
+                found, rows = native.knn_search(coreset, np.ascontiguousarray(self.patches[image]), near, self._pool)
+                second = found[:, 1] if near == 2 else np.full(len(found), np.inf, np.float32)
+                distances[image] = found[:, 0]
+                self.searches.good[image] = Nearby(distances[image], np.ascontiguousarray(rows[:, 0]), second)
         return distances
 
-    def search(self, coreset: native.Coreset, defect: SynthDefect, changed: Changed) -> Found:
-        """What the coreset of the fold that holds a defect's image out finds in the patches that the defect changes."""
-        found = native.exact_search(coreset, changed.patches, self._pool)
-        self.searches.defects[id(defect.pixels)] = defect.pixels, found
-        return found
+    def finder(self, coreset: native.Coreset) -> Callable[[NDArray[np.float32], NDArray[np.int32]], Found]:
+        """Searches a coreset for some of (k, D) patches, by their numbers."""
+        return lambda patches, rows: native.exact_search(coreset, patches, self._pool, rows)
 
     def matched(self, coreset: native.Coreset, images: NDArray[np.int64]) -> Matched:
         """The held-out patches of some images, matched with the rows of their coreset.

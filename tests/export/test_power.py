@@ -19,7 +19,7 @@ from edge_ad.metrics.power import detection_power
 from edge_ad.spec import FrameSpec
 from export.features import extract
 from export.fit import open_method
-from export.fit.base import Material
+from export.fit.base import Material, Searches
 from export.folds import folds
 from export.held_out import cross_fit
 from export.network import open_networks
@@ -155,6 +155,11 @@ def test_what_a_defect_changes_gives_its_patches(material: Material, paths: list
     assert full.get(drawn[0]) is None
 
 
+def anew(material: Material, options: Options) -> Material:
+    """For another method: without what the one before chose and found."""
+    return replace(material, options=options, chosen={}, searches=Searches())
+
+
 @pytest.mark.parametrize(
     ("method", "settings"),
     [
@@ -167,9 +172,9 @@ def test_scores_are_those_of_whole_pictures(
     material: Material, paths: list[Path], method: str, settings: dict[str, Any]
 ) -> None:
     options = Options("part", effort="quick", threads=2, method=method, **settings)
-    own, drawn = replace(material, options=options, chosen={}), draw_defects(paths, np.arange(6), None, FRAME, 0)
+    own, drawn = anew(material, options), draw_defects(paths, np.arange(6), None, FRAME, 0)
     found = cross_fit(open_method(own), own, own.splits, drawn)
-    fitted, expected = open_method(replace(own, chosen={})), []
+    fitted, expected = open_method(anew(own, options)), []
     for label, (train, held_out) in zip(own.splits.labels, own.splits.pairs, strict=True):
         head = fitted.fit(train, label)
         for frame in frames_with(drawn.on(held_out), paths, FRAME):
