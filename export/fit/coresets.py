@@ -121,7 +121,8 @@ class Coresets:
         return self._folds[key]
 
     def release(self, images: NDArray[np.int64]) -> None:
-        """Forgets the coreset of some images; what it found stays."""
+        """Forgets the coreset of some images, and what was matched with its rows; what it found stays."""
+        self._matched.pop(images.tobytes(), None)
         del self._folds[images.tobytes()]
 
     @cached_property
@@ -146,7 +147,7 @@ class Coresets:
         return lambda patches, rows: native.exact_search(coreset, patches, self._pool, rows)
 
     def matched(self, coreset: native.Coreset, images: NDArray[np.int64]) -> Matched:
-        """The held-out patches of some images, matched with the rows of their coreset.
+        """The held-out patches of some images, matched with the rows of their coreset. Of a fold it is kept.
 
         So the images that a fold scores have no part in its factors, but they leak in a little: the distances are to
         the coresets of the other folds, which were made from those images too. Where none of the images was held out,
@@ -154,15 +155,18 @@ class Coresets:
         threshold.
         """
         key = images.tobytes()
-        if key not in self._matched:
-            distances, pool = self.distances, self._pool
-            known = np.flatnonzero(~np.isnan(distances[:, 0]))
-            own = np.intersect1d(images, known)
-            own = own if len(own) else known
-            sums, counts = row_statistics(coreset, self.patches, distances, own, pool)
-            mean = float(distances[own].mean(dtype=np.float64))
-            self._matched[key] = Matched(sums, counts, row_neighbours(coreset, pool), mean)
-        return self._matched[key]
+        if (known := self._matched.get(key)) is not None and self._folds.get(key) is coreset:
+            return known
+        distances, pool = self.distances, self._pool
+        held_out = np.flatnonzero(~np.isnan(distances[:, 0]))
+        own = np.intersect1d(images, held_out)
+        own = own if len(own) else held_out
+        sums, counts = row_statistics(coreset, self.patches, distances, own, pool)
+        mean = float(distances[own].mean(dtype=np.float64))
+        found = Matched(sums, counts, row_neighbours(coreset, pool), mean)
+        if self._folds.get(key) is coreset:
+            self._matched[key] = found
+        return found
 
     @cached_property
     def _projected(self) -> NDArray[np.float32]:
