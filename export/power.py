@@ -21,6 +21,7 @@ from edge_ad.frames.align import Aligner
 from edge_ad.frames.capture import open_frame
 from edge_ad.heads.base import Found
 from edge_ad.heads.index import Estimate
+from edge_ad.sources.prefetch import prefetch
 from edge_ad.spec import Box, Frame, FrameSpec
 from edge_ad.spec.power import PowerSpec
 from edge_ad.system.progress import Progress
@@ -131,17 +132,15 @@ def draw_defects(
     """
     if not turns or frame.stack is not None:  # a picture of a defect in a normal map is no surface
         return NO_DEFECTS
-    work: dict[int, list[tuple[str, int, int, int]]] = {}
-    for kind in KINDS:  # each kind takes the images in an order of its own
-        order = np.random.default_rng([seed, zlib.crc32(kind.encode())]).permutation(images)
-        cells = [(s, c, n) for n in turns for s in range(len(SIZES)) for c in range(len(CONTRASTS))]
-        for number, (s, c, n) in enumerate(cells, turns.start * len(SIZES) * len(CONTRASTS)):
-            work.setdefault(int(order[number % len(order)]), []).append((kind, s, c, n))
+    work = _spread(images, seed, turns)
     found: list[SynthDefect] = []
     room = KEPT
     with Progress("synthetic defects", sum(map(len, work.values())), unit="defects") as progress:
-        for image in sorted(work):
-            pixels, _ = open_frame(paths[image], frame)
+        images_in_order = sorted(work)
+        frames = prefetch(
+            [paths[image] for image in images_in_order], lambda source: open_frame(next(source), frame)[0]
+        )
+        for image, pixels in zip(images_in_order, frames, strict=True):
             own = region if region is None or aligner is None else aligner.find(pixels).mask_in_frame(region)
             picture = study(pixels, own, frame.white_level if pixels.dtype == np.uint16 else None)
             good = pixels if pixels.nbytes <= room else None
@@ -158,6 +157,17 @@ def draw_defects(
                     found.append(SynthDefect(image, _cell(kind, s, made.reached), made.box, part, good))
             progress.update(len(work[image]))
     return SynthDefects(tuple(found), seed)
+
+
+def _spread(images: NDArray[np.int64], seed: int, turns: range) -> dict[int, list[tuple[str, int, int, int]]]:
+    """Image -> kind, number of the size, number of the contrast, and turn, of each defect on it."""
+    work: dict[int, list[tuple[str, int, int, int]]] = {}
+    for kind in KINDS:  # each kind takes the images in an order of its own
+        order = np.random.default_rng([seed, zlib.crc32(kind.encode())]).permutation(images)
+        cells = [(s, c, n) for n in turns for s in range(len(SIZES)) for c in range(len(CONTRASTS))]
+        for number, (s, c, n) in enumerate(cells, turns.start * len(SIZES) * len(CONTRASTS)):
+            work.setdefault(int(order[number % len(order)]), []).append((kind, s, c, n))
+    return work
 
 
 def _cell(kind: str, size: int, reached: float) -> int:
