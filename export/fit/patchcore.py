@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from edge_ad import native
 from edge_ad.bundle.file import Members
 from edge_ad.heads.base import Head
-from edge_ad.heads.index import Index
-from edge_ad.heads.local import Local, Smoothing
+from edge_ad.heads.index import Index, choose_search
+from edge_ad.heads.local import Local, Reach, Smoothing
 from edge_ad.heads.patchcore import LEVELS, REACH, SCALE, PatchCore, PatchcoreSpec
 from edge_ad.spec import GraphSpec, IndexSpec, ProjectionSpec
 from export.coreset import kept_share
@@ -85,17 +85,18 @@ class Fit:
             summary.say("local scale", f"exponent {options.local_scale:g}: {spread}")
         if options.smooth:
             summary.say("smoothing", f"sigma {options.smooth:g} patches")
-        graph = None
+        graph, search, reach = None, None, None
         if options.graph and not self._material.stages.tiles:  # tiles are searched exactly
             with summary.stage("graph search"):
-                graph, arrays = self._graph(coreset, summary)
+                graph, search, arrays = self._graph(coreset, summary)
                 if scale is not None:
-                    arrays[LEVELS], arrays[REACH] = factor_reach(vectors, scale, basis, self._material.pool)
+                    levels, far = factor_reach(vectors, scale, basis, self._material.pool)
+                    reach, arrays = Reach(levels, far), {**arrays, LEVELS: levels, REACH: far}
             members |= arrays
         projection = None if basis is None else ProjectionSpec(len(basis))
         index = IndexSpec(len(vectors), total, options.seed, graph, projection)
         spec = PatchcoreSpec("patchcore", options.reweight, options.local_scale, options.smooth)
-        return Fitted(self._head(coreset, scale), spec, index, members)
+        return Fitted(self._head(coreset, scale, search, 1 if graph is None else graph.ef, reach), spec, index, members)
 
     def _scale(self, coreset: native.Coreset, images: NDArray[np.int64]) -> NDArray[np.float32]:
         """(N,) float32 factors of the rows of a coreset of these images, from their held-out distances."""
@@ -105,14 +106,26 @@ class Fit:
             return kept.scale[native.exact_search(known_rows, coreset.vectors, material.pool)[1]]
         return self._coresets.matched(coreset, images).factors(material.options.local_scale)
 
-    def _head(self, coreset: native.Coreset, scale: NDArray[np.float32] | None) -> Head:
+    def _head(
+        self,
+        coreset: native.Coreset,
+        scale: NDArray[np.float32] | None,
+        graph: native.Graph | None = None,
+        ef: int = 1,
+        reach: Reach | None = None,
+    ) -> Head:
+        """The head over a coreset, which searches its graph where that is faster, and can be: patches of a region are
+        no whole grid."""
         stages, options = self._material.stages, self._material.options
         grid = stages.backbone.grid
-        index = Index(coreset, None, ef=1, grid_width=grid[1], rows=None, pool=self._material.pool)
+        walks = graph is not None and stages.masks.rows is None
+        if choose_search("auto", coreset, has_graph=walks) != "graph":
+            graph, reach = None, None
+        index = Index(coreset, graph, ef=ef, grid_width=grid[1], rows=None, pool=self._material.pool)
         smoothing = Smoothing(options.smooth, grid, stages.masks.rows) if options.smooth else None
-        return PatchCore(index, options.reweight, None, Local(scale, smoothing))
+        return PatchCore(index, options.reweight, None, Local(scale, smoothing, reach))
 
-    def _graph(self, coreset: native.Coreset, summary: Summary) -> tuple[GraphSpec, Members]:
+    def _graph(self, coreset: native.Coreset, summary: Summary) -> tuple[GraphSpec, native.Graph, Members]:
         stages, good_images = self._material.stages, self._material.good_images
         arrays = build_hnsw(coreset.vectors, self._material.options.seed)
         members: Members = {"graph/levels": arrays.levels, "graph/links0": arrays.links0, "graph/upper": arrays.upper}
@@ -127,4 +140,4 @@ class Fit:
             f"ef {fidelity.ef}: recall {fidelity.recall:.3f}, mean distance error {fidelity.map_error:.2%}; "
             "image score exact",
         )
-        return GraphSpec(arrays.entry, M, EF_CONSTRUCTION, fidelity.ef, fidelity.recall), members
+        return GraphSpec(arrays.entry, M, EF_CONSTRUCTION, fidelity.ef, fidelity.recall), graph, members

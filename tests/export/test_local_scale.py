@@ -206,3 +206,14 @@ def test_the_final_factors_are_of_the_final_rows(tmp_path: Path, monkeypatch: py
             method.fit(splits.pairs[0][0], "fold")
         found.append(method.finish(splits.final, Summary(tmp_path)).members["coreset/scale"])
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("search", ["exact", "graph"])
+def test_the_export_scores_test_images_as_exact_search(
+    export: Export, tiny: Path, search: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export.fit.patchcore.choose_search", lambda wanted, coreset, has_graph: search)
+    path = export(rule="f1", **LOCAL)
+    runtime = Runtime(path, search="exact")
+    files = sorted(file for file in (tiny / "part" / "test").rglob("*.png") if file.parent.name != "good")
+    assert runtime.manifest.calibration.defect_scores == tuple(runtime.inspect(file).score for file in files)
