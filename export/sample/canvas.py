@@ -34,7 +34,7 @@ Plane = NDArray[np.float32]
 Window = tuple[slice, slice]  # rows and columns
 _BANK_SEED = 1905  # the textures are the same in every sample: a picture takes its own part of them
 _AMBIENT = 0.42
-_STRIP = 32  # rows: what a step makes of them stays in the cache for the next one
+_STRIP = 64  # rows: what a step makes of them stays in the cache for the next one
 
 
 @dataclass(frozen=True)
