@@ -22,7 +22,7 @@ from export.choose.trial import Seen, seen
 from export.coreset import kept_share
 from export.features import extract
 from export.fit.coresets import Coresets, Picks, picks_of
-from export.folds import Splits, folds
+from export.folds import FOLDS, Splits, folds
 from export.network import Network
 from export.options import Options
 from export.power import NO_DEFECTS, Known, SynthDefects, draw_defects
@@ -31,7 +31,7 @@ from export.stages import GraphStages, open_stages
 from export.summary import Summary
 
 WHOLE = {"usual": 64, "thorough": 200}  # with so many good images or fewer, trials are those of the calibration
-WHOLE_MEMORY = 2**29  # bytes of patches at all sizes that are kept for it
+WHOLE_MEMORY = 2**29  # bytes of patches and coresets at all sizes that are kept for it
 IMAGES = {"usual": 48, "thorough": 200}  # good images in a trial of more
 DEFECTS = {"usual": range(1), "thorough": range(4)}  # of each kind, size and contrast
 MEMORY = 2**30  # bytes of patches that a trial may hold
@@ -280,7 +280,11 @@ def _whole(opened: Opened, subject: Subject) -> Splits | None:
     """The folds of the calibration, if the trials can be made with them: all images are held out, and there are few."""
     options, count = subject.options, len(subject.good_images)
     every = [stages for own in opened.values() for stages in own.values()]
-    size = 4 * count * sum(stages.masks.count * stages.backbone.dim for stages in every)
+    size = 0.0
+    for stages in every:
+        patches = count * stages.masks.count
+        kept = FOLDS * kept_share(options.coreset, patches) * patches
+        size += 4 * (patches + kept) * stages.backbone.dim
     if count > WHOLE[options.effort] or size > WHOLE_MEMORY:
         return None
     if any(stages.tiles or stages.network.learned for stages in every):
