@@ -16,6 +16,7 @@ from edge_ad.calibration.rules import describe_rule
 from edge_ad.calibration.tail import odd_images
 from edge_ad.errors import DatasetError
 from edge_ad.heads.base import Found, Head, Scored, TileHead
+from edge_ad.heads.patchcore import PatchCore
 from edge_ad.registry import METHODS
 from edge_ad.spec import CalibrationSpec, Size
 from edge_ad.system.progress import Progress
@@ -72,8 +73,8 @@ def cross_fit(
         if material.stages.tiles:
             _score_tiled(found, material, held_out, head, defects, label)
             continue
-        for image in held_out:
-            add_scored(found, head(np.ascontiguousarray(material.patches[image]), exact=True), head, material.stages)
+        for image in held_out.tolist():
+            add_scored(found, _score(material, image, head), head, material.stages)
         found.synthetic.extend(_score_defects(defects, material, head, known or Known(), label))
     return found
 
@@ -91,6 +92,14 @@ def add_scored(found: HeldOut, scored: Scored, head: Head, stages: Stages) -> No
         plane = masks.to_grid(scored.distances)
         sizes = backbone.tensor_size, backbone.covered
         found.peaks.append(map_peak(plane, masks.patches, masks.pixels, *sizes, scored.sigma_px))
+
+
+def _score(material: Material, image: int, head: Head) -> Scored:
+    """The answer to a good image. Where the method has searched it before, nothing is searched."""
+    patches, known = material.patches[image], material.searches.good.get(image)
+    if known is None:
+        return head(np.ascontiguousarray(patches), exact=True)
+    return cast(TileHead, head).judge((known.distances.copy(), known.nearest), patches.__getitem__)
 
 
 def _score_tiled(
@@ -131,19 +140,22 @@ def _score_defects(
     """Scores of synthetic defects. A head that judges each patch by itself is asked for those that differ alone."""
     if not defects:
         return
-    stages, patches = material.stages, material.patches
+    stages, patches, searches = material.stages, material.patches, material.searches
     judge = cast(TileHead, head) if METHODS[material.options.method].tiles else None
     at, found = -1, None
     with Progress(f"synthetic defects, {label}", len(defects), unit="defects") as progress:
         changes = changed_by(defects, material.good_images, patches, stages, known)
         for defect, changed in zip(defects, changes, strict=True):
-            spoiled = changed.on(patches[defect.image])
+            good = patches[defect.image]
             if judge is None:
-                yield head(spoiled, exact=True).score
+                yield head(changed.on(good), exact=True).score
+            elif (estimate := searches.known(defect, changed, good)) is not None:
+                exact = cast(PatchCore, head).settle(estimate, changed.search(judge.find))
+                yield judge.judge((exact[0].copy(), exact[1]), changed.vector(good)).score
             else:
                 if found is None or defect.image != at:  # an image with several stands in a row
-                    at, found = defect.image, judge.find(np.ascontiguousarray(patches[defect.image]), None)
-                yield judge.judge(with_changed(found, changed, judge), spoiled.__getitem__).score
+                    at, found = defect.image, judge.find(np.ascontiguousarray(good), None)
+                yield judge.judge(with_changed(found, changed, judge), changed.vector(good)).score
             progress.update(1)
 
 

@@ -6,7 +6,8 @@ also in its coreset and its threshold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ from edge_ad.system.progress import Progress
 from export.features import extract, patch_store, tensors
 from export.fidelity import measure_fidelity
 from export.fit import open_method
-from export.fit.base import Fitted, Material
+from export.fit.base import Fitted, Material, Searches
+from export.fit.coresets import Coresets
 from export.folds import Splits
 from export.held_out import HeldOut, calibrate, cross_fit, defects_in_order, join_factor, joined, score_files
 from export.options import Options
@@ -63,6 +65,8 @@ class Job:
         made: (precision, engine, input size) -> what was made for the points so far.
         drawn: synthetic defects on the good images, for the detection power of the points in f32.
         known: input size -> what is known of what they change, in f32.
+        tried: input size -> coresets of trials of the same images and folds, in f32; whoever goes on with them takes
+            them out.
     """
 
     options: Options
@@ -77,6 +81,7 @@ class Job:
     made: dict[tuple[str, str, Size], MadeSight] = field(default_factory=dict)
     drawn: SynthDefects = NO_DEFECTS
     known: dict[Size, Known] = field(default_factory=dict)
+    tried: dict[Size, Coresets] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -184,18 +189,12 @@ def _make_sight(plan: Plan, base: GraphStages, splits: Splits, job: Job, summary
     names += [size_text(base)] if len(plan.sizes) > 1 else []
     own = Summary(summary.bundle)
     stages = at_point(base, plan, [job.good_images[number] for number in job.sample], options.threads)
-    count, images, dim = stages.masks.count, len(job.good_images), stages.backbone.dim
-    kept = sample_size(images, count, dim) if stages.tiles else count
-    with patch_store((images, kept, dim), job.folder) as patches:
-        with own.stage("features"):
-            label = " ".join(["features", *names])
-            if stages.tiles:
-                _sample(patches, stages, job, label)
-                own.say("sample", f"{kept:,} of {count:,} patches of each image, by chance")
-            else:
-                extract(patches, job.good_images, stages.frame, stages.crop, stages.engine, stages.masks.rows, label)
-        chosen = job.chosen.setdefault(size, {})
-        material = Material(patches, job.good_images, stages, options, job.pool, splits, chosen)
+    tried = job.tried.pop(size, None) if is_base else None
+    with contextlib.nullcontext(tried.patches) if tried else _features(stages, job, names, own) as patches:
+        chosen = job.chosen.setdefault(size, tried.chosen if tried else {})
+        searches = tried.searches if tried else Searches()
+        given = patches, job.good_images, stages, options, job.pool, splits, chosen
+        material = Material(*given, searches=searches, tried=tried)
         with own.stage("calibration"):
             method = open_method(material)
             drawn = job.drawn if is_base else NO_DEFECTS
@@ -207,6 +206,21 @@ def _make_sight(plan: Plan, base: GraphStages, splits: Splits, job: Job, summary
             tests = score_files([image.path for image in job.tests], fitted.head, stages, "test images")
     summary.add(own, f"{size_text(base)}: " if len(plan.sizes) > 1 else "")
     return job.made.setdefault(key, MadeSight(stages, fitted, good, tests))
+
+
+@contextlib.contextmanager
+def _features(stages: Stages, job: Job, names: Sequence[str], summary: Summary) -> Iterator[NDArray[np.float32]]:
+    """(n, R, D): the patches of the good images; with tiles some of each image, by chance."""
+    count, images, dim = stages.masks.count, len(job.good_images), stages.backbone.dim
+    kept, label = sample_size(images, count, dim) if stages.tiles else count, " ".join(["features", *names])
+    with patch_store((images, kept, dim), job.folder) as patches:
+        with summary.stage("features"):
+            if stages.tiles:
+                _sample(patches, stages, job, label)
+                summary.say("sample", f"{kept:,} of {count:,} patches of each image, by chance")
+            else:
+                extract(patches, job.good_images, stages.frame, stages.crop, stages.engine, stages.masks.rows, label)
+        yield patches
 
 
 def _sample(out: NDArray[np.float32], stages: Stages, job: Job, label: str) -> None:

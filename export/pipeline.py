@@ -204,8 +204,9 @@ def _job(
         splits = folds(len(good_images), options.calibration, options.seed)
     sample = choose_sample(len(good_images), splits, options.seed)
     drawn = _draw(options, good_images, np.sort(splits.held_out), canvas, trials)
-    known = trials.known_of(network)
-    return Job(options, good_images, tests, splits, sample, pool, folder, left_out, drawn=drawn, known=known)
+    known, tried = trials.known_of(network), trials.coresets_of(network)
+    given = options, good_images, tests, splits, sample, pool, folder, left_out
+    return Job(*given, drawn=drawn, known=known, tried=tried)
 
 
 def _draw(

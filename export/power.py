@@ -7,7 +7,7 @@ changes. Every operating point and every candidate of `export.choose` then looks
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from edge_ad.engines.finite import require_finite
 from edge_ad.errors import DatasetError
 from edge_ad.frames.align import Aligner
 from edge_ad.frames.capture import open_frame
+from edge_ad.heads.base import Found
+from edge_ad.heads.index import Estimate
+from edge_ad.sources.prefetch import prefetch
 from edge_ad.spec import Box, Frame, FrameSpec
 from edge_ad.spec.power import PowerSpec
 from edge_ad.system.progress import Progress
@@ -30,6 +33,9 @@ SIZES = (0.01, 0.02, 0.05, 0.1, 0.2)  # largest extents, as parts of the frame's
 CONTRASTS = (0.05, 0.15, 0.4)  # barely visible, plain, strong
 POWER_DEFECTS = {"quick": 0, "usual": 2, "thorough": 8}  # of each kind, size and contrast, in the power of a bundle
 ONE = range(1)
+Numbers = NDArray[np.int64]
+KEPT = 2**28  # bytes of frames that drawn defects may keep: they are looked at again and again
+_ROUNDING = 1e-4  # relative: far more than what distances of some thousand numbers are rounded by
 _FAINT = 0.5  # a defect with less than this share of the faintest contrast is not there to be found
 
 
@@ -42,12 +48,14 @@ class SynthDefect:
         cell: as in `edge_ad.spec.power.PowerSpec`.
         box: the part of the frame that it changes.
         pixels: that part with the defect.
+        good: the frame of the good image, which all defects on it share; None where it has to be read again.
     """
 
     image: int
     cell: int
     box: Box
     pixels: Frame
+    good: Frame | None = None
 
 
 @dataclass(frozen=True)
@@ -124,18 +132,19 @@ def draw_defects(
     """
     if not turns or frame.stack is not None:  # a picture of a defect in a normal map is no surface
         return NO_DEFECTS
-    work: dict[int, list[tuple[str, int, int, int]]] = {}
-    for kind in KINDS:  # each kind takes the images in an order of its own
-        order = np.random.default_rng([seed, zlib.crc32(kind.encode())]).permutation(images)
-        cells = [(s, c, n) for n in turns for s in range(len(SIZES)) for c in range(len(CONTRASTS))]
-        for number, (s, c, n) in enumerate(cells, turns.start * len(SIZES) * len(CONTRASTS)):
-            work.setdefault(int(order[number % len(order)]), []).append((kind, s, c, n))
+    work = _spread(images, seed, turns)
     found: list[SynthDefect] = []
+    room = KEPT
     with Progress("synthetic defects", sum(map(len, work.values())), unit="defects") as progress:
-        for image in sorted(work):
-            pixels, _ = open_frame(paths[image], frame)
+        images_in_order = sorted(work)
+        frames = prefetch(
+            [paths[image] for image in images_in_order], lambda source: open_frame(next(source), frame)[0]
+        )
+        for image, pixels in zip(images_in_order, frames, strict=True):
             own = region if region is None or aligner is None else aligner.find(pixels).mask_in_frame(region)
             picture = study(pixels, own, frame.white_level if pixels.dtype == np.uint16 else None)
+            good = pixels if pixels.nbytes <= room else None
+            room -= 0 if good is None else good.nbytes
             for kind, s, c, n in work[image]:
                 generator = np.random.default_rng([seed, zlib.crc32(kind.encode()), s, c, n])
                 try:
@@ -145,9 +154,20 @@ def draw_defects(
                 if made.reached >= _FAINT * CONTRASTS[0]:
                     y0, x0, y1, x1 = made.box
                     part = made.image[y0:y1, x0:x1].copy()
-                    found.append(SynthDefect(image, _cell(kind, s, made.reached), made.box, part))
+                    found.append(SynthDefect(image, _cell(kind, s, made.reached), made.box, part, good))
             progress.update(len(work[image]))
     return SynthDefects(tuple(found), seed)
+
+
+def _spread(images: NDArray[np.int64], seed: int, turns: range) -> dict[int, list[tuple[str, int, int, int]]]:
+    """Image -> kind, number of the size, number of the contrast, and turn, of each defect on it."""
+    work: dict[int, list[tuple[str, int, int, int]]] = {}
+    for kind in KINDS:  # each kind takes the images in an order of its own
+        order = np.random.default_rng([seed, zlib.crc32(kind.encode())]).permutation(images)
+        cells = [(s, c, n) for n in turns for s in range(len(SIZES)) for c in range(len(CONTRASTS))]
+        for number, (s, c, n) in enumerate(cells, turns.start * len(SIZES) * len(CONTRASTS)):
+            work.setdefault(int(order[number % len(order)]), []).append((kind, s, c, n))
+    return work
 
 
 def _cell(kind: str, size: int, reached: float) -> int:
@@ -172,6 +192,43 @@ class Changed:
         patches = np.array(good)
         patches[self.rows] = self.patches
         return patches
+
+    def vector(self, good: NDArray[np.float32]) -> Callable[[int], NDArray[np.float32]]:
+        """Gives a patch of the picture by its number: what `on` holds, without a copy of all."""
+
+        def of(number: int) -> NDArray[np.float32]:
+            at = int(np.searchsorted(self.rows, number))
+            return self.patches[at] if at < len(self.rows) and self.rows[at] == number else good[number]
+
+        return of
+
+    def estimate(self, good: Nearby, old: NDArray[np.float32]) -> Estimate:
+        """What can be said of the picture without a search: a distance grows by no more than its patch has moved.
+
+        Args:
+            good: of the good image.
+            old: (R, D) its patches.
+        """
+        distances, nearest = good.distances.copy(), good.nearest.copy()
+        at, open_patches, sure = self.rows, np.zeros(len(old), np.bool_), np.zeros(len(old), np.bool_)
+        moved = np.linalg.norm(self.patches - old[at], axis=1)
+        distances[at] = (distances[at] + moved) * np.float32(1 + _ROUNDING)
+        open_patches[at] = True
+        sure[at] = distances[at] < (good.second[at] - moved) * np.float32(1 - _ROUNDING)
+        return Estimate(distances, nearest, open_patches, sure)
+
+    def search(self, find: Callable[[NDArray[np.float32], NDArray[np.int32]], Found]) -> Callable[[Numbers], Found]:
+        """Finds the patches of the picture by their numbers; `find` searches some of (k, D)."""
+        return lambda numbers: find(self.patches, np.searchsorted(self.rows, numbers).astype(np.int32))
+
+
+@dataclass(frozen=True)
+class Nearby:
+    """Distances of a good image's patches to a coreset, each (R,): to the nearest row, which row, to the second one."""
+
+    distances: NDArray[np.float32]
+    nearest: NDArray[np.int32]
+    second: NDArray[np.float32]
 
 
 @dataclass
@@ -234,7 +291,7 @@ def frames_with(defects: Sequence[SynthDefect], paths: Sequence[Path], frame: Fr
     for defect in defects:
         if defect.image != at:
             at = defect.image
-            good, _ = open_frame(paths[at], frame)
+            good = open_frame(paths[at], frame)[0] if defect.good is None else defect.good
         spoiled = good.copy()
         y0, x0, y1, x1 = defect.box
         spoiled[y0:y1, x0:x1] = defect.pixels

@@ -87,7 +87,7 @@ class Stages:
         return Tiled(self.tiles, patches, self.engine.streams, self.masks.count, self.backbone.dim)
 
     def scored(self, head: Head, paths: Sequence[Path]) -> Iterator[Scored]:
-        """What a head of R patches makes of each image file, as the runtime does by exact search.
+        """What a head of R patches makes of each image file; its scores are those of exact search, as the runtime's.
 
         Raises:
             EngineError: a patch is NaN or Inf.
@@ -95,7 +95,7 @@ class Stages:
         """
         if not self.tiles:
             for patches in stream(paths, self.frame, self.crop, self.engine, self.masks.rows):
-                yield head(patches, exact=True)
+                yield head(patches)
             return
         judge = cast(TileHead, head)
         for path, tensor in zip(paths, tensors(paths, self.frame, self.crop), strict=True):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +19,23 @@ GRAPH_FROM_ROWS = {"amx": 6000, "avx512vnni": 2000, "avxvnni": 2000, "neondot": 
 GRAPH_FROM_ROWS_ELSE = 1000
 _RECHECK = 16  # least queries of one exact re-check: a full tile of the exact kernel
 _PLAIN = Local()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is known of the patches of a frame. `Index.settle` makes more of it exact, in place.
+
+    Attributes:
+        distances: (R,) float32, exact or too large.
+        nearest: (R,) int32 rows, each that of the distance or of a smaller one.
+        open: (R,) bool: patches whose distance or row may be another one.
+        sure: (R,) bool: open patches whose row is certain; None for none.
+    """
+
+    distances: NDArray[np.float32]
+    nearest: NDArray[np.int32]
+    open: NDArray[np.bool_]
+    sure: NDArray[np.bool_] | None = None
 
 
 def choose_search(wanted: str, coreset: native.Coreset, *, has_graph: bool) -> str:
@@ -80,34 +100,38 @@ class Index:
         if self._graph is None:
             return self.exact(patches, rows)
         distances, nearest = native.graph_search(self._graph, patches, self._pool, self._ef, self._grid_width, rows)
-        self._recheck(patches, distances, nearest, local, rows)
+
+        def search(chosen: NDArray[np.int64]) -> Found:
+            return self.exact(patches, chosen.astype(np.int32) if rows is None else rows[chosen])
+
+        self.settle(Estimate(distances, nearest, np.ones(len(distances), np.bool_)), search, local)
         return distances, nearest
 
-    def _recheck(
-        self,
-        patches: NDArray[np.float32],
-        distances: NDArray[np.float32],
-        nearest: NDArray[np.int32],
-        local: Local,
-        rows: NDArray[np.int32] | None,
-    ) -> None:
+    @classmethod
+    def settle(cls, known: Estimate, search: Callable[[NDArray[np.int64]], Found], local: Local) -> None:
         """Replaces distances and rows by exact ones until no other cell can be the largest.
 
         An approximate neighbour is never nearer than the true one, but its row may have another factor. So its distance
         times the largest factor in question bounds the patch, and smoothed bounds bound the cells. A cell is known
         when all patches of its window are exact. The search ends when no other bound is larger than the largest
         known cell; an equal one must stand behind it, as the first of equal cells is the frame's score.
+
+        Args:
+            known: is changed.
+            search: finds the exact distances and rows of patches, by their numbers.
+            local: scale and smoothing.
         """
-        bounds, open_patches = local.bounds(distances, nearest), np.ones(len(distances), np.bool_)
+        distances, nearest, open_patches = known.distances, known.nearest, known.open
+        exact = ~open_patches if known.sure is None else ~open_patches | known.sure
+        bounds = local.bounds(distances, nearest)
+        bounds[exact] = local.scaled(distances[exact], nearest[exact])
         while open_patches.any():
             cells, open_cells = local.smooth(bounds), local.around(open_patches)
             if not open_cells[cells.argmax()]:  # the first of the largest
                 return
             order = np.argsort(-cells, kind="stable")
-            chosen = self._choose(order[open_cells[order]], open_patches, local)
-            distances[chosen], nearest[chosen] = self.exact(
-                patches, chosen.astype(np.int32) if rows is None else rows[chosen]
-            )
+            chosen = cls._choose(order[open_cells[order]], open_patches, local)
+            distances[chosen], nearest[chosen] = search(chosen)
             bounds[chosen] = local.scaled(distances[chosen], nearest[chosen])
             open_patches[chosen] = False
 

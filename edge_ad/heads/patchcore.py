@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edge_ad import native
 from edge_ad.errors import BundleCorruptError
 from edge_ad.heads.base import CORESET, INDEX_MEMBERS, Found, Opening, Scored, open_coreset
-from edge_ad.heads.index import Index, choose_search
+from edge_ad.heads.index import Estimate, Index, choose_search
 from edge_ad.heads.local import Local, Reach, Smoothing
 from edge_ad.registry import Method, Option
 from edge_ad.spec import DISTANCES, HeadSpec
@@ -123,6 +123,11 @@ class PatchCore:
             return Scored(values, float("nan"))
         score = image_score(values, nearest, vector, vectors, self._neighbors)
         return Scored(values, score, nearest=nearest)
+
+    def settle(self, known: Estimate, search: Callable[[NDArray[np.int64]], Found]) -> Found:
+        """What is known of a frame, made exact where the score asks for it: `Index.settle`. For `judge`."""
+        Index.settle(known, search, self._local)
+        return known.distances, known.nearest
 
     def _local_of(self, rows: NDArray[np.int32] | None) -> Local:
         return self._local if rows is None else self._local.of(rows)

@@ -14,7 +14,7 @@ LOCAL = ((0.0, 0.0), (0.0, 0.7), (0.5, 0.7), (0.75, 0.7))  # (exponent of the lo
 USUAL_LOCAL = (0.5, 0.7)
 SURE = 0.03  # power that a single size must have above two joined ones
 SURE_NETWORK = 0.05  # power that another network must have above the preferred one
-SURE_LOCAL = 0.01  # power that another scale or smoothing must have above the usual one
+SURE_LOCAL = 0.03  # power that another scale or smoothing must have above the usual one (bench/NOTES.md)
 
 
 Evidence = Mapping[Size, Mapping[tuple[float, float], Seen | None]]  # size -> (exponent, sigma) -> scores, if tried

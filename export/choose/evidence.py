@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.errors import BackboneError
@@ -17,8 +18,11 @@ from edge_ad.spec import FrameSpec, Size
 from export.choose.choice import LOCAL, USUAL_LOCAL, Candidate, Evidence, candidates, choose, table
 from export.choose.cost import work_of
 from export.choose.sizes import AREAS, candidate_sizes
-from export.choose.trial import Seen, Trial
+from export.choose.trial import Seen, seen
 from export.coreset import kept_share
+from export.features import extract
+from export.fit.coresets import Coresets, Picks, picks_of
+from export.folds import FOLDS, Splits, folds
 from export.network import Network
 from export.options import Options
 from export.power import NO_DEFECTS, Known, SynthDefects, draw_defects
@@ -26,12 +30,14 @@ from export.roi import DrawnRoi
 from export.stages import GraphStages, open_stages
 from export.summary import Summary
 
-IMAGES = {"usual": 48, "thorough": 200}  # good images in a trial
+WHOLE = {"usual": 64, "thorough": 200}  # with so many good images or fewer, trials are those of the calibration
+WHOLE_MEMORY = 2**29  # bytes of patches and coresets at all sizes that are kept for it
+IMAGES = {"usual": 48, "thorough": 200}  # good images in a trial of more
 DEFECTS = {"usual": range(1), "thorough": range(4)}  # of each kind, size and contrast
 MEMORY = 2**30  # bytes of patches that a trial may hold
-REMEMBERED = 2**28  # bytes of patches that all trials may keep for the calibration
+REMEMBERED = 2**29  # bytes of patches that all trials may keep for the calibration
 LEAST_FOR_TRIAL = 16  # with fewer there is nothing to hold out
-ROWS = 2000  # patches in the coreset of a fold of a trial: search must not cost more than the backbone
+ROWS = 2000  # patches in the coreset of a fold of such a trial: search must not cost more than the backbone
 THOROUGH = (256**2, 320**2, 384**2, 448**2, 512**2, 640**2)
 
 
@@ -44,16 +50,29 @@ class Trials:
         drawn: synthetic defects on them, by their numbers among `paths`.
         turns: of `draw_defects`.
         known: network and input size -> what the defects change.
+        coresets: network and input size -> what the folds of the calibration found, where they are the trial's.
     """
 
     paths: Sequence[Path] = ()
     drawn: SynthDefects = NO_DEFECTS
     turns: int = 0
     known: dict[tuple[str, Size], Known] = field(default_factory=dict)
+    coresets: dict[tuple[str, Size], Coresets] = field(default_factory=dict)
 
     def known_of(self, network: Network) -> dict[Size, Known]:
         """Input size -> what the defects change for this network."""
         return {size: known for (name, size), known in self.known.items() if name == network.name}
+
+    def coresets_of(self, network: Network) -> dict[Size, Coresets]:
+        """Input size -> what the folds of the calibration found in the patches of this network."""
+        return {size: own for (name, size), own in self.coresets.items() if name == network.name}
+
+    def at(self, network: str, sizes: Collection[Size]) -> Trials:
+        """Without what was found for other networks and at other sizes."""
+        taken = {(network, size) for size in sizes}
+        known = {key: self.known[key] for key in taken & self.known.keys()}
+        coresets = {key: self.coresets[key] for key in taken & self.coresets.keys()}
+        return replace(self, known=known, coresets=coresets)
 
 
 @dataclass(frozen=True)
@@ -135,6 +154,7 @@ def decide(subject: Subject, summary: Summary) -> Chosen:
     if best.ms > options.budget_ms:
         what = "this takes" if fixed else "nothing is within the budget; the cheapest takes"
         summary.say("note", f"{what} {best.ms:.0f} ms by the model, above --budget-ms {options.budget_ms:g}")
+    trials = trials.at(best.network, best.sizes)
     return Chosen(networks[best.network], best.sizes, best.exponent, best.sigma, opened[best.network], trials)
 
 
@@ -219,25 +239,63 @@ def _open(network: Network, subject: Subject, summary: Summary) -> dict[Size, Gr
 def _try(
     opened: Opened, local: Sequence[tuple[float, float]], subject: Subject
 ) -> tuple[Mapping[str, Evidence], Trials] | None:
-    options, good_images = subject.options, subject.good_images
-    generator = np.random.default_rng([options.seed, 3])
-    every = [stages for own in opened.values() for stages in own.values()]
-    each = 4 * max(stages.masks.count * stages.backbone.dim for stages in every)  # bytes of an image's patches
-    most = max(LEAST_FOR_TRIAL, min(IMAGES[options.effort], MEMORY // each))
-    numbers = np.sort(generator.permutation(len(good_images))[:most])
-    paths = [good_images[number] for number in numbers]
+    """What each size of each network sees, with each local scale and smoothing.
+
+    Of few good images all are in the trials, with the folds and coresets that the calibration will have. So it goes on
+    from there, and the evidence is about the very coresets that the bundle's threshold comes from.
+    """
+    options, effort = subject.options, subject.options.effort
+    splits, some = _whole(opened, subject), _some(opened, subject)
+    paths = [subject.good_images[number] for number in some]
+    if splits is not None:
+        paths, shown = list(subject.good_images), some
+    else:
+        shown = np.arange(len(paths))
     mask = None if subject.region is None else subject.region.mask
-    turns = DEFECTS[options.effort]
-    drawn = draw_defects(paths, np.arange(len(paths)), mask, subject.frame, options.seed, turns, subject.aligner)
+    turns = DEFECTS[effort]
+    drawn = draw_defects(paths, shown, mask, subject.frame, options.seed, turns, subject.aligner)
     if not drawn.defects:
         return None
     trials = Trials(paths, drawn, len(turns))
-    seen: dict[str, Evidence] = {}
+    found: dict[str, Evidence] = {}
     for name, own in opened.items():
         sizes: dict[Size, dict[tuple[float, float], Seen | None]] = {}
         for size, stages in own.items():
-            known = trials.known[name, size] = Known(REMEMBERED // len(every))
-            trial = Trial(stages, paths, drawn, ROWS, options.seed, subject.pool, known)
-            sizes[size] = {one: trial.seen(*one) for one in local}
-        seen[name] = sizes
-    return seen, trials
+            known = trials.known[name, size] = Known(REMEMBERED // sum(map(len, opened.values())))
+            label = "features of {} x {}".format(*size)
+            patches = np.empty((len(paths), stages.masks.count, stages.backbone.dim), np.float32)
+            extract(patches, paths, stages.frame, stages.crop, stages.engine, stages.masks.rows, label)
+            if splits is None:
+                picks = Picks(lambda count: min(1.0, ROWS / count), True, options.seed)
+                coresets = Coresets(patches, folds(len(paths), "crossfit", options.seed), picks, subject.pool)
+            else:
+                coresets = Coresets(patches, splits, picks_of(options), subject.pool)
+                trials.coresets[name, size] = coresets
+            sizes[size] = {**seen(stages, paths, shown, drawn, coresets, local, known)}
+        found[name] = sizes
+    return found, trials
+
+
+def _whole(opened: Opened, subject: Subject) -> Splits | None:
+    """The folds of the calibration, if the trials can be made with them: all images are held out, and there are few."""
+    options, count = subject.options, len(subject.good_images)
+    every = [stages for own in opened.values() for stages in own.values()]
+    size = 0.0
+    for stages in every:
+        patches = count * stages.masks.count
+        kept = FOLDS * kept_share(options.coreset, patches) * patches
+        size += 4 * (patches + kept) * stages.backbone.dim
+    if count > WHOLE[options.effort] or size > WHOLE_MEMORY:
+        return None
+    if any(stages.tiles or stages.network.learned for stages in every):
+        return None
+    splits = folds(count, options.calibration, options.seed)
+    return splits if len(splits.held_out) == count else None
+
+
+def _some(opened: Opened, subject: Subject) -> NDArray[np.int64]:
+    """Numbers of some of the good images, by chance, ascending."""
+    each = 4 * max(s.masks.count * s.backbone.dim for own in opened.values() for s in own.values())  # bytes of an image
+    most = max(LEAST_FOR_TRIAL, min(IMAGES[subject.options.effort], MEMORY // each))
+    generator = np.random.default_rng([subject.options.seed, 3])
+    return np.sort(generator.permutation(len(subject.good_images))[:most]).astype(np.int64)

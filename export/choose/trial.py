@@ -6,22 +6,18 @@ of the others, and so are the synthetic defects on its images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad import native
+from edge_ad.heads.index import Index
 from edge_ad.heads.local import Local, Smoothing
 from edge_ad.system.progress import Progress
-from export.coreset import project, select_coreset
-from export.features import extract
-from export.folds import folds
-from export.local_scale import local_scale, row_neighbours, row_statistics
+from export.fit.coresets import Coresets
 from export.power import Known, SynthDefects, changed_by
-from export.projection import choose_basis
 from export.stages import Stages
 
 Scores = NDArray[np.float64]
@@ -55,118 +51,49 @@ def joined(first: Seen, second: Seen) -> Seen | None:
     )
 
 
-Found = tuple[NDArray[np.float32], NDArray[np.int32]]  # distances and coreset rows, each (n, R)
+Setting = tuple[float, float]  # exponent of the local scale, and sigma of the smoothing; 0 for none
 
 
-@dataclass(frozen=True)
-class Fold:
-    """A coreset of the images outside a fold, and what was scored against it.
-
-    Attributes:
-        coreset: of those images.
-        factors: exponent -> (N,) factors of the rows.
-        good: of the images in the fold.
-        defects: of the synthetic defects on those.
-    """
-
-    coreset: native.Coreset
-    factors: Callable[[float], NDArray[np.float32]]
-    good: Found
-    defects: Found
-
-
-class Trial:
-    """Held-out distances at one input size.
+def seen(
+    stages: Stages,
+    paths: Sequence[Path],
+    shown: NDArray[np.int64],
+    drawn: SynthDefects,
+    coresets: Coresets,
+    settings: Sequence[Setting],
+    known: Known,
+) -> dict[Setting, Seen]:
+    """What is seen at one input size, with each local scale and smoothing.
 
     Args:
         stages: at that size.
-        paths: files of the good images in the trial.
-        drawn: synthetic defects on them; `SynthDefect.image` counts `paths`.
-        rows: patches to keep in the coreset of a fold, at most.
-        seed: of the folds and the coresets.
-        pool: threads.
-        known: takes what the defects change; None remembers nothing.
-
-    Attributes:
-        folds: what they were scored against.
+        paths: files of the good images that the coresets are made of.
+        shown: numbers of those whose scores count.
+        drawn: synthetic defects on these; `SynthDefect.image` counts `paths`.
+        coresets: of the patches of the images.
+        settings: to try.
+        known: takes what the defects change.
     """
-
-    def __init__(
-        self,
-        stages: Stages,
-        paths: Sequence[Path],
-        drawn: SynthDefects,
-        rows: int,
-        seed: int,
-        pool: native.Pool,
-        known: Known | None = None,
-    ) -> None:
-        known = known or Known()
-        self._stages, self._pool = stages, pool
-        label = "trial of {} x {}".format(*stages.backbone.input_size)
-        patches = np.empty((len(paths), stages.masks.count, stages.backbone.dim), np.float32)
-        extract(patches, paths, stages.frame, stages.crop, stages.engine, stages.masks.rows, label)
-        pairs = folds(len(paths), "crossfit", seed).pairs
-        projected = project(patches, seed)
-        coresets = [self._coreset(patches, projected, train, rows, seed) for train, _ in pairs]
-        good = [self.search(coreset, patches[held]) for coreset, (_, held) in zip(coresets, pairs, strict=True)]
-        distances = np.empty(patches.shape[:2], np.float32)
-        for (_, held), (found, _) in zip(pairs, good, strict=True):
-            distances[held] = found
-        self.folds: list[Fold] = []
-        with Progress(f"{label} with defects", len(drawn.defects), unit="defects") as progress:
-            for coreset, (train, held), own in zip(coresets, pairs, good, strict=True):
-                defects = drawn.on(held)
-                at = np.searchsorted(held, [defect.image for defect in defects])
-                scored: Found = own[0][at], own[1][at]  # as the good images; then what differs
-                for number, changed in enumerate(changed_by(defects, paths, patches, stages, known)):
-                    anew = self.search(coreset, changed.patches[None])
-                    scored[0][number, changed.rows], scored[1][number, changed.rows] = anew[0][0], anew[1][0]
-                    progress.update(1)
-                factors = self._factors(coreset, patches, distances, train)
-                self.folds.append(Fold(coreset, factors, own, scored))
-
-    def seen(self, exponent: float, sigma: float) -> Seen:
-        """The scores with this local scale and smoothing; 0 for none of them."""
-        good = [self.scores(fold, fold.good, exponent, sigma) for fold in self.folds]
-        defects = [self.scores(fold, fold.defects, exponent, sigma) for fold in self.folds]
-        return Seen(np.concatenate(good), np.concatenate(defects))
-
-    def scores(self, fold: Fold, found: Found, exponent: float, sigma: float) -> Scores:
-        """(n,) image scores of what was found in the coreset of a fold."""
-        masks = self._stages.masks
-        local = Local(
-            fold.factors(exponent) if exponent else None,
-            Smoothing(sigma, masks.grid, masks.rows) if sigma else None,
-        )
-        return np.array([float(local(*one).max()) for one in zip(*found, strict=True)])
-
-    def search(self, coreset: native.Coreset, patches: NDArray[np.float32]) -> Found:
-        """Distances and rows, each (n, R), of (n, R, D) patches."""
-        distances, rows = native.exact_search(coreset, patches.reshape(-1, patches.shape[2]), self._pool)
-        return distances.reshape(patches.shape[:2]), rows.reshape(patches.shape[:2])
-
-    def _coreset(
-        self,
-        patches: NDArray[np.float32],
-        projected: NDArray[np.float32],
-        train: NDArray[np.int64],
-        rows: int,
-        seed: int,
-    ) -> native.Coreset:
-        fraction = min(1.0, rows / (len(train) * patches.shape[1]))
-        chosen = select_coreset(projected, train, fraction, seed, self._pool, "trial coreset", sample=True)
-        vectors = np.ascontiguousarray(patches.reshape(-1, patches.shape[2])[chosen])
-        return native.Coreset(vectors, choose_basis(vectors, seed), pool=self._pool)
-
-    def _factors(
-        self,
-        coreset: native.Coreset,
-        patches: NDArray[np.float32],
-        distances: NDArray[np.float32],
-        own: NDArray[np.int64],
-    ) -> Callable[[float], NDArray[np.float32]]:
-        """The local scale of a coreset by its exponent, from its own images' held-out distances."""
-        sums, counts = row_statistics(coreset, patches, distances, own, self._pool)
-        neighbours, mean = row_neighbours(coreset, self._pool), float(distances[own].mean(dtype=np.float64))
-        return lambda exponent: local_scale(sums, counts, neighbours, mean, exponent)
+    masks, patches, searches = stages.masks, coresets.patches, coresets.searches
+    smoothings = {sigma: Smoothing(sigma, masks.grid, masks.rows) if sigma else None for _, sigma in settings}
+    good: dict[Setting, list[float]] = {setting: [] for setting in settings}
+    defective: dict[Setting, list[float]] = {setting: [] for setting in settings}
+    label = "trial of {} x {}".format(*stages.backbone.input_size)
+    with Progress(f"{label} with defects", len(drawn.defects), unit="defects") as progress:
+        for name, (train, held) in zip(coresets.splits.labels, coresets.splits.pairs, strict=True):
+            coreset = coresets.fold(train, name)
+            matched = coresets.matched(coreset, train)  # after this, all good images are searched
+            local = {(a, s): Local(matched.factors(a) if a else None, smoothings[s]) for a, s in settings}
+            for image in np.intersect1d(held, shown).tolist():
+                found = searches.good[image]
+                for setting in settings:
+                    good[setting].append(float(local[setting](found.distances, found.nearest).max()))
+            defects = drawn.on(held)
+            for defect, changed in zip(defects, changed_by(defects, paths, patches, stages, known), strict=True):
+                estimate = searches.known(defect, changed, patches[defect.image])
+                assert estimate is not None, "all good images are searched"
+                for setting in settings:
+                    Index.settle(estimate, changed.search(coresets.finder(coreset)), local[setting])
+                    defective[setting].append(float(local[setting](estimate.distances, estimate.nearest).max()))
+                progress.update(1)
+    return {setting: Seen(np.array(good[setting]), np.array(defective[setting])) for setting in settings}

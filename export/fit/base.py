@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,16 @@ from numpy.typing import NDArray
 from edge_ad import native
 from edge_ad.bundle.file import Members
 from edge_ad.heads.base import Head
+from edge_ad.heads.index import Estimate
 from edge_ad.spec import HeadSpec, IndexSpec
 from export.folds import Splits
 from export.options import Options
+from export.power import Changed, Nearby, SynthDefect
 from export.stages import Stages
 from export.summary import Summary
+
+if TYPE_CHECKING:
+    from export.fit.coresets import Coresets
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,34 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class Searches:
+    """What the heads of the folds found in pictures that they had not seen, so that nothing is searched twice.
+
+    PatchCore fills it (`edge_ad.heads.patchcore`).
+
+    Attributes:
+        good: number of a good image -> what the head of the fold that holds it out finds in it.
+        defects: `id` of a synthetic defect's pixels -> these, so that they live on with their id, and what is known of
+            the picture.
+    """
+
+    good: dict[int, Nearby] = field(default_factory=dict)
+    defects: dict[int, tuple[NDArray[Any], Estimate]] = field(default_factory=dict)
+
+    def known(self, defect: SynthDefect, changed: Changed, good: NDArray[np.float32]) -> Estimate | None:
+        """What is known of a picture with a defect; None if its good image was not searched.
+
+        Args:
+            changed: by the defect.
+            good: (R, D) patches of the good image.
+        """
+        if (nearby := self.good.get(defect.image)) is None:
+            return None
+        new = defect.pixels, changed.estimate(nearby, good)
+        return self.defects.setdefault(id(defect.pixels), new)[1]
+
+
+@dataclass(frozen=True)
 class Material:
     """What a method is fitted to.
 
@@ -46,6 +79,8 @@ class Material:
             point at an input size fills it, and the others use it. A greedy selection changes much after a change in
             the last digits. With the same rows, points differ only by their arithmetic.
         kept: what a bundle that is taught again has learned before; None for a new one.
+        searches: what was found in held-out images.
+        tried: the coresets of trials of the same images and folds; None where there were none.
     """
 
     patches: NDArray[np.float32]
@@ -56,6 +91,8 @@ class Material:
     splits: Splits
     chosen: dict[bytes, NDArray[np.int64]] = field(default_factory=dict)
     kept: Kept | None = None
+    searches: Searches = field(default_factory=Searches)
+    tried: Coresets | None = None
 
 
 @dataclass(frozen=True)

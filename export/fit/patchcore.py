@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,17 @@ from numpy.typing import NDArray
 from edge_ad import native
 from edge_ad.bundle.file import Members
 from edge_ad.heads.base import Head
-from edge_ad.heads.index import Index
-from edge_ad.heads.local import Local, Smoothing
+from edge_ad.heads.index import Index, choose_search
+from edge_ad.heads.local import Local, Reach, Smoothing
 from edge_ad.heads.patchcore import LEVELS, REACH, SCALE, PatchCore, PatchcoreSpec
 from edge_ad.spec import GraphSpec, IndexSpec, ProjectionSpec
-from export.coreset import kept_share, project, select_beyond, select_coreset
+from export.coreset import kept_share
 from export.features import tensors
 from export.fidelity import choose_ef
 from export.fit.base import Fitted, Material
+from export.fit.coresets import Coresets, picks_of
 from export.hnsw import EF_CONSTRUCTION, M, build_hnsw
-from export.local_scale import factor_reach, local_scale, row_neighbours, row_statistics
+from export.local_scale import factor_reach
 from export.projection import choose_basis, put_in_order
 from export.summary import Summary
 
@@ -43,18 +43,19 @@ _FIDELITY_IMAGES = 8  # frames that graph search is compared with exact search o
 class Fit:
     """Greedy k-centre coresets of the material's patches.
 
-    With a local scale, all folds are searched once before the first head is made: `_held_out`.
+    With a local scale, all folds are searched once before the first head is made: `Coresets.distances`.
     """
 
     def __init__(self, material: Material) -> None:
         self._material = material
-        self._opened: dict[bytes, native.Coreset] = {}  # coresets of folds that have no head yet
+        given = material.patches, material.splits, picks_of(material.options), material.pool, material.chosen
+        self._coresets = material.tried or Coresets(*given, material.kept, material.searches)
 
     def fit(self, images: NDArray[np.int64], label: str) -> Head:
         """The head over a coreset of these images."""
-        coreset = self._fold(images, label)
+        coreset = self._coresets.fold(images, label)
         scale = self._scale(coreset, images) if self._material.options.local_scale else None
-        del self._opened[images.tobytes()]
+        self._coresets.release(images)
         return self._head(coreset, scale)
 
     def finish(self, images: NDArray[np.int64], summary: Summary) -> Fitted:
@@ -63,7 +64,7 @@ class Fit:
         fresh = len(images) * self._material.patches.shape[1]
         total, old = fresh + (kept.patches if kept else 0), len(kept.rows) if kept else 0
         with summary.stage("coreset"):
-            vectors = self._select(images, "coreset")
+            vectors = self._coresets.select(images, "coreset")
         text = f"{total:,} -> coreset {len(vectors):,} x {vectors.shape[1]} ({len(vectors) / total:.2%})"
         asked = old + (max(1, round(kept_share(options.coreset, fresh) * fresh)) if fresh else 0)
         missing = f"; {asked - len(vectors):,} exact duplicates" if len(vectors) < asked else ""
@@ -84,93 +85,47 @@ class Fit:
             summary.say("local scale", f"exponent {options.local_scale:g}: {spread}")
         if options.smooth:
             summary.say("smoothing", f"sigma {options.smooth:g} patches")
-        graph = None
+        graph, search, reach = None, None, None
         if options.graph and not self._material.stages.tiles:  # tiles are searched exactly
             with summary.stage("graph search"):
-                graph, arrays = self._graph(coreset, summary)
+                graph, search, arrays = self._graph(coreset, summary)
                 if scale is not None:
-                    arrays[LEVELS], arrays[REACH] = factor_reach(vectors, scale, basis, self._material.pool)
+                    levels, far = factor_reach(vectors, scale, basis, self._material.pool)
+                    reach, arrays = Reach(levels, far), {**arrays, LEVELS: levels, REACH: far}
             members |= arrays
         projection = None if basis is None else ProjectionSpec(len(basis))
         index = IndexSpec(len(vectors), total, options.seed, graph, projection)
         spec = PatchcoreSpec("patchcore", options.reweight, options.local_scale, options.smooth)
-        return Fitted(self._head(coreset, scale), spec, index, members)
-
-    def _fold(self, images: NDArray[np.int64], label: str) -> native.Coreset:
-        """The coreset of some images, prepared for search. It is kept until `fit` takes it."""
-        key = images.tobytes()
-        if key not in self._opened:
-            vectors = self._select(images, label)
-            basis = choose_basis(vectors, self._material.options.seed)
-            self._opened[key] = native.Coreset(vectors, basis, pool=self._material.pool)
-        return self._opened[key]
-
-    @cached_property
-    def _held_out(self) -> NDArray[np.float32]:
-        """(n, R) float32: distances of each image to the coreset of the fold that held it out; NaN for the others."""
-        material = self._material
-        distances = np.full(material.patches.shape[:2], np.nan, np.float32)
-        for label, (train, held_out) in zip(material.splits.labels, material.splits.pairs, strict=True):
-            coreset = self._fold(train, label)
-            for image in held_out:
-                patches = np.ascontiguousarray(material.patches[image])
-                distances[image] = native.exact_search(coreset, patches, material.pool)[0]
-        return distances
+        return Fitted(self._head(coreset, scale, search, 1 if graph is None else graph.ef, reach), spec, index, members)
 
     def _scale(self, coreset: native.Coreset, images: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(N,) float32 factors of the rows of a coreset of these images.
-
-        They come from the held-out distances of the same images. So the images that a fold scores have no part in its
-        factors, but they leak in a little: the distances are to the coresets of the other folds, which were made from
-        those images too. Where none of the images was held out, which is so with one split, the factors come from the
-        images that were, and these are also scored for the threshold.
-        """
+        """(N,) float32 factors of the rows of a coreset of these images, from their held-out distances."""
         material, kept = self._material, self._material.kept
         if kept is not None and kept.scale is not None:  # a new row counts as the known one that is nearest to it
             known_rows = native.Coreset(kept.rows, choose_basis(kept.rows, material.options.seed), pool=material.pool)
             return kept.scale[native.exact_search(known_rows, coreset.vectors, material.pool)[1]]
-        distances = self._held_out
-        known = np.flatnonzero(~np.isnan(distances[:, 0]))
-        own = np.intersect1d(images, known)
-        own = own if len(own) else known
-        sums, counts = row_statistics(coreset, material.patches, distances, own, material.pool)
-        mean = float(distances[own].mean(dtype=np.float64))
-        neighbours = row_neighbours(coreset, material.pool)
-        return local_scale(sums, counts, neighbours, mean, material.options.local_scale)
+        return self._coresets.matched(coreset, images).factors(material.options.local_scale)
 
-    def _select(self, images: NDArray[np.int64], label: str) -> NDArray[np.float32]:
-        options, patches, chosen = self._material.options, self._material.patches, self._material.chosen
-        kept, key = self._material.kept, images.tobytes()
-        if not len(images) and kept is not None:  # the only new image is held out
-            return kept.rows
-        if key not in chosen:
-            pool, share = self._material.pool, kept_share(options.coreset, len(images) * patches.shape[1])
-            given = self._projected, images, share, options.seed, pool, label
-            if kept is None:
-                chosen[key] = select_coreset(*given, sample=options.coreset is None)
-            else:
-                chosen[key] = select_beyond(self._projected_rows, *given)
-        vectors = patches.reshape(-1, patches.shape[2])[chosen[key]]
-        return vectors if kept is None else np.concatenate([kept.rows, vectors])
-
-    @cached_property
-    def _projected(self) -> NDArray[np.float32]:
-        return project(self._material.patches, self._material.options.seed)
-
-    @cached_property
-    def _projected_rows(self) -> NDArray[np.float32]:
-        """(N, d) float32: the kept rows, projected in the same way."""
-        assert self._material.kept is not None, "asked for only if rows are kept"
-        return project(self._material.kept.rows[None], self._material.options.seed)[0]
-
-    def _head(self, coreset: native.Coreset, scale: NDArray[np.float32] | None) -> Head:
+    def _head(
+        self,
+        coreset: native.Coreset,
+        scale: NDArray[np.float32] | None,
+        graph: native.Graph | None = None,
+        ef: int = 1,
+        reach: Reach | None = None,
+    ) -> Head:
+        """The head over a coreset, which searches its graph where that is faster, and can be: patches of a region are
+        no whole grid."""
         stages, options = self._material.stages, self._material.options
         grid = stages.backbone.grid
-        index = Index(coreset, None, ef=1, grid_width=grid[1], rows=None, pool=self._material.pool)
+        walks = graph is not None and stages.masks.rows is None
+        if choose_search("auto", coreset, has_graph=walks) != "graph":
+            graph, reach = None, None
+        index = Index(coreset, graph, ef=ef, grid_width=grid[1], rows=None, pool=self._material.pool)
         smoothing = Smoothing(options.smooth, grid, stages.masks.rows) if options.smooth else None
-        return PatchCore(index, options.reweight, None, Local(scale, smoothing))
+        return PatchCore(index, options.reweight, None, Local(scale, smoothing, reach))
 
-    def _graph(self, coreset: native.Coreset, summary: Summary) -> tuple[GraphSpec, Members]:
+    def _graph(self, coreset: native.Coreset, summary: Summary) -> tuple[GraphSpec, native.Graph, Members]:
         stages, good_images = self._material.stages, self._material.good_images
         arrays = build_hnsw(coreset.vectors, self._material.options.seed)
         members: Members = {"graph/levels": arrays.levels, "graph/links0": arrays.links0, "graph/upper": arrays.upper}
@@ -185,4 +140,4 @@ class Fit:
             f"ef {fidelity.ef}: recall {fidelity.recall:.3f}, mean distance error {fidelity.map_error:.2%}; "
             "image score exact",
         )
-        return GraphSpec(arrays.entry, M, EF_CONSTRUCTION, fidelity.ef, fidelity.recall), members
+        return GraphSpec(arrays.entry, M, EF_CONSTRUCTION, fidelity.ef, fidelity.recall), graph, members

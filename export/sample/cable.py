@@ -6,7 +6,7 @@ its centre, x to the right and y down; the pose (centre, radius, turn) sets it i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from export.sample.canvas import Camera, Canvas, Light, Plane, bgr, shade, soft, texture
+from export.sample.canvas import Camera, Canvas, Light, Plane, Window, bgr, shade, soft, strips, texture
 
-__all__ = ["Core", "Overlay", "Pose", "Scene", "Strand", "draw", "make_scene", "paint_strand"]
+__all__ = ["Core", "Overlay", "Pose", "Scene", "Strand", "draw", "draw_both", "make_scene", "paint_strand"]
 
 SIDE = 512
 _SUPERSAMPLING = 1.5
@@ -139,13 +139,15 @@ def _strands(x: float, y: float, bore: float, generator: np.random.Generator) ->
     count = int(generator.integers(13, 20))
     radii = bore * np.sqrt(0.86 / count) * np.clip(1 + generator.normal(0, 0.06, count), 0.85, 1.15)
     at = _seeds(count, bore, generator)
+    itself, touching, reach = np.eye(count), radii[:, None] + radii[None], np.maximum(bore - radii, 0)
+    others = 1 - itself
     for _ in range(60):
         apart = at[:, None] - at[None]
-        distance = np.sqrt((apart**2).sum(-1)) + np.eye(count) + 1e-9
-        overlap = np.maximum(radii[:, None] + radii[None] - distance, 0) * (1 - np.eye(count))
+        distance = np.sqrt((apart**2).sum(-1)) + itself + 1e-9
+        overlap = np.maximum(touching - distance, 0) * others
         at = at + 0.45 * (apart / distance[..., None] * overlap[..., None]).sum(1)
         out = np.sqrt((at**2).sum(1)) + 1e-9
-        at = at * np.minimum(1, np.maximum(bore - radii, 0) / out)[:, None]
+        at = at * np.minimum(1, reach / out)[:, None]
     normal = generator.normal
     return tuple(
         Strand(
@@ -175,6 +177,28 @@ def draw(scene: Scene, overlay: Overlay | None = None, side: int = SIDE) -> Plan
 
     `side` is that of the picture; the light has more pixels, for the camera to average (see `photograph`).
     """
+    canvas, pose, skin = _begin(scene, side)
+    _draw_cores(canvas, pose, scene, skin)
+    if overlay is not None:
+        overlay(canvas, pose)
+    return shade(canvas, scene.light)
+
+
+def draw_both(scene: Scene, other: Scene, overlay: Overlay | None = None, side: int = SIDE) -> tuple[Plane, Plane]:
+    """`draw` of a scene, and of another in the same sheath and light with an overlay. What they share is drawn once."""
+    begun, pose, skin = _begin(scene, side)
+    canvas = begun.copy()
+    _draw_cores(canvas, pose, scene, skin)
+    light = shade(canvas, scene.light)
+    if other.cores != scene.cores:
+        _draw_cores(canvas := begun, pose, other, skin)
+    if overlay is not None:
+        overlay(canvas, pose)
+    return light, shade(canvas, other.light)
+
+
+def _begin(scene: Scene, side: int) -> tuple[Canvas, Pose, _Skin]:
+    """A canvas with all that lies below the cores, where the cable lies on it, and its textures."""
     canvas = Canvas(int(side * _SUPERSAMPLING))
     n = canvas.side
     pose = Pose(scene.centre[0] * n, scene.centre[1] * n, scene.radius * n, scene.turn)
@@ -182,6 +206,11 @@ def draw(scene: Scene, overlay: Overlay | None = None, side: int = SIDE) -> Plan
     skin = _Skin(n, scene.blade, generator)
     _draw_ground(canvas, generator)
     _draw_sheath(canvas, pose, scene, skin)
+    return canvas, pose, skin
+
+
+def _draw_cores(canvas: Canvas, pose: Pose, scene: Scene, skin: _Skin) -> None:
+    """The cores with their strands."""
     for core in scene.cores:
         if core.present:
             _draw_core(canvas, pose, core, scene, skin)
@@ -191,9 +220,6 @@ def draw(scene: Scene, overlay: Overlay | None = None, side: int = SIDE) -> Plan
     for core in scene.cores:
         for strand in core.strands if core.present else ():
             paint_strand(canvas, pose, strand, skin.streaks)
-    if overlay is not None:
-        overlay(canvas, pose)
-    return shade(canvas, scene.light)
 
 
 def _tint(scene: Scene) -> Plane:
@@ -214,78 +240,81 @@ def _draw_ground(canvas: Canvas, generator: np.random.Generator) -> None:
     """A grey board, out of focus, below the cable."""
     clouds = texture(canvas.side, "clouds", generator)
     grain = texture(canvas.side, "board", generator)
-    tone = np.float32(1 + generator.normal(0, 0.05)) + np.float32(0.045) * clouds + np.float32(0.04) * grain
-    canvas.colour[:] = _GROUND * tone
+    bright = np.float32(1 + generator.normal(0, 0.05))
+    for part in strips((slice(0, canvas.side), slice(0, canvas.side))):
+        tone = bright + np.float32(0.045) * clouds[part] + np.float32(0.04) * grain[part]
+        canvas.colour[:, part[0], part[1]] = _GROUND * tone
     canvas.height[:] = FLOOR * 0.425 * canvas.side
 
 
 def _draw_sheath(canvas: Canvas, pose: Pose, scene: Scene, skin: _Skin) -> None:
     """The sheath with its rounded rim, and the filler within."""
-    window = canvas.window(pose.x, pose.y, pose.radius * 1.03)
-    streaks, grain, clouds = skin.streaks[window], skin.grain[window], skin.clouds[window]
-    x, y = canvas.grid(window, pose.x, pose.y)
-    shape = (y.shape[0], x.shape[1])
-    r, angle = cv2.cartToPolar(np.broadcast_to(x, shape), np.broadcast_to(y, shape))
     turns = np.linspace(0, 2 * np.pi, 2048)
     waves = sum(size * np.cos(k * turns + phase) for k, (size, phase) in enumerate(scene.wobble, 2))
-    wave = np.asarray(waves, np.float32)[(angle * np.float32(2047 / 2 / np.pi)).astype(np.uint16)]
+    wave_of = np.asarray(waves, np.float32)
     unit = np.float32(pose.radius)
-    outer = r - unit * (1 + wave)
-    rim = np.clip(1 + outer / (0.030 * unit), 0, 1) ** 2  # 0 on the flat face, 1 at the edge
-    height = unit * (-0.024 * rim) + 0.22 * streaks + 0.18 * grain
-    glow = np.float32(0.10) * np.exp(np.minimum(outer, 0) / (0.05 * unit))  # light through the edge
-    tone = 1 + glow + 0.016 * clouds + 0.010 * streaks + 0.018 * grain
-    colour = _SHEATH * _tint(scene) * tone
-    canvas.paint(window, soft(outer, 1.6), height, colour)
-    inner = r - unit * (SHEATH_INNER + 1.6 * wave)
-    tone = 1 + 0.05 * clouds + 0.05 * grain
-    height = unit * -0.028 + 0.5 * grain + 1.3 * clouds
-    canvas.paint(window, soft(inner, 2.2), height, _FILLER * tone)
-    seam = np.exp(-((inner / (0.007 * unit)) ** 2))
-    canvas.height[window] -= seam * np.float32(0.018) * unit
+    for window in strips(canvas.window(pose.x, pose.y, pose.radius * 1.03)):
+        streaks, grain, clouds = skin.streaks[window], skin.grain[window], skin.clouds[window]
+        x, y = canvas.grid(window, pose.x, pose.y)
+        shape = (y.shape[0], x.shape[1])
+        r, angle = cv2.cartToPolar(np.broadcast_to(x, shape), np.broadcast_to(y, shape))
+        wave = wave_of[(angle * np.float32(2047 / 2 / np.pi)).astype(np.uint16)]
+        outer = r - unit * (1 + wave)
+        rim = np.clip(1 + outer / (0.030 * unit), 0, 1) ** 2  # 0 on the flat face, 1 at the edge
+        height = unit * (-0.024 * rim) + 0.22 * streaks + 0.18 * grain
+        glow = np.float32(0.10) * np.exp(np.minimum(outer, 0) / (0.05 * unit))  # light through the edge
+        tone = 1 + glow + 0.016 * clouds + 0.010 * streaks + 0.018 * grain
+        colour = _SHEATH * _tint(scene) * tone
+        canvas.paint(window, soft(outer, 1.6), height, colour)
+        inner = r - unit * (SHEATH_INNER + 1.6 * wave)
+        tone = 1 + 0.05 * clouds + 0.05 * grain
+        height = unit * -0.028 + 0.5 * grain + 1.3 * clouds
+        canvas.paint(window, soft(inner, 2.2), height, _FILLER * tone)
+        seam = np.exp(-((inner / (0.007 * unit)) ** 2))
+        canvas.height[window] -= seam * np.float32(0.018) * unit
 
 
-def _core_distance(canvas: Canvas, pose: Pose, core: Core) -> tuple[tuple[slice, slice], Plane, Plane]:
-    """Window of a core, the distance to its edge, and the angle around its centre."""
+def _core_distance(canvas: Canvas, pose: Pose, core: Core) -> Iterator[tuple[Window, Plane, Plane]]:
+    """Strips of a core's window, each with the distance to the core's edge, and the angle around its centre."""
     x, y = pose.place(core.x, core.y)
-    window = canvas.window(x, y, core.radius * pose.radius * 1.12)
-    dx, dy = canvas.grid(window, x, y)
-    shape = (dy.shape[0], dx.shape[1])
-    r, angle = cv2.cartToPolar(np.broadcast_to(dx, shape), np.broadcast_to(dy, shape))
-    angle -= np.float32(pose.turn)
-    size, phase = core.dent
-    edge = core.radius * (1 + size * np.cos(2 * angle + np.float32(phase)))
-    return window, r - np.float32(pose.radius) * edge, angle
+    for window in strips(canvas.window(x, y, core.radius * pose.radius * 1.12)):
+        dx, dy = canvas.grid(window, x, y)
+        shape = (dy.shape[0], dx.shape[1])
+        r, angle = cv2.cartToPolar(np.broadcast_to(dx, shape), np.broadcast_to(dy, shape))
+        angle -= np.float32(pose.turn)
+        size, phase = core.dent
+        edge = core.radius * (1 + size * np.cos(2 * angle + np.float32(phase)))
+        yield window, r - np.float32(pose.radius) * edge, angle
 
 
 def _draw_core(canvas: Canvas, pose: Pose, core: Core, scene: Scene, skin: _Skin) -> None:
     """The insulation of a core, and the dark of its bore."""
-    window, outer, angle = _core_distance(canvas, pose, core)
     unit = np.float32(pose.radius)
-    streaks, grain, clouds = skin.streaks[window], skin.grain[window], skin.clouds[window]
     base, stripe = _INSULATION[core.colour]
-    tone = 1 + 0.035 * clouds + 0.025 * streaks + 0.035 * grain
-    colour = base * _tint(scene) * tone
-    if stripe is not None:
-        band = soft(np.cos(2 * (angle - np.float32(core.turn))) * -1 + 0.25, 0.045)
-        colour += band * (stripe * tone - colour)
-    rim = np.clip(1 + outer / (0.035 * unit), 0, 1) ** 2
-    height = unit * (0.004 - 0.030 * rim) + 0.30 * streaks + 0.22 * grain
-    canvas.paint(window, soft(outer + 0.5, 1.6), height, colour)
-    inner = outer + np.float32((core.radius - core.bore) * pose.radius)
-    lip = np.exp(-((inner / (0.008 * unit)) ** 2))
-    canvas.height[window] -= lip * np.float32(0.008) * unit
-    canvas.paint(window, soft(inner + 1, 2.0), unit * np.float32(-0.075), _TARNISH * np.float32(0.25))
+    for window, outer, angle in _core_distance(canvas, pose, core):
+        streaks, grain, clouds = skin.streaks[window], skin.grain[window], skin.clouds[window]
+        tone = 1 + 0.035 * clouds + 0.025 * streaks + 0.035 * grain
+        colour = base * _tint(scene) * tone
+        if stripe is not None:
+            band = soft(np.cos(2 * (angle - np.float32(core.turn))) * -1 + 0.25, 0.045)
+            colour += band * (stripe * tone - colour)
+        rim = np.clip(1 + outer / (0.035 * unit), 0, 1) ** 2
+        height = unit * (0.004 - 0.030 * rim) + 0.30 * streaks + 0.22 * grain
+        canvas.paint(window, soft(outer + 0.5, 1.6), height, colour)
+        inner = outer + np.float32((core.radius - core.bore) * pose.radius)
+        lip = np.exp(-((inner / (0.008 * unit)) ** 2))
+        canvas.height[window] -= lip * np.float32(0.008) * unit
+        canvas.paint(window, soft(inner + 1, 2.0), unit * np.float32(-0.075), _TARNISH * np.float32(0.25))
 
 
 def _draw_hole(canvas: Canvas, pose: Pose, core: Core, skin: _Skin) -> None:
     """What is left where a core is missing: its print in the filler, and the depth of the cable."""
-    window, outer, angle = _core_distance(canvas, pose, core)
-    wall = np.clip(-outer / (0.13 * np.float32(pose.radius)), 0, 1)
-    wall = np.sqrt(wall * (2 - wall)) * (1 + 0.012 * skin.clouds[window] * wall)
-    ribs = 1 + 0.05 * np.sin(23 * angle) * (1 - wall)
-    colour = _FILLER * (ribs * (0.72 - 0.635 * wall) * (1 + 0.06 * skin.grain[window] + 0.06 * skin.clouds[window]))
-    canvas.paint(window, soft(outer, 1.6), FLOOR * np.float32(pose.radius) * (0.25 + 0.75 * wall), colour)
+    for window, outer, angle in _core_distance(canvas, pose, core):
+        wall = np.clip(-outer / (0.13 * np.float32(pose.radius)), 0, 1)
+        wall = np.sqrt(wall * (2 - wall)) * (1 + 0.012 * skin.clouds[window] * wall)
+        ribs = 1 + 0.05 * np.sin(23 * angle) * (1 - wall)
+        colour = _FILLER * (ribs * (0.72 - 0.635 * wall) * (1 + 0.06 * skin.grain[window] + 0.06 * skin.clouds[window]))
+        canvas.paint(window, soft(outer, 1.6), FLOOR * np.float32(pose.radius) * (0.25 + 0.75 * wall), colour)
 
 
 def _bleed(canvas: Canvas, pose: Pose) -> None:

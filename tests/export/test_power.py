@@ -9,22 +9,39 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("onnx", reason="the export needs onnx")
 
 from edge_ad import native
 from edge_ad.bundle.file import Bundle
 from edge_ad.frames.check import read_frame
+from edge_ad.heads.index import Index
+from edge_ad.heads.local import Local, Smoothing
 from edge_ad.metrics.power import detection_power
 from edge_ad.spec import FrameSpec
+from export import power
 from export.features import extract
 from export.fit import open_method
-from export.fit.base import Material
+from export.fit.base import Material, Searches
 from export.folds import folds
 from export.held_out import cross_fit
 from export.network import open_networks
 from export.options import Options
-from export.power import CONTRASTS, NO_DEFECTS, ONE, SIZES, Known, SynthDefects, changed_by, draw_defects, frames_with
+from export.power import (
+    CONTRASTS,
+    NO_DEFECTS,
+    ONE,
+    SIZES,
+    Changed,
+    Known,
+    Nearby,
+    SynthDefects,
+    changed_by,
+    draw_defects,
+    frames_with,
+)
 from export.stages import open_stages
 from export.synth.defect import KINDS
 from tests.export.made import Export, goods, write
@@ -155,8 +172,72 @@ def test_what_a_defect_changes_gives_its_patches(material: Material, paths: list
     assert full.get(drawn[0]) is None
 
 
+def test_frames_that_are_not_kept_are_read_again(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = draw_defects(paths, np.arange(2), None, FRAME, 0).defects[::20]
+    monkeypatch.setattr(power, "KEPT", 0)
+    others = draw_defects(paths, np.arange(2), None, FRAME, 0).defects[::20]
+    assert all(defect.good is not None for defect in kept)
+    assert all(defect.good is None for defect in others)
+    for one, other in zip(frames_with(kept, paths, FRAME), frames_with(others, paths, FRAME), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 10**6), scaled=st.booleans(), sigma=st.sampled_from([0.0, 0.7]), rows=st.integers(1, 60))
+def test_a_score_is_exact_though_few_patches_are_searched(seed: int, scaled: bool, sigma: float, rows: int) -> None:
+    """Of a picture whose patches moved, most by little: the largest value and its place are those of all patches."""
+    generator, pool = np.random.default_rng(seed), native.Pool(1)
+    normal = generator.standard_normal
+    coreset = native.Coreset(normal((rows, 5), np.float32))
+    old = normal((8 * 9, 5), np.float32)
+    at = np.flatnonzero(generator.random(72) < 0.7)
+    new = old[at] + normal((len(at), 5), np.float32) * np.float32(10) ** generator.uniform(
+        -7, 0.5, (len(at), 1)
+    ).astype(np.float32)
+    both, places = native.knn_search(coreset, old, min(2, rows), pool)
+    second = both[:, 1] if rows > 1 else np.full(72, np.inf, np.float32)
+    nearby = Nearby(np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(places[:, 0]), second)
+    changed, searched = Changed(at, new), list[int]()
+
+    def find(patches: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        searched.extend(numbers.tolist())
+        return native.exact_search(coreset, patches, pool, numbers)
+
+    scale = generator.uniform(0.7, 1.2, rows).astype(np.float32) if scaled else None
+    local = Local(scale, Smoothing(sigma, (8, 9), None) if sigma else None)
+    estimate = changed.estimate(nearby, old)
+    Index.settle(estimate, changed.search(find), local)
+    whole = changed.on(old)
+    expected = local(*native.exact_search(coreset, whole, pool))
+    found = local(estimate.distances, estimate.nearest)
+    assert found.max() == expected.max()
+    assert found.argmax() == expected.argmax()
+    assert len(set(searched)) == len(searched) <= len(at)
+    vector = changed.vector(old)
+    assert all(np.array_equal(vector(number), patch) for number, patch in enumerate(whole))
+
+
+def test_patches_that_hardly_moved_are_not_searched() -> None:
+    generator, pool = np.random.default_rng(0), native.Pool(1)
+    coreset = native.Coreset(generator.standard_normal((50, 16), np.float32))
+    old = generator.standard_normal((100, 16), np.float32)
+    both, places = native.knn_search(coreset, old, 2, pool)
+    nearby = Nearby(np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(places[:, 0]), both[:, 1])
+    changed = Changed(np.arange(100), old + np.float32(1e-6))
+    estimate = changed.estimate(nearby, old)
+    assert estimate.sure is not None
+    assert estimate.sure.mean() > 0.9
+    Index.settle(estimate, changed.search(lambda p, n: native.exact_search(coreset, p, pool, n)), Local())
+    assert estimate.open.mean() > 0.7
+
+
+def anew(material: Material, options: Options) -> Material:
+    """For another method: without what the one before chose and found."""
+    return replace(material, options=options, chosen={}, searches=Searches())
+
+
 @pytest.mark.parametrize(
-    ("method", "settings"),
+    ("method", "own_options"),
     [
         ("patchcore", {"local_scale": 0.5, "smooth": 0.7, "reweight": 3, "coreset": 0.1}),
         ("knn", {"coreset": 0.1}),
@@ -164,12 +245,12 @@ def test_what_a_defect_changes_gives_its_patches(material: Material, paths: list
     ],
 )
 def test_scores_are_those_of_whole_pictures(
-    material: Material, paths: list[Path], method: str, settings: dict[str, Any]
+    material: Material, paths: list[Path], method: str, own_options: dict[str, Any]
 ) -> None:
-    options = Options("part", effort="quick", threads=2, method=method, **settings)
-    own, drawn = replace(material, options=options, chosen={}), draw_defects(paths, np.arange(6), None, FRAME, 0)
+    options = Options("part", effort="quick", threads=2, method=method, **own_options)
+    own, drawn = anew(material, options), draw_defects(paths, np.arange(6), None, FRAME, 0)
     found = cross_fit(open_method(own), own, own.splits, drawn)
-    fitted, expected = open_method(replace(own, chosen={})), []
+    fitted, expected = open_method(anew(own, options)), []
     for label, (train, held_out) in zip(own.splits.labels, own.splits.pairs, strict=True):
         head = fitted.fit(train, label)
         for frame in frames_with(drawn.on(held_out), paths, FRAME):

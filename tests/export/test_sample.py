@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from edge_ad.data.layouts import check_images, load_category
 from edge_ad.errors import DatasetError, SpecError
 from export.sample import render as sample
-from export.sample.cable import draw, make_scene
-from export.sample.canvas import photograph
+from export.sample.cable import draw, draw_both, make_scene
+from export.sample.canvas import photograph, strips
 from export.sample.defects import DEFECTS, add_defect, changed
 from tests.paths import ROOT
 from tests.processes import child
@@ -124,6 +124,25 @@ def test_a_mask_is_what_the_defect_changes(kind: str, seed: int) -> None:
     assert (difference[mask > 0] >= 4).mean() > 0.75
     border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
     assert not border.any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_pictures_that_are_drawn_together_are_those_drawn_alone(kind: str) -> None:
+    generator = np.random.default_rng(3)
+    scene = make_scene(generator)
+    other, overlay = add_defect(kind, scene, generator)
+    clean, defective = draw_both(scene, other, overlay, 96)
+    np.testing.assert_array_equal(clean, draw(scene, side=96))
+    np.testing.assert_array_equal(defective, draw(other, overlay, 96))
+
+
+def test_strips_are_the_window() -> None:
+    seen = np.zeros((150, 40), np.int32)
+    for part in strips((slice(7, 131), slice(3, 30))):
+        seen[part] += 1
+    assert (seen[7:131, 3:30] == 1).all()
+    assert seen.sum() == 124 * 27
+    assert not list(strips((slice(5, 5), slice(0, 9))))
 
 
 def test_a_scene_without_a_defect_has_an_empty_mask() -> None:

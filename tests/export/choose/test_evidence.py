@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,10 @@ pytest.importorskip("hnswlib", reason="the export needs hnswlib")
 
 from edge_ad import Runtime, SpecError
 from edge_ad.bundle.file import Bundle
-from export import power
-from export.choose import evidence
+from export import make_point, power
+from export.choose import choice, evidence
 from export.command_line import parse_options
+from export.features import extract
 from export.options import Options
 from export.pipeline import export_bundle
 from tests.tiny import good_frame, picture, tiny_options, write_backbone
@@ -68,6 +70,30 @@ def test_the_same_images_give_the_same_bundle(many: Path, tmp_path: Path, monkey
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     bundles = [opened(many, tmp_path / f"{i}.bundle")[0].id for i in range(2)]
     assert bundles[0] == bundles[1]
+
+
+@pytest.mark.usefixtures("areas")
+def test_what_trials_found_changes_nothing(many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calibration goes on from trials of the same images, and gives what it gives by itself."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    monkeypatch.setattr(choice, "SURE", 2.0)  # so that what is chosen does not hang on the trials
+    monkeypatch.setattr(choice, "SURE_LOCAL", 2.0)
+    made = []
+    for most, times in ((evidence.LEAST_FOR_TRIAL, 0), (0, 2)):
+        calls: list[Any] = []
+        monkeypatch.setitem(evidence.WHOLE, "usual", most)
+        monkeypatch.setattr(make_point, "extract", lambda *given, calls=calls: calls.append(extract(*given)))
+        made.append(opened(many, tmp_path / f"{most}.bundle")[0].id)
+        assert len(calls) == times  # of two sizes
+    assert made[0] == made[1]
+
+
+@pytest.mark.usefixtures("areas")
+@pytest.mark.parametrize("changes", [{"calibration": "split"}, {"drop_outliers": True}])
+def test_trials_beside_other_folds(many: Path, tmp_path: Path, changes: dict[str, object]) -> None:
+    bundle, text = opened(many, tmp_path / "a.bundle", **changes)
+    assert "told apart (synthetic)" in text
+    assert bundle.manifest.power is not None
 
 
 @pytest.mark.usefixtures("areas")
