@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 FACTOR = 16  # sides of a picture are multiples of it: the network halves them so many times over
 CELL = 4  # pixels of a side that one error stands for
+SEEN = 8  # pixels of a side of a normal map that the network sees as one; divides `FACTOR`
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Recipe:
         rate: highest learning rate.
         every: steps between two looks at the pictures that no step shows.
         patience: so many looks without a gain end the training.
+        seen: as `SEEN`.
     """
 
     steps: int = 1200
@@ -34,3 +36,4 @@ class Recipe:
     rate: float = 1.5e-3
     every: int = 100
     patience: int = 6
+    seen: int = SEEN
