@@ -46,7 +46,7 @@ def error_graph(arrays: Arrays, size: Size, *, normals: bool = False) -> PatchGr
     Args:
         arrays: weights by the names of `export.autoencoder.unet.UNet`.
         normals: the input is (1, H, W, 3) float32, 127.5 (n + 1) of vectors n of length 1 or 0, z, y, x, as the frames
-            of photometric stereo are, and the reconstruction is vectors of length 1.
+            of photometric stereo are. The reconstruction is vectors of length 1, or 0 where no good picture has any.
 
     Raises:
         BackboneError: the size does not fit the network.
@@ -167,7 +167,9 @@ def _normals(g: _Graph, picture: str) -> str:
     change = g.pool(g.node("Sub", [picture, usual], "change"), "coarse", SEEN, SEEN)
     wide = g.enlarged(change, SEEN, "coarse_change")
     added = _network(g, g.node("Concat", [wide, usual], "seen", axis=1), "added")
-    return _unit(g, g.node("Add", [usual, added], "normals"))
+    found = _unit(g, g.node("Add", [usual, added], "normals"))
+    there = g.constant("there", np.square(g.arrays[USUAL]).sum(axis=1, keepdims=True))
+    return g.node("Mul", [found, there], RECONSTRUCTION)
 
 
 def _unit(g: _Graph, vectors: str) -> str:
@@ -175,7 +177,7 @@ def _unit(g: _Graph, vectors: str) -> str:
     axes = g.constant("channels", [1], np.int64)
     g.node("ReduceSum", [g.node("Mul", [vectors, vectors], "squares"), axes], "square", keepdims=1)
     g.node("Max", [g.node("Sqrt", ["square"], "length"), g.constant("tiny", 1e-6)], "divisor")
-    return g.node("Div", [vectors, "divisor"], RECONSTRUCTION)
+    return g.node("Div", [vectors, "divisor"], "units")
 
 
 def _answers(g: _Graph, picture: str, found: str, size: Size) -> tuple[Size, int]:

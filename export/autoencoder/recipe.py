@@ -24,7 +24,6 @@ class Recipe:
         rate: highest learning rate.
         every: steps between two looks at the pictures that no step shows.
         patience: so many looks without a gain end the training.
-        seen: as `SEEN`.
     """
 
     steps: int = 1200
@@ -36,4 +35,3 @@ class Recipe:
     rate: float = 1.5e-3
     every: int = 100
     patience: int = 6
-    seen: int = SEEN

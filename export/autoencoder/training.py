@@ -208,11 +208,10 @@ class Training:
 
 
 def usual_normals(tensors: Tensors) -> NDArray[np.float32]:
-    """(1, H, W, 3) mean of normal maps, with length 1: where none has a normal, one towards the camera."""
+    """(1, H, W, 3) mean of normal maps, with length 1, or 0 where none of them has a normal."""
     mean = pictures(tensors.mean(axis=0, keepdims=True), normals=True)
     lengths = np.linalg.norm(mean, axis=3, keepdims=True)
-    towards = np.array([1, 0, 0], np.float32)  # z, y, x
-    return np.where(lengths > _NO_NORMAL, mean / np.maximum(lengths, _NO_NORMAL), towards).astype(np.float32)
+    return np.where(lengths > _NO_NORMAL, mean / np.maximum(lengths, _NO_NORMAL), 0).astype(np.float32)
 
 
 def choose_device(threads: int) -> torch.device:

@@ -29,8 +29,8 @@ class UNet(nn.Module):
     """(N, 3, H, W) pictures to the same; H and W are multiples of `export.autoencoder.recipe.FACTOR`.
 
     Args:
-        usual: (1, 3, H, W) mean of the good normal maps, with length 1, which the network gives before it is trained;
-            None for pictures.
+        usual: (1, 3, H, W) mean of the good normal maps, with length 1, or 0 where none has a normal, and none is
+            given back. It is what the network gives before it is trained. None for pictures.
     """
 
     usual: torch.Tensor | None
@@ -57,7 +57,8 @@ class UNet(nn.Module):
             return self._network(picture)
         change = functional.avg_pool2d(picture - self.usual, SEEN)
         change = functional.interpolate(change, scale_factor=float(SEEN), mode="nearest")
-        return unit(self.usual + self._network(torch.cat([change, self.usual.expand_as(change)], 1)))
+        found = unit(self.usual + self._network(torch.cat([change, self.usual.expand_as(change)], 1)))
+        return found * self.usual.square().sum(1, keepdim=True)
 
     def count_only(self, share: float) -> None:
         """From now on adds this share of what it adds to the usual normals."""
