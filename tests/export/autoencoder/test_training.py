@@ -48,6 +48,13 @@ def test_the_seed_decides(pictures: np.ndarray) -> None:
     assert not same(first, trained(replace(TINY, seed=6), pictures))
 
 
+def test_the_seed_decides_of_normal_maps_too() -> None:
+    maps = as_tensors([dome(32, turn=0.1 * number) for number in range(6)])
+    first, again = (trained(replace(TINY, normals=True), maps) for _ in range(2))
+    assert first.settle() == again.settle()
+    assert same(first, again)
+
+
 @pytest.mark.parametrize("stop", [3, 4, 5])
 def test_a_killed_training_goes_on_as_if_never_stopped(
     pictures: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
