@@ -19,7 +19,7 @@ from edge_ad.system.files import write_output
 
 ROOT = Path(__file__).parents[2]
 _MADE_BY = tuple(f"bench/surfaces/{name}.py" for name in ("captures", "baseline", "matched", "product"))
-_MADE_BY += ("export/relief.py", "export/autoencoder/graph.py")
+_MADE_BY += ("export/relief.py", *(f"export/autoencoder/{name}.py" for name in ("graph", "training", "unet")))
 _MADE_BY += tuple(f"export/synth/{name}.py" for name in ("relief", "relight", "surface", "shapes"))
 PLAIN = 0.5  # pixels of depth, from which on image and pixel figures count a defect
 REJECTS = 0.05  # of the good captures of the test

@@ -28,7 +28,7 @@ from export.pipeline import export_bundle
 
 TILT_DEGREES, GAIN = 3.0, 60000.0  # so little: a normal that is steeper than 87 degrees is dark under one of them
 METHODS = ("autoencoder", "patchcore", "padim", "relief")  # relief: PaDiM on the backbone of that name
-STEPS = 500  # of the autoencoder
+STEPS = 300  # of the autoencoder
 ENLARGED = 2  # times, for the backbone: a scratch is one pixel wide
 
 

@@ -4,7 +4,8 @@
         -> |picture - reconstruction|, mean of the channels      \\
         -> 1 - SSIM of the channels' means, over 7 x 7 pixels    / -> mean of each 4 x 4 cell -> (h*w, 2) float32
 
-Of normal maps the second step is another: the signed difference of the vectors goes through the filters of
+Of normal maps the network sees the usual one, and coarsely how the picture differs from it, and gives what is to be
+added to the usual one. The last step is another too: the signed difference of the vectors goes through the filters of
 `export.relief`, every second pixel -> (h*w, 9) float32, degrees. A mean of the sizes hides what a scratch adds.
 
 The first output is ``patches``, as of a backbone graph. The second, ``reconstruction``, is a step of the first: who
@@ -25,7 +26,8 @@ from edge_ad.engines.base import RECONSTRUCTION
 from edge_ad.errors import BackboneError
 from edge_ad.heads.autoencoder import ERRORS
 from edge_ad.spec import Size
-from export.autoencoder.recipe import CELL, FACTOR
+from export.autoencoder.recipe import CELL, FACTOR, SEEN
+from export.autoencoder.shape import USUAL
 from export.graph import IR_VERSION, OPSET, PatchGraph
 from export.layout import Form
 from export.relief import answers_of
@@ -44,7 +46,7 @@ def error_graph(arrays: Arrays, size: Size, *, normals: bool = False) -> PatchGr
     Args:
         arrays: weights by the names of `export.autoencoder.unet.UNet`.
         normals: the input is (1, H, W, 3) float32, 127.5 (n + 1) of vectors n of length 1 or 0, z, y, x, as the frames
-            of photometric stereo are, and the reconstruction is vectors of length 1.
+            of photometric stereo are. The reconstruction is vectors of length 1, or 0 where no good picture has any.
 
     Raises:
         BackboneError: the size does not fit the network.
@@ -52,11 +54,11 @@ def error_graph(arrays: Arrays, size: Size, *, normals: bool = False) -> PatchGr
     _check_size(size)
     g = _Graph(arrays)
     picture = _picture(g, normals)
-    found = _network(g, picture, RECONSTRUCTION if not normals else "network")
     if normals:
-        found = _unit(g, found)
+        found = _normals(g, picture)
         grid, dim = _answers(g, picture, found, size)
     else:
+        found = _network(g, picture, RECONSTRUCTION)
         grid, dim = (size[0] // CELL, size[1] // CELL), ERRORS
         _errors(g, picture, found, grid)
     kind = TensorProto.FLOAT if normals else TensorProto.UINT8
@@ -95,7 +97,7 @@ class _Graph:
     """Nodes and weights as they are added; every method gives the name of its output."""
 
     def __init__(self, arrays: Arrays) -> None:
-        self._arrays = arrays
+        self.arrays = arrays
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
 
@@ -109,10 +111,10 @@ class _Graph:
         return name
 
     def convolution(self, name: str, x: str, stride: int = 1, output: str | None = None) -> str:
-        kernel = self._arrays[f"{name}.weight"]
+        kernel = self.arrays[f"{name}.weight"]
         if name == "enter":  # torch puts 2 x 2 pixels beside one another by channels, ONNX by places
-            kernel = kernel.reshape(len(kernel), 3, 4, *kernel.shape[2:]).swapaxes(1, 2).reshape(kernel.shape)
-        names = [self.constant(f"{name}.weight", kernel), self.constant(f"{name}.bias", self._arrays[f"{name}.bias"])]
+            kernel = kernel.reshape(len(kernel), -1, 4, *kernel.shape[2:]).swapaxes(1, 2).reshape(kernel.shape)
+        names = [self.constant(f"{name}.weight", kernel), self.constant(f"{name}.bias", self.arrays[f"{name}.bias"])]
         side = kernel.shape[2]
         shape = {"kernel_shape": [side] * 2, "strides": [stride] * 2, "pads": [side // 2] * 4}
         return self.node("Conv", [x, *names], output or name, **shape)
@@ -124,6 +126,12 @@ class _Graph:
         pad = side // 2 if stride == 1 else 0
         shape = {"kernel_shape": [side] * 2, "strides": [stride] * 2, "pads": [pad] * 4}
         return self.node("AveragePool", [x], output, count_include_pad=0, **shape)
+
+    def enlarged(self, x: str, times: int, output: str) -> str:
+        """Each pixel as so many on each side."""
+        factors = self.constant(f"times_{times}", [1, 1, times, times])
+        shape = {"nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
+        return self.node("Resize", [x, "", factors], output, mode="nearest", **shape)
 
 
 def _picture(g: _Graph, normals: bool) -> str:
@@ -138,7 +146,7 @@ def _picture(g: _Graph, normals: bool) -> str:
 
 
 def _network(g: _Graph, picture: str, output: str) -> str:
-    levels = sum(name.startswith("insides.") and name.endswith(".weight") for name in g._arrays)
+    levels = sum(name.startswith("insides.") and name.endswith(".weight") for name in g.arrays)
     x = g.relu(g.convolution("enter", g.node("SpaceToDepth", [picture], "pixels", blocksize=2)))
     kept = []
     for number in range(levels):
@@ -146,19 +154,22 @@ def _network(g: _Graph, picture: str, output: str) -> str:
             x = g.relu(g.convolution(f"downs.{number - 1}", x, stride=2))
         x = g.relu(g.convolution(f"insides.{number}", x))
         kept.append(x)
-    twice = g.constant("twice", [1, 1, 2, 2])
     for number in range(levels - 2, -1, -1):
         narrow = g.relu(g.convolution(f"narrows.{number}", x))
-        up = g.node(
-            "Resize",
-            [narrow, "", twice],
-            f"up.{number}",
-            mode="nearest",
-            nearest_mode="floor",
-            coordinate_transformation_mode="asymmetric",
-        )
+        up = g.enlarged(narrow, 2, f"up.{number}")
         x = g.relu(g.convolution(f"joins.{number}", g.node("Concat", [kept[number], up], f"beside.{number}", axis=1)))
     return g.node("DepthToSpace", [g.convolution("leave", x)], output, blocksize=2, mode="CRD")
+
+
+def _normals(g: _Graph, picture: str) -> str:
+    """The normals as they should be, by the usual ones and what the network adds to them."""
+    usual = g.constant(USUAL, g.arrays[USUAL])
+    change = g.pool(g.node("Sub", [picture, usual], "change"), "coarse", SEEN, SEEN)
+    wide = g.enlarged(change, SEEN, "coarse_change")
+    added = _network(g, g.node("Concat", [wide, usual], "seen", axis=1), "added")
+    found = _unit(g, g.node("Add", [usual, added], "normals"))
+    there = g.constant("there", np.square(g.arrays[USUAL]).sum(axis=1, keepdims=True))
+    return g.node("Mul", [found, there], RECONSTRUCTION)
 
 
 def _unit(g: _Graph, vectors: str) -> str:
@@ -166,7 +177,7 @@ def _unit(g: _Graph, vectors: str) -> str:
     axes = g.constant("channels", [1], np.int64)
     g.node("ReduceSum", [g.node("Mul", [vectors, vectors], "squares"), axes], "square", keepdims=1)
     g.node("Max", [g.node("Sqrt", ["square"], "length"), g.constant("tiny", 1e-6)], "divisor")
-    return g.node("Div", [vectors, "divisor"], RECONSTRUCTION)
+    return g.node("Div", [vectors, "divisor"], "units")
 
 
 def _answers(g: _Graph, picture: str, found: str, size: Size) -> tuple[Size, int]:

@@ -18,7 +18,7 @@ from edge_ad.system.files import check_target, is_special, is_stdout
 from export.autoencoder.corrupt import pictures
 from export.autoencoder.graph import Arrays, error_graph
 from export.autoencoder.recipe import FACTOR, Recipe
-from export.autoencoder.shape import blank
+from export.autoencoder.shape import USUAL, blank
 from export.features import tensors
 from export.folds import folds
 from export.graph import PatchGraph
@@ -37,20 +37,21 @@ class Autoencoder(Network):
 
     Attributes:
         recipe: of the training.
-        arrays: the weights by name; zeros before it is taught.
+        arrays: the weights by name; none before it is taught, when its graph has zeros for them.
         steps: how many there were.
         checkpoint: what a stopped export goes on from; None where none can be kept.
     """
 
     recipe: Recipe = field(kw_only=True)
-    arrays: Arrays = field(kw_only=True, repr=False)
+    arrays: Arrays = field(default_factory=dict, kw_only=True, repr=False)
     steps: int = field(default=0, kw_only=True)
     checkpoint: Path | None = field(default=None, kw_only=True)
 
     def graph(self, size: Size, *, floats: bool = False) -> PatchGraph:
         """The graph from pixels to errors: `export.autoencoder.graph.error_graph`."""
         assert floats == self.recipe.normals, "`open_network` asks the options"
-        return error_graph(self.arrays, size, normals=self.recipe.normals)
+        arrays = self.arrays or blank(self.recipe.width, size, self.recipe.normals)
+        return error_graph(arrays, size, normals=self.recipe.normals)
 
     def reference_patches(self, tensor: Tensor, graph: PatchGraph) -> NDArray[np.float32]:
         """The errors by torch; of normal maps the answers of the filters, by OpenCV."""
@@ -58,8 +59,9 @@ class Autoencoder(Network):
 
         from export.autoencoder.unet import UNet, cell_errors
 
-        network = UNet(self.recipe.width, self.recipe.normals)
-        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in self.arrays.items()})
+        arrays = {name: torch.from_numpy(np.array(value)) for name, value in self.arrays.items()}
+        network = UNet(self.recipe.width, arrays.get(USUAL))
+        network.load_state_dict(arrays)
         picture = torch.from_numpy(pictures(tensor, normals=self.recipe.normals)).permute(0, 3, 1, 2).contiguous()
         with torch.no_grad():
             found = network(picture)
@@ -85,12 +87,16 @@ class Autoencoder(Network):
         if kept is not None and kept.exists() and training.load(kept):
             say(f"the training goes on from step {training.step}: {kept}")
         train(training, self.checkpoint)
+        share = training.settle()
         arrays = training.arrays()
         digest = hashlib.sha256(b"".join(name.encode() + arrays[name].tobytes() for name in sorted(arrays)))
         loss = min(training.curve, key=lambda row: row[2])
+        told = f"{loss[0]:,} steps on {len(paths)} good images; error of what it repairs {loss[2]:.4f}"
+        if share is not None:
+            told += f"; {share:.0%} of what it adds to the usual normals counts"
         return dataclasses.replace(
             self,
-            weights=f"{loss[0]:,} steps on {len(paths)} good images; error of what it repairs {loss[2]:.4f}",
+            weights=told,
             sha256=digest.hexdigest(),
             arrays=arrays,
             steps=loss[0],
@@ -125,6 +131,5 @@ def autoencoder(options: Options, *, normals: bool = False) -> Autoencoder:
         stride=FACTOR,
         area=AREA,
         recipe=recipe,
-        arrays=blank(options.width),
         checkpoint=kept,
     )

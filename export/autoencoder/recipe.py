@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 FACTOR = 16  # sides of a picture are multiples of it: the network halves them so many times over
 CELL = 4  # pixels of a side that one error stands for
+SEEN = 8  # pixels of a side of a normal map that the network sees as one; divides `FACTOR`
 
 
 @dataclass(frozen=True)

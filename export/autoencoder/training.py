@@ -22,6 +22,7 @@ from edge_ad.system.progress import Progress
 from export.autoencoder.corrupt import corrupt, pictures
 from export.autoencoder.recipe import Recipe
 from export.autoencoder.unet import UNet, pixel_errors
+from export.relief import relief_patches
 
 Tensors = NDArray[Any]  # (n, H, W, 3) as an engine takes them: u8 pixels, or float32 of normals
 Batch = tuple[torch.Tensor, torch.Tensor]  # spoilt and good pictures, (N, 3, H, W)
@@ -30,6 +31,8 @@ _VALIDATION = 0.1  # of the pictures, that no step shows: they stop the training
 _MOST_VALIDATION = 16
 _FEW = 4  # of fewer pictures none can be spared: then new marks on those that were shown stop it
 _LOOKS = 2  # times that each of those is spoilt, by marks that stay the same
+_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of what the network adds to the usual normals: the first of the best is taken
+_NO_NORMAL = 1e-3  # a shorter mean is none
 _WARMUP = 0.05  # of the steps: the learning rate rises
 
 
@@ -48,8 +51,10 @@ class Training:
         order = np.random.default_rng([recipe.seed, 5]).permutation(len(tensors))
         spared = min(_MOST_VALIDATION, max(1, round(_VALIDATION * len(tensors)))) if len(tensors) >= _FEW else 0
         self._shown = tensors[np.sort(order[spared:])]
-        self._unseen = self._validation(tensors[np.sort(order[:spared])] if spared else tensors)
-        self.network = UNet(recipe.width, recipe.normals).to(device)
+        self._spared = tensors[np.sort(order[:spared])] if spared else tensors
+        self._unseen = self._validation(self._spared)
+        usual = self._tensor(usual_normals(self._shown)) if recipe.normals else None
+        self.network = UNet(recipe.width, usual).to(device)
         self._optimiser = torch.optim.Adam(self.network.parameters(), recipe.rate)
         self.curve: list[tuple[int, float, float]] = []  # step, loss since the last, loss of the unseen
         self._losses: list[float] = []
@@ -59,6 +64,32 @@ class Training:
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """The best weights by name."""
         return {name: value.cpu().numpy().copy() for name, value in self.best.items()}
+
+    def settle(self) -> float | None:
+        """Chooses how much counts of what the network adds to the usual normals, and puts that into the best weights.
+
+        Good pictures that no step has shown decide: the share of `_SHARES` with the least squares of the answers that
+        are judged (`export.relief`). With 0 the reconstruction is the mean of the good pictures. The network sees no
+        fine detail, so what lowers these errors takes no fine defect away.
+
+        Returns:
+            The share; None for pictures, of which everything counts.
+        """
+        if not self.recipe.normals:
+            return None
+        good, errors = pictures(self._spared[:_MOST_VALIDATION], normals=True), {}
+        for share in _SHARES:
+            self.network.load_state_dict(self.best)
+            self.network.count_only(share)
+            with torch.no_grad():
+                found = [self.network(self._tensor(one[None])).cpu().numpy()[0].transpose(1, 2, 0) for one in good]
+            answers = [relief_patches(one - own) for one, own in zip(good, found, strict=True)]
+            errors[share] = float(np.mean([np.square(each, dtype=np.float64).mean() for each in answers]))
+        chosen = min(_SHARES, key=lambda share: errors[share])
+        self.network.load_state_dict(self.best)
+        self.network.count_only(chosen)
+        self.best = copy.deepcopy(self.network.state_dict())
+        return chosen
 
     @property
     def done(self) -> bool:
@@ -174,6 +205,13 @@ class Training:
         error = colour + 0.2 * structure
         changed = ((spoilt - good).abs().amax(1, keepdim=True) > 0.02).float()
         return error.mean() + (error * changed).sum() / changed.sum().clamp_min(1)
+
+
+def usual_normals(tensors: Tensors) -> NDArray[np.float32]:
+    """(1, H, W, 3) mean of normal maps, with length 1, or 0 where none of them has a normal."""
+    mean = pictures(tensors.mean(axis=0, keepdims=True), normals=True)
+    lengths = np.linalg.norm(mean, axis=3, keepdims=True)
+    return np.where(lengths > _NO_NORMAL, mean / np.maximum(lengths, _NO_NORMAL), 0).astype(np.float32)
 
 
 def choose_device(threads: int) -> torch.device:

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="the network is trained by torch")
 
 from edge_ad.errors import BackboneError  # noqa: E402
 from export.autoencoder.recipe import Recipe  # noqa: E402
-from export.autoencoder.training import Training, train  # noqa: E402
+from export.autoencoder.training import Training, train, usual_normals  # noqa: E402
 from export.autoencoder.unet import pixel_errors  # noqa: E402
 from tests.export.autoencoder.made import dome  # noqa: E402
 from tests.tiny import good_frame  # noqa: E402
@@ -46,6 +46,13 @@ def test_the_seed_decides(pictures: np.ndarray) -> None:
     first = trained(TINY, pictures)
     assert same(first, trained(TINY, pictures))
     assert not same(first, trained(replace(TINY, seed=6), pictures))
+
+
+def test_the_seed_decides_of_normal_maps_too() -> None:
+    maps = as_tensors([dome(32, turn=0.1 * number) for number in range(6)])
+    first, again = (trained(replace(TINY, normals=True), maps) for _ in range(2))
+    assert first.settle() == again.settle()
+    assert same(first, again)
 
 
 @pytest.mark.parametrize("stop", [3, 4, 5])
@@ -132,8 +139,72 @@ def test_a_loss_that_is_no_number_is_an_error(pictures: np.ndarray) -> None:
         trained(replace(TINY, spoilt=0.0, normals=True), nothing)
 
 
+def as_tensors(normals: list[np.ndarray]) -> np.ndarray:
+    """As an engine takes them."""
+    return np.float32(127.5) * (np.stack(normals) + 1)
+
+
+def test_the_usual_normals_have_length_1_or_are_none() -> None:
+    maps = [dome(32, turn=0.1 * number) for number in range(6)]
+    usual = usual_normals(as_tensors(maps))
+    assert usual.shape == (1, 32, 32, 3)
+    there = np.linalg.norm(maps[0], axis=2) > 0
+    assert 0 < there.sum() < there.size
+    np.testing.assert_allclose(np.linalg.norm(usual[0], axis=2), there, atol=1e-5)
+    mean = np.mean(maps, axis=0)[16, 16]
+    np.testing.assert_allclose(usual[0, 16, 16], mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def given_back(training: Training, maps: np.ndarray) -> np.ndarray:
+    """(N, H, W, 3) normals by the best weights."""
+    training.network.load_state_dict(training.best)
+    with torch.no_grad():
+        pictures = torch.from_numpy(maps / np.float32(127.5) - 1).permute(0, 3, 1, 2)
+        return training.network(pictures).permute(0, 2, 3, 1).numpy()
+
+
+def tilted(degrees: float) -> np.ndarray:
+    """A dome that lies otherwise: all normals are turned."""
+    angle = np.radians(degrees)
+    turned = np.array([[np.cos(angle), 0, -np.sin(angle)], [0, 1, 0], [np.sin(angle), 0, np.cos(angle)]])
+    return (dome(32) @ turned.T).astype(np.float32)
+
+
+def test_before_the_training_the_usual_normals_are_given_back() -> None:
+    maps = as_tensors([tilted(turn) for turn in (-4, 0, 4, 8)])
+    training = Training(replace(TINY, normals=True), maps, CPU)
+    found = given_back(training, maps)
+    usual = training.network.usual
+    assert usual is not None
+    np.testing.assert_allclose(found, np.broadcast_to(usual.permute(0, 2, 3, 1), found.shape), atol=1e-6)
+
+
+def test_what_unseen_pictures_confirm_counts_and_what_they_do_not_is_left_out() -> None:
+    """How a part is tilted is seen coarsely, so that counts. What each capture has for itself does not."""
+    recipe = replace(TINY, steps=120, width=6, every=30, batch=4, normals=True, rate=4e-3)
+    tilts = as_tensors([tilted(turn) for turn in np.linspace(-12, 12, 12)])
+    training = trained(recipe, tilts)
+    assert (training.settle() or 0) > 0
+    random = np.random.default_rng(0)
+    rough = [dome(32) + np.float32(0.2) * random.standard_normal((32, 32, 3), dtype=np.float32) for _ in range(12)]
+    alone = trained(replace(recipe, steps=4, every=4), as_tensors(rough))
+    alone.best["leave.weight"] += 0.2 * torch.randn(alone.best["leave.weight"].shape)  # it adds what nothing confirms
+    assert alone.settle() == 0
+    usual = alone.network.usual
+    assert usual is not None
+    found = given_back(alone, as_tensors(rough))
+    np.testing.assert_allclose(found, np.broadcast_to(usual.permute(0, 2, 3, 1), found.shape), atol=1e-6)
+
+
+def test_of_pictures_everything_counts(pictures: np.ndarray) -> None:
+    training = trained(TINY, pictures)
+    before = training.arrays()
+    assert training.settle() is None
+    assert all((value == before[name]).all() for name, value in training.arrays().items())
+
+
 def test_normals_are_learned_and_a_bump_stands_out() -> None:
-    maps = np.float32(127.5) * (np.stack([dome(32, turn=0.1 * number) for number in range(6)]) + 1)
+    maps = as_tensors([dome(32, turn=0.1 * number) for number in range(6)])
     training = trained(replace(TINY, steps=60, width=6, every=30, batch=4, normals=True, rate=4e-3), maps)
     training.network.load_state_dict(training.best)
 
