@@ -101,11 +101,17 @@ class Worker:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        with io.BufferedReader(self._process.stdout) as lines:  # type: ignore[type-var]  # it is raw: bufsize=0
-            for line in lines:
-                if line.endswith(b"\n"):  # the last one of a process that was killed may be cut
-                    self._heard(self, json.loads(line))
-        self._ended(self, self._why(self._process.wait()))
+        broken = ""
+        try:
+            with io.BufferedReader(self._process.stdout) as lines:  # type: ignore[type-var]  # it is raw: bufsize=0
+                for line in lines:
+                    if line.endswith(b"\n"):  # the last one of a process that was killed may be cut
+                        self._heard(self, json.loads(line))
+        except Exception as error:  # a camera whose thread ended would be gone for good, and nobody told
+            broken = f"an answer of its process cannot be used: {type(error).__name__}: {error}"
+            self.kill()
+        code = self._process.wait()
+        self._ended(self, broken or self._why(code))
 
     def _why(self, code: int) -> str:
         words = ""
@@ -114,5 +120,6 @@ class Worker:
             lines = [line.strip() for line in self._words.read().decode(errors="replace").splitlines() if line.strip()]
             words = f" ({'; '.join(lines[-3:])})" if lines else ""
         if code < 0:
-            return f"its process was killed by {signal.Signals(-code).name}{words}"
+            names = {each.value: each.name for each in signal.Signals}  # a real-time signal has none
+            return f"its process was killed by {names.get(-code, f'signal {-code}')}{words}"
         return f"its process ended with exit code {code}{words}"

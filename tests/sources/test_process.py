@@ -8,11 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edge_ad.errors import ForkError, SourceError
+from edge_ad.sources.process import ProcessSource
+from edge_ad.sources.worker import Worker
 from tests.paths import ROOT
 from tests.processes import child
 from tests.sources.grabbers import made, opened
@@ -110,6 +113,35 @@ def test_a_process_that_is_killed(tmp_path: Path) -> None:
     assert (state.reconnects, state.health) == (1, "live")
     assert state.pid != pid
     assert [event.kind for event in events] == ["connected", "live", "lost", "silent", "connected", "live"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="this system has no real-time signals")
+def test_a_process_that_is_killed_by_a_signal_without_a_name(tmp_path: Path) -> None:
+    with made(tmp_path) as source:
+        captures(source, whole, 3)
+        pid = source.state().pid
+        assert pid is not None
+        os.kill(pid, signal.SIGRTMIN + 5)
+        fault = captures(source, lambda capture: not whole(capture))[0]
+        captures(source, whole)
+    assert f"killed by signal {signal.SIGRTMIN + 5}" in fault.fault
+
+
+def test_an_answer_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The camera comes back with a new process: a thread that ended silently would leave it gone for good."""
+    take, times = ProcessSource._answer, []
+
+    def once(source: ProcessSource, worker: Worker, answer: dict[str, Any]) -> None:
+        times.append(answer)
+        if len(times) == 5:
+            raise KeyError("slot")
+        take(source, worker, answer)
+
+    monkeypatch.setattr(ProcessSource, "_answer", once)
+    with made(tmp_path) as source:
+        fault = captures(source, lambda capture: not whole(capture))[0]
+        captures(source, whole)
+    assert "an answer of its process cannot be used: KeyError: 'slot'" in fault.fault
 
 
 def test_a_driver_that_ends_the_process(tmp_path: Path) -> None:
