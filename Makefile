@@ -37,7 +37,8 @@ endef
 
 .PHONY: environments test test-runtime test-export test-once test-both test-making test-using demo bench lint docs clean
 
-test: lint test-export test-runtime # lint first: the last line is pytest's
+# For --jobs 3: lint first, as the last line is to be pytest's, then what takes longest and what waits most.
+test: lint test-making test-once test-using test-both
 
 environments: $(EXPORT)/ready $(RUNTIME)/ready $(DEMO)/ready $(DOCS)/ready $(CHECKS)/ready
 
