@@ -10,16 +10,7 @@ import pytest
 from edge_ad import Runtime, SpecError, native
 from edge_ad.bundle.file import Bundle
 from edge_ad.calibration.recalibrate import Images, score_images
-from edge_ad.spec import FrameSpec
-from export.features import extract
-from export.fit.base import Material
-from export.fit.patchcore import Fit
-from export.folds import folds
 from export.local_scale import NEIGHBOURS, factor_reach, local_scale, row_neighbours, row_statistics
-from export.network import open_networks
-from export.options import Options
-from export.stages import open_stages
-from export.summary import Summary
 from tests.export.made import Export, goods, write
 from tests.tiny import bad_frame, good_frame
 
@@ -189,23 +180,6 @@ def test_calibrate_keeps_them(export: Export, tiny: Path, tmp_path: Path) -> Non
         assert new.manifest.head == old.manifest.head
         np.testing.assert_array_equal(new.array("coreset/scale"), old.array("coreset/scale"))
     assert Runtime(out).inspect(bad_frame(1)).score == Runtime(path).inspect(bad_frame(1)).score
-
-
-def test_the_final_factors_are_of_the_final_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With one split the last coreset is made of the images of the fold, but its rows stand in another order."""
-    monkeypatch.setattr("export.fit.patchcore.choose_basis", lambda vectors, seed: np.eye(60, 192, dtype=np.float32))
-    paths = sorted(write(tmp_path / "good", goods(8)).iterdir())
-    options = Options("part", effort="quick", coreset=0.3, threads=2, local_scale=0.5, smooth=0.0)
-    stages = open_stages(options, open_networks(options)[0], FrameSpec(None), None, paths, (64, 64))
-    patches = np.empty((len(paths), stages.masks.count, stages.backbone.dim), np.float32)
-    extract(patches, paths, stages.frame, stages.crop, stages.engine, None)
-    splits, found = folds(8, "split"), []
-    for fold_before in (True, False):
-        method = Fit(Material(patches, paths, stages, options, POOL, splits))
-        if fold_before:
-            method.fit(splits.pairs[0][0], "fold")
-        found.append(method.finish(splits.final, Summary(tmp_path)).members["coreset/scale"])
-    np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.parametrize("search", ["exact", "graph"])
