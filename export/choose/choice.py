@@ -60,8 +60,8 @@ def candidates(network: str, seen: Evidence, cost_ms: Mapping[Size, float], *, f
         for local in seen[sizes[0]]:
             parts = [own for size in sizes if (own := seen[size][local]) is not None]
             answer = joined(*parts) if len(parts) == 2 else parts[0] if parts else None
-            if parts and answer is None:
-                continue  # scores without a scale cannot be joined
+            if parts and answer is None and not fixed:
+                continue  # scores without a scale cannot be joined; of fixed sizes the calibration says so
             power = None if answer is None else answer.power
             found.append(Candidate(network, sizes, *local, sum(cost_ms[size] for size in sizes), power))
     return found

@@ -170,6 +170,9 @@ def _seen(
     if len(subject.good_images) < LEAST_FOR_TRIAL:
         summary.say("choice", f"nothing was tried, as that takes {LEAST_FOR_TRIAL} good images or more")
         return nothing
+    if any(stages.tiles for own in opened.values() for stages in own.values()):
+        summary.say("choice", "nothing was tried, as trials look at whole frames and not at tiles")
+        return nothing
     found = _try(opened, local, subject)
     if found is None:
         summary.say("choice", "nothing was tried, as no synthetic defect can be drawn on these images")
@@ -287,7 +290,7 @@ def _whole(opened: Opened, subject: Subject) -> Splits | None:
         size += 4 * (patches + kept) * stages.backbone.dim
     if count > WHOLE[options.effort] or size > WHOLE_MEMORY:
         return None
-    if any(stages.tiles or stages.network.learned for stages in every):
+    if any(stages.network.learned for stages in every):
         return None
     splits = folds(count, options.calibration, options.seed)
     return splits if len(splits.held_out) == count else None

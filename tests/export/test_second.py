@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ from edge_ad import DatasetError, Runtime, SpecError, Verdict  # noqa: E402
 from edge_ad.bundle.file import Bundle  # noqa: E402
 from edge_ad.engines import installed_engines  # noqa: E402
 from edge_ad.metrics import binary_auroc  # noqa: E402
+from export.choose.evidence import LEAST_FOR_TRIAL  # noqa: E402
 from export.command_line import parse_options  # noqa: E402
 from export.folds import folds  # noqa: E402
 from export.held_out import join_factor, joined  # noqa: E402
@@ -105,6 +107,18 @@ def test_scores_without_a_scale_are_refused() -> None:
         assert "at 64x64" in str(caught.value.got)
         assert "at 96x80" in str(caught.value.got)
     assert joined([1.0, 3.0], [4.0, 2.0], 0.5) == [2.0, 3.0]
+
+
+def test_images_that_look_alike_are_refused_by_that_name(tiny: Path, tmp_path: Path) -> None:
+    """Trials find no scale either; it is for the calibration to say so."""
+    (tmp_path / "part/train/good").mkdir(parents=True)
+    for number in range(LEAST_FOR_TRIAL):
+        image = np.full((192, 192, 3), 128, np.uint8)
+        image[number, number] = 129
+        cv2.imwrite(str(tmp_path / f"part/train/good/{number}.png"), image)
+    given = {"local_scale": None, "smooth": None, "effort": "usual", "second_size": SECOND}
+    with pytest.raises(DatasetError, match=r"cannot be joined|every held-out good image scores 0"):
+        export_bundle(tiny_options(tiny, category=str(tmp_path / "part"), to="onnx", out=tmp_path / "b", **given))
 
 
 # ----------------------------------------------------------------------------------------------------- end to end

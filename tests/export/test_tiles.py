@@ -22,6 +22,7 @@ from edge_ad.heads.patchcore import PatchCore  # noqa: E402
 from edge_ad.registry import METHODS  # noqa: E402
 from edge_ad.spec import TilesSpec  # noqa: E402
 from export import tiles  # noqa: E402
+from export.choose.evidence import LEAST_FOR_TRIAL  # noqa: E402
 from export.command_line import parse_options  # noqa: E402
 from export.pipeline import export_bundle  # noqa: E402
 from export.summary import Summary  # noqa: E402
@@ -151,6 +152,14 @@ def test_the_summary_tells_of_tiles_and_of_the_sample(export: Export, monkeypatc
     assert len(manifest.calibration.good_scores) == 6
     assert said(summary, "choice") == []
     assert " ms a frame, measured here with " in said(summary, "time")[0]
+
+
+def test_nothing_is_tried_on_tiles(tmp_path: Path) -> None:
+    """A trial looks at whole frames, which the engine of a tile refuses."""
+    many = write_material(tmp_path / "many", goods=LEAST_FOR_TRIAL, tests=2, size=96)
+    given = {"input_size": None, "tiles": (64, 64), "local_scale": None, "smooth": None, "effort": "usual"}
+    summary = export_bundle(tiny_options(many, to="onnx", out=tmp_path / "part.bundle", **given))
+    assert said(summary, "choice")[0].startswith("nothing was tried, as trials look at whole frames")
 
 
 def test_one_tile_as_large_as_the_frame_is_an_export_without_tiles(export: Export, tmp_path: Path) -> None:
