@@ -117,7 +117,7 @@ def test_images_that_look_alike_are_refused_by_that_name(tiny: Path, tmp_path: P
         image[number, number] = 129
         cv2.imwrite(str(tmp_path / f"part/train/good/{number}.png"), image)
     given = {"local_scale": None, "smooth": None, "effort": "usual", "second_size": SECOND}
-    with pytest.raises(DatasetError, match=r"cannot be joined|every held-out good image scores 0"):
+    with pytest.raises(DatasetError, match="cannot be joined"):
         export_bundle(tiny_options(tiny, category=str(tmp_path / "part"), to="onnx", out=tmp_path / "b", **given))
 
 
