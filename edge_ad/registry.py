@@ -72,6 +72,7 @@ class Method:
         masked: whether its head takes `rows`, so that a frame may have a mask of its own.
         tiles: whether it judges each patch by itself, wherever it lies, so that a frame may come in tiles
             (`edge_ad.heads.base.TileHead`).
+        rule: the threshold rule of an export that names none.
         usual: threshold rule -> its default value, where that differs from the rule's own default.
         own_network: whether its network is its own, and the export trains it on the good images (which takes torch). It
             stands in the bundle where others have a backbone, and its graph gives numbers of its own for patches.
@@ -91,6 +92,7 @@ class Method:
     distances: tuple[str, ...] = ("euclidean",)
     masked: bool = False
     tiles: bool = False
+    rule: str = "percentile"
     usual: Mapping[str, float] = field(default_factory=dict)
     own_network: bool = False
     reconstructs: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from edge_ad.calibration.rules import RATE_HELP, RULE, RULES, usual_values
+from edge_ad.calibration.rules import RATE_HELP, RULES, usual_rules, usual_values
 from edge_ad.engines import TARGETS
 from edge_ad.frames.photometric import METHODS as NORMALS
 from edge_ad.registry import BASE_PRECISION, METHODS, PRECISIONS, Option, one_of
@@ -270,7 +270,7 @@ def _add_threshold(parser: argparse.ArgumentParser, d: Options) -> None:
         "--threshold-rule",
         dest="rule",
         choices=tuple(RULES),
-        help=f"how the threshold is chosen (default: {RULE})",
+        help=f"how the threshold is chosen (default: {usual_rules()})",
     )
     add(
         "--threshold-value",

@@ -1,12 +1,15 @@
 """The factors of the local scale: one for each coreset row, from the distances of held-out good patches.
 
-    local(row)  = (sum of d + 5 * global) / (count + 5)     over the patches that match the row or its 32 nearest rows
-    factor(row) = (global / local(row)) ** exponent         global: mean of all d
+    local(row)  = ((sum of d^16 + 5 * level^16) / (count + 5)) ^ (1/16)   over the patches that match the row or its
+                                                                          32 nearest rows
+    factor(row) = (level / local(row)) ^ exponent                         level: 99th percentile of all d
 
 d is the distance of a good patch to a coreset that has not seen its image; a patch matches the row nearest to it. So a
 distance counts less among rows where good patches lie far apart, such as copper strands, and more where they hardly
-vary, such as a smooth sheath. Pooling and the global mean, which weighs as much as 5 patches, steady rows with few
-matches: a row that nothing matches, nor its neighbours, has the factor 1.
+vary, such as a smooth sheath. The score of an image is its largest value, so what counts is how far the farthest good
+patches of a place lie, not the usual ones: a power mean is near the largest, and one patch alone does not own it. The
+mean itself wins a third as much (bench/NOTES.md). Pooling, and the level, which weighs as much as 5 patches, steady rows
+with few matches: a row that nothing matches, nor its neighbours, has the factor 1.
 """
 
 from __future__ import annotations
@@ -17,9 +20,17 @@ from numpy.typing import NDArray
 from edge_ad import native
 
 NEIGHBOURS = 32  # rows that share their patches, the row itself among them
-PRIOR = 5.0  # patches that the global mean weighs as much as
+PRIOR = 5.0  # patches that the level weighs as much as
+POWER = 16  # of the mean
+LEVEL = 0.99  # quantile of the distances of all patches
 LEVELS = (0.5, 0.75, 0.9, 0.95, 0.98)  # quantiles of the factors: see `factor_reach`
 MOST_PATCHES = 100_000  # to match with rows; of more, a regular share is enough
+_FARTHEST = 1e6  # times the level: a power of more would be no number
+
+
+def level_of(distances: NDArray[np.float32]) -> float:
+    """The level of (n, R) held-out distances. An odd image does not move it, so it is alike in all folds."""
+    return float(np.quantile(distances, LEVEL))
 
 
 def row_statistics(
@@ -29,7 +40,7 @@ def row_statistics(
     images: NDArray[np.int64],
     pool: native.Pool,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Sums and counts of the held-out distances of the patches that match each row, each (N,).
+    """Of the patches that match each row, (N,) sums of (d / level)^16 and counts; sums are 0 if the level is 0.
 
     Of more than `MOST_PATCHES` patches it takes a regular share: every n-th, from another one in each image, so that
     all places of the grid have a part.
@@ -42,13 +53,15 @@ def row_statistics(
         pool: threads.
     """
     sums, counts = np.zeros(coreset.size), np.zeros(coreset.size, np.int64)
-    per_image = patches.shape[1]
+    per_image, level = patches.shape[1], level_of(distances[images])
     step = -(-len(images) * per_image // MOST_PATCHES)
     for number, image in enumerate(images):
         taken = np.arange(number % step, per_image, step, dtype=np.int32)
         _, rows = native.exact_search(coreset, np.ascontiguousarray(patches[image]), pool, taken)
-        sums += np.bincount(rows, weights=distances[image, taken], minlength=coreset.size)
         counts += np.bincount(rows, minlength=coreset.size)
+        if level > 0:
+            far = np.minimum(distances[image, taken].astype(np.float64) / level, _FARTHEST) ** POWER
+            sums += np.bincount(rows, weights=far, minlength=coreset.size)
     return sums, counts
 
 
@@ -58,26 +71,17 @@ def row_neighbours(coreset: native.Coreset, pool: native.Pool) -> NDArray[np.int
 
 
 def local_scale(
-    sums: NDArray[np.float64],
-    counts: NDArray[np.int64],
-    neighbours: NDArray[np.int32],
-    global_mean: float,
-    exponent: float,
+    sums: NDArray[np.float64], counts: NDArray[np.int64], neighbours: NDArray[np.int32], exponent: float
 ) -> NDArray[np.float32]:
     """(N,) float32 factors, above 0 and finite: see the module.
-
-    All are 1 if the global mean is 0, as all distances are 0 then.
 
     Args:
         sums, counts: (N,) of each row: `row_statistics`.
         neighbours: (N, k) rows that are pooled: `row_neighbours`.
-        global_mean: of the held-out distances.
         exponent: 0 gives factors of 1.
     """
-    if not global_mean > 0:
-        return np.ones(len(sums), np.float32)
-    local = (sums[neighbours].sum(axis=1) + PRIOR * global_mean) / (counts[neighbours].sum(axis=1) + PRIOR)
-    factors: NDArray[np.float32] = ((global_mean / local) ** exponent).astype(np.float32)
+    local = (sums[neighbours].sum(axis=1) + PRIOR) / (counts[neighbours].sum(axis=1) + PRIOR)
+    factors: NDArray[np.float32] = (local ** (-exponent / POWER)).astype(np.float32)
     return factors
 
 

@@ -31,14 +31,15 @@ from edge_ad.spec import CalibrationSourceSpec, CalibrationSpec
 
 __all__ = [
     "LABELLED",
+    "PLAIN",
     "RATE_HELP",
-    "RULE",
     "RULES",
     "calibrate",
     "check_rule",
     "choose_threshold",
     "describe_rule",
     "rule_of",
+    "usual_rules",
     "usual_value",
     "usual_values",
 ]
@@ -47,7 +48,7 @@ Scores = NDArray[np.float64]
 
 # rule -> its usual value
 RULES = {"percentile": 99.5, "sigma": 3.0, "tail": 0.01, "false-reject": 0.01, "f1": 0.0, "youden": 0.0}
-RULE = "percentile"  # the default
+PLAIN = "percentile"  # the default of most methods, and of pixels where the rule of the images needs labels
 RATE_HELP = "share of good parts that may be rejected, such as 0.01; chooses rule and value"  # of --false-reject
 LABELLED = ("f1", "youden")  # need labelled defects
 RESAMPLES = 2000
@@ -72,6 +73,12 @@ def usual_value(rule: str, method: str) -> float:
     if rule not in RULES:
         raise _no_such_rule(rule)
     return METHODS[method].usual.get(rule, RULES[rule]) if method in METHODS else RULES[rule]
+
+
+def usual_rules() -> str:
+    """In words: the rules that the methods take by default."""
+    own = [f"{name}: {method.rule}" for name, method in METHODS.items() if method.rule != PLAIN]
+    return "; ".join([PLAIN, *own])
 
 
 def usual_values() -> str:
@@ -127,7 +134,7 @@ def calibrate(
     threshold, interval = choose_threshold(rule, value, scores, defects)
     pixel_threshold = None
     if len(peaks):
-        of_pixels = ("percentile", RULES["percentile"]) if rule in LABELLED else (rule, value)
+        of_pixels = (PLAIN, RULES[PLAIN]) if rule in LABELLED else (rule, value)
         pixel_threshold = choose_threshold(*of_pixels, peaks)[0]
     return CalibrationSpec(
         rule=rule,  # type: ignore[arg-type]
@@ -210,7 +217,7 @@ def rule_of(
         SpecError: no such rule; a value out of range; a rate and a rule are both given.
     """
     if false_reject is None:
-        rule = RULE if rule is None else rule
+        rule = (METHODS[method].rule if method in METHODS else PLAIN) if rule is None else rule
         value = usual_value(rule, method) if value is None else value
     else:
         if rule is not None or value is not None:

@@ -25,6 +25,7 @@ from edge_ad.calibration.recalibrate import (
 )
 from edge_ad.calibration.rules import (
     LABELLED,
+    PLAIN,
     RATE_HELP,
     RULES,
     calibrate,
@@ -255,7 +256,7 @@ def _notes(old: CalibrationSpec, new: CalibrationSpec, scores: ImageScores, fres
     if fresh and (note := _drift(old.good_scores, scores.goods)) is not None:
         notes.append(note)
     if new.rule in LABELLED and new.pixel_threshold is not None:
-        usual = describe_rule("percentile", RULES["percentile"])
+        usual = describe_rule(PLAIN, RULES[PLAIN])
         notes.append(f"the pixel threshold is {usual} of the good images' peaks, as no pixel is labelled")
     if new.rule in LABELLED:
         notes.append("rejected and missed count the images that chose the threshold: new images may do worse")

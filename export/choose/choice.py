@@ -10,8 +10,8 @@ from edge_ad.spec import Size
 from edge_ad.system.tables import aligned
 from export.choose.trial import Seen, joined
 
-LOCAL = ((0.0, 0.0), (0.0, 0.7), (0.5, 0.7), (0.75, 0.7))  # (exponent of the local scale, sigma of the smoothing)
-USUAL_LOCAL = (0.5, 0.7)
+LOCAL = ((0.0, 0.0), (0.0, 1.0), (0.5, 1.0), (1.0, 1.0))  # (exponent of the local scale, sigma of the smoothing)
+USUAL_LOCAL = (1.0, 1.0)
 SURE = 0.03  # power that a single size must have above two joined ones
 SURE_NETWORK = 0.05  # power that another network must have above the preferred one
 SURE_LOCAL = 0.03  # power that another scale or smoothing must have above the usual one (bench/NOTES.md)

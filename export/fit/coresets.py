@@ -29,19 +29,16 @@ class Matched:
     """The held-out patches of a coreset's own images, matched with its rows: see `export.local_scale`.
 
     Attributes:
-        sums, counts: of the rows.
-        neighbours: of the rows.
-        mean: of the held-out distances of those images.
+        sums, counts, neighbours: of the rows.
     """
 
     sums: NDArray[np.float64]
     counts: NDArray[np.int64]
     neighbours: NDArray[np.int32]
-    mean: float
 
     def factors(self, exponent: float) -> NDArray[np.float32]:
         """(N,) factors of the rows."""
-        return local_scale(self.sums, self.counts, self.neighbours, self.mean, exponent)
+        return local_scale(self.sums, self.counts, self.neighbours, exponent)
 
 
 @dataclass(frozen=True)
@@ -162,8 +159,7 @@ class Coresets:
         own = np.intersect1d(images, held_out)
         own = own if len(own) else held_out
         sums, counts = row_statistics(coreset, self.patches, distances, own, pool)
-        mean = float(distances[own].mean(dtype=np.float64))
-        found = Matched(sums, counts, row_neighbours(coreset, pool), mean)
+        found = Matched(sums, counts, row_neighbours(coreset, pool))
         if self._folds.get(key) is coreset:
             self._matched[key] = found
         return found

@@ -245,7 +245,7 @@ def _calibrated(imported: Imported, good: HeldOut, options: Options, summary: Su
 
 def _as_given(imported: Imported, given: Given, good: HeldOut, summary: Summary) -> CalibrationSpec:
     """The model's own threshold. That of the map comes from the images, as maps are made here in edge-ad's way."""
-    usual = rules.calibrate(rules.RULE, rules.RULES[rules.RULE], good.scores, good.peaks, (), AS_GIVEN)
+    usual = rules.calibrate(rules.PLAIN, rules.RULES[rules.PLAIN], good.scores, good.peaks, (), AS_GIVEN)
     over = sum(score >= given.score for score in good.scores)
     summary.say(
         "threshold",

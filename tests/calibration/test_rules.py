@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_ad.calibration import rules as calibration
-from edge_ad.calibration.rules import RESAMPLES, RULE, RULES, calibrate, choose_threshold, rule_of, usual_value
+from edge_ad.calibration.rules import RESAMPLES, RULES, calibrate, choose_threshold, rule_of, usual_rules, usual_value
 from edge_ad.errors import DatasetError, SpecError
 
 score = st.floats(0, 1000, width=32)
@@ -316,6 +316,13 @@ def test_both_thresholds_are_those_of_the_rule(goods: list[float], peaks: list[f
     assert found.interval[0] <= found.interval[1]
 
 
+def test_usual_rules() -> None:
+    assert rule_of(None, None, None, "patchcore") == ("tail", 0.01)
+    assert rule_of(None, None, None, "padim") == ("percentile", 99.5)
+    assert rule_of(None, None, None, "centroid") == ("percentile", 99.7)
+    assert usual_rules() == "percentile; patchcore: tail"
+
+
 def test_usual_values() -> None:
     assert usual_value("percentile", "patchcore") == 99.5
     assert usual_value("percentile", "centroid") == 99.7
@@ -327,7 +334,7 @@ def test_usual_values() -> None:
 @pytest.mark.parametrize(
     ("given", "n", "chosen"),
     [
-        ((None, None, None), None, (RULE, RULES[RULE])),
+        ((None, None, None), None, ("tail", 0.01)),
         (("sigma", None, None), 50, ("sigma", 3.0)),
         (("tail", 0.2, None), 5000, ("tail", 0.2)),
         ((None, None, 0.01), None, ("tail", 0.01)),

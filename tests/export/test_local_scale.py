@@ -10,7 +10,7 @@ import pytest
 from edge_ad import Runtime, SpecError, native
 from edge_ad.bundle.file import Bundle
 from edge_ad.calibration.recalibrate import Images, score_images
-from export.local_scale import NEIGHBOURS, factor_reach, local_scale, row_neighbours, row_statistics
+from export.local_scale import NEIGHBOURS, factor_reach, level_of, local_scale, row_neighbours, row_statistics
 from tests.export.made import Export, goods, write
 from tests.tiny import bad_frame, good_frame
 
@@ -31,10 +31,18 @@ def test_sums_and_counts_of_rows() -> None:
     distances[[1, 4]] = np.nan  # not held out
     sums, counts = row_statistics(native.Coreset(vectors), patches, distances, images, POOL)
     apart = np.linalg.norm(patches[images][:, :, None] - vectors, axis=3).argmin(axis=2)
+    relative = distances[images].astype(np.float64) / np.quantile(distances[images], 0.99)
     for row in range(len(vectors)):
         assert counts[row] == (apart == row).sum()
-        assert sums[row] == pytest.approx(distances[images][apart == row].sum(dtype=np.float64))
+        assert sums[row] == pytest.approx((relative[apart == row] ** 16).sum())
     assert counts.sum() == 3 * 49
+
+
+def test_an_odd_image_does_not_move_the_level() -> None:
+    distances = np.random.default_rng(0).uniform(1, 2, (40, 200)).astype(np.float32)
+    usual = level_of(distances)
+    distances[3, :50] = 40.0
+    assert level_of(distances) == pytest.approx(usual, rel=0.01)
 
 
 def test_a_share_of_many_patches_has_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,26 +66,44 @@ def test_each_row_is_among_its_neighbours(rows: int) -> None:
 def test_the_factors() -> None:
     sums, counts = np.array([10.0, 0.0, 2.0]), np.array([5, 0, 4])
     neighbours = np.array([[0, 1], [1, 0], [2, 1]], np.int32)
-    found = local_scale(sums, counts, neighbours, 1.5, 0.5)
-    local = np.array([(10 + 7.5) / 10, (10 + 7.5) / 10, (2 + 7.5) / 9])
-    np.testing.assert_allclose(found, np.sqrt(1.5 / local), rtol=1e-6)
+    found = local_scale(sums, counts, neighbours, 0.5)
+    local = np.array([(10 + 5) / 10, (10 + 5) / 10, (2 + 5) / 9]) ** (1 / 16)
+    np.testing.assert_allclose(found, (1 / local) ** 0.5, rtol=1e-6)
     assert found.dtype == np.float32
-    np.testing.assert_array_equal(local_scale(sums, counts, neighbours, 1.5, 0), 1)
+    np.testing.assert_array_equal(local_scale(sums, counts, neighbours, 0), 1)
+
+
+def test_a_factor_follows_the_farthest_patches_of_its_row_and_not_the_usual_ones() -> None:
+    """Two rows with the same mean distance: where some patches lie far apart, a distance counts less."""
+    coreset = native.Coreset(np.array([[0.0], [100.0]], np.float32))
+    patches = np.tile(np.array([0.0] * 100 + [100.0] * 100, np.float32)[None, :, None], (10, 1, 1))
+    distances = np.ones((10, 200), np.float32)
+    distances[:, :100] = np.tile(np.array([0.7] * 80 + [2.2] * 20, np.float32), (10, 1))
+    found = row_statistics(coreset, patches, distances, np.arange(10), POOL)
+    spread, even = local_scale(*found, np.array([[0], [1]], np.int32), 1.0)
+    assert spread == pytest.approx((205 / 1005) ** (-1 / 16), rel=1e-3)  # 200 of 1,000 as far as the level, and 5
+    assert even == pytest.approx((5 / 1005) ** (-1 / 16), rel=1e-3)  # as good as nothing beside the 5
 
 
 def test_rows_that_nothing_matches_have_the_factor_1() -> None:
-    sums, counts = np.array([0.0, 12.0]), np.array([0, 3])
-    found = local_scale(sums, counts, np.array([[0], [1]], np.int32), 4.0, 4)
+    sums, counts = np.array([0.0, 3.0]), np.array([0, 3])
+    found = local_scale(sums, counts, np.array([[0], [1]], np.int32), 4)
     assert found[0] == 1
-    assert found[1] == 1  # as far as all
+    assert found[1] == 1  # as far as the level
 
 
 def test_distances_of_0() -> None:
-    neighbours = np.array([[0], [1]], np.int32)
-    np.testing.assert_array_equal(local_scale(np.zeros(2), np.array([7, 0]), neighbours, 0.0, 0.75), 1)
-    one_sheath = local_scale(np.array([0.0, 9.0]), np.array([10**6, 3]), neighbours, 9e-6, 4)
-    assert np.isfinite(one_sheath).all()
-    assert (one_sheath > 0).all()
+    vectors, patches, distances = material()
+    sums, counts = row_statistics(native.Coreset(vectors), patches, np.zeros_like(distances), np.arange(5), POOL)
+    assert not sums.any()
+    # all but a few are 0: the level is next to nothing, and nothing overflows
+    distances[:] = 1e-38
+    distances[0, 0] = 3e38
+    sums, counts = row_statistics(native.Coreset(vectors), patches, distances, np.arange(5), POOL)
+    for exponent in (0.5, 1, 4):
+        found = local_scale(sums, counts, np.arange(len(vectors), dtype=np.int32)[:, None], exponent)
+        assert np.isfinite(found).all()
+        assert (found > 0).all()
 
 
 def test_how_far_it_is_to_a_larger_factor() -> None:
@@ -110,7 +136,7 @@ def test_a_bundle_with_both(export: Export, tiny: Path, changes: dict[str, objec
     with Bundle.open(path) as bundle:
         scale = bundle.array("coreset/scale")
         assert scale.shape == (spec.index.size,)
-        assert 0 < scale.min() < 1 < scale.max()
+        assert 0 < scale.min() < scale.max()
         images = tuple(sorted((tiny / "part" / "test" / "good").iterdir()))
         scores = score_images(bundle, runtimes["graph"], Images("", Path(), "", images, ())).goods
     assert scores == tuple(runtimes["exact"].inspect(image).score for image in images)
