@@ -7,9 +7,9 @@
 d is the distance of a good patch to a coreset that has not seen its image; a patch matches the row nearest to it. So a
 distance counts less among rows where good patches lie far apart, such as copper strands, and more where they hardly
 vary, such as a smooth sheath. The score of an image is its largest value, so what counts is how far the farthest good
-patches of a place lie, not the usual ones: a power mean is near the largest, and one patch alone does not own it. The
-mean itself wins a third as much (bench/NOTES.md). Pooling, and the level, which weighs as much as 5 patches, steady rows
-with few matches: a row that nothing matches, nor its neighbours, has the factor 1.
+patches of a place lie, and not the usual ones: such a mean is near the largest, and no patch alone owns it. The plain
+mean wins a third as much (bench/NOTES.md). Pooling, and the level, which weighs as much as 5 patches, steady rows with
+few matches: a row that nothing matches, nor its neighbours, has the factor 1.
 """
 
 from __future__ import annotations
