@@ -18,7 +18,7 @@ from edge_ad.spec import FrameSpec, Size
 from export.choose.choice import LOCAL, USUAL_LOCAL, Candidate, Evidence, candidates, choose, table
 from export.choose.cost import work_of
 from export.choose.sizes import AREAS, candidate_sizes
-from export.choose.trial import Seen, seen
+from export.choose.trial import Seen, Setting, seen
 from export.coreset import kept_share
 from export.features import extract
 from export.fit.coresets import Coresets, Picks, picks_of
@@ -143,7 +143,7 @@ def decide(subject: Subject, summary: Summary) -> Chosen:
         seen, trials = _seen(opened, local, subject, summary)
     found: list[Candidate] = []
     for name, own in opened.items():
-        cost = {size: _cost_ms(stages, subject) for size, stages in own.items()}
+        cost = {size: cost_ms(stages, subject) for size, stages in own.items()}
         found += candidates(name, seen[name], cost, fixed=fixed)
     best = choose(found, options.budget_ms)
     if not fixed or len(local) > 1 or len(networks) > 1:
@@ -159,7 +159,7 @@ def decide(subject: Subject, summary: Summary) -> Chosen:
 
 
 def _seen(
-    opened: Opened, local: Sequence[tuple[float, float]], subject: Subject, summary: Summary
+    opened: Opened, local: Sequence[Setting], subject: Subject, summary: Summary
 ) -> tuple[Mapping[str, Evidence], Trials]:
     """What each size of each network saw in a trial; nothing where none is made: then the usual is taken."""
     usual: dict[str, Evidence] = {name: {size: {local[0]: None} for size in own} for name, own in opened.items()}
@@ -192,7 +192,7 @@ def _sizes(subject: Subject, network: Network) -> list[Size]:
     return candidate_sizes(subject.frames, box, areas, network.stride)
 
 
-def _local(options: Options) -> list[tuple[float, float]]:
+def _local(options: Options) -> list[Setting]:
     """The (exponent, sigma) to try, the usual one first."""
     scale, smooth = options.local_scale, options.smooth
     found = [
@@ -202,7 +202,8 @@ def _local(options: Options) -> list[tuple[float, float]]:
     return list(dict.fromkeys(found))
 
 
-def _cost_ms(stages: GraphStages, subject: Subject) -> float:
+def cost_ms(stages: GraphStages, subject: Subject) -> float:
+    """Milliseconds of a frame, by the model."""
     patches = stages.masks.count
     total = patches * len(subject.good_images)
     rows = round(kept_share(subject.options.coreset, total) * total)
@@ -239,44 +240,63 @@ def _open(network: Network, subject: Subject, summary: Summary) -> dict[Size, Gr
     return opened
 
 
-def _try(
-    opened: Opened, local: Sequence[tuple[float, float]], subject: Subject
-) -> tuple[Mapping[str, Evidence], Trials] | None:
-    """What each size of each network sees, with each local scale and smoothing.
-
-    Of few good images all are in the trials, with the folds and coresets that the calibration will have. So it goes on
-    from there, and the evidence is about the very coresets that the bundle's threshold comes from.
-    """
-    options, effort = subject.options, subject.options.effort
-    splits, some = _whole(opened, subject), _some(opened, subject)
-    paths = [subject.good_images[number] for number in some]
-    if splits is not None:
-        paths, shown = list(subject.good_images), some
-    else:
-        shown = np.arange(len(paths))
+def _try(opened: Opened, local: Sequence[Setting], subject: Subject) -> tuple[Mapping[str, Evidence], Trials] | None:
+    """What each size of each network sees, with each local scale and smoothing."""
+    images, turns = images_to_try(opened, subject), DEFECTS[subject.options.effort]
     mask = None if subject.region is None else subject.region.mask
-    turns = DEFECTS[effort]
-    drawn = draw_defects(paths, shown, mask, subject.frame, options.seed, turns, subject.aligner)
+    given = images.paths, images.shown, mask, subject.frame, subject.options.seed, turns, subject.aligner
+    drawn = draw_defects(*given)
     if not drawn.defects:
         return None
-    trials = Trials(paths, drawn, len(turns))
+    trials = Trials(images.paths, drawn, len(turns))
     found: dict[str, Evidence] = {}
     for name, own in opened.items():
-        sizes: dict[Size, dict[tuple[float, float], Seen | None]] = {}
+        sizes: dict[Size, dict[Setting, Seen | None]] = {}
         for size, stages in own.items():
             known = trials.known[name, size] = Known(REMEMBERED // sum(map(len, opened.values())))
-            label = "features of {} x {}".format(*size)
-            patches = np.empty((len(paths), stages.masks.count, stages.backbone.dim), np.float32)
-            extract(patches, paths, stages.frame, stages.crop, stages.engine, stages.masks.rows, label)
-            if splits is None:
-                picks = Picks(lambda count: min(1.0, ROWS / count), True, options.seed)
-                coresets = Coresets(patches, folds(len(paths), "crossfit", options.seed), picks, subject.pool)
-            else:
-                coresets = Coresets(patches, splits, picks_of(options), subject.pool)
+            coresets = images.coresets(stages, subject)
+            if images.whole:
                 trials.coresets[name, size] = coresets
-            sizes[size] = {**seen(stages, paths, shown, drawn, coresets, local, known)}
+            sizes[size] = {**seen(stages, images.paths, images.shown, drawn, coresets, local, known)}
         found[name] = sizes
     return found, trials
+
+
+@dataclass(frozen=True)
+class TrialImages:
+    """The good images that trials look at.
+
+    Attributes:
+        paths: their files.
+        shown: numbers of those whose scores count.
+        splits: how they are held out.
+        whole: these are all good images, held out as for the calibration.
+    """
+
+    paths: Sequence[Path]
+    shown: NDArray[np.int64]
+    splits: Splits
+    whole: bool
+
+    def coresets(self, stages: GraphStages, subject: Subject) -> Coresets:
+        """Of the images' patches at one input size of a network."""
+        label = "features of {} x {}".format(*stages.backbone.input_size)
+        patches = np.empty((len(self.paths), stages.masks.count, stages.backbone.dim), np.float32)
+        extract(patches, self.paths, stages.frame, stages.crop, stages.engine, stages.masks.rows, label)
+        options = subject.options
+        picks = picks_of(options) if self.whole else Picks(lambda count: min(1.0, ROWS / count), True, options.seed)
+        return Coresets(patches, self.splits, picks, subject.pool)
+
+
+def images_to_try(opened: Opened, subject: Subject) -> TrialImages:
+    """Of few good images all are in the trials, with the folds and coresets that the calibration will have. So it goes
+    on from there, and the evidence is about the very coresets that the bundle's threshold comes from.
+    """
+    splits, some = _whole(opened, subject), _some(opened, subject)
+    if splits is not None:
+        return TrialImages(list(subject.good_images), some, splits, True)
+    paths = [subject.good_images[number] for number in some]
+    return TrialImages(paths, np.arange(len(paths)), folds(len(paths), "crossfit", subject.options.seed), False)
 
 
 def _whole(opened: Opened, subject: Subject) -> Splits | None:

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ad.frames.roi import RoiMasks
 from edge_ad.heads.index import Index
 from edge_ad.heads.local import Local, Smoothing
 from edge_ad.system.progress import Progress
-from export.fit.coresets import Coresets
+from export.fit.coresets import Coresets, Matched
 from export.power import Known, SynthDefects, changed_by
 from export.stages import Stages
 
@@ -74,18 +75,16 @@ def seen(
         settings: to try.
         known: takes what the defects change.
     """
-    masks, patches, searches = stages.masks, coresets.patches, coresets.searches
-    smoothings = {sigma: Smoothing(sigma, masks.grid, masks.rows) if sigma else None for _, sigma in settings}
+    patches, searches = coresets.patches, coresets.searches
     good: dict[Setting, list[float]] = {setting: [] for setting in settings}
     defective: dict[Setting, list[float]] = {setting: [] for setting in settings}
     label = "trial of {} x {}".format(*stages.backbone.input_size)
     with Progress(f"{label} with defects", len(drawn.defects), unit="defects") as progress:
         for name, (train, held) in zip(coresets.splits.labels, coresets.splits.pairs, strict=True):
             coreset = coresets.fold(train, name)
-            matched = coresets.matched(coreset, train)  # after this, all good images are searched
-            local = {(a, s): Local(matched.factors(a) if a else None, smoothings[s]) for a, s in settings}
+            local = locals_of(coresets.matched(coreset, train), stages.masks, settings)
             for image in np.intersect1d(held, shown).tolist():
-                found = searches.good[image]
+                found = searches.good[image]  # `matched` has searched all good images
                 for setting in settings:
                     good[setting].append(float(local[setting](found.distances, found.nearest).max()))
             defects = drawn.on(held)
@@ -97,3 +96,14 @@ def seen(
                     defective[setting].append(float(local[setting](estimate.distances, estimate.nearest).max()))
                 progress.update(1)
     return {setting: Seen(np.array(good[setting]), np.array(defective[setting])) for setting in settings}
+
+
+def locals_of(matched: Matched, masks: RoiMasks, settings: Sequence[Setting]) -> dict[Setting, Local]:
+    """What a fold scores with, for each setting.
+
+    Args:
+        matched: of its coreset.
+        masks: the patches that are inspected.
+    """
+    smoothings = {sigma: Smoothing(sigma, masks.grid, masks.rows) if sigma else None for _, sigma in settings}
+    return {(a, sigma): Local(matched.factors(a) if a else None, smoothings[sigma]) for a, sigma in settings}
