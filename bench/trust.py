@@ -5,8 +5,8 @@
 For each labelled set, the candidates of `export.choose` (input sizes, two of them joined, local scale and smoothing)
 are tried as the export tries them, on good images alone. Each fold's coreset also scores the labelled test images, so
 that each candidate has a real image AUROC besides (mean over folds). The table has, for each set: Spearman's rank
-correlation of the two over the candidates, the AUROC of the candidate that the export takes, and the best, the median
-and the worst of all.
+correlation of the two over the candidates; the AUROC of the candidate that the export takes, and of the usual one,
+which it takes without evidence; and the best, the median and the worst of all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,30 +23,30 @@ from numpy.typing import NDArray
 
 from bench.sight.sets import SETS, LabelledSet, find_sets
 from edge_ad import native
-from edge_ad.data.layouts import check_images
+from edge_ad.data.layouts import load_category
 from edge_ad.metrics import binary_auroc
-from edge_ad.spec import FrameSpec, Size
+from edge_ad.spec import Size
 from edge_ad.system.cpu import default_threads
 from edge_ad.system.entry import run_command, say
 from edge_ad.system.tables import aligned
 from export.choose.choice import LOCAL, USUAL_LOCAL, Candidate, candidates, choose
-from export.choose.cost import work_of
-from export.choose.evidence import IMAGES, ROWS
-from export.choose.sizes import candidate_sizes
-from export.choose.trial import Seen, Trial
-from export.coreset import MOST_ROWS
-from export.features import extract
+from export.choose.evidence import LEAST_FOR_TRIAL, Subject, cost_ms, images_to_try
+from export.choose.sizes import AREAS, candidate_sizes
+from export.choose.trial import Seen, Setting, locals_of, seen
+from export.features import stream
 from export.fidelity import rank_correlation
+from export.fit.coresets import Coresets
 from export.network import open_network
 from export.options import Options
-from export.power import draw_defects
+from export.pipeline import read_images
+from export.power import Known, draw_defects
 from export.stages import Stages, open_stages
+from export.summary import Summary
 
-AREAS = (192**2, 256**2, 320**2, 384**2)
-BUDGET_MS = 50.0  # of the export, by default
+MORE_AREAS = (192**2, 320**2)  # beside those that an export tries
 EACH_LOCAL = tuple(dict.fromkeys((USUAL_LOCAL, *LOCAL)))
-TITLES = ("set", "seed", "candidates", "rank correlation", "AUROC taken", "best", "median", "worst")
-_BLOCK = 32  # test images whose patches are in memory at a time
+TITLES = ("set", "seed", "candidates", "rank correlation", "AUROC taken", "usual", "best", "median", "worst")
+Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,37 @@ class Tried:
     """
 
     seen: Seen
-    real: NDArray[np.float64]
+    real: Scores
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What there is to choose from.
+
+    Attributes:
+        found: every candidate.
+        real: image AUROC of each, on real defects.
+        default: the sizes that an export tries; it takes one of them, or two joined.
+        has_trials: whether an export has the images to try anything.
+    """
+
+    found: Sequence[Candidate]
+    real: Scores
+    default: Sequence[Size]
+    has_trials: bool
+
+    def taken(self, *, by_evidence: bool) -> float:
+        """The AUROC of the candidate that an export takes; without evidence all candidates look alike."""
+        found = self.found if by_evidence else [replace(candidate, power=None) for candidate in self.found]
+        able = [candidate for candidate in found if set(candidate.sizes) <= set(self.default)]
+        return float(self.real[found.index(choose(able, Options.budget_ms))])
+
+    def cells(self) -> tuple[str, ...]:
+        """Those of the table after the seed."""
+        correlation = rank_correlation([candidate.power or 0.0 for candidate in self.found], self.real)
+        own = (self.taken(by_evidence=self.has_trials), self.taken(by_evidence=False))
+        numbers = (*own, self.real.max(), np.median(self.real), self.real.min())
+        return (f"{len(self.found)}", f"{correlation:.2f}", *(f"{number:.4f}" for number in numbers))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,77 +107,61 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(options: argparse.Namespace) -> int:
-    rows: list[tuple[str, ...]] = [
-        ("set", "seed", "candidates", "rank correlation", "AUROC taken", "best", "median", "worst")
-    ]
+    rows: list[tuple[str, ...]] = [TITLES]
     with tempfile.TemporaryDirectory() as folder:
-        for subject in find_sets(options.sets, options.data, Path(folder)):
+        for labelled in find_sets(options.sets, options.data, Path(folder)):
             for seed in options.seeds:
-                rows.append((subject.name, f"{seed}", *judge(*measure(subject, seed))))
+                rows.append((labelled.name, f"{seed}", *measure(labelled, seed).cells()))
                 say("  ".join(rows[-1]))
     print(aligned(rows))
     return 0
 
 
-def measure(subject: LabelledSet, seed: int) -> tuple[list[Candidate], NDArray[np.float64], list[Size]]:
-    """Every candidate, its image AUROC on real defects, and the sizes that an export tries."""
-    good, facts = check_images(subject.train)
-    generator = np.random.default_rng([seed, 3])
-    paths = [good[number] for number in np.sort(generator.permutation(len(good))[: IMAGES["usual"]])]
-    frame = FrameSpec(next(iter(facts.sizes)) if len(facts.sizes) == 1 else None)
-    drawn = draw_defects(paths, np.arange(len(paths)), None, frame, seed)
-    options, pool = Options(str(subject.folder), seed=seed), native.Pool(default_threads())
+def measure(labelled: LabelledSet, seed: int) -> Measured:
+    """Tries every candidate on the good images of a set, and scores its test images."""
+    options, pool = Options(str(labelled.folder), seed=seed), native.Pool(default_threads())
+    good, frame, frames = read_images(load_category(labelled.folder), options, None, Summary(Path()))
     network = open_network(options)
-    tried: dict[Size, dict[tuple[float, float], Tried]] = {}
-    cost: dict[Size, float] = {}
-    for size in candidate_sizes(facts.frames, None, AREAS):
-        stages = open_stages(options, network, frame, None, paths, size)
-        trial = Trial(stages, paths, drawn, ROWS, seed, pool)
-        scores = _real(trial, stages, [image.path for image in subject.test])
-        tried[size] = {local: Tried(trial.seen(*local), scores[local]) for local in EACH_LOCAL}
-        cost[size] = work_of(stages.graph, stages.masks.count, MOST_ROWS).ms()
-    found = candidates(
-        network.name, {size: {local: one.seen for local, one in own.items()} for size, own in tried.items()}, cost
-    )
-    real = np.array([_auroc(candidate, tried, subject.defects) for candidate in found])
-    return found, real, candidate_sizes(facts.frames)
+    default, every = (candidate_sizes(frames, None, sorted(areas)) for areas in (AREAS, {*AREAS, *MORE_AREAS}))
+    opened = {size: open_stages(options, network, frame, None, good, size) for size in every}
+    subject = Subject(options, [network], frame, None, good, frames, pool)
+    images = images_to_try({network.name: {size: opened[size] for size in default}}, subject)
+    drawn = draw_defects(images.paths, images.shown, None, frame, seed)
+    tests = [image.path for image in labelled.test]
+    tried: dict[Size, dict[Setting, Tried]] = {}
+    for size, stages in opened.items():
+        coresets = images.coresets(stages, subject)
+        evidence = seen(stages, images.paths, images.shown, drawn, coresets, EACH_LOCAL, Known())
+        real = real_scores(coresets, stages, tests, pool)
+        tried[size] = {local: Tried(evidence[local], real[local]) for local in EACH_LOCAL}
+    scores = {size: {local: one.seen for local, one in own.items()} for size, own in tried.items()}
+    found = candidates(network.name, scores, {size: cost_ms(stages, subject) for size, stages in opened.items()})
+    aurocs = np.array([_auroc(candidate, tried, labelled.defects) for candidate in found])
+    return Measured(found, aurocs, default, len(good) >= LEAST_FOR_TRIAL)
 
 
-def _real(trial: Trial, stages: Stages, paths: Sequence[Path]) -> dict[tuple[float, float], NDArray[np.float64]]:
-    """(folds, n) scores of images by each local scale and smoothing."""
-    found = {local: np.empty((len(trial.folds), len(paths))) for local in EACH_LOCAL}
-    for start in range(0, len(paths), _BLOCK):
-        block = paths[start : start + _BLOCK]
-        patches = np.empty((len(block), stages.masks.count, stages.backbone.dim), np.float32)
-        extract(patches, block, stages.frame, stages.crop, stages.engine, stages.masks.rows, "test images")
-        for number, fold in enumerate(trial.folds):
-            answer = trial.search(fold.coreset, patches)
-            for local, scores in found.items():
-                scores[number, start : start + len(block)] = trial.scores(fold, answer, *local)
-    return found
+def real_scores(coresets: Coresets, stages: Stages, paths: Sequence[Path], pool: native.Pool) -> dict[Setting, Scores]:
+    """(folds, n) scores of images with each local scale and smoothing."""
+    heads = []
+    for name, (train, _) in zip(coresets.splits.labels, coresets.splits.pairs, strict=True):
+        coreset = coresets.fold(train, name)
+        heads.append((coreset, locals_of(coresets.matched(coreset, train), stages.masks, EACH_LOCAL)))
+    scores = {local: np.empty((len(heads), len(paths))) for local in EACH_LOCAL}
+    images = stream(paths, stages.frame, stages.crop, stages.engine, stages.masks.rows)
+    for number, patches in enumerate(images):
+        for fold, (coreset, each) in enumerate(heads):
+            answer = native.exact_search(coreset, patches, pool)
+            for local, score in each.items():
+                scores[local][fold, number] = score(*answer).max()
+    return scores
 
 
-def _auroc(
-    candidate: Candidate, tried: Mapping[Size, Mapping[tuple[float, float], Tried]], defects: NDArray[np.bool_]
-) -> float:
+def _auroc(candidate: Candidate, tried: Mapping[Size, Mapping[Setting, Tried]], defects: NDArray[np.bool_]) -> float:
     """Mean over the folds; of two joined sizes as `export.choose.trial.joined` joins them."""
     parts = [tried[size][candidate.exponent, candidate.sigma] for size in candidate.sizes]
-    scores = np.max([part.real / np.median(part.seen.good) for part in parts], axis=0)
+    units = [float(np.median(part.seen.good)) if len(parts) == 2 else 1.0 for part in parts]
+    scores = np.max([part.real / unit for part, unit in zip(parts, units, strict=True)], axis=0)
     return float(np.mean([binary_auroc(own[~defects], own[defects]) for own in scores]))
-
-
-def judge(found: Sequence[Candidate], real: NDArray[np.float64], default: Sequence[Size]) -> tuple[str, ...]:
-    """The cells of the table after the seed.
-
-    Args:
-        found: every candidate.
-        real: image AUROC of each.
-        default: sizes that an export tries; it takes one of them, or two joined.
-    """
-    taken = choose([candidate for candidate in found if set(candidate.sizes) <= set(default)], BUDGET_MS)
-    correlation = rank_correlation([candidate.power or 0.0 for candidate in found], real)
-    numbers = (real[list(found).index(taken)], real.max(), np.median(real), real.min())
-    return (f"{len(found)}", f"{correlation:.2f}", *(f"{number:.4f}" for number in numbers))
 
 
 if __name__ == "__main__":
