@@ -24,10 +24,10 @@ from edge_ad.sources.base import Capture, Source, Triggered, Watched
 from edge_ad.sources.registry import open_source
 from edge_ad.sources.resume import Resume
 from edge_ad.sources.state import LIVE, CameraState
-from edge_ad.station.alarms import AGAIN
 from edge_ad.station.config import Camera, Drift
 from edge_ad.station.desk import Desk, Ticket
 from edge_ad.station.drift import Watcher
+from edge_ad.station.events import AGAIN, EventKind
 from edge_ad.station.journal import Journal
 from edge_ad.station.outcomes import ENGINE, FRAME, NO_FRAME, RECIPE, Decision, fault
 from edge_ad.station.pictures import Pictures
@@ -38,7 +38,7 @@ _log = logging.getLogger("edge_ad.station")
 _TURN_S = 0.1  # of a loop that waits
 _AGAIN_S = (1.0, 30.0)  # before a source that is gone is opened again: at first, at most
 _IDLE_S = 1.0  # without a trigger, and a source counts as idle: longer than a file of a hot folder rests
-_WELL = ("connected", LIVE, "ended")  # kinds of events of a camera that nobody needs to look after
+_WELL = (EventKind.CONNECTED, EventKind.LIVE, EventKind.ENDED)  # events of a camera that nobody needs to look after
 _SHARE = 0.9  # of the deadline, in which a frame must come
 
 
@@ -314,7 +314,7 @@ class Line:
         self._heard = not hasattr(self._source, "events")
         if self.error is not None:
             _log.warning("camera %s: the source is there again", self.camera.name)
-            self._desk.event(self.camera.name, "source", AGAIN)
+            self._desk.event(self.camera.name, EventKind.SOURCE, AGAIN)
         self.error, self._again_s = None, 0.0
         return True
 
@@ -324,7 +324,7 @@ class Line:
             self._source = None
         if self.error is None or str(self.error) != str(error):
             _log.error("camera %s: %s", self.camera.name, error)
-            self._desk.event(self.camera.name, "source", str(error))
+            self._desk.event(self.camera.name, EventKind.SOURCE, str(error))
         self.error = error
         self._again_s = min(max(2 * self._again_s, _AGAIN_S[0]), _AGAIN_S[1])
         self._again_at = time.monotonic() + self._again_s
@@ -335,11 +335,12 @@ class Line:
         for event in [] if events is None else cast(Watched, self._source).events():
             if not self._heard:
                 self._heard, self._last_trigger = True, time.monotonic()
-            if event.kind == "drops" and self.camera.trigger != "free":
+            kind = EventKind(event.kind)
+            if kind == EventKind.DROPS and self.camera.trigger != "free":
                 continue  # most frames of a camera are no part then
-            level = logging.INFO if event.kind in _WELL else logging.WARNING
-            _log.log(level, "camera %s: %s: %s", self.camera.name, event.kind, event.text)
-            self._desk.event(self.camera.name, event.kind, event.text)
+            level = logging.INFO if kind in _WELL else logging.WARNING
+            _log.log(level, "camera %s: %s: %s", self.camera.name, kind, event.text)
+            self._desk.event(self.camera.name, kind, event.text)
 
     def _settle(self) -> None:
         """Tells the source what is durable; by the thread that reads from it."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edge_ad.errors import SourceError, SpecError
 from edge_ad.station.desk import Desk, Ticket
+from edge_ad.station.events import EventKind
 from edge_ad.station.plc.base import Answer, KnownRecipe, Link, LinkOpening, LinkState, answer_of
 from edge_ad.station.plc.table import open_link
 
@@ -83,7 +84,7 @@ class Links:
         """See `Host`."""
         return self._line(camera).slot.current.runtime.bundle_id
 
-    def tell(self, camera: str, kind: str, text: str) -> None:
+    def tell(self, camera: str, kind: EventKind, text: str) -> None:
         """See `Host`."""
         if self._desk is not None:
             self._desk.event(camera, kind, text)

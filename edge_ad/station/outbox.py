@@ -13,6 +13,7 @@ from pathlib import Path
 
 from edge_ad.station.config import SinkConfig
 from edge_ad.station.desk import Desk
+from edge_ad.station.events import EventKind
 from edge_ad.station.journal import Journal
 from edge_ad.station.sinks.base import Message, NotYet, Sink, SinkOpening
 from edge_ad.station.sinks.table import open_sink
@@ -118,7 +119,7 @@ class Outbox:
 
     def _tell(self, text: str) -> None:
         _log.error("sink %s: %s", self.config.id, text)
-        self._desk.event("", "sink", f"{self.config.id}: {text}")
+        self._desk.event("", EventKind.SINK, f"{self.config.id}: {text}")
 
     def _failed(self, error: Exception) -> None:
         told = f"it failed and is tried again: {error}"

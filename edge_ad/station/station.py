@@ -14,6 +14,7 @@ from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.station.alarms import BUNDLE, Alarms
 from edge_ad.station.config import Camera, Config, SinkConfig, load_config
 from edge_ad.station.desk import Desk, Ticket
+from edge_ad.station.events import EventKind
 from edge_ad.station.journal import Journal
 from edge_ad.station.line import Line
 from edge_ad.station.links import Links
@@ -73,8 +74,8 @@ class Station:
         if self.desk.recovered:
             text = f"{self.desk.recovered} triggers had no outcome when the process before ended; they are faults"
             _log.warning(text)
-            self.desk.event("", "restart", text)
-        self.desk.event("", "start", f"edge-ad {__version__}, {self.config.path}")
+            self.desk.event("", EventKind.RESTART, text)
+        self.desk.event("", EventKind.START, f"edge-ad {__version__}, {self.config.path}")
         self._open_sinks(self.config.sinks)
         self._forget_sinks(self.config.sinks)
         for camera in self.config.cameras:
@@ -241,7 +242,7 @@ class Station:
         for line in made:
             self._replace(ended.get(line.camera.name), line)
         told = f"ended: {', '.join(gone) or 'none'}; started: {', '.join(line.camera.name for line in made) or 'none'}"
-        self.desk.event("", "reload", f"{new.path}; {told}")
+        self.desk.event("", EventKind.RELOAD, f"{new.path}; {told}")
 
     def _prepare(self, cameras: Sequence[Camera], new: Config) -> list[Line]:
         """All that may fail of a new configuration: lines of its new cameras, not started, and its sinks."""

@@ -21,6 +21,7 @@ from edge_ad.errors import BundleError, SpecError
 from edge_ad.frames.check import in_declared_order
 from edge_ad.runtime import Runtime
 from edge_ad.station.config import Camera
+from edge_ad.station.events import EventKind, Tell
 from edge_ad.station.journal import Journal
 from edge_ad.station.kept import Mask, bundle_path, keep_bundle, keep_mask
 from edge_ad.station.outcomes import Decision, decide
@@ -32,7 +33,6 @@ _log = logging.getLogger("edge_ad.station")
 _POLL_S = 0.25
 _STILL_S = 0.5  # that a changed file must rest
 
-Tell = Callable[[str, str, str], None]  # camera, kind of event, text
 Stamp = tuple[int, int, int] | None  # of a file; None where there is none
 
 
@@ -263,7 +263,7 @@ class Slot:
         self._adopted(name, number, opened.runtime.bundle_id)
         took = f"bundle {opened.runtime.bundle_id}, proven and opened in {time.monotonic() - began:.1f} s"
         _log.info("camera %s: recipe %d -> %d, %s", name, old, number, took)
-        self._tell(name, "recipe", f"{old} -> {number}: {took}")
+        self._tell(name, EventKind.RECIPE, f"{old} -> {number}: {took}")
 
     def _failed(self, number: int, error: Exception) -> None:
         text = f"recipe {number} cannot be opened: {' '.join(str(error).split())}"
@@ -272,7 +272,7 @@ class Slot:
                 self._why = text
         told = f"{text}. No part is inspected until it can, or another one is selected"
         _log.error("camera %s: %s", self.camera.name, told)
-        self._tell(self.camera.name, "recipe", told)
+        self._tell(self.camera.name, EventKind.RECIPE, told)
 
     def _missing(self, number: int) -> None:
         """The recipe that was selected is in the configuration no more."""
@@ -283,7 +283,7 @@ class Slot:
         else:
             self._wanted = 0
         _log.warning("camera %s: %s", self.camera.name, text)
-        self._tell(self.camera.name, "recipe", text)
+        self._tell(self.camera.name, EventKind.RECIPE, text)
 
     def _swap(self) -> None:
         name, path, old = self.camera.name, self._paths[self.number], self.current.runtime.bundle_id
@@ -308,13 +308,13 @@ class Slot:
         """The file is in use."""
         self.refused = False
         _log.info("camera %s: bundle %s", self.camera.name, text)
-        self._tell(self.camera.name, "bundle", text)
+        self._tell(self.camera.name, EventKind.BUNDLE, text)
 
     def _refuse(self, path: Path, error: Exception, then: str) -> None:
         self.refused = True
         text = f"{path} is refused, and {then}: {' '.join(str(error).split())}"
         _log.error("camera %s: %s", self.camera.name, text)
-        self._tell(self.camera.name, "refused", text)
+        self._tell(self.camera.name, EventKind.REFUSED, text)
 
 
 def _opening(number: int) -> str:

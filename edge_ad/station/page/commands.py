@@ -13,6 +13,7 @@ from edge_ad.errors import SourceError, SpecError
 from edge_ad.sources.state import LIVE
 from edge_ad.station.alarms import DRIFT
 from edge_ad.station.desk import Ticket
+from edge_ad.station.events import EventKind
 from edge_ad.station.journal import LABELS, Journal, iso
 from edge_ad.station.page.channel import BAD, CONFLICT, LATE, UNAVAILABLE, UNKNOWN, RefusedError
 from edge_ad.station.page.counts import Counts
@@ -165,7 +166,7 @@ class Commands:
             found[:] = [journal.label(camera, part_id, label)]
             if found[0]:
                 told = f"{part_id}: {label or 'no label'}, by {who}"
-                journal.event(time.time_ns(), camera, "label", told)
+                journal.event(time.time_ns(), camera, EventKind.LABEL, told)
 
         self._write(write)
         if not found[0]:
@@ -194,14 +195,14 @@ class Commands:
         camera, config = self._line(values).camera, self._station.config
         with Journal(config.journal) as journal:
             bundle, _ = roll_back(camera, journal, config.data)
-        self._station.desk.event(camera.name, "rollback", f"{bundle} by {_text(values, 'who')}")
+        self._station.desk.event(camera.name, EventKind.ROLLBACK, f"{bundle} by {_text(values, 'who')}")
         return {"camera": camera.name, "bundle": bundle}
 
     def _do_learn(self, values: dict[str, Any], *more: str) -> dict[str, Any]:
         camera, who = self._line(values).camera.name, _text(values, "who")
         path = str(self._station.config.path)
         told = ["learn", "--station", path, "--camera", camera, "--who", who, "--json", *more]
-        return self.jobs.start("undo" if more else "learn", camera, told)
+        return self.jobs.start(EventKind.UNDO if more else EventKind.LEARN, camera, told)
 
     def _do_undo(self, values: dict[str, Any]) -> dict[str, Any]:
         return self._do_learn(values, "--undo")
@@ -213,7 +214,8 @@ class Commands:
         line = self._line(values)
         camera = line.camera.name
         line.drift.renew()
-        self._station.desk.event(camera, "reference", f"a new reference was asked for by {_text(values, 'who')}")
+        told = f"a new reference was asked for by {_text(values, 'who')}"
+        self._station.desk.event(camera, EventKind.REFERENCE, told)
         return {"camera": camera}
 
     def _do_select_recipe(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -224,7 +226,7 @@ class Commands:
             self._station.links.select_recipe(camera, number)
         except SpecError as error:
             raise RefusedError(str(error), UNKNOWN) from error
-        self._station.desk.event(camera, "recipe", f"{number} by {_text(values, 'who')}")
+        self._station.desk.event(camera, EventKind.RECIPE, f"{number} by {_text(values, 'who')}")
         return {"camera": camera, "number": number}
 
     # ------------------------------------------------------------------------------------------------ helpers
