@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from edge_ad._version import __version__
 from edge_ad.errors import SourceError, SpecError
-from edge_ad.sources.state import LIVE
 from edge_ad.station.alarms import DRIFT
 from edge_ad.station.desk import Ticket
 from edge_ad.station.events import EventKind
@@ -99,10 +98,6 @@ class Commands:
         camera, in_use, state = line.camera, line.slot.current, line.state
         runtime, why = in_use.runtime, line.not_ready
         last = self._last.get(camera.name)
-        if state is None:
-            health = "" if line.error is None else "lost"
-        else:
-            health = state.health if state.connected else "lost"
         return {
             "name": camera.name,
             "address": camera.address,
@@ -114,7 +109,7 @@ class Commands:
             "threshold": runtime.threshold,
             "ready": not why,
             "why": why,
-            "health": health or LIVE,
+            "health": line.health.word,
             "drops": 0 if state is None else state.drops,
             "missed": 0 if state is None else state.missed,
             "deadline_ms": camera.deadline_ms,

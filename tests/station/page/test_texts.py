@@ -13,6 +13,7 @@ from edge_ad.monitor.causes import CAUSES, NAMES
 from edge_ad.monitor.statistics import STATISTICS
 from edge_ad.station import alarms
 from edge_ad.station.events import EventKind
+from edge_ad.station.health import WORDS
 from edge_ad.station.outcomes import ENGINE, FRAME, LATE, NO_FRAME, RECIPE, RESTART, fault
 from edge_ad.station.page import jobs, texts
 from edge_ad.station.page.shown import reason_of
@@ -40,6 +41,10 @@ def test_alarms_have_their_titles() -> None:
     words = {"active", "gone", "seen", "since"}
     titles = {key.removeprefix("alarm_") for key in ALL if key.startswith("alarm_")} - words
     assert titles == {*alarms.KINDS, "other"} - {alarms.DRIFT}
+
+
+def test_each_health_of_a_camera_has_its_word() -> None:
+    assert {key.removeprefix("health_") for key in ALL if key.startswith("health_")} == {*WORDS, "other"}
 
 
 def test_jobs_have_their_names() -> None:
