@@ -10,7 +10,7 @@ from edge_ad.errors import SourceError, SpecError
 from edge_ad.station.desk import Desk, Ticket
 from edge_ad.station.events import EventKind
 from edge_ad.station.plc.base import Answer, KnownRecipe, Link, LinkOpening, LinkState, answer_of
-from edge_ad.station.plc.table import open_link
+from edge_ad.station.plc.table import LINKS
 
 if TYPE_CHECKING:
     from edge_ad.station.config import Config, LinkConfig
@@ -117,7 +117,7 @@ class Links:
 
     def _opened(self, link: LinkConfig, config: Config) -> Link:
         opening = LinkOpening(link.id, self._station, self, dict(link.options), config.data, config.cameras)
-        return open_link(link.kind, opening)
+        return LINKS.open(link.kind, opening)
 
     def exchange(self, config: Config, desk: Desk) -> None:
         """Closes those that are gone from the configuration, and opens the new ones.

@@ -16,7 +16,7 @@ from edge_ad.station.desk import Desk
 from edge_ad.station.events import EventKind
 from edge_ad.station.journal import Journal
 from edge_ad.station.sinks.base import Message, NotYet, Sink, SinkOpening
-from edge_ad.station.sinks.table import open_sink
+from edge_ad.station.sinks.table import SINKS
 
 _log = logging.getLogger("edge_ad.station")
 _BATCH = 256
@@ -39,7 +39,7 @@ class Outbox:
     def __init__(self, config: SinkConfig, station: str, data: Path, desk: Desk, *, patiently: bool = False) -> None:
         self.config, self._desk = config, desk
         self._stop, self._awake = threading.Event(), threading.Event()
-        self._open: Callable[[], Sink] = lambda: open_sink(
+        self._open: Callable[[], Sink] = lambda: SINKS.open(
             config.kind, SinkOpening(station, data, dict(config.options), self._stop, self._tell)
         )
         self._sink: Sink | None = None if patiently else self._open()

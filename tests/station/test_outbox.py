@@ -47,7 +47,7 @@ class Bites(Recorder):
 class Made:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, sink: Any = None) -> None:
         self.folder, self.sink = folder, sink or Recorder()
-        monkeypatch.setattr(outbox, "open_sink", lambda kind, opening: self.sink)
+        monkeypatch.setattr(outbox.SINKS, "open", lambda kind, opening: self.sink)
         self.desk = Desk(folder / "journal.sqlite")
 
     def open(self, *what: str) -> Outbox:
@@ -163,7 +163,7 @@ def test_a_sink_that_waits_is_told_of_the_end(tmp_path: Path, monkeypatch: pytes
             raise NotYet
 
     made = Made(tmp_path, monkeypatch, Waits())
-    monkeypatch.setattr(outbox, "open_sink", lambda kind, opening: openings.append(opening) or made.sink)
+    monkeypatch.setattr(outbox.SINKS, "open", lambda kind, opening: openings.append(opening) or made.sink)
     made.open()
     made.decide("good")
     wait_for(lambda: made.sink.got)
