@@ -5,6 +5,7 @@ The journal is the outbox. A sink's place in it is the number of the last outcom
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -33,7 +34,7 @@ class Outbox:
         patiently: a sink that cannot be opened is tried again, as one that fails later is.
 
     Raises:
-        EdgeADError: the sink cannot be opened.
+        EdgeADError: the sink cannot be opened, or the journal not be read. Nothing stays open.
     """
 
     def __init__(self, config: SinkConfig, station: str, data: Path, desk: Desk, *, patiently: bool = False) -> None:
@@ -42,14 +43,19 @@ class Outbox:
         self._open: Callable[[], Sink] = lambda: SINKS.open(
             config.kind, SinkOpening(station, data, dict(config.options), self._stop, self._tell)
         )
-        self._sink: Sink | None = None if patiently else self._open()
-        self._journal = Journal(data / "journal.sqlite")
-        known = self._journal.position(config.id)
-        self.position = self._journal.number if known is None else known
-        self._save()
         self._pause_s, self._told = 0.0, ""
         self._thread = threading.Thread(target=self._run, name=f"edge-ad-sink-{config.kind}", daemon=True)
-        self._thread.start()
+        with contextlib.ExitStack() as opened:  # of what is closed again where the rest cannot be had
+            self._sink: Sink | None = None if patiently else self._open()
+            if self._sink is not None:
+                opened.callback(self._sink.close)
+            self._journal = Journal(data / "journal.sqlite")
+            opened.callback(self._journal.close)
+            known = self._journal.position(config.id)
+            self.position = self._journal.number if known is None else known
+            self._save()
+            self._thread.start()
+            opened.pop_all()
 
     def wake(self) -> None:
         """There is a new outcome."""
