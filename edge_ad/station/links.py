@@ -123,20 +123,11 @@ class Links:
         """Closes those that are gone from the configuration, and opens the new ones.
 
         Raises:
-            EdgeADError: one cannot be opened; those before are open again, as far as they can be.
+            EdgeADError: one cannot be opened. With the configuration before, all are as they were.
         """
-        before = tuple(self._open)
-        gone = [link for link in before if link not in config.links]
-        for link in gone:
+        for link in [link for link in self._open if link not in config.links]:
             self._open.pop(link).close()
-        try:
-            self.open(config, desk)
-        except BaseException:
-            for link in [link for link in self._open if link not in before]:
-                self._open.pop(link).close()
-            for link in gone:
-                self._open[link] = self._opened(link, config)
-            raise
+        self.open(config, desk)
 
     def states(self) -> dict[str, LinkState]:
         """How each link is."""
