@@ -6,6 +6,7 @@ takes over between two triggers. One that fails any of this is refused, the jour
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -108,7 +109,7 @@ class Slot:
     Attributes:
         current: what is open.
         number: of its recipe.
-        refused: whether the file that was looked at last cannot be used.
+        refused: whether its file cannot be used, and what was opened goes on.
 
     Raises:
         EdgeADError: neither the file of recipe 0 nor the bundle before can be used.
@@ -139,13 +140,15 @@ class Slot:
         if number != self.number:
             self._missing(number)
         try:
-            self.current = self._open(self.number)
+            self.current, refusal = self._open(self.number)
         except Exception as error:  # an engine may raise anything
             if self.number == 0:
                 raise
             self._failed(self.number, error)
             self.number = 0
-            self.current = self._open(0)
+            self.current, refusal = self._open(0)
+        if refusal:
+            self._refuse(refusal)
         self._bundles[self.number] = self.current.runtime.bundle_id
         self._thread = threading.Thread(target=self._watch, name=f"edge-ad-bundle-{camera.name}", daemon=True)
 
@@ -206,19 +209,21 @@ class Slot:
 
     # ------------------------------------------------------------------------------------------------ opening
 
-    def _open(self, number: int) -> InUse:
-        """From the file, or where that cannot be used, from the copy of what the recipe was inspected with before."""
+    def _open(self, number: int) -> tuple[InUse, str]:
+        """From the file, or where that cannot be used, from the copy of what the recipe was inspected with before; and
+        then why, else ""."""
         path = self._paths[number]
         self._seen[number] = _stamp(path)
         try:
-            return self._opened(keep_bundle(self._data, path)[1])
+            return self._opened(keep_bundle(self._data, path)[1]), ""
         except Exception as error:  # an engine may raise anything
             before = self._before(number)
             kept = None if before is None else bundle_path(self._data, before)
             if kept is None or not kept.is_file():
                 raise
-            self._refuse(path, error, f"{before}, which is kept, goes on")
-            return self._opened(kept)
+            with contextlib.suppress(Exception):  # the error that people can mend is that of the file
+                return self._opened(kept), _refusal(path, error, f"{before}, which is kept, goes on")
+            raise
 
     def _opened(self, kept: Path) -> InUse:
         return open_bundle(self.camera, kept, self._roi)
@@ -251,7 +256,7 @@ class Slot:
         """Opens another recipe beside the one in use, which parts that were accepted before are finished with."""
         name, began = self.camera.name, time.monotonic()
         try:
-            opened = self._open(number)
+            opened, refusal = self._open(number)
         except Exception as error:  # an engine may raise anything
             self._failed(number, error)
             return
@@ -264,6 +269,10 @@ class Slot:
         took = f"bundle {opened.runtime.bundle_id}, proven and opened in {time.monotonic() - began:.1f} s"
         _log.info("camera %s: recipe %d -> %d, %s", name, old, number, took)
         self._tell(name, EventKind.RECIPE, f"{old} -> {number}: {took}")
+        if refusal:
+            self._refuse(refusal)
+        elif self.refused:  # of the recipe before
+            self._took(f"{self._paths[number]} is sound, and the file of recipe {old} is not asked for any more")
 
     def _failed(self, number: int, error: Exception) -> None:
         text = f"recipe {number} cannot be opened: {' '.join(str(error).split())}"
@@ -296,7 +305,7 @@ class Slot:
                 return
             opened = self._opened(kept)
         except Exception as error:  # an engine may raise anything; the bundle after this one must still be seen
-            self._refuse(path, error, f"{old} goes on")
+            self._refuse(_refusal(path, error, f"{old} goes on"))
             return
         with self._lock:
             self.current = opened  # the next trigger is inspected with it
@@ -310,11 +319,14 @@ class Slot:
         _log.info("camera %s: bundle %s", self.camera.name, text)
         self._tell(self.camera.name, EventKind.BUNDLE, text)
 
-    def _refuse(self, path: Path, error: Exception, then: str) -> None:
+    def _refuse(self, text: str) -> None:
         self.refused = True
-        text = f"{path} is refused, and {then}: {' '.join(str(error).split())}"
         _log.error("camera %s: %s", self.camera.name, text)
         self._tell(self.camera.name, EventKind.REFUSED, text)
+
+
+def _refusal(path: Path, error: Exception, then: str) -> str:
+    return f"{path} is refused, and {then}: {' '.join(str(error).split())}"
 
 
 def _opening(number: int) -> str:
