@@ -242,7 +242,7 @@ def test_a_recipe_that_is_gone_from_the_configuration(recipes: list[str], place:
     write_config(place, KEYS.replace('recipes = ["cup.bundle", "lid.bundle"]', left), source="synthetic:64x64")
     station = Station(load_config(config))
     try:
-        assert "recipe 2 was selected" in events(config, "recipe")[0]
+        wait_for(lambda: "recipe 2 was selected" in events(config, "recipe")[0])
         if left:  # it might be any; nobody guesses
             assert "none of that number" in station.links.not_ready("top")
             station.links.select_recipe("top", 1)
