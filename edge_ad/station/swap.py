@@ -341,11 +341,15 @@ def _stamp(path: Path) -> Stamp:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def roll_back(camera: Camera, journal: Journal, data: Path, number: int | None = None) -> tuple[str, Path]:
+def roll_back(
+    camera: Camera, journal: Journal, data: Path, tell: Tell, who: str, number: int | None = None
+) -> tuple[str, Path]:
     """Puts the bundle before into the place of a recipe's; returns its id and the file. A station that runs takes it
     over.
 
     Args:
+        tell: journals an event of it, once it is done.
+        who: does it.
         number: of the recipe; None takes the one in use.
 
     Raises:
@@ -355,6 +359,7 @@ def roll_back(camera: Camera, journal: Journal, data: Path, number: int | None =
     target = bundle_file(camera, number)
     kept = bundle_before(camera, journal, data, number)
     write_output(target, [read_input(kept, most=2**32)])
+    tell(camera.name, EventKind.ROLLBACK, f"{kept.stem} by {who}")
     return kept.stem, target
 
 

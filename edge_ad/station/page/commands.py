@@ -14,6 +14,7 @@ from edge_ad.station.alarms import DRIFT
 from edge_ad.station.desk import Ticket
 from edge_ad.station.events import EventKind
 from edge_ad.station.journal import LABELS, Journal, iso
+from edge_ad.station.labels import label_part
 from edge_ad.station.page.channel import BAD, CONFLICT, LATE, UNAVAILABLE, UNKNOWN, RefusedError
 from edge_ad.station.page.counts import Counts
 from edge_ad.station.page.jobs import Jobs
@@ -158,10 +159,7 @@ class Commands:
         found: list[bool] = []
 
         def write(journal: Journal) -> None:
-            found[:] = [journal.label(camera, part_id, label)]
-            if found[0]:
-                told = f"{part_id}: {label or 'no label'}, by {who}"
-                journal.event(time.time_ns(), camera, EventKind.LABEL, told)
+            found[:] = [label_part(journal, camera, part_id, label, who)]
 
         self._write(write)
         if not found[0]:
@@ -189,8 +187,7 @@ class Commands:
     def _do_rollback(self, values: dict[str, Any]) -> dict[str, Any]:
         camera, config = self._line(values).camera, self._station.config
         with Journal(config.journal) as journal:
-            bundle, _ = roll_back(camera, journal, config.data)
-        self._station.desk.event(camera.name, EventKind.ROLLBACK, f"{bundle} by {_text(values, 'who')}")
+            bundle, _ = roll_back(camera, journal, config.data, self._station.desk.event, _text(values, "who"))
         return {"camera": camera.name, "bundle": bundle}
 
     def _do_learn(self, values: dict[str, Any], *more: str) -> dict[str, Any]:
