@@ -14,7 +14,7 @@ from edge_ad.system.command_line import Parser, given_path
 from edge_ad.system.entry import ANOMALOUS, ERROR, OK, run_command
 from edge_ad.system.notices import show_image_warnings
 
-__all__ = ["ANOMALOUS", "ERROR", "OK", "RUNTIME_OPTIONS", "add_runtime_options", "given_path", "main"]
+__all__ = ["ANOMALOUS", "ERROR", "OK", "RUNTIME_OPTIONS", "add_runtime_options", "add_who", "given_path", "main"]
 
 _EXPORT = "Makes a bundle from images of good parts: the same as python -m export."
 _TEACH = "Makes a bundle of a few good images in seconds, or adds good images to a bundle, on the PC without torch."
@@ -99,6 +99,11 @@ def add_runtime_options(parser: argparse.ArgumentParser, *, many: bool = False, 
             default="auto",
             help="how the nearest patches are found; auto picks the faster one for this coreset and CPU",
         )
+
+
+def add_who(parser: argparse.ArgumentParser, help: str) -> None:
+    """Adds the option that names a person; `who_of` takes what it gives."""
+    parser.add_argument("--who", default="", metavar="NAME", help=f"{help}; default: the user")
 
 
 RUNTIME_OPTIONS = ("engine", "device", "threads", "cores", "point", "search")

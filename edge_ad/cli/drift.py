@@ -8,11 +8,12 @@ from edge_ad.cli import OK
 from edge_ad.cli.run import add_station
 from edge_ad.station.config import load_config
 from edge_ad.station.drift import ask_to_renew
+from edge_ad.station.events import EventKind
 from edge_ad.station.journal import Journal, iso
 from edge_ad.system.names import printable
 
 HELP = "Lists the drift alarms of a station; --renew takes the next good parts of a camera as its new reference."
-KINDS = ("drift", "reference")
+KINDS = (EventKind.DRIFT, EventKind.REFERENCE)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edge_ad.cli import OK, given_path
+from edge_ad.cli import OK, add_who, given_path
 from edge_ad.cli.export import export_module
 from edge_ad.data.given import find_images, images_below
 from edge_ad.data.layouts import expand_home
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="confirmed defects: they are locked, and no lesson may let one pass that is found today",
     )
     parser.add_argument("--out", type=given_path, metavar="NEW.bundle", help="default: the new one replaces BUNDLE")
-    parser.add_argument("--who", default="", metavar="NAME", help="who says that they are good; default: the user")
+    add_who(parser, "who says that they are good")
     parser.add_argument("--undo", action="store_true", help="put back the bundle before the latest lesson")
     parser.add_argument(
         "--max-growth",

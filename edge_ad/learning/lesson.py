@@ -9,7 +9,6 @@ What makes the new bundle is given: edge_ad has no code that fits.
 
 from __future__ import annotations
 
-import getpass
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edge_ad.bundle.file import Bundle
-from edge_ad.errors import DatasetError, LearningError, SpecError
+from edge_ad.errors import DatasetError, LearningError
 from edge_ad.learning import entries as kinds
 from edge_ad.learning.entries import Entry, chain_of, is_known, locked_in
 from edge_ad.learning.policy import check_power
@@ -35,10 +34,8 @@ from edge_ad.learning.sorting import Sorted, look_at, sort_images
 from edge_ad.learning.store import Store, refuse_store
 from edge_ad.learning.task import Asked, Made, Maker, Task
 from edge_ad.system.files import folder_beside, replace_file
-from edge_ad.system.names import printable, storable
+from edge_ad.system.names import storable, who_of
 from edge_ad.system.versions import timestamp
-
-LONGEST_NAME = 200
 
 
 def learn(asked: Asked, maker: Maker) -> Report:
@@ -95,23 +92,6 @@ def learn(asked: Asked, maker: Maker) -> Report:
             store.folder / "refused",
         )
         return _carry_out(store, asked, entry, task, maker, found, (began, notes))
-
-
-def who_of(given: str) -> str:
-    """The name that is recorded: the one that is given, or that of the user.
-
-    Raises:
-        SpecError: it is too long.
-    """
-    name = given.strip()
-    if len(name) > LONGEST_NAME:
-        raise SpecError("--who is too long", expected=f"{LONGEST_NAME} characters at most", got=len(name))
-    if not name:
-        try:
-            name = getpass.getuser()
-        except (OSError, KeyError, ImportError):  # no such user, as in a container
-            name = "unknown"
-    return printable(name)
 
 
 def _first(entries: Sequence[Entry], bundle: str) -> str:

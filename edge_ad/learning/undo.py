@@ -8,10 +8,9 @@ from pathlib import Path
 from edge_ad.errors import LearningError
 from edge_ad.learning import entries as kinds
 from edge_ad.learning.entries import chain_of, is_known
-from edge_ad.learning.lesson import who_of
 from edge_ad.learning.report import Report
 from edge_ad.learning.store import Store, refuse_store
-from edge_ad.system.names import storable
+from edge_ad.system.names import storable, who_of
 from edge_ad.system.versions import timestamp
 
 

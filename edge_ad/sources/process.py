@@ -16,7 +16,7 @@ from edge_ad.errors import SourceError
 from edge_ad.sources.base import Capture
 from edge_ad.sources.options import CameraOptions
 from edge_ad.sources.record import Record
-from edge_ad.sources.state import LIVE, SILENT, CameraEvent, CameraState
+from edge_ad.sources.state import ENDED, LIVE, LOST, SILENT, CameraEvent, CameraState
 from edge_ad.sources.watch import Marks
 from edge_ad.sources.worker import Worker
 from edge_ad.system.forks import Home
@@ -317,7 +317,7 @@ class ProcessSource:
         self._failed = self._record.say(why)
         self._enter("over")
         self._record.disconnect()
-        self._record.event("lost" if why else "ended", why or f"after {self._record.frames} frames")
+        self._record.event(LOST if why else ENDED, why or f"after {self._record.frames} frames")
         self._record.health = SILENT
 
     def _gone(self, worker: Worker, why: str) -> None:

@@ -8,7 +8,7 @@ from collections import deque
 
 from edge_ad.sources.address import masked, shown
 from edge_ad.sources.options import CameraOptions
-from edge_ad.sources.state import FROZEN, LIVE, SILENT, CameraEvent, CameraState
+from edge_ad.sources.state import CONNECTED, DROPS, FROZEN, LIVE, LOST, SILENT, CameraEvent, CameraState
 from edge_ad.sources.watch import Health, Marks
 
 _EVENTS = 1000  # that are kept for an owner who reads none
@@ -47,14 +47,14 @@ class Record:
         """The camera is open."""
         self._connections, self._lost_for = self._connections + 1, ""
         self._connection(True)
-        self.event("connected", text)
+        self.event(CONNECTED, text)
 
     def lose(self, why: str) -> None:
         """The camera is lost, or could not be opened once more: an attempt that fails as the one before is no news."""
         reason = re.sub(r"[\d.]+", "", why)  # times and ports differ each time
         if reason != self._lost_for:
             self._lost_for = reason
-            self.event("lost", why)
+            self.event(LOST, why)
 
     def disconnect(self) -> None:
         """The camera is not open any more."""
@@ -96,7 +96,8 @@ class Record:
         lost = self.drops + self.missed
         if lost > self._drops_told and (at_once or now - self._drops_at > _DROPS_S):
             self._drops_told, self._drops_at = lost, now
-            self.event("drops", f"{self.drops} dropped and {self.missed} missed, of {self.frames + self.missed} frames")
+            told = f"{self.drops} dropped and {self.missed} missed, of {self.frames + self.missed} frames"
+            self.event(DROPS, told)
 
     def state(self, pid: int | None) -> CameraState:
         """What is known now."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LIVE, SILENT, FROZEN, DARK, BLINDED = "live", "silent", "frozen", "dark", "blinded"
+LIVE, SILENT, FROZEN, DARK, BLINDED = "live", "silent", "frozen", "dark", "blinded"  # the health
+CONNECTED, LOST, DROPS, ENDED = "connected", "lost", "drops", "ended"
+EVENTS = (CONNECTED, LOST, LIVE, SILENT, FROZEN, DARK, BLINDED, DROPS, ENDED)  # all that a camera tells
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class CameraEvent:
     Attributes:
         camera: its name.
         time_ns: when it was noticed, by `time.time_ns`.
-        kind: "connected", "lost" (the connection, or the process that captures), "live", "silent", "frozen", "dark",
-            "blinded" (the new health), "drops" (frames were dropped or missed), "ended" (a video).
+        kind: one of `EVENTS`: "connected", "lost" (the connection, or the process that captures), "live", "silent",
+            "frozen", "dark", "blinded" (the new health), "drops" (frames were dropped or missed), "ended" (a video).
         text: in words, without passwords.
     """
 
@@ -55,3 +57,7 @@ class CameraEvent:
     time_ns: int
     kind: str
     text: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in EVENTS:
+            raise ValueError(f"a camera tells of {', '.join(EVENTS)}; got {self.kind!r}")

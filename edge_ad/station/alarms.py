@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edge_ad.errors import SpecError
-from edge_ad.sources.state import BLINDED, DARK, FROZEN, LIVE, SILENT
 from edge_ad.station.desk import Desk
+from edge_ad.station.events import AGAIN, EventKind
 from edge_ad.station.journal import iso
 from edge_ad.station.outcomes import FAULT
 
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 _log = logging.getLogger("edge_ad.station")
 LOST, HEALTH, BUNDLE, DRIFT, FAULTS = "lost", "health", "bundle", "drift", "faults"  # of a camera
 LINK, SINK, JOURNAL, DISK, PAGE = "link", "sink", "journal", "disk", "page"  # of the station
+KINDS = (LOST, HEALTH, BUNDLE, DRIFT, FAULTS, LINK, SINK, JOURNAL, DISK, PAGE)
 _SET = {  # by events of these kinds
-    "lost": LOST,
-    "source": LOST,
-    SILENT: HEALTH,
-    FROZEN: HEALTH,
-    DARK: HEALTH,
-    BLINDED: HEALTH,
-    "refused": BUNDLE,
-    "page": PAGE,
+    EventKind.LOST: LOST,
+    EventKind.SOURCE: LOST,
+    EventKind.SILENT: HEALTH,
+    EventKind.FROZEN: HEALTH,
+    EventKind.DARK: HEALTH,
+    EventKind.BLINDED: HEALTH,
+    EventKind.REFUSED: BUNDLE,
+    EventKind.PAGE: PAGE,
 }
-_ENDED = {"connected": LOST, LIVE: HEALTH, "bundle": BUNDLE}
-AGAIN = "it is there again"  # text of an event of the kind "source" or "page" that ends what one before has said
+_ENDED = {EventKind.CONNECTED: LOST, EventKind.LIVE: HEALTH, EventKind.BUNDLE: BUNDLE}
 _MANY, _OF = 5, 20  # faults among the latest outcomes of a camera
 _LINK_S = 5.0  # that a link may take to connect
 _TURN_S = 1.0
@@ -54,7 +54,7 @@ class Alarm:
     Attributes:
         key: names it, such as "lost:top".
         camera: "" where it is of the station.
-        kind: one of the kinds above.
+        kind: one of `KINDS`.
         text: what happened, for people.
         since_ns: when it was raised, by `time.time_ns`.
         active: whether its cause is there.
@@ -97,7 +97,7 @@ class Alarms:
         with self._lock:
             return sorted(self._alarms.values(), key=lambda alarm: (alarm.since_ns, alarm.key))
 
-    def heard(self, camera: str, kind: str, text: str) -> None:
+    def heard(self, camera: str, kind: EventKind, text: str) -> None:
         """Of an event that is journalled."""
         if kind in _SET and text == AGAIN:
             self.end(_SET[kind], camera)
@@ -149,7 +149,7 @@ class Alarms:
             else:
                 del self._alarms[key]
         self._desk.write(lambda journal: journal.unlatch(key))
-        self._desk.event(known.camera, "acknowledged", f"{key} by {who}: {known.text}")
+        self._desk.event(known.camera, EventKind.ACKNOWLEDGED, f"{key} by {who}: {known.text}")
 
     def ended(self, camera: str, outcome: str) -> None:
         """A trigger has its outcome. Called by the desk's thread."""

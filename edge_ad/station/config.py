@@ -12,9 +12,10 @@ from edge_ad.errors import SpecError
 from edge_ad.sources.address import shown
 from edge_ad.sources.registry import check_source
 from edge_ad.station.http import HTTP, Http, http_of
+from edge_ad.station.kinds import Kinds
 from edge_ad.station.outcomes import OUTCOMES
-from edge_ad.station.plc.table import LINKS, is_alone, link_files, link_keys, link_problems, serves_all
-from edge_ad.station.sinks.table import SINKS, sink_files, sink_keys, sink_place, sink_problems
+from edge_ad.station.plc.table import LINKS, is_alone, serves_all
+from edge_ad.station.sinks.table import SINKS, sink_place
 from edge_ad.station.toml_file import read_toml
 from edge_ad.system.keys import Key, number, read_table, switch, table, text, texts, whole, wholes, word
 
@@ -331,47 +332,37 @@ def _unfit(trigger: str, source: str, options: Mapping[str, Any]) -> str:
 
 
 def _of_kind(
-    reading: _Reading,
-    table: str,
-    at: int,
-    given: Any,
-    kinds: Mapping[str, str],
-    keys_of: Callable[[str], dict[str, Key]],
+    reading: _Reading, table: str, at: int, given: Any, kinds: Kinds[Any, Any]
 ) -> tuple[str, dict[str, Any]] | None:
-    """The kind of a table and its other values; None where something is wrong."""
+    """The kind of a table and its other values, paths absolute; None where something is wrong."""
     kind = given.get("kind") if isinstance(given, dict) else None
     if kind not in kinds:
         expected = Key(word(*kinds), "one of " + ", ".join(kinds), required=True)
         reading.table(table, at, {} if kind is None else {"kind": kind}, {"kind": expected})
         return None
     kind, before = str(kind), len(reading.problems)
-    values = reading.table(table, at, given, {"kind": Key(word(*kinds), "", required=True), **keys_of(kind)})
+    values = reading.table(table, at, given, {"kind": Key(word(*kinds), "", required=True), **kinds.keys_of(kind)})
+    if len(reading.problems) > before:
+        return None
     del values["kind"]
-    return None if len(reading.problems) > before else (kind, values)
-
-
-def _files_of(reading: _Reading, table: str, at: int, values: dict[str, Any], files: tuple[str, ...]) -> None:
-    for key in files:
+    for key in kinds.files_of(kind):
         if values[key] is not None:
             values[key] = str(reading.path_of(values[key]))
             if reading.is_missing(Path(values[key])):
                 reading.say(table, at, key, f"there is no file {values[key]}")
+    for key, told in kinds.problems_of(kind, values):
+        reading.say(table, at, key, told)
+    return None if len(reading.problems) > before else (kind, values)
 
 
 def _sink(reading: _Reading, at: int, given: Any) -> SinkConfig | None:
-    before = len(reading.problems)
-    found = _of_kind(reading, "sink", at, given, SINKS, sink_keys)
+    found = _of_kind(reading, "sink", at, given, SINKS)
     if found is None:
         return None
     kind, values = found
     what, name = values.pop("what") or OUTCOMES, values.pop("name")
     if "path" in values:
         values["path"] = str(reading.path_of(values["path"]))
-    _files_of(reading, "sink", at, values, sink_files(kind))
-    for key, told in sink_problems(kind, values):
-        reading.say("sink", at, key, told)
-    if len(reading.problems) > before:
-        return None
     options = tuple(sorted(values.items()))
     place = tuple((key, value) for key, value in options if key in sink_place(kind))
     mark = name or hashlib.sha256(repr((kind, place)).encode()).hexdigest()[:8]
@@ -379,16 +370,12 @@ def _sink(reading: _Reading, at: int, given: Any) -> SinkConfig | None:
 
 
 def _link(reading: _Reading, at: int, given: Any) -> LinkConfig | None:
-    before = len(reading.problems)
-    found = _of_kind(reading, "plc", at, given, LINKS, link_keys)
+    found = _of_kind(reading, "plc", at, given, LINKS)
     if found is None:
         return None
     kind, values = found
     name = values.pop("name") or kind
-    _files_of(reading, "plc", at, values, link_files(kind))
-    for key, told in link_problems(kind, values):
-        reading.say("plc", at, key, told)
-    return None if len(reading.problems) > before else LinkConfig(name, kind, tuple(sorted(values.items())))
+    return LinkConfig(name, kind, tuple(sorted(values.items())))
 
 
 def _faulty(path: Path, problems: list[str]) -> SpecError:

@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_ad.sources.base import Capture
+from edge_ad.station.events import EventKind, Tell
 from edge_ad.station.journal import Journal, journal_error
 from edge_ad.station.outcomes import FAULT, LATE, Decision, fault
 
@@ -112,7 +113,7 @@ class Desk:
         self.number = self._journal.number  # of the latest outcome that is durable
         self.blocked = False  # the journal cannot be written now
         self.failed: BaseException | None = None
-        self.on_event: Callable[[str, str, str], None] = lambda camera, kind, text: None  # hears of events
+        self.on_event: Tell = lambda camera, kind, text: None  # hears of events
         self._thread = threading.Thread(target=self._run, name="edge-ad-desk", daemon=True)
         self._thread.start()
 
@@ -176,9 +177,13 @@ class Desk:
             self._waiting.append(_Write(write, done))
             self._changed.notify_all()
 
-    def event(self, camera: str, kind: str, text: str) -> None:
-        """Journals something that is no outcome."""
-        now = time.time_ns()
+    def event(self, camera: str, kind: EventKind, text: str) -> None:
+        """Journals something that is no outcome.
+
+        Raises:
+            ValueError: the kind is not in the list. It is told here, as the desk's thread would end of it.
+        """
+        now, kind = time.time_ns(), EventKind(kind)
         self.write(lambda journal: journal.event(now, camera, kind, text))
         self.on_event(camera, kind, text)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,9 +21,10 @@ from edge_ad.learning.store import Store
 from edge_ad.runtime import Runtime
 from edge_ad.sources.registry import open_source
 from edge_ad.sources.resume import Resume
-from edge_ad.sources.state import BLINDED, DARK, FROZEN, LIVE, SILENT
-from edge_ad.station.alarms import AGAIN
+from edge_ad.sources.state import CONNECTED, LOST
 from edge_ad.station.config import Camera, Config, SinkConfig
+from edge_ad.station.events import AGAIN, EventKind
+from edge_ad.station.health import Health, health_after
 from edge_ad.station.http import Http
 from edge_ad.station.journal import Journal, iso
 from edge_ad.station.kept import keep_mask
@@ -33,6 +35,7 @@ from edge_ad.station.page.extra import missing
 from edge_ad.station.page.listen import listen
 from edge_ad.station.retention import RESERVE_BYTES
 from edge_ad.system.cpu import allowed_cores, default_threads
+from edge_ad.system.names import storable
 
 OK, NOTE, BAD = "ok", "note", "BAD"
 _COMMITS = 20
@@ -40,8 +43,6 @@ _SLOW_MS = 50.0
 _SLOW_SINK_S = 60.0
 _LARGE_STORE = 5 * 10**9  # bytes
 _CONNECT_S = 60.0  # to a camera, on a PC that has much to do: starting its process takes seconds
-_WELL = (LIVE, "ended")  # events after which a camera is well, as far as is known
-_ILL = ("source", "lost", SILENT, FROZEN, DARK, BLINDED)
 
 
 @dataclass(frozen=True)
@@ -177,8 +178,8 @@ def _sink(journal: Journal, sink: SinkConfig, running: bool) -> Finding:
     told = f"{behind} outcomes wait for it, the oldest of {iso(oldest)}"
     if running and time.time_ns() - oldest < _SLOW_SINK_S * 1e9:
         return Finding(OK, what, told)
-    text = "SELECT text FROM events WHERE kind = 'sink' AND substr(text, 1, ?) = ? ORDER BY id DESC LIMIT 1"
-    latest = journal.one(text, len(sink.id) + 1, f"{sink.id}:")
+    text = "SELECT text FROM events WHERE kind = ? AND substr(text, 1, ?) = ? ORDER BY id DESC LIMIT 1"
+    latest = journal.one(text, EventKind.SINK.value, len(sink.id) + 1, f"{sink.id}:")
     return Finding(NOTE, what, f"{told}. " + (latest or "The station gives them when it runs."))
 
 
@@ -194,8 +195,10 @@ def _page(config: Config, http: Http, running: bool) -> Finding:
         read_tokens(files)
         if not running:
             listen(http.host, http.port).close()
-        elif (text := _latest(config, "", ("page",))[1]) not in ("", AGAIN):
-            return Finding(BAD, "page", text)
+        else:
+            latest = [text for kind, text in _since_the_start(config, "") if kind == EventKind.PAGE][-1:]
+            if latest and latest != [AGAIN]:
+                return Finding(BAD, "page", *latest)
     except EdgeADError as error:
         return Finding(BAD, "page", str(error))
     opened = [str(path) for path in files.values() if is_open(path)]
@@ -239,9 +242,9 @@ def _connected(source: Any) -> str:
     until = time.monotonic() + _CONNECT_S
     while time.monotonic() < until:
         for event in source.events():
-            if event.kind == "connected":
+            if event.kind == CONNECTED:
                 return ""
-            if event.kind == "lost":
+            if event.kind == LOST:
                 return str(event.text)
         time.sleep(0.02)
     return f"it is not connected after {_CONNECT_S:g} s"
@@ -250,29 +253,28 @@ def _connected(source: Any) -> str:
 def _source_in_use(config: Config, camera: Camera, what: str) -> Finding:
     """What the journal says of the health of a camera that the station has open."""
     try:
-        kind, text = _latest(config, camera.name, (*_WELL, *_ILL))
+        events = _since_the_start(config, camera.name)
     except EdgeADError as error:
         return Finding(BAD, what, str(error))
-    if kind in _ILL and text != AGAIN:
-        return Finding(BAD, what, f"{camera.address}; {kind}: {text}")
+    health: Health | None = None
+    for kind, text in events:
+        health = health_after(health, kind, text)
+    if health is not None and not health.is_well:
+        return Finding(BAD, what, f"{camera.address}; {health.word}: {health.why}")
     return Finding(OK, what, f"{camera.address}; the station has it open")
 
 
-def _latest(config: Config, camera: str, kinds: Sequence[str]) -> tuple[str, str]:
-    """Kind and text of the latest event of these kinds since the station was started; "" where there was none.
-
-    Args:
-        camera: "" for the station's own.
+def _since_the_start(config: Config, camera: str) -> list[tuple[str, str]]:
+    """Kinds and texts of the events of a camera ("" for the station's own) since the station was started, the oldest
+    first.
 
     Raises:
         EdgeADError: the journal cannot be read.
     """
-    marks = ", ".join("?" * len(kinds))
-    where = f"camera = ? AND kind IN ({marks}) AND id > (SELECT coalesce(max(id), 0) FROM events WHERE kind = 'start')"
     with Journal(config.journal) as journal:
-        latest = journal.one(f"SELECT kind || ':' || text FROM events WHERE {where} ORDER BY id DESC", camera, *kinds)
-    kind, _, text = str(latest or "").partition(":")
-    return kind, text
+        events = journal.events()
+    latest = itertools.takewhile(lambda event: event[2] != EventKind.START, events)
+    return [(kind, text) for _, of, kind, text in latest if of == storable(camera)][::-1]
 
 
 def _bundles(camera: Camera) -> Iterator[Finding]:

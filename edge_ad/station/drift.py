@@ -19,7 +19,6 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from edge_ad.monitor.sequential import LEAST, Rate
 from edge_ad.monitor.statistics import PLACED, Gauge, rows_share, thumbnail
 from edge_ad.spec import REFERENCE, Manifest
 from edge_ad.station.config import Drift
+from edge_ad.station.events import EventKind, Tell
 from edge_ad.station.kept import bundle_path
 from edge_ad.station.outcomes import GOOD, REJECT, Decision
 from edge_ad.station.pictures import folder_name, to_png
@@ -55,7 +55,6 @@ _SAID = 20  # failures that are remembered, so that each is logged once
 _MOST_BYTES = 2**22  # of a reference
 
 Values = dict[str, NDArray[np.float64]]
-Tell = Callable[[str, str, str], None]  # camera, kind of event, text
 
 
 def folder_of(data: Path, camera: str) -> Path:
@@ -168,7 +167,7 @@ class Watcher:
         with self._lock:
             there = self._monitor is not None and self._monitor.acknowledge(statistic)
         if there:
-            self._tell(self._camera, "reference", f"the alarm of {statistic} was acknowledged")
+            self._tell(self._camera, EventKind.REFERENCE, f"the alarm of {statistic} was acknowledged")
         return there
 
     def renew(self) -> None:
@@ -349,7 +348,7 @@ class Watcher:
         return path.relative_to(self._data).as_posix()
 
     def _event(self, text: str, level: int = logging.INFO) -> None:
-        kind = "drift" if level == logging.WARNING else "reference"
+        kind = EventKind.DRIFT if level == logging.WARNING else EventKind.REFERENCE
         _log.log(level, "camera %s: %s: %s", self._camera, kind, text)
         self._tell(self._camera, kind, text)
 

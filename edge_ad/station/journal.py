@@ -22,6 +22,7 @@ from typing import Any
 from edge_ad._version import __version__
 from edge_ad.errors import EdgeADError
 from edge_ad.sources.base import Capture
+from edge_ad.station.events import EventKind
 from edge_ad.station.outcomes import FAULT, RESTART, Decision
 from edge_ad.system.names import storable
 
@@ -314,9 +315,13 @@ class Journal:
         """From now on the camera is to inspect with this recipe."""
         self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (f"recipe of {camera}", str(recipe)))
 
-    def event(self, time_ns: int, camera: str, kind: str, text: str) -> None:
-        """Something that is no outcome: a start, a bundle that was refused, a full disk."""
-        values = (time_ns, storable(camera), kind, storable(text))
+    def event(self, time_ns: int, camera: str, kind: EventKind, text: str) -> None:
+        """Something that is no outcome: a start, a bundle that was refused, a full disk.
+
+        Raises:
+            ValueError: the kind is not in the list. Nothing is written.
+        """
+        values = (time_ns, storable(camera), EventKind(kind).value, storable(text))
         self._db.execute("INSERT INTO events (time_ns, camera, kind, text) VALUES (?, ?, ?, ?)", values)
 
     def forget_events(self, most: int) -> None:
@@ -417,6 +422,6 @@ class Journal:
         return [(str(a), str(b), str(c), str(d), int(e)) for a, b, c, d, e in self._db.execute(text)]
 
     def events(self, most: int = -1) -> list[tuple[int, str, str, str]]:
-        """(time_ns, camera, kind, text), the latest first."""
+        """(time_ns, camera, kind, text), the latest first; the kind as it was written, perhaps by another edge-ad."""
         text = "SELECT time_ns, camera, kind, text FROM events ORDER BY id DESC LIMIT ?"
         return [(int(a), str(b), str(c), str(d)) for a, b, c, d in self._db.execute(text, (most,))]

@@ -1,4 +1,4 @@
-"""What people said of the parts of a station, as lessons for the bundle of a camera.
+"""What people say of the parts of a station, and that as lessons for the bundle of a camera.
 
 A part that was rejected and is labelled good is a confirmed false reject: its picture is taught. One that is labelled
 a defect is locked, and no lesson may let it pass. `edge-ad learn --station` gives the lesson, in a process of its own,
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from edge_ad.learning.entries import chain_of
 from edge_ad.learning.report import ACCEPTED, DEFECT, HELD_BACK, LEFT_OUT, TAUGHT
 from edge_ad.learning.store import Store, id_of, sha256_of
 from edge_ad.station.config import Config
+from edge_ad.station.events import EventKind
 from edge_ad.station.journal import KEPT, Journal, Row
 from edge_ad.station.outcomes import REJECT
 from edge_ad.station.pictures import folder_name
@@ -40,6 +42,15 @@ class Labelled:
     good: tuple[Path, ...]
     defects: tuple[Path, ...]
     notes: tuple[str, ...]
+
+
+def label_part(journal: Journal, camera: str, part_id: str, label: str, who: str) -> bool:
+    """Within a transaction: what a person says of a part, one of `LABELS`, and an event of it. False where there is no
+    such part."""
+    if not journal.label(camera, part_id, label):
+        return False
+    journal.event(time.time_ns(), camera, EventKind.LABEL, f"{part_id}: {label or 'no label'}, by {who}")
+    return True
 
 
 def store_of_camera(data: Path, camera: str) -> Path:

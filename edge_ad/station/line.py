@@ -23,11 +23,12 @@ from edge_ad.errors import EngineError, FrameError, SourceError, SpecError
 from edge_ad.sources.base import Capture, Source, Triggered, Watched
 from edge_ad.sources.registry import open_source
 from edge_ad.sources.resume import Resume
-from edge_ad.sources.state import LIVE, CameraState
-from edge_ad.station.alarms import AGAIN
+from edge_ad.sources.state import CameraState
 from edge_ad.station.config import Camera, Drift
 from edge_ad.station.desk import Desk, Ticket
 from edge_ad.station.drift import Watcher
+from edge_ad.station.events import AGAIN, EventKind
+from edge_ad.station.health import Health, health_after, health_of
 from edge_ad.station.journal import Journal
 from edge_ad.station.outcomes import ENGINE, FRAME, NO_FRAME, RECIPE, Decision, fault
 from edge_ad.station.pictures import Pictures
@@ -38,7 +39,6 @@ _log = logging.getLogger("edge_ad.station")
 _TURN_S = 0.1  # of a loop that waits
 _AGAIN_S = (1.0, 30.0)  # before a source that is gone is opened again: at first, at most
 _IDLE_S = 1.0  # without a trigger, and a source counts as idle: longer than a file of a hot folder rests
-_WELL = ("connected", LIVE, "ended")  # kinds of events of a camera that nobody needs to look after
 _SHARE = 0.9  # of the deadline, in which a frame must come
 
 
@@ -125,18 +125,15 @@ class Line:
             return "the station stops"
         if self._desk.blocked:
             return "the journal cannot be written"
-        if self.error is not None:
-            return str(self.error)
-        source = self._source
-        if source is None:
-            return "the camera is not there"
-        if hasattr(source, "state"):
-            seen = cast(Watched, source).state()
-            if not seen.connected:
-                return "the camera is not connected"
-            if seen.health != LIVE and self.camera.options.get("trigger") != "software":
-                return f"the camera is {seen.health}"
-        return ""
+        health = self.health
+        if health.is_there and self.camera.options.get("trigger") == "software":
+            return ""  # it is told to take each picture, which may be a better one
+        return health.why
+
+    @property
+    def health(self) -> Health:
+        """How the camera is now. Asked by any thread."""
+        return health_of(self._source, self.error)
 
     @property
     def state(self) -> CameraState | None:
@@ -314,7 +311,7 @@ class Line:
         self._heard = not hasattr(self._source, "events")
         if self.error is not None:
             _log.warning("camera %s: the source is there again", self.camera.name)
-            self._desk.event(self.camera.name, "source", AGAIN)
+            self._desk.event(self.camera.name, EventKind.SOURCE, AGAIN)
         self.error, self._again_s = None, 0.0
         return True
 
@@ -324,7 +321,7 @@ class Line:
             self._source = None
         if self.error is None or str(self.error) != str(error):
             _log.error("camera %s: %s", self.camera.name, error)
-            self._desk.event(self.camera.name, "source", str(error))
+            self._desk.event(self.camera.name, EventKind.SOURCE, str(error))
         self.error = error
         self._again_s = min(max(2 * self._again_s, _AGAIN_S[0]), _AGAIN_S[1])
         self._again_at = time.monotonic() + self._again_s
@@ -335,11 +332,14 @@ class Line:
         for event in [] if events is None else cast(Watched, self._source).events():
             if not self._heard:
                 self._heard, self._last_trigger = True, time.monotonic()
-            if event.kind == "drops" and self.camera.trigger != "free":
+            kind = EventKind(event.kind)
+            if kind == EventKind.DROPS and self.camera.trigger != "free":
                 continue  # most frames of a camera are no part then
-            level = logging.INFO if event.kind in _WELL else logging.WARNING
-            _log.log(level, "camera %s: %s: %s", self.camera.name, event.kind, event.text)
-            self._desk.event(self.camera.name, event.kind, event.text)
+            health = health_after(None, kind, event.text)
+            well = kind == EventKind.CONNECTED or (health is not None and health.is_well)
+            level = logging.INFO if well else logging.WARNING
+            _log.log(level, "camera %s: %s: %s", self.camera.name, kind, event.text)
+            self._desk.event(self.camera.name, kind, event.text)
 
     def _settle(self) -> None:
         """Tells the source what is durable; by the thread that reads from it."""

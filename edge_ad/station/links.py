@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from edge_ad.errors import SourceError, SpecError
 from edge_ad.station.desk import Desk, Ticket
+from edge_ad.station.events import EventKind
 from edge_ad.station.plc.base import Answer, KnownRecipe, Link, LinkOpening, LinkState, answer_of
-from edge_ad.station.plc.table import open_link
+from edge_ad.station.plc.table import LINKS
 
 if TYPE_CHECKING:
     from edge_ad.station.config import Config, LinkConfig
@@ -83,7 +84,7 @@ class Links:
         """See `Host`."""
         return self._line(camera).slot.current.runtime.bundle_id
 
-    def tell(self, camera: str, kind: str, text: str) -> None:
+    def tell(self, camera: str, kind: EventKind, text: str) -> None:
         """See `Host`."""
         if self._desk is not None:
             self._desk.event(camera, kind, text)
@@ -116,26 +117,17 @@ class Links:
 
     def _opened(self, link: LinkConfig, config: Config) -> Link:
         opening = LinkOpening(link.id, self._station, self, dict(link.options), config.data, config.cameras)
-        return open_link(link.kind, opening)
+        return LINKS.open(link.kind, opening)
 
     def exchange(self, config: Config, desk: Desk) -> None:
         """Closes those that are gone from the configuration, and opens the new ones.
 
         Raises:
-            EdgeADError: one cannot be opened; those before are open again, as far as they can be.
+            EdgeADError: one cannot be opened. With the configuration before, all are as they were.
         """
-        before = tuple(self._open)
-        gone = [link for link in before if link not in config.links]
-        for link in gone:
+        for link in [link for link in self._open if link not in config.links]:
             self._open.pop(link).close()
-        try:
-            self.open(config, desk)
-        except BaseException:
-            for link in [link for link in self._open if link not in before]:
-                self._open.pop(link).close()
-            for link in gone:
-                self._open[link] = self._opened(link, config)
-            raise
+        self.open(config, desk)
 
     def states(self) -> dict[str, LinkState]:
         """How each link is."""

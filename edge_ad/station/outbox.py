@@ -5,6 +5,7 @@ The journal is the outbox. A sink's place in it is the number of the last outcom
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -13,9 +14,10 @@ from pathlib import Path
 
 from edge_ad.station.config import SinkConfig
 from edge_ad.station.desk import Desk
+from edge_ad.station.events import EventKind
 from edge_ad.station.journal import Journal
 from edge_ad.station.sinks.base import Message, NotYet, Sink, SinkOpening
-from edge_ad.station.sinks.table import open_sink
+from edge_ad.station.sinks.table import SINKS
 
 _log = logging.getLogger("edge_ad.station")
 _BATCH = 256
@@ -32,23 +34,28 @@ class Outbox:
         patiently: a sink that cannot be opened is tried again, as one that fails later is.
 
     Raises:
-        EdgeADError: the sink cannot be opened.
+        EdgeADError: the sink cannot be opened, or the journal not be read. Nothing stays open.
     """
 
     def __init__(self, config: SinkConfig, station: str, data: Path, desk: Desk, *, patiently: bool = False) -> None:
         self.config, self._desk = config, desk
         self._stop, self._awake = threading.Event(), threading.Event()
-        self._open: Callable[[], Sink] = lambda: open_sink(
+        self._open: Callable[[], Sink] = lambda: SINKS.open(
             config.kind, SinkOpening(station, data, dict(config.options), self._stop, self._tell)
         )
-        self._sink: Sink | None = None if patiently else self._open()
-        self._journal = Journal(data / "journal.sqlite")
-        known = self._journal.position(config.id)
-        self.position = self._journal.number if known is None else known
-        self._save()
         self._pause_s, self._told = 0.0, ""
         self._thread = threading.Thread(target=self._run, name=f"edge-ad-sink-{config.kind}", daemon=True)
-        self._thread.start()
+        with contextlib.ExitStack() as opened:  # of what is closed again where the rest cannot be had
+            self._sink: Sink | None = None if patiently else self._open()
+            if self._sink is not None:
+                opened.callback(self._sink.close)
+            self._journal = Journal(data / "journal.sqlite")
+            opened.callback(self._journal.close)
+            known = self._journal.position(config.id)
+            self.position = self._journal.number if known is None else known
+            self._save()
+            self._thread.start()
+            opened.pop_all()
 
     def wake(self) -> None:
         """There is a new outcome."""
@@ -118,7 +125,7 @@ class Outbox:
 
     def _tell(self, text: str) -> None:
         _log.error("sink %s: %s", self.config.id, text)
-        self._desk.event("", "sink", f"{self.config.id}: {text}")
+        self._desk.event("", EventKind.SINK, f"{self.config.id}: {text}")
 
     def _failed(self, error: Exception) -> None:
         told = f"it failed and is tried again: {error}"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edge_ad.station.config import load_config
+from edge_ad.station.events import EventKind
 from edge_ad.station.notify import notify, watchdog_s
 from edge_ad.station.outcomes import OUTCOMES
 from edge_ad.station.station import Station
@@ -135,7 +136,7 @@ def _reload(station: Station) -> None:
         station.reload()
     except Exception as error:  # an engine or a library of a sink may raise anything; the cameras go on
         _log.error("the configuration is not taken over: %s", error)
-        station.desk.event("", "reload", f"refused: {error}")
+        station.desk.event("", EventKind.RELOAD, f"refused: {error}")
     else:
         _log.info("the configuration was read again")
     notify("READY=1")

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from edge_ad.station.config import Retention
 from edge_ad.station.desk import Desk
+from edge_ad.station.events import EventKind
 from edge_ad.station.journal import KEPT, REMOVED, Journal, Row
 from edge_ad.station.pictures import overlay_of
 from edge_ad.system.files import hold_space
@@ -132,7 +133,7 @@ class Keeper:
             assert self._desk is not None
             text = f"the clock was set by {off_s / 3600:+.1f} hours: nothing is removed by age until the next start"
             _log.warning(text)
-            self._desk.event("", "clock", text)
+            self._desk.event("", EventKind.CLOCK, text)
         self._clock_told = not right
         return right
 

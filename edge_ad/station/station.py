@@ -14,6 +14,7 @@ from edge_ad.errors import EdgeADError, SpecError
 from edge_ad.station.alarms import BUNDLE, Alarms
 from edge_ad.station.config import Camera, Config, SinkConfig, load_config
 from edge_ad.station.desk import Desk, Ticket
+from edge_ad.station.events import EventKind
 from edge_ad.station.journal import Journal
 from edge_ad.station.line import Line
 from edge_ad.station.links import Links
@@ -73,8 +74,8 @@ class Station:
         if self.desk.recovered:
             text = f"{self.desk.recovered} triggers had no outcome when the process before ended; they are faults"
             _log.warning(text)
-            self.desk.event("", "restart", text)
-        self.desk.event("", "start", f"edge-ad {__version__}, {self.config.path}")
+            self.desk.event("", EventKind.RESTART, text)
+        self.desk.event("", EventKind.START, f"edge-ad {__version__}, {self.config.path}")
         self._open_sinks(self.config.sinks)
         self._forget_sinks(self.config.sinks)
         for camera in self.config.cameras:
@@ -219,15 +220,13 @@ class Station:
         Raises:
             EdgeADError: it cannot be used. Nothing has changed.
         """
-        new = load_config(self.config.path)
-        if (new.data, new.name) != (self.config.data, self.config.name):
+        new, old = load_config(self.config.path), self.config
+        if (new.data, new.name) != (old.data, old.name):
             raise SpecError("name and data of a station change by a restart", remedy="Stop it and start it again.")
-        self.page.check(new.http)
-        old = self.config
         gone = [camera.name for camera in old.cameras if camera not in new.cameras]
         made = self._prepare([camera for camera in new.cameras if camera not in old.cameras], new)
-        self.page.exchange(new.http)
-        self.config = new
+        self.config = new  # nothing fails from here on: a source that is not there is opened again
+        self._forget_sinks(new.sinks)
         self.keeper.settings = new.retention
         self.pictures.good_sample = new.retention.good_sample
         for line in (*self._lines.values(), *made):
@@ -241,40 +240,34 @@ class Station:
         for line in made:
             self._replace(ended.get(line.camera.name), line)
         told = f"ended: {', '.join(gone) or 'none'}; started: {', '.join(line.camera.name for line in made) or 'none'}"
-        self.desk.event("", "reload", f"{new.path}; {told}")
+        self.desk.event("", EventKind.RELOAD, f"{new.path}; {told}")
 
     def _prepare(self, cameras: Sequence[Camera], new: Config) -> list[Line]:
-        """All that may fail of a new configuration: lines of its new cameras, not started, and its sinks."""
-        made: list[Line] = []
-        try:
-            made.extend(self._line(camera) for camera in cameras)
+        """All that may fail of a new configuration: lines of its new cameras, not started, its links, sinks and page.
+        Where one of them fails, those before are as they were. What disturbs nobody comes first."""
+        old, made = self.config, list[Line]()
+        self.page.check(new.http)
+        with contextlib.ExitStack() as back:
+            for camera in cameras:
+                made.append(self._line(camera))
+                back.callback(made[-1].join)
+            back.callback(self._links.exchange, old, self.desk)
             self._links.exchange(new, self.desk)
-            try:
-                self._exchange_sinks(new.sinks)
-            except BaseException:
-                self._links.exchange(self.config, self.desk)
-                raise
-        except BaseException:
-            for line in made:
-                line.join()
-            raise
+            back.callback(self._forget_sinks, old.sinks)
+            back.callback(self._exchange_sinks, old.sinks, patiently=True)
+            self._exchange_sinks(new.sinks)
+            back.callback(self.page.exchange, old.http)
+            self.page.exchange(new.http)
+            back.pop_all()
         return made
 
-    def _exchange_sinks(self, sinks: tuple[SinkConfig, ...]) -> None:
+    def _exchange_sinks(self, sinks: tuple[SinkConfig, ...], patiently: bool = False) -> None:
         """Those that changed are closed before they are opened anew, as they may write to the same file."""
-        old = self.config.sinks
-        for sink in old:
-            if sink not in sinks:
-                self._outboxes.pop(sink.id).close(_PATIENCE_S)
-        try:
-            self._open_sinks(sinks)
-        except BaseException:
-            for sink in sinks:
-                if sink not in old and sink.id in self._outboxes:
-                    self._outboxes.pop(sink.id).close(0.0)
-            self._open_sinks(old, patiently=True)
-            raise
-        self._forget_sinks(sinks)
+        for name, outbox in list(self._outboxes.items()):
+            if outbox.config not in sinks:
+                del self._outboxes[name]
+                outbox.close(_PATIENCE_S)
+        self._open_sinks(sinks, patiently)
 
     def close(self) -> None:
         """Finishes the parts in hand, gives sinks what there is, and ends. May be called twice."""

@@ -6,6 +6,7 @@ takes over between two triggers. One that fails any of this is refused, the jour
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -21,6 +22,7 @@ from edge_ad.errors import BundleError, SpecError
 from edge_ad.frames.check import in_declared_order
 from edge_ad.runtime import Runtime
 from edge_ad.station.config import Camera
+from edge_ad.station.events import EventKind, Tell
 from edge_ad.station.journal import Journal
 from edge_ad.station.kept import Mask, bundle_path, keep_bundle, keep_mask
 from edge_ad.station.outcomes import Decision, decide
@@ -32,7 +34,6 @@ _log = logging.getLogger("edge_ad.station")
 _POLL_S = 0.25
 _STILL_S = 0.5  # that a changed file must rest
 
-Tell = Callable[[str, str, str], None]  # camera, kind of event, text
 Stamp = tuple[int, int, int] | None  # of a file; None where there is none
 
 
@@ -108,7 +109,7 @@ class Slot:
     Attributes:
         current: what is open.
         number: of its recipe.
-        refused: whether the file that was looked at last cannot be used.
+        refused: whether its file cannot be used, and what was opened goes on.
 
     Raises:
         EdgeADError: neither the file of recipe 0 nor the bundle before can be used.
@@ -139,13 +140,15 @@ class Slot:
         if number != self.number:
             self._missing(number)
         try:
-            self.current = self._open(self.number)
+            self.current, refusal = self._open(self.number)
         except Exception as error:  # an engine may raise anything
             if self.number == 0:
                 raise
             self._failed(self.number, error)
             self.number = 0
-            self.current = self._open(0)
+            self.current, refusal = self._open(0)
+        if refusal:
+            self._refuse(refusal)
         self._bundles[self.number] = self.current.runtime.bundle_id
         self._thread = threading.Thread(target=self._watch, name=f"edge-ad-bundle-{camera.name}", daemon=True)
 
@@ -206,19 +209,21 @@ class Slot:
 
     # ------------------------------------------------------------------------------------------------ opening
 
-    def _open(self, number: int) -> InUse:
-        """From the file, or where that cannot be used, from the copy of what the recipe was inspected with before."""
+    def _open(self, number: int) -> tuple[InUse, str]:
+        """From the file, or where that cannot be used, from the copy of what the recipe was inspected with before; and
+        then why, else ""."""
         path = self._paths[number]
         self._seen[number] = _stamp(path)
         try:
-            return self._opened(keep_bundle(self._data, path)[1])
+            return self._opened(keep_bundle(self._data, path)[1]), ""
         except Exception as error:  # an engine may raise anything
             before = self._before(number)
             kept = None if before is None else bundle_path(self._data, before)
             if kept is None or not kept.is_file():
                 raise
-            self._refuse(path, error, f"{before}, which is kept, goes on")
-            return self._opened(kept)
+            with contextlib.suppress(Exception):  # the error that people can mend is that of the file
+                return self._opened(kept), _refusal(path, error, f"{before}, which is kept, goes on")
+            raise
 
     def _opened(self, kept: Path) -> InUse:
         return open_bundle(self.camera, kept, self._roi)
@@ -251,7 +256,7 @@ class Slot:
         """Opens another recipe beside the one in use, which parts that were accepted before are finished with."""
         name, began = self.camera.name, time.monotonic()
         try:
-            opened = self._open(number)
+            opened, refusal = self._open(number)
         except Exception as error:  # an engine may raise anything
             self._failed(number, error)
             return
@@ -263,7 +268,11 @@ class Slot:
         self._adopted(name, number, opened.runtime.bundle_id)
         took = f"bundle {opened.runtime.bundle_id}, proven and opened in {time.monotonic() - began:.1f} s"
         _log.info("camera %s: recipe %d -> %d, %s", name, old, number, took)
-        self._tell(name, "recipe", f"{old} -> {number}: {took}")
+        self._tell(name, EventKind.RECIPE, f"{old} -> {number}: {took}")
+        if refusal:
+            self._refuse(refusal)
+        elif self.refused:  # of the recipe before
+            self._took(f"{self._paths[number]} is sound, and the file of recipe {old} is not asked for any more")
 
     def _failed(self, number: int, error: Exception) -> None:
         text = f"recipe {number} cannot be opened: {' '.join(str(error).split())}"
@@ -272,7 +281,7 @@ class Slot:
                 self._why = text
         told = f"{text}. No part is inspected until it can, or another one is selected"
         _log.error("camera %s: %s", self.camera.name, told)
-        self._tell(self.camera.name, "recipe", told)
+        self._tell(self.camera.name, EventKind.RECIPE, told)
 
     def _missing(self, number: int) -> None:
         """The recipe that was selected is in the configuration no more."""
@@ -283,7 +292,7 @@ class Slot:
         else:
             self._wanted = 0
         _log.warning("camera %s: %s", self.camera.name, text)
-        self._tell(self.camera.name, "recipe", text)
+        self._tell(self.camera.name, EventKind.RECIPE, text)
 
     def _swap(self) -> None:
         name, path, old = self.camera.name, self._paths[self.number], self.current.runtime.bundle_id
@@ -296,7 +305,7 @@ class Slot:
                 return
             opened = self._opened(kept)
         except Exception as error:  # an engine may raise anything; the bundle after this one must still be seen
-            self._refuse(path, error, f"{old} goes on")
+            self._refuse(_refusal(path, error, f"{old} goes on"))
             return
         with self._lock:
             self.current = opened  # the next trigger is inspected with it
@@ -308,13 +317,16 @@ class Slot:
         """The file is in use."""
         self.refused = False
         _log.info("camera %s: bundle %s", self.camera.name, text)
-        self._tell(self.camera.name, "bundle", text)
+        self._tell(self.camera.name, EventKind.BUNDLE, text)
 
-    def _refuse(self, path: Path, error: Exception, then: str) -> None:
+    def _refuse(self, text: str) -> None:
         self.refused = True
-        text = f"{path} is refused, and {then}: {' '.join(str(error).split())}"
         _log.error("camera %s: %s", self.camera.name, text)
-        self._tell(self.camera.name, "refused", text)
+        self._tell(self.camera.name, EventKind.REFUSED, text)
+
+
+def _refusal(path: Path, error: Exception, then: str) -> str:
+    return f"{path} is refused, and {then}: {' '.join(str(error).split())}"
 
 
 def _opening(number: int) -> str:
@@ -329,11 +341,15 @@ def _stamp(path: Path) -> Stamp:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def roll_back(camera: Camera, journal: Journal, data: Path, number: int | None = None) -> tuple[str, Path]:
+def roll_back(
+    camera: Camera, journal: Journal, data: Path, tell: Tell, who: str, number: int | None = None
+) -> tuple[str, Path]:
     """Puts the bundle before into the place of a recipe's; returns its id and the file. A station that runs takes it
     over.
 
     Args:
+        tell: journals an event of it, once it is done.
+        who: does it.
         number: of the recipe; None takes the one in use.
 
     Raises:
@@ -343,6 +359,7 @@ def roll_back(camera: Camera, journal: Journal, data: Path, number: int | None =
     target = bundle_file(camera, number)
     kept = bundle_before(camera, journal, data, number)
     write_output(target, [read_input(kept, most=2**32)])
+    tell(camera.name, EventKind.ROLLBACK, f"{kept.stem} by {who}")
     return kept.stem, target
 
 

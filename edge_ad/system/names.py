@@ -1,4 +1,4 @@
-"""File names as text that can be printed, and written into tables, JSON and manifests.
+"""File names, and names of people, as text that can be printed, and written into tables, JSON and manifests.
 
 POSIX takes any bytes for a name, and Python keeps those that cannot be decoded as lone surrogates, which no encoding
 takes. One form is used wherever a name is shown or stored: such a byte is ``\\xff``, a control character ``\\n`` or
@@ -7,10 +7,15 @@ takes. One form is used wherever a name is shown or stored: such a byte is ``\\x
 
 from __future__ import annotations
 
+import getpass
 import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import PurePath
+
+from edge_ad.errors import SpecError
+
+LONGEST_NAME = 200  # of a person
 
 
 def printable(name: str | PurePath) -> str:
@@ -33,6 +38,23 @@ def listed(names: Sequence[str], most: int, separator: str = ", ") -> str:
     """The first `most` names, and how many more there are: "a.png, b.png and 3 more"."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return separator.join(names[:most]) + more
+
+
+def who_of(given: str) -> str:
+    """The name that is recorded: the one that is given, or that of the user.
+
+    Raises:
+        SpecError: it is too long.
+    """
+    name = given.strip()
+    if len(name) > LONGEST_NAME:
+        raise SpecError("--who is too long", expected=f"{LONGEST_NAME} characters at most", got=len(name))
+    if not name:
+        try:
+            name = getpass.getuser()
+        except (OSError, KeyError, ImportError):  # no such user, as in a container
+            name = "unknown"
+    return printable(name)
 
 
 def _shown(character: str) -> str:

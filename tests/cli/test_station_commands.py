@@ -12,7 +12,7 @@ from edge_ad.cli.journal import since
 from edge_ad.errors import SpecError
 from tests.cli.calling import failing
 from tests.station.conftest import place  # noqa: F401 - a fixture
-from tests.station.making import run_batch, write_config
+from tests.station.making import rows, run_batch, write_config
 
 
 @pytest.fixture
@@ -51,17 +51,17 @@ def test_check_of_tokens(
 
 def test_the_journal(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["journal", str(done), "--json"]) == 0
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(rows) == 4
+    parts = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(parts) == 4
     needed = {"part_id", "camera", "source", "sequence", "outcome", "reason", "score", "threshold", "bundle", "point"}
-    assert needed | {"latency_ms", "picture"} <= {*rows[0]}
+    assert needed | {"latency_ms", "picture"} <= {*parts[0]}
     for arguments, count in (
         (["--outcome", "reject"], 2),
         (["--outcome", "reject", "--outcome", "good"], 4),
         (["--camera", "top", "--since", "1h"], 4),
         (["--since", "2100-01-01"], 0),
         (["--last", "1"], 1),
-        (["--part", rows[0]["part_id"]], 1),
+        (["--part", parts[0]["part_id"]], 1),
     ):
         assert main(["journal", str(done), *arguments]) == 0
         told = capsys.readouterr()
@@ -104,6 +104,22 @@ def test_label(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
         main(["journal", str(done), "--json", "--part", part])
         assert json.loads(capsys.readouterr().out)["label"] == stored
     failing(["label", done, "none", "good"], capsys, "no such part")
+
+
+def test_who_says_what_a_part_was(
+    done: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event of each label, as the page writes it; none of a part that there is not."""
+    monkeypatch.setenv("LOGNAME", "bert")
+    part = rows(done)[0].part_id
+    assert main(["label", str(done), part, "defect", "--who", "anna"]) == 0
+    assert main(["label", str(done), part, "none"]) == 0
+    failing(["label", done, "none", "good", "--who", "anna"], capsys, "no such part")
+    failing(["label", done, part, "good", "--who", "a" * 201], capsys, "--who is too long")
+    assert main(["journal", str(done), "--events", "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    told = [(event["camera"], event["text"]) for event in events if event["kind"] == "label"]
+    assert told == [("top", f"{part}: defect, by anna"), ("top", f"{part}: no label, by bert")]
 
 
 @pytest.mark.parametrize("text", ["", "x", "5y", "2026-13-01", "99999999999d", "h"])

@@ -12,9 +12,10 @@ import pytest
 
 from edge_ad.errors import SpecError
 from edge_ad.station import alarms as module
-from edge_ad.station.alarms import Alarms
+from edge_ad.station.alarms import BUNDLE, HEALTH, LOST, PAGE, Alarms
 from edge_ad.station.config import load_config
 from edge_ad.station.desk import Desk
+from edge_ad.station.events import AGAIN, EventKind
 from edge_ad.station.journal import Journal
 from edge_ad.station.plc.base import LinkState
 from edge_ad.station.station import Station
@@ -80,24 +81,76 @@ def test_alarms_outlive_a_restart(tmp_path: Path) -> None:
     assert found == [("bundle:top", False, False)]
 
 
-@pytest.mark.parametrize(
-    ("kind", "text", "key"),
-    [
-        ("source", "the folder is gone", "lost:top"),
-        ("silent", "", "health:top"),
-        ("blinded", "", "health:top"),
-        ("refused", "", "bundle:top"),
-        ("drift", "", None),  # the lines are asked: there may be one a statistic
-        ("source", "it is there again", None),
-        ("start", "", None),
-        ("drops", "", None),
-    ],
-)
-def test_events(desk: Desk, kind: str, text: str, key: str | None) -> None:
+RAISES = {  # of each kind of event, the alarm; None of one that nobody must look at
+    EventKind.START: None,
+    EventKind.RESTART: None,
+    EventKind.RELOAD: None,
+    EventKind.PAGE: PAGE,
+    EventKind.SINK: None,  # a sink is looked at: it may fail once, and take the next
+    EventKind.CLOCK: None,
+    EventKind.CONNECTED: None,
+    EventKind.LOST: LOST,
+    EventKind.LIVE: None,
+    EventKind.SILENT: HEALTH,
+    EventKind.FROZEN: HEALTH,
+    EventKind.DARK: HEALTH,
+    EventKind.BLINDED: HEALTH,
+    EventKind.DROPS: None,
+    EventKind.ENDED: None,
+    EventKind.SOURCE: LOST,
+    EventKind.BUNDLE: None,
+    EventKind.REFUSED: BUNDLE,
+    EventKind.RECIPE: None,
+    EventKind.DRIFT: None,  # the lines are asked: there may be one a statistic
+    EventKind.REFERENCE: None,
+    EventKind.ACKNOWLEDGED: None,
+    EventKind.LABEL: None,
+    EventKind.ROLLBACK: None,
+    EventKind.LEARN: None,
+    EventKind.UNDO: None,
+    EventKind.PLC: None,  # links are looked at
+    EventKind.MQTT: None,
+    EventKind.OPCUA: None,
+}
+ENDS = {
+    EventKind.CONNECTED: LOST,
+    EventKind.LIVE: HEALTH,
+    EventKind.BUNDLE: BUNDLE,
+}
+
+
+@pytest.mark.parametrize("kind", EventKind)
+def test_each_kind_of_event_raises_its_alarm_or_none(desk: Desk, kind: EventKind) -> None:
+    """A new kind must say here which."""
     alarms = Alarms(desk)
-    desk.event("top", kind, text)
-    assert [alarm.key for alarm in alarms.all()] == ([] if key is None else [key])
-    assert latched(desk) == ([] if key is None else [key])
+    desk.event("top", kind, "what happened")
+    keys = [] if RAISES[kind] is None else [f"{RAISES[kind]}:top"]
+    assert [alarm.key for alarm in alarms.all()] == keys
+    assert latched(desk) == keys
+
+
+@pytest.mark.parametrize("kind", EventKind)
+def test_each_kind_of_event_ends_its_alarm_or_none(desk: Desk, kind: EventKind) -> None:
+    alarms = Alarms(desk)
+    for each in (LOST, HEALTH, BUNDLE, PAGE):
+        alarms.set(each, "top", "")
+    desk.event("top", kind, "what happened")
+    assert [alarm.kind for alarm in alarms.all() if not alarm.active] == ([ENDS[kind]] if kind in ENDS else [])
+
+
+@pytest.mark.parametrize("kind", [EventKind.SOURCE, EventKind.PAGE])
+def test_what_is_there_again_ends_its_alarm(desk: Desk, kind: EventKind) -> None:
+    alarms = Alarms(desk)
+    desk.event("top", kind, AGAIN)
+    assert shown(alarms) == []
+    desk.event("top", kind, "it is gone")
+    desk.event("top", kind, AGAIN)
+    assert [alarm.active for alarm in alarms.all()] == [False]
+
+
+def test_known_alarms_are_those_that_are_raised() -> None:
+    assert {raised for raised in RAISES.values() if raised is not None} < set(module.KINDS)
+    assert len(set(module.KINDS)) == len(module.KINDS)
 
 
 def test_many_faults(desk: Desk) -> None:

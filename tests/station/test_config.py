@@ -14,7 +14,7 @@ from edge_ad.sources import folder, synthetic
 from edge_ad.station import outcomes, toml_file
 from edge_ad.station.config import CAMERA, RETENTION, STATION, TRIGGERS, load_config
 from edge_ad.station.outcomes import OUTCOMES
-from edge_ad.station.sinks.table import SINKS, sink_keys
+from edge_ad.station.sinks.table import SINKS
 from tests.paths import ROOT
 from tests.station.making import write_config
 
@@ -119,7 +119,7 @@ def test_without_a_reader_of_toml(place: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_the_documentation_knows_every_key() -> None:
     page = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("station.md", "sinks.md", "http.md"))
     cells = {name for line in page.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line)}
-    sinks = {name for kind in SINKS for name in sink_keys(kind)}
+    sinks = {name for kind in SINKS for name in SINKS.keys_of(kind)}
     options = {*folder.OPTIONS, *synthetic.OPTIONS}
     assert {*STATION, *CAMERA, *RETENTION, *sinks, "kind", *SINKS, *TRIGGERS, *OUTCOMES} <= cells
     assert {option for option in options if f"`{option}" not in page} == set()

@@ -15,9 +15,9 @@ from edge_ad.cli import main
 from edge_ad.learning.audit import Audit
 from edge_ad.learning.entries import BEGUN, COMPLETED, LESSON
 from edge_ad.station import doctor
-from edge_ad.station.alarms import AGAIN
 from edge_ad.station.config import load_config
 from edge_ad.station.doctor import BAD, NOTE, OK, Finding, examine
+from edge_ad.station.events import AGAIN, EventKind
 from edge_ad.station.journal import Journal
 from edge_ad.station.labels import store_of_camera
 from edge_ad.station.lock import FolderLock
@@ -60,7 +60,7 @@ def test_a_camera_that_the_station_has_open(place: Path) -> None:
             ("start", "edge-ad", OK),
         ):
             with Journal(place / "var/journal.sqlite", writes=True) as journal, journal.transaction():
-                journal.event(time.time_ns(), "" if kind == "start" else "top", kind, text)
+                journal.event(time.time_ns(), "" if kind == "start" else "top", EventKind(kind), text)
             finding = found(config)["camera top, source"]
             assert finding.mark == mark, kind
 

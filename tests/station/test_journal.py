@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_ad.errors import EdgeADError
+from edge_ad.station.events import EventKind
 from edge_ad.station.journal import KEPT, LOST, PLANNED, Journal, iso
 from edge_ad.station.outcomes import Decision, fault
 from tests.station.making import capture
@@ -76,7 +77,7 @@ def test_it_is_durable_and_read_while_it_is_written(tmp_path: Path) -> None:
             assert not reader.known("top", "a")
         assert reader.known("top", "a")
         with pytest.raises(sqlite3.OperationalError):
-            reader.event(0, "", "a", "b")
+            reader.event(0, "", EventKind.START, "b")
 
 
 def test_old_rows_go_when_nobody_needs_them(tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_a_journal_of_version_1_is_read_and_brought_up_to_date(tmp_path: Path) -
     """As an edge-ad before the alarms left it."""
     path = tmp_path / "j"
     with Journal(path, writes=True) as journal, journal.transaction():
-        journal.event(0, "top", "start", "x")
+        journal.event(0, "top", EventKind.START, "x")
     db = sqlite3.connect(path)
     db.execute("DROP TABLE alarms")
     db.execute("PRAGMA user_version = 1")

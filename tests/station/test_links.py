@@ -12,9 +12,9 @@ import pytest
 from edge_ad.errors import EdgeADError, SourceError, SpecError
 from edge_ad.station.config import load_config
 from edge_ad.station.outcomes import FAULT, GOOD, LATE, REJECT
-from edge_ad.station.plc import base, table
+from edge_ad.station.plc import base
 from edge_ad.station.plc.base import Answer, LinkOpening, LinkState, Sparing
-from edge_ad.station.plc.table import LINKS, is_alone, link_keys
+from edge_ad.station.plc.table import LINKS, is_alone
 from edge_ad.station.station import Station
 from edge_ad.system.keys import Key, text, whole
 from tests.station.making import rows, wait_for, write_config
@@ -250,14 +250,8 @@ def test_pymodbus_that_is_not_there(place: Path, monkeypatch: pytest.MonkeyPatch
         load_config(config)
 
 
-def test_kinds_know_their_keys() -> None:
-    for kind in LINKS:
-        keys = link_keys(kind)
-        assert "name" in keys
-        assert all(key.help for key in keys.values())
-        assert set(table.link_files(kind)) <= set(keys)
-    assert is_alone("modbus-server")
-    assert is_alone("modbus-client")
+def test_links_that_ask_alone_for_the_parts_of_a_camera() -> None:
+    assert [is_alone(kind) for kind in ("modbus-server", "modbus-client", "opcua", "mqtt")] == [True] * 3 + [False]
 
 
 def test_the_same_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

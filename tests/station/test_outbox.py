@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from edge_ad.errors import EdgeADError
 from edge_ad.station import outbox
 from edge_ad.station.config import SinkConfig
 from edge_ad.station.desk import Desk, Ticket
@@ -47,7 +48,7 @@ class Bites(Recorder):
 class Made:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, sink: Any = None) -> None:
         self.folder, self.sink = folder, sink or Recorder()
-        monkeypatch.setattr(outbox, "open_sink", lambda kind, opening: self.sink)
+        monkeypatch.setattr(outbox.SINKS, "open", lambda kind, opening: self.sink)
         self.desk = Desk(folder / "journal.sqlite")
 
     def open(self, *what: str) -> Outbox:
@@ -153,6 +154,26 @@ def test_a_sink_that_takes_a_part_of_them(tmp_path: Path, monkeypatch: pytest.Mo
     again.close()
 
 
+@pytest.mark.parametrize("fails", ["__init__", "position"])
+def test_a_sink_is_closed_where_the_journal_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """A connection that nobody has any more would keep its port and its threads."""
+    made, closed = Made(tmp_path, monkeypatch), []
+
+    def broken(*given: object) -> None:
+        raise EdgeADError("the journal cannot be used")
+
+    inner = Journal.close
+    monkeypatch.setattr(outbox.Journal, fails, broken)
+    monkeypatch.setattr(outbox.Journal, "close", lambda journal: closed.append(inner(journal)))
+    with pytest.raises(EdgeADError, match="cannot be used"):
+        made.open()
+    assert made.sink.closed == 1
+    assert len(closed) == (fails == "position")
+    made.desk.close()
+
+
 def test_a_sink_that_waits_is_told_of_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     openings = []
 
@@ -163,7 +184,7 @@ def test_a_sink_that_waits_is_told_of_the_end(tmp_path: Path, monkeypatch: pytes
             raise NotYet
 
     made = Made(tmp_path, monkeypatch, Waits())
-    monkeypatch.setattr(outbox, "open_sink", lambda kind, opening: openings.append(opening) or made.sink)
+    monkeypatch.setattr(outbox.SINKS, "open", lambda kind, opening: openings.append(opening) or made.sink)
     made.open()
     made.decide("good")
     wait_for(lambda: made.sink.got)

@@ -12,6 +12,7 @@ import pytest
 import edge_ad.station.swap as swap
 from edge_ad.cli import main
 from edge_ad.errors import SpecError
+from edge_ad.station.alarms import BUNDLE
 from edge_ad.station.config import load_config
 from edge_ad.station.doctor import BAD, OK, examine
 from edge_ad.station.journal import Journal
@@ -144,6 +145,58 @@ def test_a_recipe_that_cannot_be_opened(station: Station, recipes: list[str], pl
     assert ask(station, "c", 1).decision.bundle == recipes[1]
 
 
+def is_alarmed(station: Station) -> bool:
+    return any(alarm.kind == BUNDLE and alarm.active for alarm in station.alarms.all())
+
+
+def test_the_alarm_of_a_refused_file_is_of_the_recipe_in_use(
+    station: Station, recipes: list[str], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = (place / "part.bundle").read_bytes()
+    write_file(place / "part.bundle", [b"broken"])
+    wait_for(lambda: is_alarmed(station))
+    station.links.select_recipe("top", 1)
+    is_used(station, 1)
+    wait_for(lambda: not is_alarmed(station))
+    (told,) = wait_for(lambda: events(station.config.path, "bundle"))
+    assert "the file of recipe 0 is not asked for any more" in told
+    station.links.select_recipe("top", 0)  # its copy goes on, and the file is as it was
+    is_used(station, 0)
+    wait_for(lambda: is_alarmed(station))
+    assert ask(station, "a", 0).decision.bundle == recipes[0]
+    slowly = Slowly(monkeypatch)
+    station.links.select_recipe("top", 1)
+    assert slowly.began.wait(60)
+    station.links.select_recipe("top", 0)  # before the other one was in use
+    slowly.goes.set()
+    (place / "lid.bundle").write_bytes(b"broken")
+    station.links.select_recipe("top", 2)
+    wait_for(lambda: "recipe 2 cannot be opened" in station.links.not_ready("top"))
+    station.links.select_recipe("top", 0)
+    assert is_alarmed(station)
+    write_file(place / "part.bundle", [whole])
+    wait_for(lambda: not is_alarmed(station))
+
+
+def test_a_refused_file_of_a_recipe_that_was_given_up_is_no_alarm(
+    station: Station, recipes: list[str], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station.links.select_recipe("top", 1)
+    is_used(station, 1)
+    station.links.select_recipe("top", 0)
+    is_used(station, 0)
+    (place / "cup.bundle").write_bytes(b"broken")
+    slowly = Slowly(monkeypatch)
+    station.links.select_recipe("top", 1)
+    assert slowly.began.wait(60)
+    station.links.select_recipe("top", 0)
+    slowly.goes.set()
+    station.links.select_recipe("top", 2)
+    is_used(station, 2)
+    assert station.alarms.all() == []
+    assert events(station.config.path, "refused") == []
+
+
 def test_the_choice_outlives_a_restart(station: Station, recipes: list[str], place: Path) -> None:
     station.links.select_recipe("top", 2)
     is_used(station, 2)
@@ -189,7 +242,7 @@ def test_a_recipe_that_is_gone_from_the_configuration(recipes: list[str], place:
     write_config(place, KEYS.replace('recipes = ["cup.bundle", "lid.bundle"]', left), source="synthetic:64x64")
     station = Station(load_config(config))
     try:
-        assert "recipe 2 was selected" in events(config, "recipe")[0]
+        wait_for(lambda: "recipe 2 was selected" in events(config, "recipe")[0])
         if left:  # it might be any; nobody guesses
             assert "none of that number" in station.links.not_ready("top")
             station.links.select_recipe("top", 1)

@@ -114,8 +114,9 @@ def test_rollback(running: Station, place: Path, other: Path, capsys: pytest.Cap
     config, old = running.config.path, id_of(place / "part.bundle")
     new = put(other, place)
     wait_for(lambda: latest(config).bundle == new)
-    assert main(["rollback", str(config), "top"]) == 0
+    assert main(["rollback", str(config), "top", "--who", "anna"]) == 0
     assert old in capsys.readouterr().out
+    assert events(config, "rollback") == [f"{old} by anna"]
     wait_for(lambda: latest(config).bundle == old)
     (place / "part.bundle").write_bytes(b"one that is refused")
     wait_for(lambda: events(config, "refused"))
@@ -141,6 +142,8 @@ def test_no_bundle_to_go_back_to(place: Path) -> None:
     with Journal(whole.journal) as journal:
         with pytest.raises(SpecError, match="no bundle to go back to"):
             bundle_before(whole.cameras[0], journal, whole.data)
+        assert main(["rollback", str(config), "top", "--who", "anna"]) == 2
+        assert events(config, "rollback") == []
         shutil.rmtree(whole.data / "bundles")
         (place / "part.bundle").unlink()
         with pytest.raises(SpecError, match="no bundle to go back to"):

@@ -16,7 +16,9 @@ import edge_ad
 from edge_ad.bundle.file import Bundle
 from edge_ad.cli import main
 from edge_ad.data.labelled import slugs
-from edge_ad.system.names import printable
+from edge_ad.errors import SpecError
+from edge_ad.system import names
+from edge_ad.system.names import printable, who_of
 from tests.tiny import good_frame, tiny_options, write_category
 
 ODD = os.fsdecode(b"odd\xff\xfe")
@@ -145,3 +147,16 @@ def test_a_name_that_is_too_long_for_any_file(capsys: pytest.CaptureFixture[str]
 def test_slugs_fit_into_names_of_files() -> None:
     (slug,) = slugs(["漢" * 100 + ".png"])
     assert 90 < len(slug.encode()) <= 100
+
+
+def test_who_does_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names.getpass, "getuser", lambda: "bert")
+    assert [who_of(" anna "), who_of(""), who_of("a\nb")] == ["anna", "bert", "a\\nb"]
+    with pytest.raises(SpecError, match="--who is too long"):
+        who_of("a" * 201)
+
+    def nobody() -> str:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr(names.getpass, "getuser", nobody)
+    assert who_of("") == "unknown"

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from edge_ad._version import __version__
 from edge_ad.errors import SourceError, SpecError
-from edge_ad.sources.state import LIVE
 from edge_ad.station.alarms import DRIFT
 from edge_ad.station.desk import Ticket
+from edge_ad.station.events import EventKind
 from edge_ad.station.journal import LABELS, Journal, iso
+from edge_ad.station.labels import label_part
 from edge_ad.station.page.channel import BAD, CONFLICT, LATE, UNAVAILABLE, UNKNOWN, RefusedError
 from edge_ad.station.page.counts import Counts
 from edge_ad.station.page.jobs import Jobs
@@ -98,10 +99,6 @@ class Commands:
         camera, in_use, state = line.camera, line.slot.current, line.state
         runtime, why = in_use.runtime, line.not_ready
         last = self._last.get(camera.name)
-        if state is None:
-            health = "" if line.error is None else "lost"
-        else:
-            health = state.health if state.connected else "lost"
         return {
             "name": camera.name,
             "address": camera.address,
@@ -113,7 +110,7 @@ class Commands:
             "threshold": runtime.threshold,
             "ready": not why,
             "why": why,
-            "health": health or LIVE,
+            "health": line.health.word,
             "drops": 0 if state is None else state.drops,
             "missed": 0 if state is None else state.missed,
             "deadline_ms": camera.deadline_ms,
@@ -162,10 +159,7 @@ class Commands:
         found: list[bool] = []
 
         def write(journal: Journal) -> None:
-            found[:] = [journal.label(camera, part_id, label)]
-            if found[0]:
-                told = f"{part_id}: {label or 'no label'}, by {who}"
-                journal.event(time.time_ns(), camera, "label", told)
+            found[:] = [label_part(journal, camera, part_id, label, who)]
 
         self._write(write)
         if not found[0]:
@@ -193,15 +187,14 @@ class Commands:
     def _do_rollback(self, values: dict[str, Any]) -> dict[str, Any]:
         camera, config = self._line(values).camera, self._station.config
         with Journal(config.journal) as journal:
-            bundle, _ = roll_back(camera, journal, config.data)
-        self._station.desk.event(camera.name, "rollback", f"{bundle} by {_text(values, 'who')}")
+            bundle, _ = roll_back(camera, journal, config.data, self._station.desk.event, _text(values, "who"))
         return {"camera": camera.name, "bundle": bundle}
 
     def _do_learn(self, values: dict[str, Any], *more: str) -> dict[str, Any]:
         camera, who = self._line(values).camera.name, _text(values, "who")
         path = str(self._station.config.path)
         told = ["learn", "--station", path, "--camera", camera, "--who", who, "--json", *more]
-        return self.jobs.start("undo" if more else "learn", camera, told)
+        return self.jobs.start(EventKind.UNDO if more else EventKind.LEARN, camera, told)
 
     def _do_undo(self, values: dict[str, Any]) -> dict[str, Any]:
         return self._do_learn(values, "--undo")
@@ -213,7 +206,8 @@ class Commands:
         line = self._line(values)
         camera = line.camera.name
         line.drift.renew()
-        self._station.desk.event(camera, "reference", f"a new reference was asked for by {_text(values, 'who')}")
+        told = f"a new reference was asked for by {_text(values, 'who')}"
+        self._station.desk.event(camera, EventKind.REFERENCE, told)
         return {"camera": camera}
 
     def _do_select_recipe(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -224,7 +218,7 @@ class Commands:
             self._station.links.select_recipe(camera, number)
         except SpecError as error:
             raise RefusedError(str(error), UNKNOWN) from error
-        self._station.desk.event(camera, "recipe", f"{number} by {_text(values, 'who')}")
+        self._station.desk.event(camera, EventKind.RECIPE, f"{number} by {_text(values, 'who')}")
         return {"camera": camera, "number": number}
 
     # ------------------------------------------------------------------------------------------------ helpers

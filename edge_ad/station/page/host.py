@@ -21,8 +21,9 @@ import time
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from edge_ad.errors import EdgeADError
-from edge_ad.station.alarms import AGAIN, PAGE
+from edge_ad.station.alarms import PAGE
 from edge_ad.station.desk import Ticket
+from edge_ad.station.events import AGAIN, EventKind
 from edge_ad.station.http import Http
 from edge_ad.station.logs import form_in_use
 from edge_ad.station.page import extra
@@ -94,7 +95,7 @@ class Host:
             _log.error("the operator page is not there: %s; it is started again in %g s", why, pause_s)
             if why != self.gone:
                 self.gone = why
-                self._tell("", "page", f"the operator page is not there: {why}")
+                self._tell("", EventKind.PAGE, f"the operator page is not there: {why}")
             self._stop.wait(pause_s)
 
     def _one_run(self) -> str:
@@ -133,7 +134,7 @@ class Host:
             _log.info("the operator page is at %s; tokens in %s and %s", self.url, *self._settings.token_files.values())
             if self.gone:
                 self.gone = ""
-                self._tell("", "page", AGAIN)
+                self._tell("", EventKind.PAGE, AGAIN)
         elif name == "failed":
             return str(message.get("why"))[:500]
         elif isinstance(name, str) and isinstance(number, int) and isinstance(values, dict):

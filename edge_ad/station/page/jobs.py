@@ -9,10 +9,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 from edge_ad.errors import EdgeADError
+from edge_ad.station.events import EventKind, Tell
 from edge_ad.station.page.channel import CONFLICT, UNKNOWN, RefusedError
 from edge_ad.station.page.priority import start_lowly
 
@@ -26,10 +27,10 @@ class Jobs:
     """Thread-safe.
 
     Args:
-        tell: journals an event: camera, kind, text.
+        tell: journals an event.
     """
 
-    def __init__(self, tell: Callable[[str, str, str], None]) -> None:
+    def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._lock = threading.Lock()
         self._jobs: dict[str, dict[str, Any]] = {}
@@ -37,8 +38,8 @@ class Jobs:
         self._threads: list[threading.Thread] = []
         self._count = 0
 
-    def start(self, kind: str, camera: str, arguments: Sequence[str]) -> dict[str, Any]:
-        """Runs `edge-ad` with these arguments. What it prints is the report, as JSON.
+    def start(self, kind: EventKind, camera: str, arguments: Sequence[str]) -> dict[str, Any]:
+        """Runs `edge-ad` with these arguments. What it prints is the report, as JSON. Its end is an event of this kind.
 
         Raises:
             RefusedError: a job of the camera runs.
@@ -57,8 +58,8 @@ class Jobs:
                 errors.close()
                 raise EdgeADError(f"the job {kind} cannot be started", got=error) from error
             self._count += 1
-            job: dict[str, Any] = {"id": f"{kind}-{self._count}", "kind": kind, "camera": camera, "state": RUNNING}
-            job |= {"text": "", "report": {}}
+            job: dict[str, Any] = {"id": f"{kind}-{self._count}", "kind": kind.value, "camera": camera}
+            job |= {"state": RUNNING, "text": "", "report": {}}
             self._jobs[job["id"]] = job
             while len(self._jobs) > _KEPT and (ended := self._ended()):
                 del self._jobs[ended]
@@ -117,7 +118,7 @@ class Jobs:
             told = dict(job)
         level = logging.ERROR if failed else logging.INFO
         _log.log(level, "camera %s: %s: %s", told["camera"], identity, text)
-        self._tell(told["camera"], told["kind"], f"{told['state']}: {text}")
+        self._tell(told["camera"], EventKind(told["kind"]), f"{told['state']}: {text}")
 
 
 def _read(file: BinaryIO, most: int) -> bytes:

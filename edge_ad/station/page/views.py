@@ -18,6 +18,7 @@ from edge_ad.errors import EdgeADError
 from edge_ad.learning.entries import chain_of, locked_in, placed_last
 from edge_ad.learning.report import HELD_BACK
 from edge_ad.learning.store import Store
+from edge_ad.station.events import EventKind
 from edge_ad.station.journal import LOST, PLANNED, REMOVED, Row, iso
 from edge_ad.station.labels import store_of_camera
 from edge_ad.station.page import actions, drift, records, rendering
@@ -303,7 +304,8 @@ _PIECES = {"head": "tile_head", "verdict": "tile_verdict", "facts": "tile_facts"
 
 def _jobs(state: Mapping[str, Any], camera: str) -> list[dict[str, Any]]:
     """Those of a camera that this page shows, the latest first."""
-    mine = [job for job in state["jobs"] if job["camera"] == camera and job["kind"] in ("learn", "undo")]
+    kinds = (EventKind.LEARN, EventKind.UNDO)
+    mine = [job for job in state["jobs"] if job["camera"] == camera and job["kind"] in kinds]
     return list(reversed(mine))[:3]
 
 

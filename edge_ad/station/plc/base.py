@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_ad.station.desk import Ticket
+from edge_ad.station.events import EventKind
 from edge_ad.station.outcomes import FAULT, GOOD, LATE, Decision
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Host(Protocol):
             SpecError: there is no such camera.
         """
 
-    def tell(self, camera: str, kind: str, text: str) -> None:
+    def tell(self, camera: str, kind: EventKind, text: str) -> None:
         """Journals an event."""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from edge_ad.errors import EdgeADError
+from edge_ad.station.events import EventKind
 from edge_ad.station.plc.base import Answer, Host, LinkState
 from edge_ad.station.plc.handshake import Ask, Code, Controls, Handshake, Shown, State, code_of
 
@@ -125,4 +126,4 @@ class Dialogue:
         while notes:
             text = f"{self._name}: {notes.pop(0)}"
             _log.info("camera %s: %s", self._camera, text)
-            self._host.tell(self._camera, "plc", text)
+            self._host.tell(self._camera, EventKind.PLC, text)

@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from edge_ad.errors import SourceError, SpecError
+from edge_ad.station.events import EventKind
 from edge_ad.station.outcomes import FAULT, GOOD, LATE
 from edge_ad.station.plc.base import Answer, Link, LinkOpening, LinkState, Sparing
 from edge_ad.station.sinks import broker
@@ -287,7 +288,7 @@ class Commands:
 
     def _tell(self, what: str) -> None:
         _log.warning("link %s: %s", self._opening.id, what)
-        self._host.tell("", "mqtt", f"{self._opening.id}: {what}")
+        self._host.tell("", EventKind.MQTT, f"{self._opening.id}: {what}")
 
     def state(self) -> LinkState:
         """See `Link.state`."""

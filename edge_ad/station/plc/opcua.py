@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_ad.errors import EdgeADError, SpecError
+from edge_ad.station.events import EventKind
 from edge_ad.station.plc.base import Link, LinkOpening, LinkState
 from edge_ad.system.keys import Key, Problem, switch, text, whole
 
@@ -105,7 +106,7 @@ class OpcUa:
                 started.set_exception(error)
                 return
             _log.exception("link %s has ended", self._opening.id)
-            self._opening.host.tell("", "opcua", f"{self._opening.id}: it has ended: {error}")
+            self._opening.host.tell("", EventKind.OPCUA, f"{self._opening.id}: it has ended: {error}")
 
     async def _main(self, started: Future[None]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
@@ -182,7 +183,7 @@ class OpcUa:
 
     def _tell(self, what: str) -> None:
         _log.warning("link %s: %s", self._opening.id, what)
-        self._opening.host.tell("", "opcua", f"{self._opening.id}: {what}")
+        self._opening.host.tell("", EventKind.OPCUA, f"{self._opening.id}: {what}")
 
     async def _tell_the_end(self, server: StationServer) -> None:
         for system in self._systems.values():

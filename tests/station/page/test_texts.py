@@ -11,8 +11,11 @@ import pytest
 from edge_ad.errors import SpecError
 from edge_ad.monitor.causes import CAUSES, NAMES
 from edge_ad.monitor.statistics import STATISTICS
+from edge_ad.station import alarms
+from edge_ad.station.events import EventKind
+from edge_ad.station.health import WORDS
 from edge_ad.station.outcomes import ENGINE, FRAME, LATE, NO_FRAME, RECIPE, RESTART, fault
-from edge_ad.station.page import texts
+from edge_ad.station.page import jobs, texts
 from edge_ad.station.page.shown import reason_of
 from edge_ad.station.page.texts import Words, language_of, shown
 
@@ -31,6 +34,23 @@ def test_statistics_of_drift_have_their_names(name: str) -> None:
 @pytest.mark.parametrize("key", CAUSES)
 def test_drift_has_its_causes(key: str) -> None:
     assert ALL[f"drift_cause_{key.replace('.', '_')}"]["en"] == CAUSES[key]
+
+
+def test_alarms_have_their_titles() -> None:
+    """Those of drift are told by statistic, and one of a newer station is an alarm all the same."""
+    words = {"active", "gone", "seen", "since"}
+    titles = {key.removeprefix("alarm_") for key in ALL if key.startswith("alarm_")} - words
+    assert titles == {*alarms.KINDS, "other"} - {alarms.DRIFT}
+
+
+def test_each_health_of_a_camera_has_its_word() -> None:
+    assert {key.removeprefix("health_") for key in ALL if key.startswith("health_")} == {*WORDS, "other"}
+
+
+def test_jobs_have_their_names() -> None:
+    states = {jobs.RUNNING, jobs.DONE, jobs.FAILED}
+    kinds = {EventKind.LEARN.value, EventKind.UNDO.value}
+    assert {key.removeprefix("job_") for key in ALL if key.startswith("job_")} == states | kinds
 
 
 @pytest.mark.parametrize("word", [LATE, NO_FRAME, FRAME, ENGINE, RESTART, RECIPE])

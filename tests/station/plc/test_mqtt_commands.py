@@ -14,7 +14,7 @@ import pytest
 from edge_ad.errors import SpecError
 from edge_ad.station.config import load_config
 from edge_ad.station.plc.base import Link, LinkOpening
-from edge_ad.station.plc.table import open_link
+from edge_ad.station.plc.table import LINKS
 from edge_ad.station.station import Station
 from tests.station.making import rows, wait_for, write_config
 from tests.station.plc.hosts import FakeHost
@@ -98,7 +98,7 @@ def _link(broker: Mosquitto, host: FakeHost, folder: Path, **keys: Any) -> Link:
     text = "\n".join(f'{name} = "{value}"' for name, value in keys.items())
     rest = f'[[plc]]\nkind = "mqtt"\nurl = "mqtt://127.0.0.1:{broker.port}"\n{text}'
     (link,) = load_config(write_config(folder, rest=rest), files=False).links
-    return open_link("mqtt", LinkOpening(link.id, "Line 1", host, dict(link.options), folder))
+    return LINKS.open("mqtt", LinkOpening(link.id, "Line 1", host, dict(link.options), folder))
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])

@@ -12,7 +12,7 @@ import pytest
 from edge_ad.station.config import load_config
 from edge_ad.station.plc import opcua_model as model
 from edge_ad.station.plc.opcua_plain import PLAIN
-from edge_ad.station.plc.table import link_keys
+from edge_ad.station.plc.table import LINKS
 from tests.paths import ROOT
 
 PAGES = {kind: (ROOT / f"docs/{kind}.md").read_text(encoding="utf-8") for kind in ("opcua", "mqtt")}
@@ -26,7 +26,7 @@ def block(kind: str, language: str) -> str:
 def test_a_table_of_the_keys(kind: str) -> None:
     rows = [
         f"| `{name}` | {key.help} | {'required' if key.required else _default(key.default)} |"
-        for name, key in link_keys(kind).items()
+        for name, key in LINKS.keys_of(kind).items()
     ]
     assert "\n".join(["| key | what it is | without it |", "|---|---|---|", *rows, ""]) in PAGES[kind], "\n".join(rows)
 

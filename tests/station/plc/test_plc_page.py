@@ -12,7 +12,7 @@ import pytest
 
 from edge_ad.station.config import load_config
 from edge_ad.station.plc.registers import WORDS, tables
-from edge_ad.station.plc.table import link_keys
+from edge_ad.station.plc.table import LINKS
 from edge_ad.station.station import Station
 from tests.paths import ROOT
 from tests.station.making import wait_for
@@ -69,7 +69,7 @@ def test_its_tables(name: str) -> None:
 def test_a_table_of_the_keys(kind: str) -> None:
     rows = [
         f"| `{name}` | {key.help} | {'required' if key.required else _default(key.default)} |"
-        for name, key in link_keys(kind).items()
+        for name, key in LINKS.keys_of(kind).items()
         if name != "name"
     ]
     assert "\n".join(["| key | what it is | without it |", "|---|---|---|", *rows, ""]) in PAGE, "\n".join(rows)

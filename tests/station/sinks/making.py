@@ -15,7 +15,7 @@ import pytest
 from edge_ad.station.config import load_config
 from edge_ad.station.journal import Journal, Row
 from edge_ad.station.sinks.base import Message, Sink, SinkOpening
-from edge_ad.station.sinks.table import open_sink, sink_keys
+from edge_ad.station.sinks.table import SINKS
 from edge_ad.system.keys import read_table
 
 
@@ -55,11 +55,11 @@ class Opened:
     """A sink by itself, and what it told."""
 
     def __init__(self, kind: str, data: Path, given: dict[str, Any]) -> None:
-        values, problems = read_table(given, sink_keys(kind))
+        values, problems = read_table(given, SINKS.keys_of(kind))
         assert not problems
         self.told: list[str] = []
         self.stopping = threading.Event()
-        self.sink: Sink = open_sink(kind, SinkOpening("Line 1", data, values, self.stopping, self.told.append))
+        self.sink: Sink = SINKS.open(kind, SinkOpening("Line 1", data, values, self.stopping, self.told.append))
 
     def deliver(self, *numbers: int) -> int | None:
         return self.sink.deliver(messages(*numbers))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edge_ad.station.config import load_config
-from edge_ad.station.sinks.table import SINKS, sink_keys
+from edge_ad.station.sinks.table import SINKS
 from tests.paths import ROOT
 from tests.station.making import RUN
 from tests.station.sinks.broker import brokers, keys_in, watching
@@ -68,7 +68,7 @@ def test_its_sinks_with_tls_are_right(place: Path) -> None:
 
 @pytest.mark.parametrize("kind", SINKS)
 def test_a_table_of_the_keys(kind: str) -> None:
-    own = {name: key for name, key in sink_keys(kind).items() if name not in ("what", "name")}
+    own = {name: key for name, key in SINKS.keys_of(kind).items() if name not in ("what", "name")}
     rows = [
         f"| `{name}` | {key.help} | {'required' if key.required else _default(key.default)} |"
         for name, key in own.items()

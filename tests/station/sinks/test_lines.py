@@ -13,7 +13,7 @@ from edge_ad.errors import EdgeADError
 from edge_ad.station.journal import Row
 from edge_ad.station.sinks import lines as module
 from edge_ad.station.sinks.base import Message, SinkOpening
-from edge_ad.station.sinks.table import SINKS, open_sink, sink_keys
+from edge_ad.station.sinks.table import SINKS
 
 
 def message(number: int, part_id: str = "a", **fields: object) -> Message:
@@ -24,7 +24,7 @@ def message(number: int, part_id: str = "a", **fields: object) -> Message:
 
 
 def opened(kind: str, path: Path) -> object:
-    return open_sink(kind, SinkOpening("station", path.parent, {"path": str(path)}))
+    return SINKS.open(kind, SinkOpening("station", path.parent, {"path": str(path)}))
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
@@ -91,7 +91,7 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
 
 def test_every_kind_has_its_keys() -> None:
     for kind in SINKS:
-        assert {"what"} <= {*sink_keys(kind)}
+        assert {"what"} <= {*SINKS.keys_of(kind)}
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])

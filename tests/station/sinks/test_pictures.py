@@ -8,7 +8,7 @@ import pytest
 
 from edge_ad.station.journal import KEPT, LOST, PLANNED
 from edge_ad.station.sinks.base import NotYet, SinkOpening
-from edge_ad.station.sinks.table import open_sink
+from edge_ad.station.sinks.table import SINKS
 from tests.station.sinks.test_lines import message
 
 
@@ -18,7 +18,7 @@ def test_overlays_or_frames(tmp_path: Path) -> None:
     (folder / "a.png").write_bytes(b"frame a")
     (folder / "a.overlay.png").write_bytes(b"overlay a")
     (folder / "b.png").write_bytes(b"frame b")
-    sink = open_sink("pictures", SinkOpening("s", tmp_path / "data", {"path": str(tmp_path / "out")}))
+    sink = SINKS.open("pictures", SinkOpening("s", tmp_path / "data", {"path": str(tmp_path / "out")}))
     day = "pictures/2026-11-29/top/reject"
     rows = [
         message(1, picture=f"{day}/a.png", kept=KEPT),
