@@ -123,11 +123,15 @@ def test_graph_search(benchmark: Any, size: int, dim: int, ef: int, threads: int
 
 
 @pytest.mark.parametrize("threads", THREADS)
-def test_k_center(benchmark: Any, threads: int) -> None:
+@pytest.mark.parametrize("sieve", ["triangles", "sketches"])
+def test_k_center(benchmark: Any, sieve: str, threads: int) -> None:
     points, pool = _clusters(5, 40_960, 128), native.Pool(threads)
+    basis = None
+    if sieve == "sketches":
+        basis = np.ascontiguousarray(np.linalg.svd(points[:2048], full_matrices=False)[2][: native.SKETCH])
 
     def select() -> native.KCenter:
-        selection = native.KCenter(points, 0, pool)
+        selection = native.KCenter(points, 0, pool, basis)
         selection.advance(4096 - 1)
         return selection
 

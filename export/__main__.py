@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+
+if __name__ == "__main__":
+    # Before NumPy comes, with edge_ad: threads of OpenBLAS that wait keep their cores busy, and the products are small.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from edge_ad.errors import BackboneError
 from edge_ad.system.entry import run_command

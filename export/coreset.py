@@ -17,6 +17,7 @@ PROJECTED_DIM = 128
 USUAL_SHARE, MOST_ROWS = 0.1, 4000  # of the patches, where no share is asked for
 _PICKS = 64  # between two looks at the progress bar and at Ctrl-C
 _DRAWN = 32  # patches for each wanted row, where rows are picked from a sample
+_SAMPLE, _WIDE = 2048, 64  # points that show the spread of all, and least dimensions that this is worth
 _CANDIDATES = 8  # for each wanted row that is added to known ones: the patches farthest from those
 
 
@@ -78,7 +79,7 @@ def select_coreset(
         chosen_from = projected if len(images) == len(projected) else projected[images]
         points = np.ascontiguousarray(chosen_from.reshape(-1, dim))
     start = int(generator.integers(len(points)))
-    picker = native.KCenter(points, start, pool)
+    picker = native.KCenter(points, start, pool, _spread_of(points))
     count = 1  # the start
     with Progress(label, wanted, unit="patches") as progress:
         progress.update(count)
@@ -90,6 +91,16 @@ def select_coreset(
             progress.update(picked)
     selected = numbers[picker.selected.astype(np.int64)]
     return images[selected // rows] * rows + selected % rows
+
+
+def _spread_of(points: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """(32, d) float32: the directions of most of the spread of (n, d) points; None where they would save nothing."""
+    if points.shape[1] < _WIDE:
+        return None
+    sample = points[:: -(-len(points) // _SAMPLE)].astype(np.float64)
+    sample -= sample.mean(axis=0)
+    directions = np.linalg.eigh(sample.T @ sample)[1][:, : -native.SKETCH - 1 : -1]
+    return np.ascontiguousarray(directions.T, np.float32)
 
 
 def select_beyond(

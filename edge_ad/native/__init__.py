@@ -70,6 +70,7 @@ Float32Array = NDArray[np.float32]
 Int32Array = NDArray[np.int32]
 
 STRIPE_ROWS = 4  # kStripeRows in graph.hpp
+SKETCH = 32  # kSketch in kernels.hpp
 FILTERS = ("bilinear", "bicubic", "box")  # of `resample`; numbered as in resample.hpp
 _MOST_THREADS = 1024
 _CALL_MULTIPLY_ADDS = 1.5e10  # of one thread in one call into C++: a fraction of a second even without SIMD
@@ -569,8 +570,9 @@ class KCenter:
 
     Each pick is the point farthest from all picked so far, ties to the lowest index. The radius is at most twice the
     best possible one (Gonzalez 1985). This is the coreset of PatchCore (Roth et al. 2022, algorithm 1, without the
-    random projection). A distance is skipped when the triangle inequality proves that the point keeps its centre; the
-    picks are those of the plain algorithm. Memory besides the points: 8 bytes a point, 8 bytes a pick.
+    random projection). A distance is skipped when the triangle inequality, or a distance in fewer dimensions, proves
+    that the point keeps its centre; the picks are those of the plain algorithm. Memory besides the points: some 20
+    bytes a point, with a basis some 150 more.
 
     Keeps a reference to the points, which must not change. Calls from several threads take turns.
 
@@ -578,18 +580,23 @@ class KCenter:
         points: (N, D) float32, C-contiguous, N >= 1, D >= 1, finite.
         start: the first pick, 0 .. N - 1.
         pool: the threads to use.
+        basis: (32, D) float32 with orthonormal rows that span most of the points' spread, such as their first principal
+            directions. The picks are the same with any such rows, and sooner made with good ones; None: by the triangle
+            inequality alone.
 
     Raises:
-        NativeError: an argument is of another kind, or a distance is NaN or Inf.
+        NativeError: an argument is of another kind, a distance is NaN or Inf, or the basis is not orthonormal.
     """
 
-    def __init__(self, points: Float32Array, start: int, pool: Pool) -> None:
+    def __init__(self, points: Float32Array, start: int, pool: Pool, basis: Float32Array | None = None) -> None:
         _array("points", points, np.float32, (None, None))
+        if basis is not None:
+            _array("basis", basis, np.float32, (SKETCH, points.shape[1]))
         _instance("pool", pool, Pool)
         first = _integer("start", start, 0, len(points) - 1)
         self._pool = pool
         self._lock = threading.Lock()
-        self._core = _core.KCenter(points, first, pool._core)
+        self._core = _core.KCenter(points, first, basis, pool._core)
 
     def advance(self, n: int) -> int:
         """Pick up to ``n`` more centres and return how many were picked.

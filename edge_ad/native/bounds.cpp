@@ -37,6 +37,32 @@ float of_bf16(std::uint16_t x) {
 
 }  // namespace
 
+double skew_of(const float* basis, std::size_t width, std::size_t dim, Pool& pool) {
+    std::vector<float> columns(dim * width);
+    for (std::size_t i = 0; i < width; ++i)
+        for (std::size_t k = 0; k < dim; ++k) columns[k * width + i] = basis[i * dim + k];
+    // at most the root of the sum of the squared elements
+    std::vector<double> squares(width, 0.0);
+    pool.run(width, [&](std::size_t i, Scratch& scratch) {
+        double* products = scratch.get<double>(0, i + 1);
+        std::fill_n(products, i + 1, 0.0);
+        for (std::size_t k = 0; k < dim; ++k) {
+            const double factor = basis[i * dim + k];
+            const float* column = columns.data() + k * width;
+            for (std::size_t j = 0; j <= i; ++j) products[j] += factor * column[j];
+        }
+        products[i] -= 1.0;
+        for (std::size_t j = 0; j <= i; ++j) squares[i] += (j == i ? 1.0 : 2.0) * products[j] * products[j];
+    });
+    double sum = 0.0;
+    for (const double square : squares) sum += square;
+    if (!(sum <= kMostSkew * kMostSkew))
+        throw Fault("the rows of the basis are not orthonormal",
+                    "|P P' - I| of " + std::to_string(kMostSkew) + " at most",
+                    std::isfinite(sum) ? std::to_string(std::sqrt(sum)) : "NaN or Inf");
+    return 1.001 * std::sqrt(sum) + 1e-15 * static_cast<double>(dim * width);
+}
+
 Bounds::Bounds(const Coreset& coreset, const float* basis, std::size_t width, Pool& pool)
     : coreset_(coreset),
       width_(width),
@@ -55,33 +81,11 @@ Bounds::Bounds(const Coreset& coreset, const float* basis, std::size_t width, Po
 void Bounds::set_basis(const float* basis, Pool& pool) {
     const std::size_t n = coreset_.dim;
     basis_.assign(n * dim_, 0.0f);
-    std::vector<float> columns(n * width_);
     for (std::size_t i = 0; i < width_; ++i)
-        for (std::size_t k = 0; k < n; ++k) {
+        for (std::size_t k = 0; k < n; ++k)
             basis_[(i / kProjectSlab * n + k) * kProjectSlab + i % kProjectSlab] = basis[i * n + k];
-            columns[k * width_ + i] = basis[i * n + k];
-        }
-    // |P P' - I| is at most the root of the sum of its squared elements
-    std::vector<double> squares(width_, 0.0);
-    pool.run(width_, [&](std::size_t i, Scratch& scratch) {
-        double* products = scratch.get<double>(0, i + 1);
-        std::fill_n(products, i + 1, 0.0);
-        for (std::size_t k = 0; k < n; ++k) {
-            const double factor = basis[i * n + k];
-            const float* column = columns.data() + k * width_;
-            for (std::size_t j = 0; j <= i; ++j) products[j] += factor * column[j];
-        }
-        products[i] -= 1.0;
-        for (std::size_t j = 0; j <= i; ++j) squares[i] += (j == i ? 1.0 : 2.0) * products[j] * products[j];
-    });
-    double sum = 0.0;
-    for (const double square : squares) sum += square;
-    if (!(sum <= kMostSkew * kMostSkew))
-        throw Fault("the rows of the basis are not orthonormal",
-                    "|P P' - I| of " + std::to_string(kMostSkew) + " at most",
-                    std::isfinite(sum) ? std::to_string(std::sqrt(sum)) : "NaN or Inf");
+    skew_ = skew_of(basis, width_, n, pool);
     set_halves();
-    skew_ = 1.001 * std::sqrt(sum) + 1e-15 * static_cast<double>(n * width_);
 }
 
 void Bounds::set_halves() {

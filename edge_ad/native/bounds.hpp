@@ -10,6 +10,10 @@
 
 namespace edge_ad {
 
+// At least |P P' - I| of a basis P [width][dim]. Throws Fault unless its rows are finite and orthonormal to
+// 1e-3.
+double skew_of(const float* basis, std::size_t width, std::size_t dim, Pool& pool);
+
 // Short codes of the rows of a coreset, from which a lower bound of every distance follows.
 //
 // Let m be the coreset's mean and Q a matrix with orthonormal rows. f(x) = (Q(x - m), t(x)), where t(x) is

@@ -121,14 +121,20 @@ struct PyGraph {
 };
 
 struct PyKCenter {
-    PyKCenter(Matrix array, std::int64_t start, edge_ad::Pool& pool) : points(std::move(array)) {
+    PyKCenter(Matrix array, std::int64_t start, const std::optional<Matrix>& basis, edge_ad::Pool& pool)
+        : points(std::move(array)) {
         edge_ad::kernels();  // chosen while the GIL is held (isa.hpp)
         require_rows(points, "there are no points to select from, or too many");
         require(start >= 0 && static_cast<std::size_t>(start) < points.shape(0), "start is not a point",
                 "0 .. " + std::to_string(points.shape(0) - 1), std::to_string(start));
+        require(!basis || (basis->shape(0) == edge_ad::kSketch && basis->shape(1) == points.shape(1)),
+                "the basis does not match the points",
+                std::to_string(edge_ad::kSketch) + " x " + std::to_string(points.shape(1)),
+                basis ? std::to_string(basis->shape(0)) + " x " + std::to_string(basis->shape(1)) : "none");
         Released released;
         core = std::make_unique<edge_ad::KCenter>(points.data(), points.shape(0), points.shape(1),
-                                                  static_cast<std::size_t>(start), pool);
+                                                  static_cast<std::size_t>(start),
+                                                  basis ? basis->data() : nullptr, pool);
     }
     Matrix points;
     std::unique_ptr<edge_ad::KCenter> core;
@@ -405,8 +411,8 @@ NB_MODULE(_core, m) {
              nb::keep_alive<1, 2>(), nb::arg("coreset"), nb::arg("levels"), nb::arg("links0"),
              nb::arg("upper"), nb::arg("entry"));
     nb::class_<PyKCenter>(m, "KCenter")
-        .def(nb::init<Matrix, std::int64_t, edge_ad::Pool&>(), nb::arg("points"), nb::arg("start"),
-             nb::arg("pool"))
+        .def(nb::init<Matrix, std::int64_t, const std::optional<Matrix>&, edge_ad::Pool&>(),
+             nb::arg("points"), nb::arg("start"), nb::arg("basis").none(), nb::arg("pool"))
         .def(
             "advance",
             [](PyKCenter& self, std::size_t n, edge_ad::Pool& pool) {

@@ -118,9 +118,11 @@ void check_search(std::size_t size, std::size_t dim, std::size_t count, edge_ad:
     }
 }
 
-void check_selection(std::size_t size, std::size_t dim, edge_ad::Pool& pool) {
+void check_selection(std::size_t size, std::size_t dim, bool sketched, edge_ad::Pool& pool) {
     const auto points = integers(size * dim, 3);
-    edge_ad::KCenter selection(points.data(), size, dim, 0, pool);
+    std::vector<float> basis(edge_ad::kSketch * dim);  // the first axes
+    for (std::size_t i = 0; i < edge_ad::kSketch && i < dim; ++i) basis[i * dim + i] = 1.0f;
+    edge_ad::KCenter selection(points.data(), size, dim, 0, sketched ? basis.data() : nullptr, pool);
     const std::size_t picked = selection.advance(20, pool);
     std::vector<double> least(size);
     for (std::size_t i = 0; i < size; ++i) least[i] = squared(points.data(), points.data() + i * dim, dim);
@@ -325,9 +327,11 @@ int main() try {
             for (const std::size_t size : {1, 3, 7, 8, 9, 16, 17, 100}) {
                 for (const std::size_t count : {1, 6, 7, 11, 12, 13, 24, 50})
                     check_search(size, dim, count, pool);
-                check_selection(size, dim, pool);
+                check_selection(size, dim, false, pool);
+                if (dim >= edge_ad::kSketch) check_selection(size, dim, true, pool);
             }
         }
+        for (const bool sketched : {false, true}) check_selection(20000, 40, sketched, pool);  // shared out
         for (std::size_t factors = 0; factors < edge_ad::kMostShrink * edge_ad::kMostShrink; ++factors)
             for (const std::size_t channels : {1, 3})
                 for (const std::size_t width : {1, 5, 16, 67})

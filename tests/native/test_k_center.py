@@ -49,6 +49,40 @@ def test_points_half_way_between_centres(each_isa: str, pool: native.Pool, seed:
     assert selection.radius == pytest.approx(radius, rel=1e-6)
 
 
+def _basis(seed: int, dim: int) -> np.ndarray:
+    square = np.linalg.qr(np.random.default_rng(seed).standard_normal((dim, dim)))[0]
+    return np.ascontiguousarray(square[: native.SKETCH], np.float32)
+
+
+@pytest.mark.parametrize("dim", [32, 33, 47, 64, 100, 384])
+def test_a_basis_changes_no_pick(each_isa: str, pool: native.Pool, dim: int) -> None:
+    for size in (1, 2, 15, 16, 17, 63, 300, 5000):
+        points = integers(size, size, dim)
+        wanted, radius = reference.k_center(points, size // 2, 60)
+        selection = native.KCenter(misaligned(points), size // 2, pool, misaligned(_basis(dim, dim)))
+        assert selection.advance(60) == len(wanted) - 1
+        np.testing.assert_array_equal(selection.selected, wanted)
+        assert selection.radius == pytest.approx(radius, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-24, 1e-18, 1.0, 1e12])
+@pytest.mark.parametrize(("away", "far"), [(0.0, 40), (1000.0, 40), (0.0, 3e4)])
+def test_a_basis_changes_no_pick_of_points_in_few_directions(
+    each_isa: str, pool: native.Pool, scale: float, away: float, far: float
+) -> None:
+    """All of the spread lies along the basis, so that distances of sketches are as large as the points' own; and a few
+    points are so far away that their sketches err by more than the others lie apart."""
+    basis = _basis(1, 48)
+    flat = clusters(8, 3000, native.SKETCH, 0.5) @ basis
+    odd = np.random.default_rng(2).normal(0, far, (20, 48))
+    points = np.ascontiguousarray((np.concatenate([flat, odd]) + away) * scale, np.float32)
+    start = len(points) - 1
+    plain, sieved = native.KCenter(points, start, pool), native.KCenter(points, start, pool, basis)
+    assert plain.advance(400) == sieved.advance(400)
+    np.testing.assert_array_equal(sieved.selected, plain.selected)
+    assert sieved.radius == plain.radius
+
+
 def test_several_chunks_of_points(each_isa: str, pool: native.Pool) -> None:
     points = integers(5, 20_000, 6, most=50)
     wanted, _ = reference.k_center(points, 19_999, 200)
@@ -118,5 +152,12 @@ def test_arguments_are_checked(pool: native.Pool) -> None:
     for empty in (points[:0], np.empty((3, 0), np.float32)):
         with pytest.raises(NativeError):
             native.KCenter(empty, 0, pool)
+    wide = clusters(6, 20, 40)
+    for basis in (_basis(0, 40)[:31], _basis(0, 41), _basis(0, 40).astype(np.float64)):
+        with pytest.raises(NativeError, match="basis"):
+            native.KCenter(wide, 0, pool, basis)
+    for skewed in (_basis(0, 40) * np.float32(1.01), np.full((32, 40), np.nan, np.float32)):
+        with pytest.raises(NativeError, match="not orthonormal"):
+            native.KCenter(wide, 0, pool, skewed)
     with pytest.raises(NativeError, match="n is out of its range"):
         native.KCenter(points, 0, pool).advance(-1)

@@ -106,6 +106,16 @@ struct Moved {
     float matrix[6];  // from (x, y) of a plane to (x, y) of the picture
 };
 
+constexpr std::size_t kSketch = 32;
+
+// Shows without their distance that points are not nearer than s^2 to a centre: their sketches are farther
+// apart than factor * s^2 + slack.
+struct Sieve {
+    const float* centre;    // [kSketch]
+    const float* sketches;  // [.][kSketch], or null for none
+    float factor, slack;
+};
+
 struct Kernels {
     const char* name;
     // Exact search works on a tile of lanes * vectors queries (vectors <= max_vectors) packed as
@@ -135,12 +145,17 @@ struct Kernels {
     void (*sqdist_ids)(const float* query, const float* base, const std::int32_t* ids, std::size_t count,
                        std::size_t dim, float limit, float* out);
 
-    // One step of greedy k-centre over the points [begin, end): where sqdist[i] > limits[nearest[i]] the
-    // point may be nearer to the new centre; its distance is computed and, if less, taken over. Returns
-    // the largest sqdist of the range afterwards and the lowest index that has it.
-    float (*relax)(const float* points, std::size_t dim, const float* centre, std::int32_t centre_id,
-                   const float* limits, std::int32_t* nearest, float* sqdist, std::size_t begin,
-                   std::size_t end, std::size_t* argmax);
+    // One step of greedy k-centre over the `count` points of a centre: where sqdist[i] > limit the point
+    // ids[i] may be nearer to the new centre. If neither its sketch shows that it is not nor its distance,
+    // its number goes to moved, the distance to taken, and its sqdist becomes negative. Returns how many
+    // these are, and the largest sqdist of the others, at least 0.
+    std::size_t (*relax)(const float* points, std::size_t dim, const float* centre, float limit,
+                         const Sieve& sieve, const std::int32_t* ids, float* sqdist, std::size_t count,
+                         std::int32_t* moved, float* taken, float* most);
+
+    // out [count][kSketch] = (point - origin) times columns [dim][kSketch], the sums term by term.
+    void (*sketch)(const float* points, std::size_t count, std::size_t dim, const float* origin,
+                   const float* columns, float* out);
 
     // |W v|^2 of a lower triangular W, packed by its columns from the diagonal down; `product` [dim] is
     // working memory and must not overlap the others.

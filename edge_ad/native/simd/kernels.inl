@@ -138,46 +138,7 @@ std::size_t next_hit(const float* minima, std::size_t vectors, const float* limi
     return groups;
 }
 
-EDGE_AD_INLINE void relax_point(const float* point, const float* centre, std::size_t dim,
-                                std::int32_t centre_id, std::int32_t& nearest, float& least) {
-    const float distance = squared_distance<true>(point, centre, dim, least);
-    if (distance < least) {
-        least = distance;
-        nearest = centre_id;
-    }
-}
-
-float relax(const float* points, std::size_t dim, const float* centre, std::int32_t centre_id,
-            const float* limits, std::int32_t* nearest, float* sqdist, std::size_t begin, std::size_t end,
-            std::size_t* argmax) {
-    float most = -1.0f;
-    *argmax = begin;
-    std::size_t i = begin;
-    for (; i + kLanes <= end; i += kLanes) {
-        std::uint32_t movable = Simd::gt_mask(Simd::load(sqdist + i), Simd::gather(limits, nearest + i));
-        for (; movable != 0; movable &= movable - 1) {
-            const std::size_t p = i + static_cast<std::size_t>(__builtin_ctz(movable));
-            relax_point(points + p * dim, centre, dim, centre_id, nearest[p], sqdist[p]);
-        }
-        std::uint32_t higher = Simd::gt_mask(Simd::load(sqdist + i), Simd::splat(most));
-        for (; higher != 0; higher &= higher - 1) {
-            const std::size_t p = i + static_cast<std::size_t>(__builtin_ctz(higher));
-            if (sqdist[p] > most) {
-                most = sqdist[p];
-                *argmax = p;
-            }
-        }
-    }
-    for (; i < end; ++i) {
-        if (sqdist[i] > limits[nearest[i]])
-            relax_point(points + i * dim, centre, dim, centre_id, nearest[i], sqdist[i]);
-        if (sqdist[i] > most) {
-            most = sqdist[i];
-            *argmax = i;
-        }
-    }
-    return most;
-}
+#include "simd/kcenter.inl"
 
 float triangular_norm(const float* packed, const float* vector, std::size_t dim, float* product) {
     for (std::size_t i = 0; i < dim; ++i) product[i] = 0.0f;
@@ -379,28 +340,9 @@ void shrink_row(const std::uint8_t* rows, std::ptrdiff_t stride, std::size_t fac
 
 // The sum of a projection is made of sums of kProjectChunk terms, each term by term.
 constexpr Kernels make_kernels(const CodeKernels* codes) {
-    return {Simd::kName,
-            kLanes,
-            kMaxVectors,
-            kGroupRows,
-            group_minima,
-            next_hit,
-            sqdist,
-            sqdist_rows,
-            sqdist_ids,
-            relax,
-            triangular_norm,
-            project,
-            kProjectChunk + 3.0,
-            1.0 / kProjectChunk,
-            false,
-            encode,
-            shrink_row,
-            resample_rows,
-            resample_column,
-            samples_u8,
-            samples_u16,
-            normals_block,
-            moved_products,
-            codes};
+    return {Simd::kName, kLanes,          kMaxVectors,   kGroupRows,          group_minima,
+            next_hit,    sqdist,          sqdist_rows,   sqdist_ids,          relax,
+            sketch,      triangular_norm, project,       kProjectChunk + 3.0, 1.0 / kProjectChunk,
+            false,       encode,          shrink_row,    resample_rows,       resample_column,
+            samples_u8,  samples_u16,     normals_block, moved_products,      codes};
 }
