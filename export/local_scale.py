@@ -8,7 +8,7 @@ d is the distance of a good patch to a coreset that has not seen its image; a pa
 distance counts less among rows where good patches lie far apart, such as copper strands, and more where they hardly
 vary, such as a smooth sheath. The score of an image is its largest value, so what counts is how far the farthest good
 patches of a place lie, and not the usual ones: such a mean is near the largest, and no patch alone owns it. The plain
-mean wins a third as much (bench/NOTES.md). Pooling, and the level, which weighs as much as 5 patches, steady rows with
+mean wins half as much (bench/NOTES.md). Pooling, and the level, which weighs as much as 5 patches, steady rows with
 few matches: a row that nothing matches, nor its neighbours, has the factor 1.
 """
 
