@@ -8,8 +8,8 @@ d is the distance of a good patch to a coreset that has not seen its image; a pa
 distance counts less among rows where good patches lie far apart, such as copper strands, and more where they hardly
 vary, such as a smooth sheath. The score of an image is its largest value, so what counts is how far the farthest good
 patches of a place lie, and not the usual ones: such a mean is near the largest, and no patch alone owns it. The plain
-mean wins a third as much (bench/NOTES.md). Pooling, and the level, which weighs as much as 5 patches, steady rows with
-few matches: a row that nothing matches, nor its neighbours, has the factor 1.
+mean wins half as much (bench/NOTES.md). Pooling, and the level, which weighs as much as 5 patches, steady rows with
+few matches: a row that nothing matches, nor its neighbours, has the factor 1. So have all rows if the level is 0.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def row_statistics(
     images: NDArray[np.int64],
     pool: native.Pool,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Of the patches that match each row, (N,) sums of (d / level)^16 and counts; sums are 0 if the level is 0.
+    """Of the patches that match each row, (N,) sums of (d / level)^16 and counts; the counts twice if the level is 0.
 
     Of more than `MOST_PATCHES` patches it takes a regular share: every n-th, from another one in each image, so that
     all places of the grid have a part.
@@ -62,7 +62,7 @@ def row_statistics(
         if level > 0:
             far = np.minimum(distances[image, taken].astype(np.float64) / level, _FARTHEST) ** POWER
             sums += np.bincount(rows, weights=far, minlength=coreset.size)
-    return sums, counts
+    return sums if level > 0 else counts.astype(np.float64), counts
 
 
 def row_neighbours(coreset: native.Coreset, pool: native.Pool) -> NDArray[np.int32]:

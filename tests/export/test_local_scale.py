@@ -94,14 +94,19 @@ def test_rows_that_nothing_matches_have_the_factor_1() -> None:
 
 def test_distances_of_0() -> None:
     vectors, patches, distances = material()
-    sums, counts = row_statistics(native.Coreset(vectors), patches, np.zeros_like(distances), np.arange(5), POOL)
-    assert not sums.any()
+    alone = np.arange(len(vectors), dtype=np.int32)[:, None]
+    for odd in (0, 1):  # the level is 0 with one that is not, too
+        distances[:] = 0
+        distances[0, :odd] = 3
+        sums, counts = row_statistics(native.Coreset(vectors), patches, distances, np.arange(5), POOL)
+        assert counts.max() > 1
+        np.testing.assert_array_equal(local_scale(sums, counts, alone, 4), 1)
     # all but a few are 0: the level is next to nothing, and nothing overflows
     distances[:] = 1e-38
     distances[0, 0] = 3e38
     sums, counts = row_statistics(native.Coreset(vectors), patches, distances, np.arange(5), POOL)
     for exponent in (0.5, 1, 4):
-        found = local_scale(sums, counts, np.arange(len(vectors), dtype=np.int32)[:, None], exponent)
+        found = local_scale(sums, counts, alone, exponent)
         assert np.isfinite(found).all()
         assert (found > 0).all()
 
