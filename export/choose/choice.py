@@ -8,7 +8,7 @@ from itertools import combinations
 
 from edge_ad.spec import Size
 from edge_ad.system.tables import aligned
-from export.choose.trial import Seen, joined
+from export.choose.trial import Seen, Setting, joined
 
 LOCAL = ((0.0, 0.0), (0.0, 1.0), (0.5, 1.0), (1.0, 1.0))  # (exponent of the local scale, sigma of the smoothing)
 USUAL_LOCAL = (1.0, 1.0)
@@ -17,7 +17,7 @@ SURE_NETWORK = 0.05  # power that another network must have above the preferred 
 SURE_LOCAL = 0.03  # power that another scale or smoothing must have above the usual one (bench/NOTES.md)
 
 
-Evidence = Mapping[Size, Mapping[tuple[float, float], Seen | None]]  # size -> (exponent, sigma) -> scores, if tried
+Evidence = Mapping[Size, Mapping[Setting, Seen | None]]  # what was seen, if it was tried
 
 
 @dataclass(frozen=True)

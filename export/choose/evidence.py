@@ -244,8 +244,7 @@ def _try(opened: Opened, local: Sequence[Setting], subject: Subject) -> tuple[Ma
     """What each size of each network sees, with each local scale and smoothing."""
     images, turns = images_to_try(opened, subject), DEFECTS[subject.options.effort]
     mask = None if subject.region is None else subject.region.mask
-    given = images.paths, images.shown, mask, subject.frame, subject.options.seed, turns, subject.aligner
-    drawn = draw_defects(*given)
+    drawn = draw_defects(images.paths, images.shown, mask, subject.frame, subject.options.seed, turns, subject.aligner)
     if not drawn.defects:
         return None
     trials = Trials(images.paths, drawn, len(turns))
