@@ -24,7 +24,7 @@ class SearchFidelity:
     Attributes:
         ef: how many candidates the search keeps.
         recall: share of patches whose nearest coreset row was found.
-        map_error: mean relative error of the patch distances.
+        map_error: mean relative error of the patch distances above 0.
     """
 
     ef: int
@@ -52,7 +52,8 @@ def choose_ef(
         found = np.concatenate([native.graph_search(graph, grid, pool, ef, grid_width, rows)[0] for grid in grids])
         # compares distances, not rows: if two coreset rows are equally near, both are right
         recall = float((found <= truth).mean())
-        error = float((found / np.maximum(truth, 1e-12) - 1).mean())
+        apart = truth > 0  # a distance of 0 has no relative error: the recall counts it
+        error = float((found[apart] / truth[apart] - 1).mean()) if apart.any() else 0.0
         if recall >= WANTED_RECALL:
             break
     return SearchFidelity(ef, recall, error)

@@ -337,8 +337,9 @@ def read_images(
         summary.say("left out", f"{len(facts.copies)} copies of other images, such as {facts.copies[0].name}")
         good_images = tuple(path for path in good_images if path not in set(facts.copies))
         if len(good_images) < 2:
+            remedy = "Photograph different good parts instead of copying an image."
             raise DatasetError(
-                "the good images are all the same", expected="2 or more that differ", got=len(good_images)
+                "the good images are all the same", expected="2 or more that differ", got=1, remedy=remedy
             )
     size = next(iter(facts.sizes)) if len(facts.sizes) == 1 else None
     if options.roi not in (None, AUTO) and size is None:

@@ -62,6 +62,8 @@ _VALUES: dict[str, tuple[str, Callable[[float], bool]]] = {  # rule -> (what its
     "f1": ("0: the rule has no parameter", lambda v: v == 0),
     "youden": ("0: the rule has no parameter", lambda v: v == 0),
 }
+_RATES = ("tail", "false-reject")  # their value is a rate
+_RATE_REMEDY = "Give a rate, such as 0.01; for a percentile, such as 99.5, choose the rule percentile too."
 
 
 def usual_value(rule: str, method: str) -> float:
@@ -98,7 +100,12 @@ def check_rule(rule: str, value: float) -> None:
         raise _no_such_rule(rule)
     expected, fits = _VALUES[rule]
     if not fits(value):  # NaN fits nowhere
-        raise SpecError(f"the value of the threshold rule {rule} is out of range", expected=expected, got=value)
+        raise SpecError(
+            f"the value of the threshold rule {rule} is out of range",
+            expected=expected,
+            got=value,
+            remedy=_RATE_REMEDY if rule in _RATES and value >= 1 else None,
+        )
 
 
 def describe_rule(rule: str, value: float) -> str:

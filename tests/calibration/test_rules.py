@@ -237,6 +237,13 @@ def test_values_out_of_range(rule: str, value: float) -> None:
         choose_threshold(rule, value, [1.0, 2.0, 3.0], [4.0])
 
 
+@pytest.mark.parametrize("rule", ["tail", "false-reject"])
+def test_a_percentile_for_a_rule_with_a_rate_names_the_way_out(rule: str) -> None:
+    """Such as --threshold-value 99.5 alone, which PatchCore once took for its percentile."""
+    with pytest.raises(SpecError, match=r"got 99\.5\. Give a rate, such as 0.01; .* choose the rule percentile too"):
+        choose_threshold(rule, 99.5, [1.0, 2.0, 3.0])
+
+
 def test_unknown_rule() -> None:
     with pytest.raises(SpecError, match="percentile, sigma, tail, false-reject, f1, youden; got 'otsu'"):
         choose_threshold("otsu", 0, [1.0, 2.0])

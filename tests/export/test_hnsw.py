@@ -112,6 +112,16 @@ def test_choose_ef_looks_at_the_region_only() -> None:
     assert fidelity.recall >= WANTED_RECALL
 
 
+def test_patches_that_are_rows_themselves_have_no_distance_error() -> None:
+    """Such as those of an even ground: their distance is 0, which no error is relative to."""
+    coreset, queries = vectors(2000, 16), vectors(64, 16, seed=1)
+    arrays = build_hnsw(coreset, 0)
+    graph = native.Graph(native.Coreset(coreset), arrays.levels, arrays.links0, arrays.upper, arrays.entry)
+    same = np.repeat(coreset[:1], 64, axis=0)
+    assert choose_ef(graph, [same], 8, None, POOL).map_error == 0
+    assert 0 <= choose_ef(graph, [same, queries], 8, None, POOL).map_error < 0.01
+
+
 def test_without_hnswlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hnswlib", None)
     with pytest.raises(EngineUnavailableError, match=r"pip install 'edge-ad\[export\]'.*--no-graph"):
