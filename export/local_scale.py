@@ -10,6 +10,8 @@ vary, such as a smooth sheath. The score of an image is its largest value, so wh
 patches of a place lie, and not the usual ones: such a mean is near the largest, and no patch alone owns it. The plain
 mean wins half as much (bench/NOTES.md). Pooling, and the level, which weighs as much as 5 patches, steady rows with
 few matches: a row that nothing matches, nor its neighbours, has the factor 1. So have all rows if the level is 0.
+local(row) counts as twice the level at most: beside a ground that never varies, a part of 1% of the frame would else
+count next to nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ POWER = 16  # of the mean
 LEVEL = 0.99  # quantile of the distances of all patches
 LEVELS = (0.5, 0.75, 0.9, 0.95, 0.98)  # quantiles of the factors: see `factor_reach`
 MOST_PATCHES = 100_000  # to match with rows; of more, a regular share is enough
-_FARTHEST = 1e6  # times the level: a power of more would be no number
+FARTHEST = 2.0  # times the level: what a place counts at most
+_FINITE = 1e6  # times the level: a power of more would be no number
 
 
 def level_of(distances: NDArray[np.float32]) -> float:
@@ -60,7 +63,7 @@ def row_statistics(
         _, rows = native.exact_search(coreset, np.ascontiguousarray(patches[image]), pool, taken)
         counts += np.bincount(rows, minlength=coreset.size)
         if level > 0:
-            far = np.minimum(distances[image, taken].astype(np.float64) / level, _FARTHEST) ** POWER
+            far = np.minimum(distances[image, taken].astype(np.float64) / level, _FINITE) ** POWER
             sums += np.bincount(rows, weights=far, minlength=coreset.size)
     return sums if level > 0 else counts.astype(np.float64), counts
 
@@ -81,7 +84,7 @@ def local_scale(
         exponent: 0 gives factors of 1.
     """
     local = (sums[neighbours].sum(axis=1) + PRIOR) / (counts[neighbours].sum(axis=1) + PRIOR)
-    factors: NDArray[np.float32] = (local ** (-exponent / POWER)).astype(np.float32)
+    factors: NDArray[np.float32] = (np.minimum(local, FARTHEST**POWER) ** (-exponent / POWER)).astype(np.float32)
     return factors
 
 

@@ -92,6 +92,14 @@ def test_rows_that_nothing_matches_have_the_factor_1() -> None:
     assert found[1] == 1  # as far as the level
 
 
+def test_a_small_part_on_a_ground_that_never_varies_still_counts() -> None:
+    """The level is that of the ground, and the part lies a hundred times as far: it counts half, not a hundredth."""
+    sums, counts = np.array([0.0, 50 * 100.0**16]), np.array([10**5, 50])
+    ground, part = local_scale(sums, counts, np.array([[0], [1]], np.int32), 1)
+    assert part == 0.5
+    assert ground < 2
+
+
 def test_distances_of_0() -> None:
     vectors, patches, distances = material()
     alone = np.arange(len(vectors), dtype=np.int32)[:, None]
