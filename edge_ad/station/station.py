@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from edge_ad._version import __version__
@@ -251,15 +251,24 @@ class Station:
             for camera in cameras:
                 made.append(self._line(camera))
                 back.callback(made[-1].join)
-            back.callback(self._links.exchange, old, self.desk)
+            back.callback(self._take_back, lambda: self._links.exchange(old, self.desk))
             self._links.exchange(new, self.desk)
             back.callback(self._forget_sinks, old.sinks)
-            back.callback(self._exchange_sinks, old.sinks, patiently=True)
+            back.callback(self._take_back, lambda: self._exchange_sinks(old.sinks, patiently=True))
             self._exchange_sinks(new.sinks)
-            back.callback(self.page.exchange, old.http)
+            back.callback(self._take_back, lambda: self.page.exchange(old.http))
             self.page.exchange(new.http)
             back.pop_all()
         return made
+
+    def _take_back(self, undo: Callable[[], object]) -> None:
+        """Where that fails too, it is told: what the reload failed of is raised all the same."""
+        try:
+            undo()
+        except EdgeADError as error:
+            told = f"a part of the configuration before is not in use again: {error}"
+            _log.error(told)
+            self.desk.event("", EventKind.RELOAD, told)
 
     def _exchange_sinks(self, sinks: tuple[SinkConfig, ...], patiently: bool = False) -> None:
         """Those that changed are closed before they are opened anew, as they may write to the same file."""

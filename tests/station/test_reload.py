@@ -10,6 +10,7 @@ import pytest
 
 from edge_ad.errors import EdgeADError
 from edge_ad.station.config import load_config
+from edge_ad.station.events import EventKind
 from edge_ad.station.journal import Journal
 from edge_ad.station.line import Line
 from edge_ad.station.links import Links
@@ -143,3 +144,23 @@ def test_one_that_fails_changes_nothing(
     assert known(station)["csv-table"] is None  # else its place would hold up what retention may remove
     station.reload()
     assert Opened.there == [2, "page at 2"]
+
+
+def test_what_cannot_be_taken_back_hides_no_cause(
+    station: Station, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page fails, and then the one before cannot be opened again either."""
+    causes = iter(["the new one fails", "its port was taken meanwhile"])
+
+    def fails(*given: Any) -> None:
+        raise EdgeADError(next(causes))
+
+    monkeypatch.setattr(host, "Host", fails)
+    write_config(place, rest=AFTER)
+    with pytest.raises(EdgeADError, match="the new one fails"):
+        station.reload()
+    assert [*station.outboxes] == ["jsonl-lines"]
+    assert station.desk.flush(60)
+    with Journal(station.config.journal) as journal:
+        told = [text for _, _, kind, text in journal.events() if kind == EventKind.RELOAD]
+    assert any("not in use again: its port was taken meanwhile" in text for text in told)
