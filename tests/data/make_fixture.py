@@ -75,7 +75,7 @@ def main(wanted: dict[str, dict[str, object]] = CHANGES) -> int:
 
 
 def _exported(options: Callable[..., Any], folder: Path, changes: dict[str, object], out: Path) -> None:
-    export_bundle(options(folder, out=out, **changes))
+    export_bundle(options(folder, out=out, rule="percentile", **changes))  # the default when they were made
 
 
 def _imported(out: Path) -> None:
