@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.heads.base import Found
-from export.coreset import kept_share, project, select_beyond, select_coreset
+from export.coreset import kept_share, project, select_beyond, select_coreset, select_coresets
 from export.fit.base import Kept, Searches
 from export.folds import Splits
 from export.local_scale import local_scale, row_neighbours, row_statistics
@@ -110,12 +110,25 @@ class Coresets:
     def fold(self, images: NDArray[np.int64], label: str) -> native.Coreset:
         """The coreset of some images, prepared for search. It is kept until `release`."""
         key = images.tobytes()
+        if key not in self.chosen and self._kept is None:
+            self._select_folds()
         if key not in self._folds:
             vectors = self.select(images, label)
             if not self._bases:
                 self._bases.append(choose_basis(vectors, self._picks.seed))
             self._folds[key] = native.Coreset(vectors, self._bases[0], pool=self._pool)
         return self._folds[key]
+
+    def _select_folds(self) -> None:
+        """Picks the rows of all folds."""
+        share, rows = self._picks.share, self.patches.shape[1]
+        fresh = [train for train, _ in self.splits.pairs if train.tobytes() not in self.chosen]
+        if not fresh:
+            return
+        choices = [(train, share(len(train) * rows)) for train in fresh]
+        given = self._projected, choices, self._picks.seed, self._pool, "coresets of the folds"
+        for train, found in zip(fresh, select_coresets(*given, sample=self._picks.sample), strict=True):
+            self.chosen[train.tobytes()] = found
 
     def release(self, images: NDArray[np.int64]) -> None:
         """Forgets the coreset of some images, and what was matched with its rows; what it found stays."""
