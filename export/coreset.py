@@ -57,6 +57,7 @@ def select_coreset(
     label: str = "coreset",
     *,
     sample: bool = False,
+    nearest: NDArray[np.int32] | None = None,
 ) -> NDArray[np.int64]:
     """The coreset of some images: rows of the flattened (images * R) patches, in the order of the picks.
 
@@ -71,12 +72,14 @@ def select_coreset(
         label: of the progress bar.
         sample: pick from a seeded sample of the patches, `_DRAWN` for each wanted row. Where the patches are many, that
             is several times as fast, and sees as much (bench/NOTES.md).
+        nearest: (n, R) int32, takes for each patch that was looked at which of the rows is nearest, in the projection.
     """
     selection = _Selection(projected, images, fraction, seed, pool, sample)
     with Progress(label, selection.wanted, unit="patches") as progress:
         progress.update(1)  # the start
         while picked := selection.advance():
             progress.update(picked)
+    selection.say_nearest(nearest)
     return selection.rows
 
 
@@ -88,6 +91,7 @@ def select_coresets(
     label: str = "coresets",
     *,
     sample: bool = False,
+    nearest: Sequence[NDArray[np.int32] | None] | None = None,
 ) -> list[NDArray[np.int64]]:
     """What `select_coreset` gives for several choices of images, with the fraction of each, side by side.
 
@@ -110,6 +114,8 @@ def select_coresets(
             while picked := sum(threads.map(_Selection.advance, selections)):
                 progress.update(picked)
             found += [selection.rows for selection in selections]
+            for selection, own_nearest in zip(selections, (nearest or [])[first : first + abreast], strict=False):
+                selection.say_nearest(own_nearest)
     return found
 
 
@@ -152,8 +158,15 @@ class _Selection:
     @property
     def rows(self) -> NDArray[np.int64]:
         """The rows that were picked."""
-        selected = self._numbers[self._picker.selected.astype(np.int64)]
-        return self._images[selected // self._per_image] * self._per_image + selected % self._per_image
+        return self._rows_of(self._numbers[self._picker.selected])
+
+    def say_nearest(self, out: NDArray[np.int32] | None) -> None:
+        """Writes which row each patch that was looked at is nearest to."""
+        if out is not None:
+            out.reshape(-1)[self._rows_of(self._numbers)] = self._picker.nearest
+
+    def _rows_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self._images[numbers // self._per_image] * self._per_image + numbers % self._per_image
 
 
 def _spread_of(points: NDArray[np.float32]) -> NDArray[np.float32] | None:
