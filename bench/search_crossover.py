@@ -31,7 +31,7 @@ from export.fidelity import choose_ef
 from export.hnsw import build_hnsw
 from export.network import open_network
 from export.options import Options
-from export.projection import choose_basis, put_in_order
+from export.projection import choose_basis, near_together
 
 SIZES = (125, 250, 500, 1000, 1600, 2000, 4000, 8000, 16000)
 Grids = list[NDArray[np.float32]]
@@ -65,7 +65,7 @@ def features(options: Options, paths: dict[str, list[Path]], threads: int) -> tu
 def compare(grids: dict[str, Grids], coreset: NDArray[np.float32], width: int, threads: int, repeat: int) -> str:
     """A line of the table: milliseconds of both searches of a frame, and what the graph misses."""
     basis = choose_basis(coreset, 0)
-    coreset = coreset if basis is None else put_in_order(coreset, basis)
+    coreset = coreset if basis is None else coreset[near_together(coreset, basis)]
     arrays = build_hnsw(coreset, 0)
     pool = native.Pool(threads)
     rows = native.Coreset(coreset, basis, pool=pool)

@@ -34,7 +34,7 @@ from export.coreset import project, select_coreset
 from export.fidelity import WANTED_RECALL, choose_ef
 from export.hnsw import EF_CONSTRUCTION, M, build_hnsw
 from export.options import Options
-from export.projection import choose_basis, put_in_order
+from export.projection import choose_basis, near_together
 
 CASES = ((1600, 384), (16000, 384), (16000, 1536))
 THREADS = 2
@@ -123,7 +123,7 @@ def compare(coreset: Patches, frames: list[Patches], width: int, repeat: int) ->
     tuning, frames = frames[::2], frames[1::2]
     pool = native.Pool(THREADS)
     basis = choose_basis(coreset, 0)
-    ordered = coreset if basis is None else put_in_order(coreset, basis)
+    ordered = coreset if basis is None else coreset[near_together(coreset, basis)]
     plain, bounded = native.Coreset(ordered, pool=pool), native.Coreset(ordered, basis, pool=pool)
     arrays = build_hnsw(ordered, 0)
     graph = native.Graph(bounded, arrays.levels, arrays.links0, arrays.upper, entry=arrays.entry)

@@ -123,6 +123,19 @@ def test_graph_search(benchmark: Any, size: int, dim: int, ef: int, threads: int
 
 
 @pytest.mark.parametrize("threads", THREADS)
+def test_guessed_search(benchmark: Any, threads: int) -> None:
+    """Points of a greedy coreset, each with the row that it was picked by."""
+    points, pool = _clusters(9, 20_480, 192), native.Pool(threads)
+    selection = native.KCenter(points, 0, pool)
+    selection.advance(4000 - 1)
+    coreset, guesses = native.Coreset(points[selection.selected]), selection.nearest
+    neighbours = native.knn_search(coreset, coreset.vectors, 32, pool)
+    found = benchmark(native.guessed_search, coreset, points, guesses, neighbours, pool)
+    for one, other in zip(found, native.exact_search(coreset, points, pool), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("sieve", ["triangles", "sketches"])
 def test_k_center(benchmark: Any, sieve: str, threads: int) -> None:
     points, pool = _clusters(5, 40_960, 128), native.Pool(threads)

@@ -6,6 +6,9 @@ use it (Algorithm 1).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +21,7 @@ USUAL_SHARE, MOST_ROWS = 0.1, 4000  # of the patches, where no share is asked fo
 _PICKS = 64  # between two looks at the progress bar and at Ctrl-C
 _DRAWN = 32  # patches for each wanted row, where rows are picked from a sample
 _SAMPLE, _WIDE = 2048, 64  # points that show the spread of all, and least dimensions that this is worth
+_ABREAST = 2**29  # bytes of projected patches that are chosen from at a time
 _CANDIDATES = 8  # for each wanted row that is added to known ones: the patches farthest from those
 
 
@@ -53,6 +57,7 @@ def select_coreset(
     label: str = "coreset",
     *,
     sample: bool = False,
+    nearest: NDArray[np.int32] | None = None,
 ) -> NDArray[np.int64]:
     """The coreset of some images: rows of the flattened (images * R) patches, in the order of the picks.
 
@@ -67,30 +72,101 @@ def select_coreset(
         label: of the progress bar.
         sample: pick from a seeded sample of the patches, `_DRAWN` for each wanted row. Where the patches are many, that
             is several times as fast, and sees as much (bench/NOTES.md).
+        nearest: (n, R) int32, takes for each patch that was looked at which of the rows is nearest, in the projection.
     """
-    rows, dim = projected.shape[1:]
-    total, generator = len(images) * rows, np.random.default_rng(seed)
-    wanted = max(1, round(fraction * total))
-    if sample and total > _DRAWN * wanted:
-        numbers = np.sort(generator.choice(total, _DRAWN * wanted, replace=False))
-        points = projected[images[numbers // rows], numbers % rows]
-    else:
-        numbers = np.arange(total)
-        chosen_from = projected if len(images) == len(projected) else projected[images]
-        points = np.ascontiguousarray(chosen_from.reshape(-1, dim))
-    start = int(generator.integers(len(points)))
-    picker = native.KCenter(points, start, pool, _spread_of(points))
-    count = 1  # the start
-    with Progress(label, wanted, unit="patches") as progress:
-        progress.update(count)
-        while count < wanted:
-            picked = picker.advance(min(_PICKS, wanted - count))
-            if picked == 0:  # only duplicates are left
-                break
-            count += picked
+    selection = _Selection(projected, images, fraction, seed, pool, sample)
+    with Progress(label, selection.wanted, unit="patches") as progress:
+        progress.update(1)  # the start
+        while picked := selection.advance():
             progress.update(picked)
-    selected = numbers[picker.selected.astype(np.int64)]
-    return images[selected // rows] * rows + selected % rows
+    selection.say_nearest(nearest)
+    return selection.rows
+
+
+def select_coresets(
+    projected: NDArray[np.float32],
+    choices: Sequence[tuple[NDArray[np.int64], float]],
+    seed: int,
+    pool: native.Pool,
+    label: str = "coresets",
+    *,
+    sample: bool = False,
+    nearest: Sequence[NDArray[np.int32] | None] | None = None,
+) -> list[NDArray[np.int64]]:
+    """What `select_coreset` gives for several choices of images, with the fraction of each, side by side.
+
+    A pick is too short to be shared out well. So each thread of the pool makes those of another coreset.
+    """
+    size = max(len(images) for images, _ in choices) * projected.shape[1] * projected.shape[2] * projected.itemsize
+    abreast = min(len(choices), pool.threads, max(1, _ABREAST // size))
+    found: list[NDArray[np.int64]] = []
+    wanted = sum(_wanted(projected, images, fraction) for images, fraction in choices)
+    with Progress(label, wanted, unit="patches") as progress, ThreadPoolExecutor(abreast, "edge-ad-coreset") as threads:
+        for first in range(0, len(choices), abreast):
+            some = choices[first : first + abreast]
+            own = [pool] if len(some) == 1 else [native.Pool(pool.threads // len(some)) for _ in some]
+
+            def begin(choice: tuple[NDArray[np.int64], float], pool: native.Pool) -> _Selection:
+                return _Selection(projected, *choice, seed, pool, sample)
+
+            selections = list(threads.map(begin, some, own))
+            progress.update(len(selections))  # the starts
+            while picked := sum(threads.map(_Selection.advance, selections)):
+                progress.update(picked)
+            found += [selection.rows for selection in selections]
+            for selection, own_nearest in zip(selections, (nearest or [])[first : first + abreast], strict=False):
+                selection.say_nearest(own_nearest)
+    return found
+
+
+def _wanted(projected: NDArray[np.float32], images: NDArray[np.int64], fraction: float) -> int:
+    return max(1, round(fraction * len(images) * projected.shape[1]))
+
+
+class _Selection:
+    """A greedy selection under way; the arguments are those of `select_coreset`."""
+
+    def __init__(
+        self,
+        projected: NDArray[np.float32],
+        images: NDArray[np.int64],
+        fraction: float,
+        seed: int,
+        pool: native.Pool,
+        sample: bool,
+    ) -> None:
+        rows, dim = projected.shape[1:]
+        total, generator = len(images) * rows, np.random.default_rng(seed)
+        self.wanted = _wanted(projected, images, fraction)
+        if sample and total > _DRAWN * self.wanted:
+            numbers = np.sort(generator.choice(total, _DRAWN * self.wanted, replace=False))
+            points = projected[images[numbers // rows], numbers % rows]
+        else:
+            numbers = np.arange(total)
+            chosen_from = projected if len(images) == len(projected) else projected[images]
+            points = np.ascontiguousarray(chosen_from.reshape(-1, dim))
+        start = int(generator.integers(len(points)))
+        self._images, self._numbers, self._per_image = images, numbers, rows
+        self._picker, self._count = native.KCenter(points, start, pool, _spread_of(points)), 1
+
+    def advance(self) -> int:
+        """Picks some more patches, and says how many: 0 when all are picked, or only duplicates are left."""
+        picked = self._picker.advance(min(_PICKS, self.wanted - self._count))
+        self._count += picked
+        return picked
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The rows that were picked."""
+        return self._rows_of(self._numbers[self._picker.selected])
+
+    def say_nearest(self, out: NDArray[np.int32] | None) -> None:
+        """Writes which row each patch that was looked at is nearest to."""
+        if out is not None:
+            out.reshape(-1)[self._rows_of(self._numbers)] = self._picker.nearest
+
+    def _rows_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self._images[numbers // self._per_image] * self._per_image + numbers % self._per_image
 
 
 def _spread_of(points: NDArray[np.float32]) -> NDArray[np.float32] | None:

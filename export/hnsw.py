@@ -41,7 +41,7 @@ def build_hnsw(coreset: NDArray[np.float32], seed: int) -> HnswArrays:
     index = hnswlib.Index(space="l2", dim=coreset.shape[1])
     index.init_index(max_elements=len(coreset), ef_construction=EF_CONSTRUCTION, M=M, random_seed=seed)
     # One thread: with more the order of insertion, and so the graph, would depend on the machine. At random: rows in
-    # the order of `export.projection.put_in_order` would make a graph that misses far more.
+    # the order of `export.projection.near_together` would make a graph that misses far more.
     order = np.random.default_rng(seed).permutation(len(coreset))
     index.add_items(coreset[order], order, num_threads=1)
     return _to_arrays(index.__getstate__()[0], len(coreset))

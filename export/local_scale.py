@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 
+Neighbours = tuple[NDArray[np.float32], NDArray[np.int32]]  # distances and rows, each (N, k), ascending
 NEIGHBOURS = 32  # rows that share their patches, the row itself among them
 PRIOR = 5.0  # patches that the level weighs as much as
 POWER = 16  # of the mean
@@ -42,6 +43,8 @@ def row_statistics(
     distances: NDArray[np.float32],
     images: NDArray[np.int64],
     pool: native.Pool,
+    guesses: NDArray[np.int32] | None = None,
+    neighbours: Neighbours | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Of the patches that match each row, (N,) sums of (d / level)^16 and counts; the counts twice if the level is 0.
 
@@ -54,13 +57,19 @@ def row_statistics(
         distances: (n, R) float32 held-out distances of the patches.
         images: numbers of the images to take, which were held out.
         pool: threads.
+        guesses: (n, R) int32, for each patch a row that is near; -1 for none. They need the neighbours.
+        neighbours: of the rows.
     """
     sums, counts = np.zeros(coreset.size), np.zeros(coreset.size, np.int64)
     per_image, level = patches.shape[1], level_of(distances[images])
     step = -(-len(images) * per_image // MOST_PATCHES)
     for number, image in enumerate(images):
         taken = np.arange(number % step, per_image, step, dtype=np.int32)
-        _, rows = native.exact_search(coreset, np.ascontiguousarray(patches[image]), pool, taken)
+        own = np.ascontiguousarray(patches[image])
+        if guesses is None or neighbours is None:
+            _, rows = native.exact_search(coreset, own, pool, taken)
+        else:
+            _, rows = native.guessed_search(coreset, own, guesses[image, taken], neighbours, pool, taken)
         counts += np.bincount(rows, minlength=coreset.size)
         if level > 0:
             far = np.minimum(distances[image, taken].astype(np.float64) / level, _FINITE) ** POWER
@@ -68,9 +77,9 @@ def row_statistics(
     return sums if level > 0 else counts.astype(np.float64), counts
 
 
-def row_neighbours(coreset: native.Coreset, pool: native.Pool) -> NDArray[np.int32]:
-    """(N, k) int32: the k rows nearest to each, itself among them; `NEIGHBOURS` of them, or all."""
-    return native.knn_search(coreset, coreset.vectors, min(NEIGHBOURS, coreset.size), pool)[1]
+def row_neighbours(coreset: native.Coreset, pool: native.Pool) -> Neighbours:
+    """The k rows nearest to each, itself among them; `NEIGHBOURS` of them, or all."""
+    return native.knn_search(coreset, coreset.vectors, min(NEIGHBOURS, coreset.size), pool)
 
 
 def local_scale(
@@ -80,7 +89,7 @@ def local_scale(
 
     Args:
         sums, counts: (N,) of each row: `row_statistics`.
-        neighbours: (N, k) rows that are pooled: `row_neighbours`.
+        neighbours: (N, k) rows that are pooled, of `row_neighbours`.
         exponent: 0 gives factors of 1.
     """
     local = (sums[neighbours].sum(axis=1) + PRIOR) / (counts[neighbours].sum(axis=1) + PRIOR)

@@ -59,14 +59,14 @@ def _let_through(sample: NDArray[np.float64], queries: NDArray[np.float64], dire
     return float((np.sqrt(np.maximum(bound, 0)) <= np.sqrt(np.maximum(nearest, 0))[:, None] + slack).mean())
 
 
-def put_in_order(vectors: NDArray[np.float32], basis: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same (N, D) vectors in an order with near ones side by side. The rows for a query are then in few groups, and
-    in the cache.
+def near_together(vectors: NDArray[np.float32], basis: NDArray[np.float32]) -> NDArray[np.int64]:
+    """(N,) numbers of (N, D) vectors in an order with near ones side by side. The rows for a query are then in few
+    groups, and in the cache.
 
     The vectors are halved again and again along the projected number that varies most, as in a k-d tree.
     """
     projected = vectors @ basis.T
-    pending, leaves = [np.arange(len(vectors))], []
+    pending, leaves = [np.arange(len(vectors), dtype=np.int64)], []
     while pending:
         rows = pending.pop()
         if len(rows) <= LEAF:
@@ -76,4 +76,4 @@ def put_in_order(vectors: NDArray[np.float32], basis: NDArray[np.float32]) -> ND
         half = -(-len(rows) // (2 * LEAF)) * LEAF
         order = np.argsort(values, kind="stable")
         pending += [rows[order[half:]], rows[order[:half]]]
-    return vectors[np.concatenate(leaves)]
+    return np.concatenate(leaves)

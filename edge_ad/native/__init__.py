@@ -17,7 +17,7 @@ import math
 import pathlib
 import platform
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
 from typing import TypeAlias
 
@@ -58,6 +58,7 @@ __all__ = [
     "can_shrink",
     "exact_search",
     "graph_search",
+    "guessed_search",
     "isa",
     "knn_search",
     "mahalanobis",
@@ -335,16 +336,57 @@ def knn_search(
     if parts is not None:
         _array("parts", parts, np.int32, (None,))
     distances, indices = np.empty((count, k), np.float32), np.empty((count, k), np.int32)
-    whole = _TILE_QUERIES * pool.threads
-    step = whole * math.ceil(_CALL_MULTIPLY_ADDS * pool.threads / (coreset.size * coreset.dim * whole))
-    for start in range(0, count, step):
-        part = slice(start, start + step)
+    for part in _parts_of(count, coreset, pool):
         if rows is None:
             chosen, some = queries[part], None
         else:
             chosen, some = queries, rows[part]
         out = distances[part].reshape(-1), indices[part].reshape(-1)  # views: what is contiguous is not copied
         _core.exact_search(coreset._core, chosen, some, parts, k, pool._core, *out)
+    return distances, indices
+
+
+def guessed_search(
+    coreset: Coreset,
+    queries: Float32Array,
+    guesses: Int32Array,
+    neighbours: tuple[Float32Array, Int32Array],
+    pool: Pool,
+    rows: Int32Array | None = None,
+) -> tuple[Float32Array, Int32Array]:
+    """What `exact_search` gives, to the bit, sooner where a row is known that is near to a query.
+
+    Rows that are nearer than the guess are near to the guess too. So they are looked for among its neighbours, which
+    takes some ten distances; where there are too few neighbours to be sure, the query is searched for as always.
+    Thread-safe.
+
+    Args:
+        coreset: where to search.
+        queries: (Q, D) float32, Q >= 0.
+        guesses: (R,) int32, a row of the coreset for each query that is searched; -1 for none. Any row will do.
+        neighbours: distances (N, k) and indices (N, k) of the k rows nearest to each row: `knn_search` of the coreset's
+            own vectors.
+        pool: the threads to use.
+        rows: (R,) int32, which queries to search, in any order; None for all.
+
+    Returns:
+        distances (R,) float32 and indices (R,) int32, as `exact_search`.
+
+    Raises:
+        NativeError: an argument is of another kind, a row is outside the queries, or a guess or a neighbour is none of
+            the coreset's rows.
+    """
+    _check_search(coreset, queries, pool, rows)
+    count = len(queries) if rows is None else len(rows)
+    _array("guesses", guesses, np.int32, (count,))
+    apart, ids = neighbours
+    _array("the neighbours' distances", apart, np.float32, (coreset.size, None))
+    _array("the neighbours", ids, np.int32, apart.shape)
+    distances, indices = np.empty(count, np.float32), np.empty(count, np.int32)
+    for part in _parts_of(count, coreset, pool):
+        chosen, some = (queries[part], None) if rows is None else (queries, rows[part])
+        given = coreset._core, chosen, guesses[part], ids, apart, some, pool._core
+        _core.guessed_search(*given, distances[part], indices[part])
     return distances, indices
 
 
@@ -550,6 +592,13 @@ def _described(value: object) -> str:
     return f"{value.dtype} of shape {value.shape}, strides {value.strides}"
 
 
+def _parts_of(count: int, coreset: Coreset, pool: Pool) -> Iterator[slice]:
+    """The queries of each call into C++."""
+    whole = _TILE_QUERIES * pool.threads
+    step = whole * math.ceil(_CALL_MULTIPLY_ADDS * pool.threads / (coreset.size * coreset.dim * whole))
+    return (slice(start, start + step) for start in range(0, count, step))
+
+
 def _check_search(coreset: Coreset, queries: Float32Array, pool: Pool, rows: Int32Array | None) -> None:
     _instance("coreset", coreset, Coreset)
     _instance("pool", pool, Pool)
@@ -594,7 +643,7 @@ class KCenter:
             _array("basis", basis, np.float32, (SKETCH, points.shape[1]))
         _instance("pool", pool, Pool)
         first = _integer("start", start, 0, len(points) - 1)
-        self._pool = pool
+        self._pool, self._size = pool, len(points)
         self._lock = threading.Lock()
         self._core = _core.KCenter(points, first, basis, pool._core)
 
@@ -620,6 +669,14 @@ class KCenter:
         """(picks,) int32, a new array: the picked points in order, ``start`` first."""
         with self._lock:
             return np.array(self._core.selected, np.int32)
+
+    @property
+    def nearest(self) -> Int32Array:
+        """(N,) int32, a new array: which pick each point is nearest to, by its place in `selected`."""
+        found = np.empty(self._size, np.int32)
+        with self._lock:
+            self._core.nearest(found)
+        return found
 
     @property
     def radius(self) -> float:

@@ -34,6 +34,7 @@ class KCenter:
     def advance(self, n: int, pool: Pool) -> int: ...
     @property
     def selected(self) -> list[int]: ...
+    def nearest(self, found: NDArray[np.int32]) -> None: ...
     @property
     def radius(self) -> float: ...
 
@@ -43,6 +44,17 @@ def exact_search(
     rows: NDArray[np.int32] | None,
     parts: NDArray[np.int32] | None,
     k: int,
+    pool: Pool,
+    distances: NDArray[np.float32],
+    indices: NDArray[np.int32],
+) -> None: ...
+def guessed_search(
+    coreset: Coreset,
+    queries: NDArray[np.float32],
+    guesses: NDArray[np.int32],
+    neighbours: NDArray[np.int32],
+    apart: NDArray[np.float32],
+    rows: NDArray[np.int32] | None,
     pool: Pool,
     distances: NDArray[np.float32],
     indices: NDArray[np.int32],

@@ -84,6 +84,12 @@ float KCenter::radius() const {
     return std::sqrt(farthest_);
 }
 
+void KCenter::nearest(std::int32_t* found) const {
+    for (std::size_t j = 0; j < clusters_.size(); ++j)
+        for (const std::int32_t id : clusters_[j].ids)
+            found[static_cast<std::size_t>(id)] = static_cast<std::int32_t>(j);
+}
+
 std::size_t KCenter::advance(std::size_t n, Pool& pool) {
     std::size_t picked = 0;
     for (; picked < n && farthest_ > 0.0f; ++picked) pick(pool);

@@ -21,6 +21,7 @@ class KCenter {
     // Picks up to n more centres; fewer when every point left is a duplicate of a centre.
     std::size_t advance(std::size_t n, Pool& pool);
     const std::vector<std::int32_t>& selected() const { return selected_; }
+    void nearest(std::int32_t* found) const;  // [size] which of selected() each point is nearest to
     float radius() const;
 
   private:

@@ -8,6 +8,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <chrono>
 #include <limits>
 #include <memory>
@@ -21,6 +22,7 @@
 #include "error.hpp"
 #include "exact.hpp"
 #include "graph.hpp"
+#include "guessed.hpp"
 #include "isa.hpp"
 #include "kcenter.hpp"
 #include "mahalanobis.hpp"
@@ -205,6 +207,31 @@ void exact_search(const PyCoreset& coreset, const Matrix& queries, const std::op
     const auto among = checked_parts(*coreset.core, parts);
     Released released;
     edge_ad::exact_search(*coreset.core, among, checked, k, pool, distances.data(), indices.data());
+}
+
+void guessed_search(const PyCoreset& coreset, const Matrix& queries, const Ids& guesses,
+                    const Links& neighbours, const Matrix& apart, const std::optional<Ids>& rows,
+                    edge_ad::Pool& pool, DistancesOut distances, IdsOut indices) {
+    const auto checked = checked_queries(*coreset.core, queries, rows, distances, indices, 1, false);
+    const auto size = static_cast<std::int32_t>(coreset.core->size);
+    require(guesses.shape(0) == checked.count, "guesses do not match the queries",
+            std::to_string(checked.count), std::to_string(guesses.shape(0)));
+    require(neighbours.shape(0) == coreset.core->size && neighbours.shape(1) >= 1 &&
+                apart.shape(0) == neighbours.shape(0) && apart.shape(1) == neighbours.shape(1),
+            "neighbours do not match the coreset", std::to_string(size) + " rows, 1 or more of each",
+            std::to_string(neighbours.shape(0)) + " x " + std::to_string(neighbours.shape(1)));
+    const auto require_ids = [&](const std::int32_t* ids, std::size_t count) {
+        const auto wrong =
+            std::find_if(ids, ids + count, [&](std::int32_t id) { return id < -1 || id >= size; });
+        if (wrong != ids + count)
+            throw Fault("a guess or a neighbour is no row of the coreset",
+                        "-1 .. " + std::to_string(size - 1), std::to_string(*wrong));
+    };
+    require_ids(guesses.data(), checked.count);
+    require_ids(neighbours.data(), neighbours.size());
+    Released released;
+    edge_ad::guessed_search(*coreset.core, {neighbours.data(), apart.data(), neighbours.shape(1)}, checked,
+                            guesses.data(), pool, distances.data(), indices.data());
 }
 
 void graph_search(const PyGraph& graph, const Matrix& queries, const std::optional<Ids>& rows,
@@ -421,10 +448,21 @@ NB_MODULE(_core, m) {
             },
             nb::arg("n"), nb::arg("pool"))
         .def_prop_ro("selected", [](const PyKCenter& self) { return self.core->selected(); })
+        .def(
+            "nearest",
+            [](const PyKCenter& self, IdsOut found) {
+                require(found.shape(0) == self.points.shape(0), "the result does not match the points",
+                        std::to_string(self.points.shape(0)), std::to_string(found.shape(0)));
+                self.core->nearest(found.data());
+            },
+            nb::arg("found"))
         .def_prop_ro("radius", [](const PyKCenter& self) { return self.core->radius(); });
 
     m.def("exact_search", &exact_search, nb::arg("coreset"), nb::arg("queries"), nb::arg("rows").none(),
           nb::arg("parts").none(), nb::arg("k"), nb::arg("pool"), nb::arg("distances"), nb::arg("indices"));
+    m.def("guessed_search", &guessed_search, nb::arg("coreset"), nb::arg("queries"), nb::arg("guesses"),
+          nb::arg("neighbours"), nb::arg("apart"), nb::arg("rows").none(), nb::arg("pool"),
+          nb::arg("distances"), nb::arg("indices"));
     m.def("graph_search", &graph_search, nb::arg("graph"), nb::arg("queries"), nb::arg("rows").none(),
           nb::arg("pool"), nb::arg("ef"), nb::arg("grid_width"), nb::arg("distances"), nb::arg("indices"));
     m.def("project", &project, nb::arg("coreset"), nb::arg("points"));

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_ad import native
 from edge_ad.heads.base import Found
-from export.coreset import kept_share, project, select_beyond, select_coreset
+from export.coreset import kept_share, project, select_beyond, select_coreset, select_coresets
 from export.fit.base import Kept, Searches
 from export.folds import Splits
 from export.local_scale import local_scale, row_neighbours, row_statistics
@@ -90,6 +90,7 @@ class Coresets:
         self._picks, self._pool, self._kept = picks, pool, kept
         self._folds: dict[bytes, native.Coreset] = {}
         self._matched: dict[bytes, Matched] = {}
+        self._nearest: dict[bytes, NDArray[np.int32]] = {}  # (n, R): a near row for patches a coreset was chosen from
         self._bases: list[NDArray[np.float32] | None] = []  # one: it suits all folds, and any gives the same answers
 
     def select(self, images: NDArray[np.int64], label: str) -> NDArray[np.float32]:
@@ -101,7 +102,8 @@ class Coresets:
             share = self._picks.share(len(images) * patches.shape[1])
             given = self._projected, images, share, self._picks.seed, self._pool, label
             if kept is None:
-                self.chosen[key] = select_coreset(*given, sample=self._picks.sample)
+                near = self._nearest[key] = self._unknown()
+                self.chosen[key] = select_coreset(*given, sample=self._picks.sample, nearest=near)
             else:
                 self.chosen[key] = select_beyond(self._projected_rows, *given)
         vectors = patches.reshape(-1, patches.shape[2])[self.chosen[key]]
@@ -110,12 +112,30 @@ class Coresets:
     def fold(self, images: NDArray[np.int64], label: str) -> native.Coreset:
         """The coreset of some images, prepared for search. It is kept until `release`."""
         key = images.tobytes()
+        if key not in self.chosen and self._kept is None:
+            self._select_folds()
         if key not in self._folds:
             vectors = self.select(images, label)
             if not self._bases:
                 self._bases.append(choose_basis(vectors, self._picks.seed))
             self._folds[key] = native.Coreset(vectors, self._bases[0], pool=self._pool)
         return self._folds[key]
+
+    def _select_folds(self) -> None:
+        """Picks the rows of all folds."""
+        share, rows = self._picks.share, self.patches.shape[1]
+        fresh = [train for train, _ in self.splits.pairs if train.tobytes() not in self.chosen]
+        if not fresh:
+            return
+        choices = [(train, share(len(train) * rows)) for train in fresh]
+        nearest = [self._unknown() for _ in fresh]
+        given = self._projected, choices, self._picks.seed, self._pool, "coresets of the folds"
+        selected = select_coresets(*given, sample=self._picks.sample, nearest=nearest)
+        for train, found, near in zip(fresh, selected, nearest, strict=True):
+            self.chosen[train.tobytes()], self._nearest[train.tobytes()] = found, near
+
+    def _unknown(self) -> NDArray[np.int32]:
+        return np.full(self.patches.shape[:2], -1, np.int32)
 
     def release(self, images: NDArray[np.int64]) -> None:
         """Forgets the coreset of some images, and what was matched with its rows; what it found stays."""
@@ -143,13 +163,18 @@ class Coresets:
         """Searches a coreset for some of (k, D) patches, by their numbers."""
         return lambda patches, rows: native.exact_search(coreset, patches, self._pool, rows)
 
-    def matched(self, coreset: native.Coreset, images: NDArray[np.int64]) -> Matched:
+    def matched(
+        self, coreset: native.Coreset, images: NDArray[np.int64], order: NDArray[np.int64] | None = None
+    ) -> Matched:
         """The held-out patches of some images, matched with the rows of their coreset. Of a fold it is kept.
 
         So the images that a fold scores have no part in its factors, but they leak in a little: the distances are to
         the coresets of the other folds, which were made from those images too. Where none of the images was held out,
         which is so with one split, the patches are those of the images that were, and these are also scored for the
         threshold.
+
+        Args:
+            order: of the coreset's rows among those that `select` gave; the same by default.
         """
         key = images.tobytes()
         if (known := self._matched.get(key)) is not None and self._folds.get(key) is coreset:
@@ -158,8 +183,14 @@ class Coresets:
         held_out = np.flatnonzero(~np.isnan(distances[:, 0]))
         own = np.intersect1d(images, held_out)
         own = own if len(own) else held_out
-        sums, counts = row_statistics(coreset, self.patches, distances, own, pool)
-        found = Matched(sums, counts, row_neighbours(coreset, pool))
+        neighbours = row_neighbours(coreset, pool)
+        nearest = self._nearest.get(key)
+        if nearest is not None and order is not None:
+            place = np.empty(len(order) + 1, np.int32)
+            place[order], place[-1] = np.arange(len(order)), -1
+            nearest = place[nearest]
+        sums, counts = row_statistics(coreset, self.patches, distances, own, pool, nearest, neighbours)
+        found = Matched(sums, counts, neighbours[1])
         if self._folds.get(key) is coreset:
             self._matched[key] = found
         return found

@@ -15,7 +15,7 @@ from edge_ad.heads.knn import Knn, KnnSpec
 from edge_ad.spec import IndexSpec, ProjectionSpec
 from export.coreset import USUAL_SHARE
 from export.fit.base import Fitted, Material
-from export.projection import choose_basis, put_in_order
+from export.projection import choose_basis, near_together
 from export.summary import Summary
 
 NEIGHBORS = 3
@@ -52,7 +52,7 @@ class Fit:
             basis = choose_basis(bank, self._material.options.seed)
         members: Members = {"coreset": bank}
         if basis is not None:
-            members = {"coreset": (bank := put_in_order(bank, basis)), "projection/basis": basis}
+            members = {"coreset": (bank := bank[near_together(bank, basis)]), "projection/basis": basis}
         projection = None if basis is None else ProjectionSpec(len(basis))
         index = IndexSpec(len(bank), total, self._material.options.seed, None, projection)
         return Fitted(self._head(bank, basis), KnnSpec("knn", self._neighbors), index, members)

@@ -22,7 +22,7 @@ from export.fit.base import Fitted, Material
 from export.fit.coresets import Coresets, picks_of
 from export.hnsw import EF_CONSTRUCTION, M, build_hnsw
 from export.local_scale import factor_reach
-from export.projection import choose_basis, put_in_order
+from export.projection import choose_basis, near_together
 from export.summary import Summary
 
 
@@ -73,13 +73,14 @@ class Fit:
         with summary.stage("projection"):
             basis = choose_basis(vectors, options.seed)
         members: Members = {"coreset": vectors}
+        order = None if basis is None else near_together(vectors, basis)
         if basis is not None:
-            members = {"coreset": (vectors := put_in_order(vectors, basis)), "projection/basis": basis}
+            members = {"coreset": (vectors := vectors[order]), "projection/basis": basis}
         coreset = native.Coreset(vectors, basis, pool=self._material.pool)
         scale = None
         if options.local_scale:
             with summary.stage("local scale"):
-                scale = self._scale(coreset, images)
+                scale = self._scale(coreset, images, order)
             members[SCALE] = scale
             spread = "factors {:.2f}..{:.2f}, the middle half {:.2f}..{:.2f}".format(*np.quantile(scale, _SPREAD))
             summary.say("local scale", f"exponent {options.local_scale:g}: {spread}")
@@ -98,13 +99,19 @@ class Fit:
         spec = PatchcoreSpec("patchcore", options.reweight, options.local_scale, options.smooth)
         return Fitted(self._head(coreset, scale, search, 1 if graph is None else graph.ef, reach), spec, index, members)
 
-    def _scale(self, coreset: native.Coreset, images: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(N,) float32 factors of the rows of a coreset of these images, from their held-out distances."""
+    def _scale(
+        self, coreset: native.Coreset, images: NDArray[np.int64], order: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """(N,) float32 factors of the rows of a coreset of these images, from their held-out distances.
+
+        Args:
+            order: of the rows among those that were selected; the same by default.
+        """
         material, kept = self._material, self._material.kept
         if kept is not None and kept.scale is not None:  # a new row counts as the known one that is nearest to it
             known_rows = native.Coreset(kept.rows, choose_basis(kept.rows, material.options.seed), pool=material.pool)
             return kept.scale[native.exact_search(known_rows, coreset.vectors, material.pool)[1]]
-        return self._coresets.matched(coreset, images).factors(material.options.local_scale)
+        return self._coresets.matched(coreset, images, order).factors(material.options.local_scale)
 
     def _head(
         self,

@@ -7,7 +7,7 @@ import pytest
 
 from edge_ad import native
 from edge_ad.native import reference
-from export.coreset import PROJECTED_DIM, project, select_beyond, select_coreset
+from export.coreset import PROJECTED_DIM, project, select_beyond, select_coreset, select_coresets
 
 POOL = native.Pool(2)
 
@@ -111,6 +111,28 @@ def test_the_projection_keeps_distances() -> None:
     np.testing.assert_array_equal(project(found, 3), small)
     assert not np.array_equal(project(found, 4), small)
     np.testing.assert_array_equal(project(found[:1], 3), small[:1])  # an image's does not depend on the others
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("sample", [False, True])
+def test_coresets_side_by_side_are_those_made_one_by_one(threads: int, sample: bool) -> None:
+    found = patches(8, 100, 70)
+    choices = [(np.delete(np.arange(8), held), 0.01 * (1 + held % 2)) for held in range(3)]
+    pool = native.Pool(threads)
+    alone = [select_coreset(found, *choice, 3, pool, sample=sample) for choice in choices]
+    together = select_coresets(found, choices, 3, pool, sample=sample)
+    assert [len(rows) for rows in together] == [7, 14, 7]
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(other, one)
+
+
+def test_duplicates_end_one_of_several_selections_early() -> None:
+    found = patches(3)
+    found[:2] = found[0, 0]
+    choices = [(np.array([0, 1]), 0.5), (np.array([1, 2]), 0.5)]
+    few, many = select_coresets(found, choices, 0, native.Pool(2))
+    assert len(few) == 1
+    assert len(many) == found.shape[1]
 
 
 def test_progress_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,9 +58,20 @@ def test_a_share_of_many_patches_has_all_places(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("rows", [1, 5, 60])
 def test_each_row_is_among_its_neighbours(rows: int) -> None:
-    neighbours = row_neighbours(native.Coreset(material(rows)[0]), POOL)
+    apart, neighbours = row_neighbours(native.Coreset(material(rows)[0]), POOL)
+    assert not apart[:, 0].any()
     assert neighbours.shape == (rows, min(NEIGHBOURS, rows))
     assert (neighbours[:, 0] == np.arange(rows)).all()
+
+
+def test_guesses_change_no_sum() -> None:
+    vectors, patches, distances = material()
+    coreset, images = native.Coreset(vectors), np.arange(4)
+    plain = row_statistics(coreset, patches, distances, images, POOL)
+    guesses = np.random.default_rng(1).integers(-1, len(vectors), patches.shape[:2]).astype(np.int32)
+    guessed = row_statistics(coreset, patches, distances, images, POOL, guesses, row_neighbours(coreset, POOL))
+    for one, other in zip(plain, guessed, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_factors() -> None:

@@ -12,7 +12,7 @@ from edge_ad import native
 from edge_ad.errors import BundleCorruptError
 from edge_ad.heads.base import Opening, open_coreset
 from edge_ad.spec import IndexSpec, ProjectionSpec
-from export.projection import WIDTHS, choose_basis, put_in_order
+from export.projection import WIDTHS, choose_basis, near_together
 from tests.native.made import clusters
 
 POOL = native.Pool(2)
@@ -56,9 +56,9 @@ def test_brute_force_where_it_is_as_fast() -> None:
 def test_rows_are_put_in_order_and_none_is_lost(count: int) -> None:
     vectors = structured(2, count)
     basis = np.eye(60, 200, dtype=np.float32)
-    ordered = put_in_order(vectors, basis)
-    np.testing.assert_array_equal(ordered[np.lexsort(ordered.T)], vectors[np.lexsort(vectors.T)])
-    np.testing.assert_array_equal(ordered, put_in_order(vectors, basis))
+    order = near_together(vectors, basis)
+    np.testing.assert_array_equal(np.sort(order), np.arange(count))
+    np.testing.assert_array_equal(order, near_together(vectors, basis))
 
 
 def test_a_bundle_s_projection_is_used_and_changes_nothing() -> None:

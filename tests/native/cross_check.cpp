@@ -1,6 +1,7 @@
 // Checks every instruction set of a CPU without Python: for CPUs that only an emulator has here, and for
 // sanitizers. It is the CMake target of -DEDGE_AD_CROSS_CHECK=ON; `make cross` and `make sanitize` build and
 // run it.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <limits>
@@ -14,6 +15,7 @@
 #include "error.hpp"
 #include "exact.hpp"
 #include "graph.hpp"
+#include "guessed.hpp"
 #include "isa.hpp"
 #include "kcenter.hpp"
 #include "mahalanobis.hpp"
@@ -86,6 +88,20 @@ void check_mahalanobis(std::size_t dim, edge_ad::Pool& pool) {
     }
 }
 
+void check_guessed(const edge_ad::Coreset& coreset, const edge_ad::Queries& queries,
+                   const std::vector<float>& distances, const std::vector<std::int32_t>& found,
+                   edge_ad::Pool& pool) {
+    const std::size_t count = std::min<std::size_t>(coreset.size, 5);
+    std::vector<float> apart(coreset.size * count), lengths(queries.count);
+    std::vector<std::int32_t> near(coreset.size * count), guesses(found), rows(queries.count);
+    edge_ad::exact_search(coreset, {nullptr, 0}, {coreset.rows, coreset.dim, nullptr, coreset.size}, count,
+                          pool, apart.data(), near.data());
+    for (std::size_t i = 0; i < guesses.size(); i += 3) guesses[i] = static_cast<std::int32_t>(i % 2) - 1;
+    edge_ad::guessed_search(coreset, {near.data(), apart.data(), count}, queries, guesses.data(), pool,
+                            lengths.data(), rows.data());
+    expect(lengths == distances && rows == found, "guessed", coreset.size, coreset.dim);
+}
+
 void check_search(std::size_t size, std::size_t dim, std::size_t count, edge_ad::Pool& pool) {
     const auto vectors = integers(size * dim, 1), asked = integers(count * dim, 2);
     const edge_ad::Coreset coreset(vectors.data(), size, dim, size, pool);
@@ -103,6 +119,7 @@ void check_search(std::size_t size, std::size_t dim, std::size_t count, edge_ad:
     edge_ad::exact_search(coreset, {nullptr, 0}, all, 1, pool, distances.data(), found.data());
     check_bounds(vectors, all, dim, pool, distances, found);
     edge_ad::graph_search(graph, all, pool, size, 1, lengths.data(), walked.data());
+    check_guessed(coreset, all, distances, found, pool);
     for (std::size_t i = 0; i < count; ++i) {
         double least = std::numeric_limits<double>::infinity();
         std::int32_t nearest = -1;

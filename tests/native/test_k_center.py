@@ -101,6 +101,17 @@ def test_resumes_where_it_stopped_whatever_the_threads() -> None:
     assert parts.radius == whole.radius
 
 
+def test_which_pick_a_point_is_nearest_to(each_isa: str, pool: native.Pool) -> None:
+    points = integers(9, 700, 5, most=100)
+    selection = native.KCenter(points, 3, pool)
+    selection.advance(80)
+    apart = np.linalg.norm(points[:, None] - points[selection.selected], axis=2)
+    np.testing.assert_array_equal(selection.nearest, apart.argmin(axis=1))  # of equal ones the first pick
+    assert selection.nearest.dtype == np.int32
+    selection.advance(1)
+    assert selection.nearest.max() == 81
+
+
 def test_duplicates_are_never_picked(pool: native.Pool) -> None:
     points = np.repeat(clusters(2, 20, 9), 5, axis=0)
     selection = native.KCenter(points, 42, pool)
