@@ -31,6 +31,7 @@ CHANGES: dict[str, dict[str, object]] = {
     "format-2": {"roi": "20,18,46,44", "halo": 2, "to": "onnx", "reweight": 5, "local_scale": 0.75, "smooth": 0.7},
     "format-2-second": {"second_size": (48, 48), "to": "onnx"},
     "format-2-drift": {"to": "onnx"},
+    "format-2-scale": {"to": "onnx", "local_scale": 1.0, "smooth": 1.0, "rule": "tail"},
     "format-3": {"align": "similarity", "roi": "10,10,54,54", "to": "onnx"},
 }  # what is new in a format; a bundle without that is written in the one before
 TRAINED: dict[str, dict[str, object]] = {
@@ -75,7 +76,7 @@ def main(wanted: dict[str, dict[str, object]] = CHANGES) -> int:
 
 
 def _exported(options: Callable[..., Any], folder: Path, changes: dict[str, object], out: Path) -> None:
-    export_bundle(options(folder, out=out, rule="percentile", **changes))  # the default when they were made
+    export_bundle(options(folder, out=out, **{"rule": "percentile", **changes}))  # the default when most were made
 
 
 def _imported(out: Path) -> None:
