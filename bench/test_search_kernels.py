@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from edge_ad import native
-from edge_ad.native import reference
+from edge_ad.native import reference, reference_local
+from edge_ad.native.local import Smoothing
 from edge_ad.native.moved import moved_products
 from export.projection import choose_basis
 
@@ -183,6 +184,35 @@ def test_mahalanobis(benchmark: Any, channels: int, threads: int) -> None:
     some = np.arange(0, count, 64, dtype=np.int32)
     wanted = reference.mahalanobis(patches, chosen, means[some], factors[some], some)
     np.testing.assert_allclose(found[some], wanted, rtol=1e-4)
+
+
+def _values(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights of a Gaussian of one patch, values of a frame and the most that they can be."""
+    rng = np.random.default_rng(7)
+    values = rng.gamma(20, 0.05, side * side).astype(np.float32)
+    return np.exp(-0.5 * np.arange(4.0) ** 2).astype(np.float32), values, values * np.float32(1.2)
+
+
+@pytest.mark.parametrize("side", [32, 48])
+def test_smoothing(benchmark: Any, side: int) -> None:
+    weights, values, _ = _values(side)
+    found = benchmark(Smoothing(weights, (side, side)), values)
+    np.testing.assert_array_equal(found, reference_local.smooth(values, weights, (side, side)))
+
+
+@pytest.mark.parametrize("side", [32, 48])
+def test_smoothing_by_numpy(benchmark: Any, side: int) -> None:
+    """What the kernel competes with."""
+    weights, values, _ = _values(side)
+    benchmark(reference_local.smooth, values, weights, (side, side))
+
+
+@pytest.mark.parametrize("side", [32, 48])
+def test_choice_of_what_to_search_again(benchmark: Any, side: int) -> None:
+    weights, values, bounds = _values(side)
+    smoothing, given = Smoothing(weights, (side, side)), (values, bounds, np.ones(len(values), np.bool_), 16)
+    found = benchmark(smoothing.choose, *given)
+    np.testing.assert_array_equal(found, reference_local.choose(*given, weights, (side, side)))
 
 
 def _moving(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -101,14 +101,14 @@ class Index:
             return self.exact(patches, rows)
         distances, nearest = native.graph_search(self._graph, patches, self._pool, self._ef, self._grid_width, rows)
 
-        def search(chosen: NDArray[np.int64]) -> Found:
-            return self.exact(patches, chosen.astype(np.int32) if rows is None else rows[chosen])
+        def search(chosen: NDArray[np.int32]) -> Found:
+            return self.exact(patches, chosen if rows is None else rows[chosen])
 
         self.settle(Estimate(distances, nearest, np.ones(len(distances), np.bool_)), search, local)
         return distances, nearest
 
     @classmethod
-    def settle(cls, known: Estimate, search: Callable[[NDArray[np.int64]], Found], local: Local) -> None:
+    def settle(cls, known: Estimate, search: Callable[[NDArray[np.int32]], Found], local: Local) -> None:
         """Replaces distances and rows by exact ones until no other cell can be the largest.
 
         An approximate neighbour is never nearer than the true one, but its row may have another factor. So its distance
@@ -116,33 +116,20 @@ class Index:
         when all patches of its window are exact. The search ends when no other bound is larger than the largest
         known cell; an equal one must stand behind it, as the first of equal cells is the frame's score.
 
+        Approximate neighbours are nearly always the true ones. So what is searched for is what proves the largest cell
+        if they are: all patches of its window, and of other windows as few as bring their cells below it
+        (`edge_ad.native.local`). Then mostly one search is enough.
+
         Args:
             known: is changed.
             search: finds the exact distances and rows of patches, by their numbers.
             local: scale and smoothing.
         """
         distances, nearest, open_patches = known.distances, known.nearest, known.open
+        values, bounds = local.scaled(distances, nearest), local.bounds(distances, nearest)
         exact = ~open_patches if known.sure is None else ~open_patches | known.sure
-        bounds = local.bounds(distances, nearest)
-        bounds[exact] = local.scaled(distances[exact], nearest[exact])
-        while open_patches.any():
-            cells, open_cells = local.smooth(bounds), local.around(open_patches)
-            if not open_cells[cells.argmax()]:  # the first of the largest
-                return
-            order = np.argsort(-cells, kind="stable")
-            chosen = cls._choose(order[open_cells[order]], open_patches, local)
+        bounds[exact] = values[exact]
+        while len(chosen := local.choose(values, bounds, open_patches, _RECHECK)):
             distances[chosen], nearest[chosen] = search(chosen)
-            bounds[chosen] = local.scaled(distances[chosen], nearest[chosen])
+            values[chosen] = bounds[chosen] = local.scaled(distances[chosen], nearest[chosen])
             open_patches[chosen] = False
-
-    @staticmethod
-    def _choose(cells: NDArray[np.int64], open_patches: NDArray[np.bool_], local: Local) -> NDArray[np.int64]:
-        """The open patches of the windows of the first cells: `_RECHECK` of them or more, or all that there are."""
-        count = -(-_RECHECK // local.window)
-        while True:
-            first = np.zeros(len(open_patches), np.bool_)
-            first[cells[:count]] = True
-            chosen = np.flatnonzero(local.around(first) & open_patches)
-            if len(chosen) >= _RECHECK or count >= len(cells):
-                return chosen
-            count *= 2

@@ -4,23 +4,22 @@
     cell(p)  = sum of weight(p, q) * value(q) / sum of weight(p, q), over the patches q of the region of interest
 
 The factors come from the bundle. The weights are a Gaussian over the patch grid, cut off at 3 sigma. All is float32,
-by NumPy's multiplications and additions in one fixed order: each is rounded by itself, wherever it stands in an array.
-So a cell depends on the values in its window alone, to the bit, and a larger value never makes a cell smaller. The
-proof of the largest cell (`edge_ad.heads.index`) needs both.
+multiplied and added in one fixed order (`edge_ad.native.local`). So a cell depends on the values in its window
+alone, to the bit, and a larger value never makes a cell smaller. The proof of the largest cell (`edge_ad.heads.index`)
+needs both.
 """
 
 from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_ad.native import local as native
 from edge_ad.spec import Size
 
 _SMALLEST = float(np.finfo(np.float32).tiny)  # a smaller weight is 0: it would make NaN of an infinite value
-_TWICE = np.float32(2.01)  # more than 2, as distances are rounded
 
 
 class Reach:
@@ -38,14 +37,11 @@ class Reach:
     def __init__(self, levels: NDArray[np.float32], reach: NDArray[np.float32]) -> None:
         self._levels, self._reach = levels, reach
 
-    def most(
+    def bounds(
         self, distances: NDArray[np.float32], nearest: NDArray[np.int32], largest: np.float32
     ) -> NDArray[np.float32]:
-        """(R,) float32: what the factor of a nearer row can be at most; `largest` where no level bounds it."""
-        with np.errstate(over="ignore"):
-            near = self._reach[nearest] <= (distances * _TWICE)[:, None]
-        most: NDArray[np.float32] = np.append(self._levels, largest)[near.sum(axis=1)]
-        return most
+        """(R,) float32: what distance times factor can be at most; `largest` where no level bounds the factor."""
+        return native.value_bounds(self._levels, self._reach, float(largest), distances, nearest)
 
 
 class Local:
@@ -81,8 +77,9 @@ class Local:
         """(R,) float32: the most that `scaled` can give for the true rows, which are as near as these or nearer."""
         if self._largest is None:
             return distances.copy()
-        reach = self._reach
-        return _times(distances, self._largest if reach is None else reach.most(distances, nearest, self._largest))
+        if self._reach is None:
+            return _times(distances, self._largest)
+        return self._reach.bounds(distances, nearest, self._largest)
 
     def of(self, rows: NDArray[np.int32]) -> Local:
         """The same for some of the patches: (R,) int32 ascending. The others do not exist for the smoothing."""
@@ -93,14 +90,11 @@ class Local:
         """(R,) float32 cells of (R,) values."""
         return values if self._smoothing is None else self._smoothing(values)
 
-    def around(self, patches: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(R,) bool: the patches in whose windows at least one of these (R,) lies. Windows are symmetric."""
-        return patches if self._smoothing is None else self._smoothing.around(patches)
-
-    @property
-    def window(self) -> int:
-        """The most patches that a cell depends on."""
-        return 1 if self._smoothing is None else (2 * self._smoothing.radius + 1) ** 2
+    def choose(
+        self, values: NDArray[np.float32], bounds: NDArray[np.float32], open_patches: NDArray[np.bool_], least: int
+    ) -> NDArray[np.int32]:
+        """The patches to find next for the largest cell: `edge_ad.native.local.Smoothing.choose`."""
+        return (self._smoothing or _single(len(values))).choose(values, bounds, open_patches, least)
 
 
 def _times(distances: NDArray[np.float32], factors: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
@@ -125,54 +119,24 @@ class Smoothing:
         self._sigma = sigma
         reach = min(math.ceil(3 * sigma), max(grid) - 1)
         weights = [math.exp(-0.5 * (k / sigma) ** 2) for k in range(reach + 1)]
-        self._weights = [np.float32(weight) for weight in weights if weight >= _SMALLEST]
-        self.radius = len(self._weights) - 1
-        self._grid, self._rows = grid, rows
-        self._window = np.ones((2 * self.radius + 1,) * 2, np.uint8)
-        ones = np.ones(grid[0] * grid[1] if rows is None else len(rows), np.float32)
-        self._total = self._sum(ones)
+        self._grid = grid
+        self._core = native.Smoothing(np.array([w for w in weights if w >= _SMALLEST], np.float32), grid, rows)
 
     def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """(R,) float32 smoothed values of (R,) float32 values from 0 up; Inf where one in the window is Inf."""
-        smoothed: NDArray[np.float32] = self._sum(values) / self._total
-        return smoothed
+        return self._core(values)
+
+    def choose(
+        self, values: NDArray[np.float32], bounds: NDArray[np.float32], open_patches: NDArray[np.bool_], least: int
+    ) -> NDArray[np.int32]:
+        """`edge_ad.native.local.Smoothing.choose`."""
+        return self._core.choose(values, bounds, open_patches, least)
 
     def of(self, rows: NDArray[np.int32]) -> Smoothing:
         """The same over other patches of the grid: (R,) int32 ascending."""
         return Smoothing(self._sigma, self._grid, rows)
 
-    def around(self, patches: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(R,) bool: the patches in whose windows at least one of these (R,) lies; windows are symmetric."""
-        plane = cv2.dilate(self._plane(patches.astype(np.uint8)), self._window)
-        return self._inside(plane).astype(np.bool_)
 
-    def _sum(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        plane = self._plane(values)
-        with np.errstate(over="ignore"):
-            across = np.ascontiguousarray(self._down(plane).T)
-            return self._inside(np.ascontiguousarray(self._down(across).T))
-
-    def _down(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Weighted sums down the columns of a plane: the middle first, then each pair of rows from inside out."""
-        height, width = plane.shape
-        padded = np.zeros((height + 2 * self.radius, width), np.float32)
-        padded[self.radius : self.radius + height] = plane
-        total, pair = plane * self._weights[0], np.empty((height, width), np.float32)
-        for k, weight in enumerate(self._weights[1:], 1):
-            above, below = self.radius - k, self.radius + k
-            np.add(padded[above : above + height], padded[below : below + height], out=pair)
-            np.multiply(pair, weight, out=pair)
-            np.add(total, pair, out=total)
-        return total
-
-    def _plane(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(h, w) of the (R,) values; 0 outside the region."""
-        if self._rows is None:
-            return values.reshape(self._grid)
-        plane = np.zeros(self._grid[0] * self._grid[1], values.dtype)
-        plane[self._rows] = values
-        return plane.reshape(self._grid)
-
-    def _inside(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
-        flat = plane.reshape(-1)
-        return flat if self._rows is None else flat[self._rows]
+def _single(count: int) -> native.Smoothing:
+    """Each patch by itself."""
+    return native.Smoothing(np.ones(1, np.float32), (1, count))

@@ -124,7 +124,7 @@ class PatchCore:
         score = image_score(values, nearest, vector, vectors, self._neighbors)
         return Scored(values, score, nearest=nearest)
 
-    def settle(self, known: Estimate, search: Callable[[NDArray[np.int64]], Found]) -> Found:
+    def settle(self, known: Estimate, search: Callable[[NDArray[np.int32]], Found]) -> Found:
         """What is known of a frame, made exact where the score asks for it: `Index.settle`. For `judge`."""
         Index.settle(known, search, self._local)
         return known.distances, known.nearest

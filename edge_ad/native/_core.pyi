@@ -38,6 +38,29 @@ class KCenter:
     @property
     def radius(self) -> float: ...
 
+def value_bounds(
+    levels: NDArray[np.float32],
+    far: NDArray[np.float32],
+    largest: float,
+    distances: NDArray[np.float32],
+    nearest: NDArray[np.int32],
+    bounds: NDArray[np.float32],
+) -> None: ...
+
+class Smoothing:
+    def __init__(
+        self, weights: NDArray[np.float32], height: int, width: int, rows: NDArray[np.int32] | None
+    ) -> None: ...
+    def smooth(self, values: NDArray[np.float32], cells: NDArray[np.float32]) -> None: ...
+    def choose(
+        self,
+        values: NDArray[np.float32],
+        bounds: NDArray[np.float32],
+        open: NDArray[np.uint8],
+        least: int,
+        chosen: NDArray[np.int32],
+    ) -> int: ...
+
 def exact_search(
     coreset: Coreset,
     queries: NDArray[np.float32],

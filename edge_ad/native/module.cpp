@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -25,6 +26,7 @@
 #include "guessed.hpp"
 #include "isa.hpp"
 #include "kcenter.hpp"
+#include "local.hpp"
 #include "mahalanobis.hpp"
 #include "moved.hpp"
 #include "normals.hpp"
@@ -346,6 +348,69 @@ void moved_products(const Matrix& picture, const Affine& matrix, const Matrix& w
     edge_ad::moved_products(of, sums.data());
 }
 
+using Values = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+void value_bounds(const Values& levels, const Matrix& far, float largest, const Values& distances,
+                  const Ids& nearest, DistancesOut bounds) {
+    const std::size_t count = distances.shape(0), rows = far.shape(0);
+    require(far.shape(1) == levels.shape(0) && nearest.shape(0) == count && bounds.shape(0) == count,
+            "arrays do not match the distances", std::to_string(count), "other sizes");
+    Released released;
+    const std::int32_t* last = std::max_element(nearest.data(), nearest.data() + count);
+    require(count == 0 || *last < 0 || static_cast<std::size_t>(*last) < rows, "a row is outside the coreset",
+            "less than " + std::to_string(rows), count == 0 ? "none" : std::to_string(*last));
+    edge_ad::value_bounds({levels.data(), far.data(), levels.shape(0), largest}, distances.data(),
+                          nearest.data(), count, bounds.data());
+}
+
+struct PySmoothing {
+    PySmoothing(const Values& weights, std::size_t height, std::size_t width,
+                const std::optional<Ids>& rows) {
+        require(weights.shape(0) >= 1 && height >= 1 && width >= 1 && height <= kMostRows / width &&
+                    weights.shape(0) <= kMostRows,
+                "the grid or the weights are empty or too large", "1 or more, and 2^31 - 1 at most",
+                std::to_string(height) + " x " + std::to_string(width));
+        std::vector<std::int32_t> chosen;
+        if (rows) {
+            require(rows->shape(0) >= 1, "there are no patches", "one or more", "none");
+            chosen.assign(rows->data(), rows->data() + rows->shape(0));
+            const bool ascending =
+                std::adjacent_find(chosen.begin(), chosen.end(), std::greater_equal<>()) == chosen.end();
+            require(ascending && chosen[0] >= 0 && static_cast<std::size_t>(chosen.back()) < height * width,
+                    "rows are not ascending or outside the grid",
+                    "0 .. " + std::to_string(height * width - 1),
+                    std::to_string(chosen[0]) + " .. " + std::to_string(chosen.back()));
+        }
+        const std::vector<float> given(weights.data(), weights.data() + weights.shape(0));
+        Released released;
+        core = std::make_unique<edge_ad::Smoothing>(given, height, width, chosen);
+    }
+
+    void check(std::size_t count) const {
+        if (count != core->count())
+            throw Fault("an array does not match the patches", std::to_string(core->count()),
+                        std::to_string(count));
+    }
+    std::unique_ptr<edge_ad::Smoothing> core;
+};
+
+void smooth(const PySmoothing& self, const Values& values, DistancesOut cells) {
+    self.check(values.shape(0));
+    self.check(cells.shape(0));
+    Released released;
+    self.core->smooth(values.data(), cells.data());
+}
+
+std::size_t choose(const PySmoothing& self, const Values& values, const Values& bounds, const Levels& open,
+                   std::size_t least, IdsOut chosen) {
+    for (const std::size_t count : {values.shape(0), bounds.shape(0), open.shape(0), chosen.shape(0)})
+        self.check(count);
+    Released released;
+    const auto found = self.core->choose(values.data(), bounds.data(), open.data(), least);
+    std::copy(found.begin(), found.end(), chosen.data());
+    return found.size();
+}
+
 template <typename Pixel>
 std::ptrdiff_t checked_stride(const PictureIn<Pixel>& picture, std::size_t height, std::size_t width,
                               std::size_t channels) {
@@ -457,6 +522,15 @@ NB_MODULE(_core, m) {
             },
             nb::arg("found"))
         .def_prop_ro("radius", [](const PyKCenter& self) { return self.core->radius(); });
+
+    m.def("value_bounds", &value_bounds, nb::arg("levels"), nb::arg("far"), nb::arg("largest"),
+          nb::arg("distances"), nb::arg("nearest"), nb::arg("bounds").noconvert());
+    nb::class_<PySmoothing>(m, "Smoothing")
+        .def(nb::init<const Values&, std::size_t, std::size_t, const std::optional<Ids>&>(),
+             nb::arg("weights"), nb::arg("height"), nb::arg("width"), nb::arg("rows").none())
+        .def("smooth", &smooth, nb::arg("values"), nb::arg("cells").noconvert())
+        .def("choose", &choose, nb::arg("values"), nb::arg("bounds"), nb::arg("open"), nb::arg("least"),
+             nb::arg("chosen").noconvert());
 
     m.def("exact_search", &exact_search, nb::arg("coreset"), nb::arg("queries"), nb::arg("rows").none(),
           nb::arg("parts").none(), nb::arg("k"), nb::arg("pool"), nb::arg("distances"), nb::arg("indices"));

@@ -223,14 +223,6 @@ def test_a_cell_depends_on_its_window_alone(seed: int, sigma: float) -> None:
     assert len(found) == 1
 
 
-def test_the_windows_of_patches() -> None:
-    rows = np.delete(np.arange(100), [12, 55]).astype(np.int32)
-    smoothing = Smoothing(0.5, (10, 10), rows)
-    one = rows == 33
-    y, x = divmod(rows, 10)
-    np.testing.assert_array_equal(smoothing.around(one), (abs(y - 3) <= 2) & (abs(x - 3) <= 2))
-
-
 # ---------------------------------------------------------------------------------------------------- fail closed
 
 

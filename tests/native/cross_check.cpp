@@ -18,6 +18,7 @@
 #include "guessed.hpp"
 #include "isa.hpp"
 #include "kcenter.hpp"
+#include "local.hpp"
 #include "mahalanobis.hpp"
 #include "moved.hpp"
 #include "normals.hpp"
@@ -64,6 +65,56 @@ void check_bounds(const std::vector<float>& vectors, const edge_ad::Queries& que
         edge_ad::exact_search(coreset, {nullptr, 0}, queries, 1, pool, lengths.data(), nearest.data());
         expect(lengths == distances && nearest == found, "bounds", size, dim);
     }
+}
+
+// Weights and values are small integers: sums are exact, so each cell is that of the plain double sum.
+void check_local(std::size_t height, std::size_t width, std::size_t radius, bool masked) {
+    std::vector<std::int32_t> rows;
+    for (std::size_t i = 0; i < height * width; ++i)
+        if (!masked || i % 3 != 1) rows.push_back(static_cast<std::int32_t>(i));
+    const std::size_t count = rows.size();
+    std::vector<float> weights(radius + 1, 1.0f), values = integers(count, 7), bounds(count), cells(count);
+    weights[0] = 2.0f;
+    const edge_ad::Smoothing smoothing(weights, height, width, masked ? rows : std::vector<std::int32_t>{});
+    smoothing.smooth(values.data(), cells.data());
+    for (std::size_t i = 0; i < count; ++i) {
+        double sum = 0.0, total = 0.0;
+        for (std::size_t k = 0; k < count; ++k) {
+            const auto grid_width = static_cast<std::int32_t>(width);
+            const auto dy = static_cast<std::size_t>(std::abs(rows[i] / grid_width - rows[k] / grid_width));
+            const auto dx = static_cast<std::size_t>(std::abs(rows[i] % grid_width - rows[k] % grid_width));
+            if (dy > radius || dx > radius) continue;
+            sum += static_cast<double>(weights[dy]) * weights[dx] * values[k];
+            total += static_cast<double>(weights[dy]) * weights[dx];
+        }
+        expect(cells[i] == static_cast<float>(sum) / static_cast<float>(total), "smoothing", height, width);
+    }
+    const float levels[] = {2.0f, 4.0f}, far[] = {0.5f, 8.0f, 3.0f, 20.0f};
+    std::vector<std::int32_t> nearest(count);
+    for (std::size_t i = 0; i < count; ++i) nearest[i] = static_cast<std::int32_t>(i % 2);
+    edge_ad::value_bounds({levels, far, 2, 5.0f}, values.data(), nearest.data(), count, bounds.data());
+    std::vector<std::uint8_t> open(count, 1);
+    std::vector<float> most = bounds;
+    for (;;) {  // the patches of even numbers are at their bounds, the others at their values
+        const auto chosen = smoothing.choose(values.data(), most.data(), open.data(), 4);
+        if (chosen.empty()) break;
+        for (const std::int32_t i : chosen) {
+            const auto at = static_cast<std::size_t>(i);
+            if (at % 2 != 0) most[at] = values[at];
+            values[at] = most[at];
+            open[at] = 0;
+        }
+    }
+    for (std::size_t i = 0; i < count; ++i)
+        if (i % 2 == 0) values[i] = bounds[i];
+    std::vector<float> found(count);
+    smoothing.smooth(values.data(), cells.data());
+    smoothing.smooth(most.data(), found.data());
+    const auto largest = std::max_element(cells.begin(), cells.end()) - cells.begin();
+    const auto proven = std::max_element(found.begin(), found.end()) - found.begin();
+    expect(largest == proven &&
+               cells[static_cast<std::size_t>(largest)] == found[static_cast<std::size_t>(largest)],
+           "largest cell", height, width);
 }
 
 void check_mahalanobis(std::size_t dim, edge_ad::Pool& pool) {
@@ -358,6 +409,10 @@ int main() try {
             for (const std::size_t width : {1, 3, 4, 5, 8, 9, 17, 100})
                 for (const std::size_t to_width : {1, 2, 7, 16, 33})
                     check_resample(channels, width, to_width, pool);
+        for (const std::size_t height : {1, 2, 7, 12})
+            for (const std::size_t width : {1, 3, 4, 5, 8, 9, 17})
+                for (const std::size_t radius : {0, 1, 3, 20})
+                    for (const bool masked : {false, true}) check_local(height, width, radius, masked);
         for (const std::size_t width : {2, 3, 15, 16, 17, 31, 32, 33, 64, 1025})
             for (const std::size_t height : {2, 3, 40})
                 for (const std::size_t count : {0, 1, 6, 15}) check_moved(height, width, count);
