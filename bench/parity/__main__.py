@@ -7,6 +7,10 @@ anomalib needs an environment of its own (pip install anomalib); `--peer-python`
 ones, neither normalised nor clamped; its maps and edge-ad's are compared with the masks at the input size. A first
 table has both sides with random draws of their own (start and projection of the coreset, channels) and with the same
 draws; then, a step at a time, the peer takes over edge-ad's stages, until nothing is left that differs.
+
+edge-ad rounds a resized picture to 8 bits, whatever the depth of the frame; anomalib goes on with floats. So edge-ad is
+measured both ways, with the same rows and channels: as it is, and with the same resize of the same pictures but without
+that rounding, which is anomalib's setting and none that a bundle can have.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.parity.category import EDGE, LAYERS, OWN, PATCHCORE, PLAIN, SAME, SIZE, Category, Steps
+from bench.parity.category import EDGE, LAYERS, METHODS, OWN, PATCHCORE, PLAIN, SAME, SIZE, UNROUNDED, Category, Steps
 from bench.parity.compare import Figures, ladder_lines, parity_lines
 from bench.peer.process import PeerProcess, check_peer, open_peer
 from edge_ad.spec import RESIZES
@@ -41,14 +45,19 @@ def report(category: Category, found: dict[str, dict[tuple[str, ...], Steps]]) -
         for name, steps in tables.items():
             rows.append((f"{name}, draws of their own", steps[EDGE], steps[OWN], False))
             rows.append((f"{name}, the same draws", steps[EDGE], steps[SAME], True))
-        rows.append(("PatchCore, each as it comes", tables[PLAIN][EDGE], tables[PATCHCORE][OWN], False))
+            rows.append((f"{name}, the same draws, not rounded", steps[UNROUNDED], steps[SAME], True))
         edge, anomalib = (f"PaDiM, {'+'.join(layers)}" for layers in LAYERS)
-        rows.append(("PaDiM, each as it comes", tables[edge][EDGE], tables[anomalib][OWN], False))
+        for name, ours, theirs in (("PatchCore", PLAIN, PATCHCORE), ("PaDiM", edge, anomalib)):
+            if ours in tables:
+                rows.append((f"{name}, each as it comes", tables[ours][EDGE], tables[theirs][OWN], False))
         lines += parity_lines(rows)
         for name, steps in tables.items():
             lines += ["", f"{name}, from anomalib to edge-ad:", "", *ladder_lines(steps)]
-    lines += ["", "Largest relative difference of an image score between the last step and edge-ad: "]
+    lines += ["", "Image scores of anomalib's last step and of edge-ad, not rounded, differ by at most (relative): "]
     lines[-1] += ", ".join(f"{name} {value:.1e}" for name, value in category.residuals.items()) + "."
+    off = category.apart
+    lines += ["", f"A resized pixel is off anomalib's by {off[UNROUNDED]:.3f} grey levels of 255 at most; "]
+    lines[-1] += f"rounded to 8 bits by {off[EDGE]:.3f}."
     return lines
 
 
@@ -71,7 +80,8 @@ def header(options: argparse.Namespace, peer: PeerProcess) -> list[str]:
         f"resnet18 ({options.weights.name}), {SIZE[0]} x {SIZE[1]} by {options.resize}, coreset {options.coreset:g} of "
         "layer2+layer3, "
         "PaDiM with 100 channels. A cell is the mean over seeds (lowest..highest), a difference is edge-ad less "
-        "anomalib ± one standard error. Draws: projection and first pick of the coreset, PaDiM's channels.",
+        "anomalib ± one standard error. Draws: projection and first pick of the coreset, PaDiM's channels. "
+        "edge-ad rounds resized pictures to 8 bits, of any frames; lines 'not rounded' are without that.",
     ]
 
 
@@ -81,6 +91,7 @@ def parse() -> argparse.Namespace:
     add("categories", type=Path, nargs="+")
     add("--weights", type=Path, required=True, help="state dict of resnet18, up to layer3 at least")
     add("--peer-python", type=Path, required=True, help="interpreter of the environment with anomalib")
+    add("--methods", choices=METHODS, nargs="+", default=METHODS, help="default: both")
     add("--coreset", type=float, default=0.01)
     add("--resize", choices=RESIZES, default="bilinear", help="edge-ad's filter (default: bilinear, as the peer's)")
     add("--seeds", type=int, default=3)

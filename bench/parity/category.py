@@ -22,10 +22,12 @@ from export.options import Options
 SIZE = (256, 256)
 NEIGHBORS = 9  # of Eq. 7, anomalib's default
 LAYERS = (("layer2", "layer3"), ("layer1", "layer2", "layer3"))  # edge-ad's default, and anomalib's for PaDiM
+METHODS = ("patchcore", "padim")
 PATCHCORE = "PatchCore, Eq. 7"
 PLAIN = "PatchCore, plain maximum"
-OWN, SAME, EDGE = "anomalib, draws of its own", "anomalib, edge-ad's draws", "edge-ad"
-RESIZE, MAP = "+ edge-ad's resize", "+ edge-ad's map"
+OWN, SAME, EDGE = "anomalib, draws of its own", "anomalib, edge-ad's draws", "edge-ad: rounded to 8 bits"
+UNROUNDED = "edge-ad, but not rounded to 8 bits"
+RESIZE, MAP = "+ edge-ad's resize, not rounded", "+ edge-ad's map"
 BILINEAR, POOL, LARGEST = "+ deeper layers upsampled bilinearly", "+ patches of 3 x 3", "+ score: largest distance"
 
 Steps = dict[str, Figures]
@@ -36,7 +38,7 @@ class Category:
     """One category.
 
     Args:
-        options: `coreset`, `resize`, `seeds`, `weights`, `threads`, `leave_out`.
+        options: `coreset`, `resize`, `seeds`, `weights`, `threads`, `leave_out`, `methods`.
         folder: for scratch files.
     """
 
@@ -50,47 +52,58 @@ class Category:
         if set(options.leave_out) & set(self.truth.kinds):
             self.selections.append(tuple(options.leave_out))
         self.residuals: dict[str, float] = {}
+        self.apart: dict[str, float] = {}  # of resized pixels from anomalib's: largest, in grey levels
 
     def run(self) -> dict[str, dict[tuple[str, ...], Steps]]:
         """Figures of each method, by what is left out, by step, by seed."""
         found: dict[str, dict[tuple[str, ...], Steps]] = {}
-        for number, layers in enumerate(LAYERS):
+        methods = self.options.methods
+        for number, layers in enumerate(LAYERS if "padim" in methods else LAYERS[:1]):
             settings = Options(
                 str(self.path), backbone="resnet18", weights=self.options.weights, layers=layers, **FIXED
             )
             given = {name: getattr(self.options, name) for name in ("coreset", "threads", "resize")}
             settings = replace(settings, reweight=NEIGHBORS, **given)
-            with own.open_material(self.good_images, settings, self.folder) as material:
+            asked = self.good_images, settings, self.folder
+            with own.open_material(*asked) as material, own.open_material(*asked, rounded=False) as unrounded:
                 if number == 0:
-                    self._show_images(material)
-                    found[PATCHCORE], found[PLAIN] = self._patchcore(material)
-                name = f"PaDiM, {'+'.join(layers)}"
-                found[name] = self._padim(material, layers, name)
+                    self._show_images(material, unrounded)
+                if number == 0 and "patchcore" in methods:
+                    found[PATCHCORE], found[PLAIN] = self._patchcore(material, unrounded)
+                if "padim" in methods:
+                    name = f"PaDiM, {'+'.join(layers)}"
+                    found[name] = self._padim(material, unrounded, layers, name)
         return found
 
-    def _show_images(self, material: Material) -> None:
-        paths = [*self.good_images, *(image.path for image in self.images)]
-        crops = self.peer.save("crops.npy", own.crops(material, paths))
-        files = self.good_images, [image.path for image in self.images]
-        self.peer.show_images(*files, LAYERS[1], crops)
+    def _show_images(self, material: Material, unrounded: Material) -> None:
+        test = [image.path for image in self.images]
+        paths = [*self.good_images, *test]
+        for name, each in ((EDGE, material), (UNROUNDED, unrounded)):
+            crops = self.peer.save("crops.npy", own.crops(each, paths))
+            self.apart[name] = self.peer.apart(paths, crops)
+        self.peer.show_images(self.good_images, test, LAYERS[1], crops)  # those that are not rounded
 
-    def _patchcore(self, material: Material) -> list[dict[tuple[str, ...], Steps]]:
+    def _patchcore(self, material: Material, unrounded: Material) -> list[dict[tuple[str, ...], Steps]]:
         heads = {seed: own.fit(material, "patchcore", seed) for seed in self.seeds}
-        ours = own.inspect(material, heads, self.images)
+        chosen = {seed: own.coreset_rows(material, seed, heads[seed]) for seed in self.seeds}
+        finer = {seed: own.fit(unrounded, "patchcore", seed, chosen[seed]) for seed in self.seeds}
+        ours, ours_finer = own.inspect(material, heads, self.images), own.inspect(unrounded, finer, self.images)
         with_eq7, plain = _Table(self, PATCHCORE), _Table(self, PLAIN)
         for seed in self.seeds:
             own_rows = self.peer.coreset_rows(seed, self.options.coreset, material.pool)
             first = self.peer.inspect("patchcore", resize="anomalib", rows=self.peer.save("peer_rows.npy", own_rows))
-            rows = self.peer.save("rows.npy", own.coreset_rows(material, seed, heads[seed]))
+            rows = self.peer.save("rows.npy", chosen[seed])
             same = self.peer.inspect("patchcore", resize="anomalib", rows=rows)
             resized = self.peer.inspect("patchcore", resize="edge-ad", rows=rows)
             last = resized.with_our_maps()
-            steps = {OWN: first, SAME: same, RESIZE: resized, MAP: last, EDGE: ours[seed]}
+            steps = {OWN: first, SAME: same, RESIZE: resized, MAP: last, UNROUNDED: ours_finer[seed], EDGE: ours[seed]}
             pixel = with_eq7.add(steps, {})
             plain.add({name: answers.with_largest() for name, answers in steps.items()}, pixel)
         return [with_eq7.figures, plain.figures]
 
-    def _padim(self, material: Material, layers: tuple[str, ...], name: str) -> dict[tuple[str, ...], Steps]:
+    def _padim(
+        self, material: Material, unrounded: Material, layers: tuple[str, ...], name: str
+    ) -> dict[tuple[str, ...], Steps]:
         resized = {"resize": "edge-ad"}
         asked: dict[str, dict[str, Any]] = {
             OWN: {"channels": None},
@@ -99,8 +112,10 @@ class Category:
             BILINEAR: {**resized, "bilinear": True},
             POOL: {**resized, "bilinear": True, "pool": True},
         }
-        heads = {seed: own.fit(material, "padim", seed) for seed in self.seeds}
-        ours = own.inspect(material, heads, self.images)
+        ours, ours_finer = (
+            own.inspect(each, {seed: own.fit(each, "padim", seed) for seed in self.seeds}, self.images)
+            for each in (material, unrounded)
+        )
         table = _Table(self, name)
         for seed in self.seeds:
             chosen = [int(channel) for channel in own.channels(material, seed)]
@@ -109,12 +124,12 @@ class Category:
             steps = {step: self.peer.inspect("padim", **{**same, **changes}) for step, changes in asked.items()}
             steps[MAP] = steps[POOL].with_our_maps()
             steps[LARGEST] = steps[MAP].with_largest()
-            table.add({**steps, EDGE: ours[seed]}, {})
+            table.add({**steps, UNROUNDED: ours_finer[seed], EDGE: ours[seed]}, {})
         return table.figures
 
 
 class _Table:
-    """Gathers the figures of a method, seed by seed, and how far its last step is from edge-ad."""
+    """Gathers the figures of a method, seed by seed, and how far the peer's last step is from edge-ad, not rounded."""
 
     def __init__(self, category: Category, name: str) -> None:
         self._category, self._name = category, name
@@ -125,8 +140,8 @@ class _Table:
         truth, residuals = self._category.truth, self._category.residuals
         if not residuals:
             cross_check(steps[EDGE], truth)
-        last, edge = list(steps.values())[-2:]
-        off = float(np.max(np.abs(last.scores / edge.scores - 1)))
+        last, unrounded = list(steps.values())[-3:-1]
+        off = float(np.max(np.abs(last.scores / unrounded.scores - 1)))
         residuals[self._name] = max(off, residuals.get(self._name, 0.0))
         for left_out, table in self.figures.items():
             for step, answers in steps.items():

@@ -49,6 +49,11 @@ class PeerProcess:
         files = [[str(path.absolute()) for path in paths] for paths in (good_images, test)]
         self.ask("images", good_images=files[0], test=files[1], layers=list(layers), crops=crops)
 
+    def apart(self, paths: Sequence[Path], crops: str) -> float:
+        """How far a pixel of edge-ad's crops of files is from what anomalib makes of them at most, in grey levels."""
+        found: float = self.ask("apart", paths=[str(path.absolute()) for path in paths], crops=crops)["levels"]
+        return found
+
     def coreset_rows(self, seed: int, fraction: float, pool: native.Pool) -> NDArray[np.int64]:
         """The coreset that anomalib chooses of the good images, as rows in the order of images and positions.
 

@@ -24,6 +24,7 @@ from anomalib.models import Padim, Patchcore
 from anomalib.models.components.sampling import KCenterGreedy
 from torch import nn
 from torch.nn import functional
+from torchvision.transforms.v2 import Normalize
 
 from bench.peer import LAYERS
 from bench.peer.models import load_weights, openvino_call, patchcore
@@ -79,16 +80,26 @@ class Peer:
     def images(
         self, good_images: list[str], test: list[str], layers: list[str], crops: str | None
     ) -> dict[str, object]:
-        """Extracts the features of files, resized by anomalib; and of edge-ad's crops (n, H, W, 3) u8 BGR of them, if
-        they are given."""
+        """Extracts the features of files, resized by anomalib; and of edge-ad's crops of them, if they are given:
+        (n, H, W, 3) BGR, u8 or float32 of the same range."""
         self.good_images = len(good_images)
         files = (read_image(path, as_tensor=True)[None] for path in good_images + test)
         self.features = {"anomalib": self._features(files, layers)}
         if crops is not None:
-            ours = np.load(crops, mmap_mode="r")
-            resized = (torch.from_numpy(crop[:, :, ::-1].copy()).permute(2, 0, 1)[None] / 255 for crop in ours)
+            resized = (as_image(crop) for crop in np.load(crops, mmap_mode="r"))
             self.features["edge-ad"] = self._features(resized, layers)
         return {}
+
+    def apart(self, paths: list[str], crops: str) -> dict[str, object]:
+        """The largest difference of a pixel, in grey levels, between files that anomalib resizes and crops of them, as
+        `images` has them."""
+        std = next(each for each in self.transform.transforms if isinstance(each, Normalize)).std
+        levels = 255 * torch.as_tensor(std)[:, None, None]  # for a step of 1, as it is normalised
+        off = 0.0
+        for path, crop in zip(paths, np.load(crops, mmap_mode="r"), strict=True):
+            theirs = self.transform(read_image(path, as_tensor=True)[None])
+            off = max(off, float(((theirs - self.transform(as_image(crop))).abs() * levels).max()))
+        return {"levels": off}
 
     def _features(self, images: Iterable[torch.Tensor], layers: list[str]) -> list[Features]:
         with torch.no_grad():
@@ -185,6 +196,11 @@ class Peer:
 
     def _blank(self, count: int) -> torch.Tensor:
         return torch.zeros(count, 3, self.size, self.size)  # of images a model asks only the size
+
+
+def as_image(crop: np.ndarray) -> torch.Tensor:
+    """An (H, W, 3) BGR picture of 0..255 as anomalib's models take one: (1, 3, H, W) RGB, 0..1."""
+    return torch.from_numpy(crop[:, :, ::-1].copy()).permute(2, 0, 1)[None] / 255
 
 
 def keep_distances(generator: nn.Module, seen: list[torch.Tensor]) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -164,6 +165,10 @@ def test_what_a_request_says(tmp_path: Path) -> None:
     assert peer.ask("project", rows=rows) == {"wanted": 5}
     assert json.loads(Process.stdin.getvalue()) == {"request": "project", "rows": str(tmp_path / "rows.npy")}
     assert np.load(rows).tolist() == [0, 1, 2]
+    Process.stdout = io.StringIO('{"levels": 0.5}\n')
+    assert peer.apart([tmp_path / "a.png"], rows) == 0.5
+    asked = json.loads(Process.stdin.getvalue().splitlines()[-1])
+    assert asked == {"request": "apart", "paths": [str(tmp_path / "a.png")], "crops": rows}
 
 
 @pytest.mark.parametrize("method", ["patchcore", "padim"])
@@ -194,6 +199,89 @@ def test_our_side_says_what_a_bundle_says(tiny: Path, tmp_path: Path, method: st
     truth = own.truth_of(images, options.input_size)
     assert truth.masks[[kind is not None for kind in truth.kinds]].any(axis=(1, 2)).all()
     assert own.crops(material, [images[0].path]).shape == (1, *options.input_size, 3)
+
+
+def filter_matrix(side: int, wanted: int) -> np.ndarray:
+    """(wanted, side): the bilinear filter that widens where it shrinks, as anomalib's."""
+    factor = side / wanted
+    centres, places = (np.arange(wanted)[:, None] + 0.5) * factor, np.arange(side) + 0.5
+    weights = np.maximum(0, 1 - np.abs(places - centres) / max(factor, 1))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("shape", [(50, 90, 3), (20, 150), (96, 64)])
+def test_a_picture_that_is_not_rounded(shape: tuple[int, ...]) -> None:
+    pytest.importorskip("onnx", reason="the export needs onnx")
+    pytest.importorskip("hnswlib", reason="the export needs hnswlib")
+    from bench.parity.own import Unrounded
+    from edge_ad.frames.crop import Crop
+    from edge_ad.spec import FrameSpec
+    from tests.bundle_maker import example_manifest
+
+    size = (64, 96)
+    given = example_manifest().backbone
+    spec = replace(given, input_size=size, crop=(0, 0, *size), grid=(8, 12), resize="bilinear")
+    picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    picture[:, :9] = 255
+    planes = np.broadcast_to(np.atleast_3d(picture), (*shape[:2], 3)).astype(float)
+    exact = np.einsum("ah,hwc,bw->abc", filter_matrix(shape[0], 64), planes, filter_matrix(shape[1], 96))
+    (found,) = Unrounded(FrameSpec(None), spec)(picture, from_file=True)
+    assert found.dtype == np.float32
+    assert found.max() == 255  # white stays white
+    np.testing.assert_allclose(found, exact, atol=0.02)
+    (product,) = Crop(FrameSpec(None), spec, None, None)(picture, from_file=True)
+    off = np.abs(product - found).max()
+    assert 0.4 < off < 0.6  # what rounding is, and nothing else
+
+
+def test_not_rounded_differs_only_where_pixels_are_resized(tiny: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="the export needs onnx")
+    pytest.importorskip("hnswlib", reason="the export needs hnswlib")
+    from bench.parity import own
+    from edge_ad.data.layouts import load_category
+    from tests.tiny import tiny_options
+
+    category = load_category(tiny / "part")
+    good_images, images = own.good_images(category), list(category.test)
+    for side, alike in ((64, True), (48, False)):
+        options = replace(tiny_options(tiny, to="onnx"), input_size=(side, side), resize="bilinear")
+        with own.open_material(good_images, options, tmp_path) as material:
+            head = own.fit(material, "patchcore", 0)
+            rows = own.coreset_rows(material, 0, head)
+            scores = own.inspect(material, {0: head}, images)[0].scores
+        with own.open_material(good_images, options, tmp_path, rounded=False) as material:
+            finer = own.fit(material, "patchcore", 0, rows)
+            flat = material.patches.reshape(-1, material.patches.shape[2])
+            np.testing.assert_array_equal(finer.index.coreset.vectors, flat[rows])  # type: ignore[attr-defined]
+            crops = own.crops(material, [images[0].path])
+            found = own.inspect(material, {0: finer}, images)[0].scores
+        assert crops.dtype == np.float32
+        assert crops.max() > 2  # of the range of u8
+        np.testing.assert_allclose(found, scores, rtol=1e-5 if alike else 0.05)
+        assert np.allclose(found, scores, rtol=1e-5) == alike
+
+
+@pytest.mark.parametrize("methods", [slice(None), slice(2)], ids=["both", "PatchCore"])
+def test_the_report_has_both(methods: slice) -> None:
+    pytest.importorskip("onnx", reason="the export needs onnx")
+    pytest.importorskip("hnswlib", reason="the export needs hnswlib")
+    from bench.parity import category as steps_of
+    from bench.parity.__main__ import report
+
+    order = [steps_of.OWN, steps_of.SAME, steps_of.MAP, steps_of.UNROUNDED, steps_of.EDGE]
+    steps = {name: [(0.9 + i / 1000, 0.95)] * 2 for i, name in enumerate(order)}
+    names = [steps_of.PATCHCORE, steps_of.PLAIN, *(f"PaDiM, {'+'.join(layers)}" for layers in steps_of.LAYERS)]
+    names = names[methods]
+    apart = {steps_of.EDGE: 0.51, steps_of.UNROUNDED: 0.002}
+    given = {"path": Path("part"), "selections": [()], "seeds": range(2), "apart": apart, "residuals": {"x": 1e-6}}
+    category = SimpleNamespace(good_images=[1], images=[1, 2], **given)
+    lines = report(category, {name: {(): steps} for name in names})  # type: ignore[arg-type]
+    (line,) = [line for line in lines if line.startswith(f"| {names[0]}, the same draws | image")]
+    assert "| +0.0030 " in line
+    (line,) = [line for line in lines if line.startswith(f"| {names[0]}, the same draws, not rounded | image")]
+    assert "| +0.0020 " in line
+    assert lines.count(f"| {steps_of.EDGE} | 0.9040 | +0.0010 ± 0.0000 | 0.9500 | +0.0000 ± 0.0000 |") == len(names)
+    assert lines[-1].endswith("by 0.002 grey levels of 255 at most; rounded to 8 bits by 0.510.")
 
 
 def test_without_masks_there_is_no_pixel_auroc() -> None:
