@@ -22,16 +22,19 @@ TOOLS := build/tools
 # They build the core in one folder: one at a time. Where flock is missing (macOS), make no two of them by --jobs.
 ALONE := $(if $(shell command -v flock),flock build/lock)
 
-# $(1): environment, $(2): extras. First edge-ad by itself: the tools must not count as installed there.
+# $(1): environment, $(2): extras. What they need is installed while the core is built: that takes the longest, and pip
+# works with one core alone. The tools must not count as installed there.
 # Bytecode is made of what is imported, when it is: that of all of torch is half of the time of an installation.
 PIP_INSTALL = $(1)/bin/pip install --quiet --disable-pip-version-check --no-compile
 define environment
 	$(PYTHON) -m venv --clear $(1)
 	mkdir -p build
+	$(1)/bin/python packaging/requirements.py '$(2)' > build/$(1).txt
+	trap 'exit 1' INT TERM; \
+	$(PIP_INSTALL) --requirement build/$(1).txt & needed=$$!; trap 'kill $$needed 2> /dev/null || true' EXIT; \
 	$(ALONE) sh -ec 'test -e $(TOOLS)/ready || $(PIP_INSTALL) --target $(TOOLS) scikit-build-core nanobind cmake ninja; \
 		touch $(TOOLS)/ready; \
-		PYTHONPATH=$(CURDIR)/$(TOOLS) $(PIP_INSTALL) --no-build-isolation --no-deps --editable .'
-	$(PIP_INSTALL) 'edge-ad[$(2)]'
+		PYTHONPATH=$(CURDIR)/$(TOOLS) $(PIP_INSTALL) --no-build-isolation --no-deps --editable .' && wait $$needed
 	touch $(1)/ready
 endef
 
