@@ -146,7 +146,7 @@ std::optional<std::string> forced() {
 }
 
 // The supported kernels of that name. `where` begins the message, when it says where the name came from.
-const Kernels* find(const std::string& name, const std::string& where, const std::string& remedy) {
+const Kernels* supported(const std::string& name, const std::string& where, const std::string& remedy) {
     std::string have;
     for (const Kernels* candidate : supported_kernels()) {
         if (name == candidate->name) return candidate;
@@ -172,12 +172,12 @@ const Kernels& kernels() {
     if (chosen != nullptr) return *chosen;
     const std::optional<std::string> name = forced();
     const Kernels* first = supported_kernels().front();
-    if (name) first = find(*name, std::string(kVariable) + ": ", "Unset the variable to let the CPU decide.");
+    if (name) first = supported(*name, std::string(kVariable) + ": ", "Unset the variable to let the CPU decide.");
     return in_use.compare_exchange_strong(chosen, first) ? *first : *chosen;
 }
 
 void use_isa(const std::string& name) {
-    in_use.store(find(name, "", ""), std::memory_order_release);
+    in_use.store(supported(name, "", ""), std::memory_order_release);
 }
 
 }  // namespace edge_ad
