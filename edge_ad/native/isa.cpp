@@ -172,7 +172,8 @@ const Kernels& kernels() {
     if (chosen != nullptr) return *chosen;
     const std::optional<std::string> name = forced();
     const Kernels* first = supported_kernels().front();
-    if (name) first = supported(*name, std::string(kVariable) + ": ", "Unset the variable to let the CPU decide.");
+    if (name)
+        first = supported(*name, std::string(kVariable) + ": ", "Unset the variable to let the CPU decide.");
     return in_use.compare_exchange_strong(chosen, first) ? *first : *chosen;
 }
 
