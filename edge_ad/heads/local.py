@@ -138,5 +138,6 @@ class Smoothing:
 
 
 def _single(count: int) -> native.Smoothing:
-    """Each patch by itself."""
-    return native.Smoothing(np.ones(1, np.float32), (1, count))
+    """Each patch by itself. About square: for each patch chosen, `choose` looks through one row, and down all rows."""
+    width = max(1, math.isqrt(count))
+    return native.Smoothing(np.ones(1, np.float32), (-(-count // width), width), np.arange(count, dtype=np.int32))

@@ -53,6 +53,12 @@ Smoothing::Smoothing(std::vector<float> weights, std::size_t height, std::size_t
         across(sums.data(), y, 0, width_, totals);
         for (std::size_t x = 0; x < width_; ++x) totals[x] *= filled[at(y, x)];
     }
+    // A sum of 0 would hide its cell from `choose`, which would end too early; one of Inf makes NaN of it.
+    for (const std::uint32_t place : places_) {
+        const float total = totals_[(place / stride() - radius_) * width_ + place % stride() - radius_];
+        if (!(total > 0.0f && total < kInf))
+            throw Fault("the weights of a window have no sum", "above 0 and finite", std::to_string(total));
+    }
 }
 
 // The values in their places, 0 elsewhere and around.

@@ -24,7 +24,7 @@ class Smoothing {
   public:
     // weights: [radius + 1] of a row or column, the middle first; above 0. rows: [count] ascending numbers of
     // the patches in the grid, each below height * width; empty for all. Throws Fault where the grid with its
-    // borders is too large.
+    // borders is too large, or the weights of a window add up to 0 or to Inf in float32.
     Smoothing(std::vector<float> weights, std::size_t height, std::size_t width,
               const std::vector<std::int32_t>& rows);
 

@@ -61,7 +61,8 @@ class Smoothing:
         rows: (R,) int32, ascending row-major numbers of the patches that exist, one or more; None for all.
 
     Raises:
-        NativeError: an argument is of another kind, or a row is outside the grid.
+        NativeError: an argument is of another kind, a row is outside the grid, or the weights of a window add up to 0
+            or to Inf.
     """
 
     def __init__(self, weights: Float32Array, grid: tuple[int, int], rows: Int32Array | None = None) -> None:

@@ -15,6 +15,7 @@ from edge_ad.bundle.file import Bundle
 from edge_ad.heads.index import Index
 from edge_ad.heads.local import Local, Reach, Smoothing
 from edge_ad.heads.patchcore import PatchCore, reweighting
+from edge_ad.native import reference_local
 from export.local_scale import factor_reach
 from tests.edited import edited
 from tests.heads.test_index import POOL, ring_graph
@@ -221,6 +222,21 @@ def test_a_cell_depends_on_its_window_alone(seed: int, sigma: float) -> None:
         more = plane.reshape(-1)[rows] * generator.choice(np.array([1, 1 + 2**-23, 2], np.float32), len(rows))
         assert (Smoothing(sigma, grid, rows)(more) >= cells).all()
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 16, 42, 1000])
+def test_what_is_chosen_without_smoothing(count: int) -> None:
+    """Patches by themselves fill no grid: it must not matter how they are laid out for the choice."""
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        values = np.rint(generator.exponential(3, count)).astype(np.float32)
+        bounds = values * generator.choice(np.array([1, 1.5, 3], np.float32), count)
+        open_patches = (bounds > values) | (generator.random(count) < 0.5)
+        for least in (0, 1, 16):
+            chosen = Local().choose(values, bounds, open_patches, least)
+            one = np.ones(1, np.float32)
+            expected = reference_local.choose(values, bounds, open_patches, least, one, (1, count))
+            np.testing.assert_array_equal(chosen, expected)
 
 
 # ---------------------------------------------------------------------------------------------------- fail closed

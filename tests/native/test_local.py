@@ -183,6 +183,9 @@ def test_many_threads_share_one() -> None:
         (np.array([1, 0], np.float32), (3, 3), None),
         (np.array([1, np.nan], np.float32), (3, 3), None),
         (np.array([np.inf, 1], np.float32), (3, 3), None),
+        (np.array([1e-30, 1], np.float32), (1, 1), None),  # sums of 0: nothing would be chosen, nothing proven
+        (np.array([1e-30, 1e-30], np.float32), (3, 3), np.array([0, 8], np.int32)),
+        (np.array([3e38, 1], np.float32), (3, 3), None),
         (np.ones(2, np.float32), (0, 3), None),
         (np.ones(2, np.float32), (3, -1), None),
         (np.ones(2, np.float32), (2**16, 2**16), None),
