@@ -1,4 +1,4 @@
-"""`python packaging/requirements.py export,test`: what those extras of pyproject.toml need, a line each, for `pip install -r`.
+"""`python packaging/requirements.py export,test`: what those extras of pyproject.toml need, for `pip install --requirement`.
 
 So the Makefile can install it while the native core is built: pip itself asks edge-ad for its extras, which has to be
 built first for that.
