@@ -6,7 +6,6 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -100,20 +99,27 @@ def makefile(pattern: str) -> str:
     return found[1]
 
 
-def packages(extras: list[str]) -> Iterator[str]:
-    """Those that the extras install, one extra by another too."""
-    import tomllib
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for each in [each for extra in extras for each in project["optional-dependencies"][extra]]:
-        name, more = re.match(r"([\w-]+)(?:\[([\w,]+)\])?", each).groups()
-        yield from packages(more.split(",")) if name == "edge-ad" else [name]
+def requirements(extras: str) -> list[str]:
+    """What the Makefile installs for them."""
+    command = [sys.executable, str(ROOT / "packaging/requirements.py"), extras]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="reads TOML, which Python does from 3.11 on")
+def test_what_the_makefile_installs_is_what_pip_would() -> None:
+    """One extra takes in another, which takes in a third; nothing of it is edge-ad itself, and nothing comes twice."""
+    found = requirements("ray,station")
+    assert found[:2] == ["numpy>=1.24", "opencv-python-headless>=4.8"]
+    assert found[2:5] == ["pyarrow>=13", "fsspec[http]", "ray[data]>=2.60,<3"]
+    assert "tomli>=2; python_version < '3.11'" in found
+    every = requirements("dev")
+    assert len(every) == len(set(every)) > 30
+    assert not [each for each in every if each.startswith("edge-ad")]
+
+
 def test_what_one_environment_passes_alone_is_not_skipped_there() -> None:
     """A test in ONCE of the Makefile would run nowhere if it wanted a package of the other environment."""
-    there = {*packages(makefile(r"call environment,\$\(RUNTIME\),(.+)\)$").split("$(,)")), "edge_ad", "export"}
+    extras = makefile(r"call environment,\$\(RUNTIME\),(.+)\)$").replace("$(,)", ",")
+    there = {re.match(r"[\w-]+", each)[0] for each in requirements(extras)} | {"edge_ad", "export"}
     once = [ROOT / each for each in makefile(r"^ONCE := (.+)$").split()]
     files = [path for each in once for path in ([each] if each.is_file() else each.rglob("*.py"))]
     assert len(files) > 100
