@@ -132,16 +132,3 @@ def test_what_one_environment_passes_alone_is_not_skipped_there() -> None:
                 assert known, f"{name_of(path)}:{node.lineno}: {module} is not installed where this runs"
             name = node.arg if isinstance(node, ast.arg) else node.id if isinstance(node, ast.Name) else ""
             assert name not in OF_BOTH, f"{name_of(path)}:{getattr(node, 'lineno', 0)}: {name}"
-
-
-def test_environments_get_what_the_extras_need() -> None:
-    def of(extras: str) -> list[str]:
-        command = [sys.executable, f"{ROOT / 'packaging' / 'requirements.py'}", extras]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-
-    base = ["numpy>=1.24", "opencv-python-headless>=4.8"]
-    assert of("onnx") == [*base, "onnxruntime"]
-    assert of("onnx,demo") == [*base, "onnxruntime", "openvino", "onnx", "hnswlib"]  # each once
-    export = of("export")
-    assert {"openvino", "nncf", "torch"} <= set(export)  # an extra that takes in others brings them
-    assert not any(line.startswith("edge-ad") for line in export)
