@@ -107,8 +107,8 @@ class Index:
         self.settle(Estimate(distances, nearest, np.ones(len(distances), np.bool_)), search, local)
         return distances, nearest
 
-    @classmethod
-    def settle(cls, known: Estimate, search: Callable[[NDArray[np.int32]], Found], local: Local) -> None:
+    @staticmethod
+    def settle(known: Estimate, search: Callable[[NDArray[np.int32]], Found], local: Local) -> None:
         """Replaces distances and rows by exact ones until no other cell can be the largest.
 
         An approximate neighbour is never nearer than the true one, but its row may have another factor. So its distance

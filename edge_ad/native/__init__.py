@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.errors import NativeError, NativeMissingError
+from edge_ad.native.arguments import require_array
 
 try:
     from edge_ad.native import _core
@@ -94,29 +95,6 @@ def isa() -> str:
 def supported_isas() -> tuple[str, ...]:
     """The instruction sets this CPU and operating system can run, best first. Never empty."""
     return tuple(_core.supported_isas())
-
-
-def _array(name: str, value: object, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
-    """Refuse what is not a C-contiguous, 4-byte aligned array of this dtype and shape (None: any size)."""
-    wanted = f"a C-contiguous {np.dtype(dtype).name} array of {len(shape)} dimension(s)"
-    if not isinstance(value, np.ndarray):
-        raise NativeError(f"{name} is not an array", expected=wanted, got=type(value).__name__)
-    if value.dtype != np.dtype(dtype) or value.ndim != len(shape):
-        raise NativeError(
-            f"{name} has the wrong dtype or rank",
-            expected=wanted,
-            got=f"{value.dtype} of shape {value.shape}",
-        )
-    if any(want is not None and want != have for want, have in zip(shape, value.shape, strict=True)):
-        sizes = ", ".join("any" if size is None else str(size) for size in shape)
-        raise NativeError(f"{name} has the wrong shape", expected=f"({sizes})", got=value.shape)
-    if not (value.flags.c_contiguous and value.flags.aligned):
-        raise NativeError(
-            f"{name} is not contiguous and aligned",
-            expected=wanted,
-            got=f"strides {value.strides}",
-            remedy="Pass it through numpy.ascontiguousarray.",
-        )
 
 
 def _integer(name: str, value: object, least: int, most: int) -> int:
@@ -193,9 +171,9 @@ class Coreset:
         part_rows: int | None = None,
         pool: Pool | None = None,
     ) -> None:
-        _array("vectors", vectors, np.float32, (None, None))
+        require_array("vectors", vectors, np.float32, (None, None))
         if basis is not None:
-            _array("basis", basis, np.float32, (None, vectors.shape[1]))
+            require_array("basis", basis, np.float32, (None, vectors.shape[1]))
         if pool is None:
             pool = Pool(1)
         _instance("pool", pool, Pool)
@@ -256,9 +234,9 @@ class Graph:
         entry: int,
     ) -> None:
         _instance("coreset", coreset, Coreset)
-        _array("levels", levels, np.uint8, (coreset.size,))
-        _array("links0", links0, np.int32, (coreset.size, None))
-        _array("upper", upper, np.int32, (int(levels.sum(dtype=np.int64)), None))
+        require_array("levels", levels, np.uint8, (coreset.size,))
+        require_array("links0", links0, np.int32, (coreset.size, None))
+        require_array("upper", upper, np.int32, (int(levels.sum(dtype=np.int64)), None))
         self._coreset = coreset
         self._entry = _integer("entry", entry, 0, coreset.size - 1)
         self._core = _core.Graph(coreset._core, levels, links0, upper, self._entry)
@@ -334,7 +312,7 @@ def knn_search(
     k = _integer("k", k, 1, coreset.size)
     count = len(queries) if rows is None else len(rows)
     if parts is not None:
-        _array("parts", parts, np.int32, (None,))
+        require_array("parts", parts, np.int32, (None,))
     distances, indices = np.empty((count, k), np.float32), np.empty((count, k), np.int32)
     for part in _parts_of(count, coreset, pool):
         if rows is None:
@@ -378,10 +356,10 @@ def guessed_search(
     """
     _check_search(coreset, queries, pool, rows)
     count = len(queries) if rows is None else len(rows)
-    _array("guesses", guesses, np.int32, (count,))
+    require_array("guesses", guesses, np.int32, (count,))
     apart, ids = neighbours
-    _array("the neighbours' distances", apart, np.float32, (coreset.size, None))
-    _array("the neighbours", ids, np.int32, apart.shape)
+    require_array("the neighbours' distances", apart, np.float32, (coreset.size, None))
+    require_array("the neighbours", ids, np.int32, apart.shape)
     distances, indices = np.empty(count, np.float32), np.empty(count, np.int32)
     for part in _parts_of(count, coreset, pool):
         chosen, some = (queries[part], None) if rows is None else (queries, rows[part])
@@ -476,13 +454,13 @@ def mahalanobis(
         NativeError: an argument is of another kind, or a channel or row is outside the patches.
     """
     _instance("pool", pool, Pool)
-    _array("patches", patches, np.float32, (None, None))
-    _array("channels", channels, np.int32, (None,))
+    require_array("patches", patches, np.float32, (None, None))
+    require_array("channels", channels, np.int32, (None,))
     if rows is not None:
-        _array("rows", rows, np.int32, (None,))
+        require_array("rows", rows, np.int32, (None,))
     count, dim = len(patches) if rows is None else len(rows), len(channels)
-    _array("means", means, np.float32, (count, dim))
-    _array("factors", factors, np.float32, (count, dim * (dim + 1) // 2))
+    require_array("means", means, np.float32, (count, dim))
+    require_array("factors", factors, np.float32, (count, dim * (dim + 1) // 2))
     distances = np.empty(count, np.float32)
     _core.mahalanobis(patches, rows, channels, means, factors, pool._core, distances)
     return distances
@@ -602,10 +580,10 @@ def _parts_of(count: int, coreset: Coreset, pool: Pool) -> Iterator[slice]:
 def _check_search(coreset: Coreset, queries: Float32Array, pool: Pool, rows: Int32Array | None) -> None:
     _instance("coreset", coreset, Coreset)
     _instance("pool", pool, Pool)
-    _array("queries", queries, np.float32, (None, coreset.dim))
+    require_array("queries", queries, np.float32, (None, coreset.dim))
     if rows is None:
         return
-    _array("rows", rows, np.int32, (None,))
+    require_array("rows", rows, np.int32, (None,))
     if rows.size and not (int(rows.min()) >= 0 and int(rows.max()) < len(queries)):
         raise NativeError(
             "rows reach outside the queries",
@@ -638,9 +616,9 @@ class KCenter:
     """
 
     def __init__(self, points: Float32Array, start: int, pool: Pool, basis: Float32Array | None = None) -> None:
-        _array("points", points, np.float32, (None, None))
+        require_array("points", points, np.float32, (None, None))
         if basis is not None:
-            _array("basis", basis, np.float32, (SKETCH, points.shape[1]))
+            require_array("basis", basis, np.float32, (SKETCH, points.shape[1]))
         _instance("pool", pool, Pool)
         first = _integer("start", start, 0, len(points) - 1)
         self._pool, self._size = pool, len(points)

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_ad.errors import NativeError
 from edge_ad.native import _core
+from edge_ad.native.arguments import require_array
 
 __all__ = ["Smoothing", "value_bounds"]
 
@@ -37,10 +36,10 @@ def value_bounds(
     Raises:
         NativeError: an array is of another kind or size, or a row is none of the N.
     """
-    _check("levels", levels, np.float32, -1)
-    _check("far", far, np.float32, -1, len(levels))
-    _check("distances", distances, np.float32, -1)
-    _check("nearest", nearest, np.int32, len(distances))
+    require_array("levels", levels, np.float32, (None,))
+    require_array("far", far, np.float32, (None, len(levels)))
+    require_array("distances", distances, np.float32, (None,))
+    require_array("nearest", nearest, np.int32, (len(distances),))
     bounds = np.empty(len(distances), np.float32)
     _core.value_bounds(levels, far, largest, distances, nearest, bounds)
     return bounds
@@ -66,11 +65,11 @@ class Smoothing:
     """
 
     def __init__(self, weights: Float32Array, grid: tuple[int, int], rows: Int32Array | None = None) -> None:
-        _check("weights", weights, np.float32, -1)
+        require_array("weights", weights, np.float32, (None,))
         if not (len(weights) and weights.min() > 0 and np.isfinite(weights).all()):
             raise NativeError("weights cannot be used", expected="one or more, above 0 and finite", got=weights)
         if rows is not None:
-            _check("rows", rows, np.int32, -1)
+            require_array("rows", rows, np.int32, (None,))
         height, width = grid
         if not (height >= 1 and width >= 1 and height * width < 2**31):
             raise NativeError("a grid has no such size", expected="1 .. 2^31 - 1 patches", got=f"{height} x {width}")
@@ -83,7 +82,7 @@ class Smoothing:
         Raises:
             NativeError: the values are of another kind or number.
         """
-        _check("values", values, np.float32, self._count)
+        require_array("values", values, np.float32, (self._count,))
         cells = np.empty(self._count, np.float32)
         self._core.smooth(values, cells)
         return cells
@@ -110,25 +109,7 @@ class Smoothing:
             NativeError: an array is of another kind or size.
         """
         for name, array in (("values", values), ("bounds", bounds)):
-            _check(name, array, np.float32, self._count)
-        _check("open_patches", open_patches, np.bool_, self._count)
+            require_array(name, array, np.float32, (self._count,))
+        require_array("open_patches", open_patches, np.bool_, (self._count,))
         chosen = np.empty(self._count, np.int32)
         return chosen[: self._core.choose(values, bounds, open_patches.view(np.uint8), least, chosen)]
-
-
-def _check(name: str, value: Any, kind: type[np.generic], *shape: int) -> None:
-    """Refuses what is not a C-contiguous, aligned array of this dtype and shape (-1: any size)."""
-    if (
-        isinstance(value, np.ndarray)
-        and value.dtype == kind
-        and value.ndim == len(shape)
-        and all(want in (-1, have) for want, have in zip(shape, value.shape, strict=True))
-        and value.flags.c_contiguous
-        and value.flags.aligned
-    ):
-        return
-    sides = ", ".join("any" if side < 0 else str(side) for side in shape)
-    got = f"{value.dtype} {value.shape}, strides {value.strides}" if isinstance(value, np.ndarray) else type(value)
-    raise NativeError(
-        f"{name} has another kind or size", expected=f"{kind.__name__} ({sides}), C-contiguous and aligned", got=got
-    )

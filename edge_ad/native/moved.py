@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_ad.errors import NativeError
 from edge_ad.native import _core
+from edge_ad.native.arguments import require_array
 
 __all__ = ["MOST_PLANES", "MOST_SIDE", "moved_products"]
 
@@ -44,18 +42,10 @@ def moved_products(
     """
     size = picture.shape if isinstance(picture, np.ndarray) and picture.ndim == 2 else (-1, -1)
     count = len(planes) if isinstance(planes, np.ndarray) and len(planes) <= MOST_PLANES else -1
-    _check("picture", picture, np.float32, size)
-    _check("matrix", matrix, np.float64, (2, 3))
-    _check("weights", weights, np.float32, size)
-    _check("planes", planes, np.float32, (count, *size))
+    require_array("picture", picture, np.float32, size)
+    require_array("matrix", matrix, np.float64, (2, 3))
+    require_array("weights", weights, np.float32, size)
+    require_array("planes", planes, np.float32, (count, *size))
     sums = np.empty((count + 1, count + 1))
     _core.moved_products(picture, matrix, weights, planes, sums)
     return sums
-
-
-def _check(name: str, value: Any, kind: type[np.generic], shape: tuple[int, ...]) -> None:
-    if isinstance(value, np.ndarray) and value.dtype == kind and value.shape == shape and value.flags.c_contiguous:
-        return
-    sides = ", ".join("any" if side < 0 else str(side) for side in shape)
-    got = f"{value.dtype} {value.shape}, strides {value.strides}" if isinstance(value, np.ndarray) else type(value)
-    raise NativeError(f"{name} has another kind or size", expected=f"{kind.__name__} ({sides}), C-contiguous", got=got)
