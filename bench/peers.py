@@ -134,9 +134,12 @@ class Contestant:
         return percentiles(np.concatenate(self.rounds), (99,))[0]
 
 
-def make_bundle(options: argparse.Namespace, rows: int, scratch: Path) -> tuple[Path, material.Category]:
+def make_bundle(
+    options: argparse.Namespace, rows: int, scratch: Path, local: tuple[float, float] = (0.0, 0.0)
+) -> tuple[Path, material.Category]:
     """A bundle whose coreset has `rows` rows, kept in `--folder` for the next run, and its category.
 
+    `local` is the exponent of its local scale and the sigma of its smoothing. The peer has neither.
     Without torch or the development data the network is of random filters, on both sides (`bench.material`).
     """
     from bench import material
@@ -150,10 +153,12 @@ def make_bundle(options: argparse.Namespace, rows: int, scratch: Path) -> tuple[
         category = material.drawn_category(scratch)
     good_images = len(load_category(category.folder).train_good)
     points = tuple(options.points)
-    out = options.folder / f"{category.folder.name}-{options.backbone}-{rows}-{'-'.join(points)}.bundle"
+    name = [category.folder.name, options.backbone, str(rows), *points, *(["scaled"] if any(local) else [])]
+    out = options.folder / f"{'-'.join(name)}.bundle"
     if not out.exists():  # speed is measured: no point is left out for its accuracy
         fraction = min(1.0, rows / (good_images * (INPUT // 8) ** 2))
-        material.export(category, out, coreset=fraction, calibration="crossfit", points=points, max_drop=1.0)
+        settings = {"coreset": fraction, "points": points, "local_scale": local[0], "smooth": local[1]}
+        material.export(category, out, calibration="crossfit", max_drop=1.0, **settings)
     return out, category
 
 

@@ -30,8 +30,17 @@ from bench import peers
 from bench.test_cold_start import START
 from edge_ad import Runtime, build_info
 from edge_ad.serving.clock import Stopwatch
+from export.choose.choice import USUAL_LOCAL
+from export.choose.trial import Setting
 
-CASES = (("resnet18", 16000), ("resnet18", 1600), ("wide_resnet50_2", 16000), ("wide_resnet50_2", 1600))
+PLAIN = (0.0, 0.0)  # exponent of the local scale, sigma of the smoothing
+CASES = (
+    ("resnet18", 16000, PLAIN),
+    ("resnet18", 1600, PLAIN),
+    ("wide_resnet50_2", 16000, PLAIN),
+    ("wide_resnet50_2", 1600, PLAIN),
+    ("resnet18", 16000, USUAL_LOCAL),
+)
 FRAMES, ROUNDS = 20, 5
 Document = Any  # JSON
 
@@ -87,20 +96,21 @@ def _search_row(name: str, wanted: float, own: float, peer: float | None) -> Row
 def frame(options: argparse.Namespace, scratch: Path) -> Iterator[Row]:
     """The whole frame over the backbone alone: the same compiled model, in turn, f32."""
     found = {case: whole_over_backbone(options, *case, scratch) for case in CASES}
-    for (backbone, rows), (whole, alone, ratio) in found.items():
+    for (backbone, rows, local), (whole, alone, ratio) in found.items():
         wanted = 1.35 if (backbone, rows) == ("resnet18", 16000) else 1.15
-        name = f"{backbone}, {rows:,} patches: whole frame over backbone alone"
+        scaled = ", local scale and smoothing" if local != PLAIN else ""
+        name = f"{backbone}, {rows:,} patches{scaled}: whole frame over backbone alone"
         yield Row("frame", name, wanted, False, ratio, f"{whole:.2f} ms over {alone:.2f}")
-    large, small = (found["resnet18", rows][0] for rows in (16000, 1600))
+    large, small = (found["resnet18", rows, PLAIN][0] for rows in (16000, 1600))
     detail = f"{small:.2f} to {large:.2f} ms"
     yield Row("frame", "resnet18: whole frame, 16,000 over 1,600 patches", 1.5, False, large / small, detail)
 
 
 def whole_over_backbone(
-    options: argparse.Namespace, backbone: str, rows: int, scratch: Path
+    options: argparse.Namespace, backbone: str, rows: int, local: Setting, scratch: Path
 ) -> tuple[float, float, float]:
     """Median milliseconds of the frame, of the backbone alone, and the median of their ratios, frame by frame."""
-    bundle, category = peers.make_bundle(bundle_options(options, backbone), rows, scratch)
+    bundle, category = peers.make_bundle(bundle_options(options, backbone), rows, scratch, local)
     runtime = Runtime(bundle, threads=options.threads, point="f32", profile=False)
     point, pairs = runtime._point, []
     frames = [pixels for pixels, _ in category.frames()]

@@ -12,6 +12,7 @@ needs both.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +138,7 @@ class Smoothing:
         return Smoothing(self._sigma, self._grid, rows)
 
 
+@lru_cache(maxsize=16)  # making one takes as long as `choose` itself
 def _single(count: int) -> native.Smoothing:
     """Each patch by itself. About square: for each patch chosen, `choose` looks through one row, and down all rows."""
     width = max(1, math.isqrt(count))
