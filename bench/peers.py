@@ -36,6 +36,7 @@ from bench.peer import peer_environment
 if TYPE_CHECKING:  # a peer's environment has none of ours
     from bench import material
 
+PLAIN = (0.0, 0.0)  # exponent of the local scale, sigma of the smoothing: the peer has neither
 INPUT = 256
 PEER, RESIZED, CHOICE = (f"anomalib openvino {way}" for way in ("f32", "f32, resized", "own choice"))
 Call = Callable[[np.ndarray], float]
@@ -135,11 +136,11 @@ class Contestant:
 
 
 def make_bundle(
-    options: argparse.Namespace, rows: int, scratch: Path, local: tuple[float, float] = (0.0, 0.0)
+    options: argparse.Namespace, rows: int, scratch: Path, local: tuple[float, float] = PLAIN
 ) -> tuple[Path, material.Category]:
     """A bundle whose coreset has `rows` rows, kept in `--folder` for the next run, and its category.
 
-    `local` is the exponent of its local scale and the sigma of its smoothing. The peer has neither.
+    `local` is the exponent of its local scale and the sigma of its smoothing.
     Without torch or the development data the network is of random filters, on both sides (`bench.material`).
     """
     from bench import material

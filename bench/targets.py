@@ -27,13 +27,13 @@ import cv2
 import numpy as np
 
 from bench import peers
+from bench.peers import PLAIN
 from bench.test_cold_start import START
 from edge_ad import Runtime, build_info
 from edge_ad.serving.clock import Stopwatch
 from export.choose.choice import USUAL_LOCAL
 from export.choose.trial import Setting
 
-PLAIN = (0.0, 0.0)  # exponent of the local scale, sigma of the smoothing
 CASES = (
     ("resnet18", 16000, PLAIN),
     ("resnet18", 1600, PLAIN),
